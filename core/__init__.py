@@ -1,0 +1,1 @@
+"""What every layer shares: plan, settings, contracts, errors, database, migrations, prediction log."""

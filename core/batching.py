@@ -1,0 +1,72 @@
+"""Work that many requests share: while one batch runs, the next one gathers.
+
+A request alone waits for one run, and many at once share one; nobody waits for a timer or for a batch to be full.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting(Generic[Item, Result]):
+    item: Item
+    result: asyncio.Future[Result]
+
+    def settle(self, outcome: Result | Exception) -> None:
+        if self.result.done():  # the request was given up
+            return
+        if isinstance(outcome, Exception):
+            # One exception for each: a shared one would gather the traceback of every waiter.
+            self.result.set_exception(copy.copy(outcome))
+        else:
+            self.result.set_result(outcome)
+
+
+class Batcher(Generic[Item, Result]):
+    """The batches of one event loop.
+
+    `run` takes the items of a batch and gives for each of them its result, or the exception that it ends in; an
+    exception that `run` raises ends all of them.
+    """
+
+    def __init__(self, run: Callable[[Sequence[Item]], Awaitable[Sequence[Result | Exception]]]) -> None:
+        self._run = run
+        self._gathering: list[_Waiting[Item, Result]] = []
+        self._runner: asyncio.Task[None] | None = None
+
+    async def submit(self, item: Item) -> Result:
+        """Return what `run` gives for `item`, or raise what it ends in."""
+        waiting: _Waiting[Item, Result] = _Waiting(item, asyncio.get_running_loop().create_future())
+        self._gathering.append(waiting)
+        if self._runner is None or self._runner.done():
+            self._runner = asyncio.create_task(self._run_all())
+        return await waiting.result
+
+    async def _run_all(self) -> None:
+        while self._gathering:
+            batch, self._gathering = self._gathering, []
+            try:
+                await self._run_one(batch)
+            except BaseException:
+                for waiting in batch:
+                    waiting.result.cancel()
+                raise
+
+    async def _run_one(self, batch: Sequence[_Waiting[Item, Result]]) -> None:
+        outcomes: Sequence[Result | Exception]
+        try:
+            outcomes = await self._run([waiting.item for waiting in batch])
+        except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must hear of it
+            outcomes = [error] * len(batch)
+        for waiting, outcome in zip(batch, outcomes, strict=True):
+            waiting.settle(outcome)

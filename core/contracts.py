@@ -1,0 +1,95 @@
+"""Values that cross layers: the contract of a bundle, and what a read of the online store gives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from datetime import datetime, timedelta
+
+#: A feature's value as it travels: None is missing.
+Value: TypeAlias = "int | float | str | bool | datetime | None"
+#: The key of an entity.
+Key: TypeAlias = int | str
+
+
+class Freshness(StrEnum):
+    """Whether a value may be used as if it were of now."""
+
+    FRESH = "FRESH"
+    STALE = "STALE"
+    MISSING = "MISSING"
+
+
+@dataclass(frozen=True)
+class ContractFeature:
+    """One input of a model, at its position.
+
+    Attributes
+    ----------
+    view, name, dtype : as the plan declares them.
+    levels : the values that a string feature had in training, in the order of their codes; empty for other dtypes.
+
+    """
+
+    view: str
+    name: str
+    dtype: str
+    levels: tuple[str, ...] = ()
+
+    @property
+    def column(self) -> str:
+        """The name of the feature wherever views stand beside one another."""
+        return f"{self.view}__{self.name}"
+
+
+@dataclass(frozen=True)
+class ContractView:
+    """A view that a model reads: the online table of this very definition of it, and how long a row is fresh."""
+
+    name: str
+    online_table: str
+    ttl: timedelta
+
+
+@dataclass(frozen=True)
+class Contract:
+    """What a model takes and says, and from which data and code it came; stored in its bundle.
+
+    Attributes
+    ----------
+    entity_key, entity_dtype : the key column of the entity that is predicted for.
+    features : the ordered inputs; both training and serving read this list and no other.
+    threshold : a score at or above it is the decision `above`.
+    horizon : length of the label window.
+
+    """
+
+    format_version: int
+    project: str
+    problem: str
+    candidate: str
+    estimator: str
+    feature_service: str
+    entity_key: str
+    entity_dtype: str
+    views: tuple[ContractView, ...]
+    features: tuple[ContractFeature, ...]
+    threshold: float
+    horizon: timedelta
+    data_revision: str
+    code_revision: str
+
+
+@dataclass(frozen=True)
+class ViewRead:
+    """The online row of one entity in one view, as it stood for a request.
+
+    `values` are in the order that the reader asked for; all None where the status is MISSING.
+    """
+
+    event_time: datetime | None
+    status: Freshness
+    values: tuple[Value, ...]

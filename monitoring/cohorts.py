@@ -1,0 +1,54 @@
+"""The cohorts of the plan's experiment, read from the database, compared, and laid out for a terminal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from core.cohorts import compare, fetch_arms
+
+if TYPE_CHECKING:
+    from datetime import datetime, timedelta
+
+    import psycopg
+    from rich.table import Table
+
+    from core.cohorts import Comparison
+    from core.plan import Monitor, Serve
+
+
+def compare_cohorts(
+    connection: psycopg.Connection, serve: Serve, monitor: Monitor, horizon: timedelta, as_of: datetime
+) -> Comparison:
+    """Compare the arms of the experiment that `serve` declares, over the exposures that are mature as of `as_of`."""
+    arms = fetch_arms(connection, serve.experiment, horizon, as_of)
+    return compare(arms, serve.arms, monitor.confidence, monitor.sample_ratio_alarm)
+
+
+def cohorts_table(comparison: Comparison) -> Table:
+    """Lay the arms out for a terminal, with the verdict below."""
+    from rich.table import Table
+
+    arms = comparison.arms
+    table = Table(
+        title=f"Cohorts of {arms.experiment} as of {arms.as_of:%Y-%m-%d %H:%M} UTC",
+        caption="\n".join(summary(comparison)),
+    )
+    for heading in ("arm", "exposed", "mature", "censored", "with outcome", "unmatched", "rate"):
+        table.add_column(heading, justify="left" if heading == "arm" else "right")
+    for arm in (arms.champion, arms.challenger):
+        counts = (arm.exposed, arm.mature, arm.censored, arm.with_outcome, arm.unmatched)
+        table.add_row(arm.arm, *map(str, counts), f"{arm.rate:.4f}")
+    return table
+
+
+def summary(comparison: Comparison) -> tuple[str, ...]:
+    """Say in lines what the comparison found."""
+    interval = f"[{comparison.ci_lower:+.4f}, {comparison.ci_upper:+.4f}]"
+    exposed, joined = comparison.sample_ratio_p, comparison.sample_ratio_p_joined
+    lines = (
+        f"challenger - champion: {comparison.difference:+.4f}, {comparison.confidence:.0%} interval {interval}",
+        f"p of no difference: {comparison.p_value:.3g}",
+        f"p of the sample ratio: {exposed:.3g} exposed, {joined:.3g} mature with an outcome",
+        f"verdict: {comparison.verdict}",
+    )
+    return (*lines, comparison.withheld_because) if comparison.withheld_because else lines

@@ -1,0 +1,194 @@
+"""Drift of one column: the population stability index over fixed bins, and the limit above which it is an alarm."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from rich.table import Table
+
+    from core.reference import BinCounts, Reference
+    from monitoring.report import DriftReport
+
+#: Added to each bin, so that an empty one has a finite logarithm: the estimator of Krichevsky and Trofimov (1981).
+_SMOOTHING = 0.5
+_QUANTILE_WITHOUT_DRIFT = 0.95
+
+
+@dataclass(frozen=True)
+class ColumnDrift:
+    """How far the current rows of a column are from its reference.
+
+    Attributes
+    ----------
+    psi : population stability index; NaN without current rows.
+    limit : the alarm is raised above it.
+    missing_share_reference, missing_share_current : share of the rows without a value.
+    other_share_current : share of the rows with a level that training did not know, or a value of another type.
+
+    """
+
+    name: str
+    psi: float
+    limit: float
+    alarm: bool
+    missing_share_reference: float
+    missing_share_current: float
+    other_share_current: float
+    rows_reference: int
+    rows_current: int
+
+
+@dataclass(frozen=True)
+class DriftResult:
+    """The drift of every feature and of the score of one release, as served in (`start`, `end`]; None is unbounded.
+
+    `report` is the picture of it, if one was asked for.
+    """
+
+    release_id: str
+    start: datetime | None
+    end: datetime | None
+    columns: tuple[ColumnDrift, ...]
+    report: DriftReport | None = None
+
+    @property
+    def alarms(self) -> tuple[str, ...]:
+        """The names of the columns that drifted."""
+        return tuple(column.name for column in self.columns if column.alarm)
+
+    def to_dict(self) -> dict[str, object]:
+        """Give what JSON can hold: instants as ISO 8601, NaN as None."""
+        return {
+            "release_id": self.release_id,
+            "start": self.start and self.start.isoformat(),
+            "end": self.end and self.end.isoformat(),
+            "alarms": list(self.alarms),
+            "report": self.report and str(self.report.path),
+            "report_leaves_out": list(self.report.dropped) if self.report else [],
+            "columns": {
+                column.name: {key: _or_none(value) for key, value in asdict(column).items() if key != "name"}
+                for column in self.columns
+            },
+        }
+
+    def table(self) -> Table:
+        """Lay the columns out for a terminal, the largest PSI first."""
+        from rich.table import Table
+
+        found = f"{len(self.alarms)} of {len(self.columns)} columns drifted"
+        table = Table(
+            title=f"Drift of {self.release_id}",
+            caption=f"{found}; the picture: {self.report.path}" if self.report else found,
+        )
+        for heading in ("column", "PSI", "limit", "missing then", "missing now", "other now", "rows", ""):
+            table.add_column(heading, justify="left" if heading in ("column", "") else "right")
+        for column in sorted(self.columns, key=lambda column: -column.psi):
+            table.add_row(
+                column.name,
+                f"{column.psi:.4f}",
+                f"{column.limit:.4f}",
+                f"{column.missing_share_reference:.1%}",
+                f"{column.missing_share_current:.1%}",
+                f"{column.other_share_current:.1%}",
+                str(column.rows_current),
+                "[red]drift[/red]" if column.alarm else "",
+            )
+        return table
+
+
+def _or_none(value: float) -> float | None:
+    return None if math.isnan(value) else value
+
+
+def population_stability_index(reference: BinCounts, current: BinCounts) -> float:
+    r"""Compare two distributions over the same bins.
+
+    PSI = sum over the B bins of (p - q) ln(p / q), with p = (c + 1/2) / (n + B/2) and q = (r + 1/2) / (m + B/2) for the
+    c of n current and r of m reference rows in a bin. The bins are the regular ones, other and missing; those that hold
+    no row on either side are left out. It is symmetric, 0 for equal shares, and has no unit.
+
+    Undefined (NaN) when one side has no rows.
+
+    References
+    ----------
+    Kullback, S., & Leibler, R. A. (1951). On information and sufficiency (their divergence J). Annals of Mathematical
+    Statistics, 22(1). Siddiqi, N. (2006). Credit Risk Scorecards (its use as a stability index). Wiley.
+    Krichevsky, R., & Trofimov, V. (1981). The performance of universal encoding (adding one half).
+
+    Examples
+    --------
+    >>> from core.reference import BinCounts
+    >>> round(population_stability_index(BinCounts((50, 50), 0, 0), BinCounts((25, 75), 0, 0)), 6)
+    0.268677
+
+    """
+    bins = _bins_in_use(reference, current)
+    n, m, half = current.rows, reference.rows, _SMOOTHING * len(bins)
+    if not (n and m):
+        return math.nan
+    shares = [((c + _SMOOTHING) / (n + half), (r + _SMOOTHING) / (m + half)) for r, c in bins]
+    return sum((p - q) * math.log(p / q) for p, q in shares)
+
+
+def psi_without_drift(reference: BinCounts, current: BinCounts) -> float:
+    """Give the value that PSI exceeds in 5 % of windows of this size when nothing has drifted.
+
+    For samples of n and m rows from one distribution over B bins, PSI / (1/n + 1/m) is approximately chi-square with
+    B - 1 degrees of freedom. With B = 10 and a large reference the 95 % point is 16.919/n: 0.085 at n = 200, 0.017 at
+    n = 1,000. The approximation wants several expected rows in each bin; with fewer it is too high rather than too low.
+
+    Undefined (NaN) when one side has no rows.
+
+    References
+    ----------
+    Yurdakul, B., & Naranjo, J. (2020). Statistical properties of the population stability index. Journal of Risk Model
+    Validation, 14(4).
+
+    """
+    from scipy.special import chdtri
+
+    n, m, bins = current.rows, reference.rows, len(_bins_in_use(reference, current))
+    if not (n and m):
+        return math.nan
+    return float(chdtri(bins - 1, 1 - _QUANTILE_WITHOUT_DRIFT)) * (1 / n + 1 / m) if bins > 1 else 0.0
+
+
+def _bins_in_use(reference: BinCounts, current: BinCounts) -> list[tuple[int, int]]:
+    return [pair for pair in zip(reference.every_bin, current.every_bin, strict=True) if any(pair)]
+
+
+def column_drift(name: str, reference: BinCounts, current: BinCounts, alarm: float) -> ColumnDrift:
+    """Compare a column's current counts with its reference.
+
+    The limit is the larger of `alarm` and `psi_without_drift`. So a small window raises a false alarm in at most about
+    5 % of the columns, and a large one only for a PSI that matters: at n = 1,000 chance alone gives 0.1 less than once
+    in a million.
+    """
+    psi = population_stability_index(reference, current)
+    limit = max(alarm, psi_without_drift(reference, current))
+    return ColumnDrift(
+        name=name,
+        psi=psi,
+        limit=limit,
+        alarm=not psi <= limit,
+        missing_share_reference=_share(reference.missing, reference.rows),
+        missing_share_current=_share(current.missing, current.rows),
+        other_share_current=_share(current.other, current.rows),
+        rows_reference=reference.rows,
+        rows_current=current.rows,
+    )
+
+
+def _share(count: int, rows: int) -> float:
+    return count / rows if rows else math.nan
+
+
+def columns_drift(reference: Reference, current: Mapping[str, BinCounts], alarm: float) -> tuple[ColumnDrift, ...]:
+    """Compare every column of `reference` with its current counts."""
+    return tuple(column_drift(column.name, column.counts, current[column.name], alarm) for column in reference.columns)

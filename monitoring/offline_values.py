@@ -1,0 +1,161 @@
+"""What the offline side says about logged rows: features recomputed from accepted rows, and stored snapshots."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from core.errors import StaleStateError
+from feature_repo.build_features import open_grid, open_rows
+from feature_repo.datasets import accepted_glob, snapshot_glob
+from feature_repo.duck import identifier, literal, open_duckdb
+from feature_repo.view_rows import compute_view
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    import duckdb
+    import psycopg
+
+    from core.plan import Entity, View
+    from monitoring.logged_predictions import LoggedPrediction
+
+
+@dataclass(frozen=True)
+class OfflineRow:
+    """The offline counterpart of one online row.
+
+    Attributes
+    ----------
+    recomputed : the features as of the row's event time, or as of the request where no row was read; None where the
+        entity did not exist by then.
+    snapshot : the stored snapshot of that event time, or the one that the online store should have held; None if there
+        is none.
+
+    """
+
+    recomputed: Mapping[str, Any] | None
+    snapshot: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True)
+class Watermarks:
+    """When a view was brought online, and as of which instant; in order of time."""
+
+    finished_at: tuple[datetime, ...] = ()
+    as_of: tuple[datetime, ...] = ()
+
+    def at(self, instant: datetime) -> datetime | None:
+        """Give the as-of of the newest snapshots that were online at `instant`.
+
+        None says that no run is recorded at all: nothing then excuses a row that the online store did not have.
+        """
+        if not self.finished_at:
+            return None
+        done = bisect_right(self.finished_at, instant)
+        return max(self.as_of[:done], default=datetime.min.replace(tzinfo=instant.tzinfo))
+
+
+def fetch_watermarks(connection: psycopg.Connection, online_table: str) -> Watermarks:
+    """Read the runs that brought a view online in `online_table`."""
+    rows = connection.execute(
+        "SELECT finished_at, as_of FROM panthera.materialization WHERE online_table = %s ORDER BY finished_at",
+        [online_table],
+    ).fetchall()
+    return Watermarks(tuple(row[0] for row in rows), tuple(row[1] for row in rows))
+
+
+def recompute(
+    name: str,
+    view: View,
+    entity: Entity,
+    predictions: Sequence[LoggedPrediction],
+    watermarks: Watermarks,
+    *,
+    accepted: Path,
+    features: Path,
+) -> list[OfflineRow]:
+    """Find the offline counterpart of what each of `predictions` read from a view, in their order.
+
+    Parameters
+    ----------
+    name, view, entity : the view as the plan declares it, and the entity it is about.
+    accepted, features : the folders of the accepted rows and of the snapshots.
+
+    Raises
+    ------
+    StaleStateError
+        If the accepted rows or the snapshots are not there.
+
+    """
+    for folder in (accepted / view.source, accepted / entity.source, features / name):
+        if not any(folder.glob("*.parquet")):
+            raise StaleStateError(f"no table was found in {folder}; run `dvc repro build_features`, which writes it")
+    with open_duckdb() as connection:
+        connection.register("logged_rows", _logged_rows(name, entity, predictions, watermarks))
+        connection.execute("CREATE TEMP TABLE logged AS FROM logged_rows")
+        rows = open_rows(connection, "source_rows", accepted_glob(accepted, view.source))
+        home = open_rows(connection, "home_rows", accepted_glob(accepted, entity.source))
+        times = "(SELECT DISTINCT as_of FROM logged)"
+        open_grid(connection, "existing", entity.key, home, times)
+        key = identifier(entity.key)
+        pairs = f"SELECT DISTINCT {key}, as_of FROM logged SEMI JOIN existing USING ({key}, as_of)"  # noqa: S608
+        connection.execute(f"CREATE TEMP TABLE grid AS {pairs}")
+        connection.register("recomputed", compute_view(connection, view, entity.key, rows, "grid"))
+        return _joined(connection, view, entity.key, snapshot_glob(features, name))
+
+
+def _logged_rows(
+    name: str, entity: Entity, predictions: Sequence[LoggedPrediction], watermarks: Watermarks
+) -> pa.Table:
+    """Lay out, for each prediction, which entity it was about and as of when the offline side is asked."""
+    times = [logged.event_time(name) for logged in predictions]
+    key_type = pa.int64() if entity.dtype == "int64" else pa.string()
+    keys = [int(logged.entity) if entity.dtype == "int64" else logged.entity for logged in predictions]
+    instant = pa.timestamp("us", tz="UTC")
+    return pa.table(
+        {
+            "position": pa.array(range(len(predictions)), pa.int64()),
+            entity.key: pa.array(keys, key_type),
+            "as_of": pa.array([time or logged.as_of for time, logged in zip(times, predictions, strict=True)], instant),
+            "found": pa.array([time is not None for time in times], pa.bool_()),
+            "watermark": pa.array([watermarks.at(logged.logged_at) for logged in predictions], instant),
+        }
+    )
+
+
+def _joined(connection: duckdb.DuckDBPyConnection, view: View, key: str, snapshots: str) -> list[OfflineRow]:
+    """Join logged rows with recomputed ones and with snapshots: of the same event time, or the newest of the ttl."""
+    key = identifier(key)
+    columns = ", ".join(identifier(feature) for feature in view.features)
+    seconds = int(view.ttl.total_seconds())
+    connection.execute(
+        f"""CREATE TEMP TABLE stored AS
+            SELECT logged.position, snapshot.{key}, {columns}
+            FROM read_parquet({literal(snapshots)}) AS snapshot JOIN logged ON snapshot.{key} = logged.{key}
+                AND CASE WHEN logged.found THEN snapshot.event_timestamp = logged.as_of
+                    ELSE snapshot.event_timestamp <= least(logged.as_of, logged.watermark)
+                        AND snapshot.event_timestamp > logged.as_of - INTERVAL {seconds} SECOND END
+            QUALIFY row_number() OVER (PARTITION BY logged.position ORDER BY snapshot.event_timestamp DESC) = 1"""  # noqa: S608
+    )
+    recomputed = connection.sql(
+        f"""SELECT recomputed.{key}, {columns} FROM logged
+            LEFT JOIN recomputed ON recomputed.{key} = logged.{key} AND recomputed.event_timestamp = logged.as_of
+            ORDER BY logged.position"""  # noqa: S608
+    ).to_arrow_table()
+    stored = connection.sql(
+        f"SELECT stored.{key}, {columns} FROM logged LEFT JOIN stored USING (position) ORDER BY logged.position"  # noqa: S608
+    ).to_arrow_table()
+    return [OfflineRow(now, then) for now, then in zip(_rows(recomputed, view), _rows(stored, view), strict=True)]
+
+
+def _rows(table: pa.Table, view: View) -> list[Mapping[str, Any] | None]:
+    """List the rows of `table`, None where the join found none: there the first column, the key, is null."""
+    found = table.column(0).is_valid().to_pylist()
+    values = table.select([*view.features]).to_pylist()
+    return [row if there else None for there, row in zip(found, values, strict=True)]

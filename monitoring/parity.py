@@ -1,0 +1,311 @@
+"""Parity: whether what the service used is what the offline side computes, value by value, and why not."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from rich.table import Table
+
+    from core.contracts import ContractFeature, Value
+    from monitoring.logged_predictions import LoggedPrediction
+    from monitoring.offline_values import OfflineRow
+
+_RELATIVE_TOLERANCE = 1e-9
+_SCORE_TOLERANCE = 1e-9
+_EXAMPLES = 10
+_INT_BOUNDS = {"int32": 2**31, "int64": 2**63}
+
+
+class Cause(StrEnum):
+    """Why a logged value differs from the recomputed one; only `transformation` is a defect of the platform.
+
+    `late_or_restated`: the source rows changed, or came, after the snapshot that was served. `type`: the logged value
+    is not of the declared dtype. `transformation`: neither, so serving and offline computed different things.
+    """
+
+    LATE_OR_RESTATED = "late_or_restated"
+    TYPE = "type"
+    TRANSFORMATION = "transformation"
+
+
+@dataclass(frozen=True)
+class Mismatch:
+    """One differing value; the entity is hashed, so that a report can be passed on."""
+
+    prediction_id: str
+    entity_hash: str
+    view: str
+    feature: str
+    logged: Any
+    recomputed: Any
+    cause: Cause
+
+
+@dataclass(frozen=True)
+class ParityResult:
+    """What a parity check found.
+
+    Attributes
+    ----------
+    predictions_checked : sampled predictions.
+    values_compared : their features, without those that the plan withheld as stale.
+    stale_values : features read from a row older than its ttl; a status, not a difference.
+    mismatches : differing values by cause.
+    score_mismatches : predictions whose logged vector, scored again, differs from the logged score by more than 1e-9.
+    examples : the first differing values.
+    skipped_releases : releases that answered, but were trained on another definition of a view than the plan's present
+        one, so that nothing here can recompute what they read.
+
+    """
+
+    release_ids: tuple[str, ...]
+    predictions_checked: int
+    values_compared: int
+    stale_values: int
+    mismatches: Mapping[Cause, int]
+    score_mismatches: int
+    examples: tuple[Mismatch, ...]
+    skipped_releases: tuple[str, ...] = ()
+
+    @property
+    def defects(self) -> int:
+        """Differences that no late or restated row and no type explains, and scores that cannot be repeated."""
+        return self.mismatches[Cause.TRANSFORMATION] + self.score_mismatches
+
+    def to_dict(self) -> dict[str, object]:
+        """Give what JSON can hold."""
+        return {
+            "release_ids": list(self.release_ids),
+            "skipped_releases": list(self.skipped_releases),
+            "predictions_checked": self.predictions_checked,
+            "values_compared": self.values_compared,
+            "stale_values": self.stale_values,
+            "mismatches": {cause.value: self.mismatches[cause] for cause in Cause},
+            "score_mismatches": self.score_mismatches,
+            "defects": self.defects,
+            "examples": [
+                {key: _json_value(value) for key, value in vars(example).items()} for example in self.examples
+            ],
+        }
+
+    def table(self) -> Table:
+        """Lay the result out for a terminal."""
+        from rich.table import Table
+
+        table = Table(title="Parity of served and offline features", caption="\n".join(map(_line, self.examples)))
+        table.add_column("what")
+        table.add_column("count", justify="right")
+        counts = {
+            "predictions checked": self.predictions_checked,
+            "values compared": self.values_compared,
+            "of them stale": self.stale_values,
+            **{f"mismatch: {cause}": self.mismatches[cause] for cause in Cause},
+            "mismatch: score": self.score_mismatches,
+            "defects": self.defects,
+        }
+        for what, count in counts.items():
+            table.add_row(what, f"{count:,}")
+        for release_id in self.skipped_releases:
+            table.add_row(f"not checked, as its views were defined otherwise: {release_id}", "")
+        return table
+
+
+def _json_value(value: Any) -> Any:
+    return value.isoformat() if isinstance(value, datetime) else value
+
+
+def _line(example: Mismatch) -> str:
+    return (
+        f"{example.cause}: {example.view}.{example.feature} of {example.entity_hash}: "
+        f"logged {example.logged!r}, recomputed {example.recomputed!r}"
+    )
+
+
+def hash_of(entity: str) -> str:
+    """Shorten an entity to 12 hexadecimal digits that do not tell it to somebody without the list of entities."""
+    return hashlib.sha256(entity.encode()).hexdigest()[:12]
+
+
+def typed(value: Any, dtype: str) -> Value:
+    """Read a JSON value as the declared dtype; NaN and infinity, which JSON lacks, are missing.
+
+    Raises
+    ------
+    TypeError
+        If it is not a value of that dtype.
+
+    """
+    if value is None:
+        return None
+    if dtype in ("float32", "float64") and isinstance(value, int | float) and not isinstance(value, bool):
+        number = float(np.float32(value)) if dtype == "float32" else float(value)
+        return number if math.isfinite(number) else None
+    if dtype in _INT_BOUNDS and _is_whole(value) and -_INT_BOUNDS[dtype] <= value < _INT_BOUNDS[dtype]:
+        return int(value)
+    if dtype == "bool" and isinstance(value, bool):
+        return value
+    if dtype == "string" and isinstance(value, str):
+        return value
+    if dtype == "timestamp" and isinstance(value, datetime | str):
+        return _instant(value)
+    raise TypeError(f"{value!r} is not of the dtype {dtype}")
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value == math.floor(value)
+
+
+def _instant(value: datetime | str) -> datetime:
+    try:
+        instant = datetime.fromisoformat(value) if isinstance(value, str) else value
+    except ValueError as error:
+        raise TypeError(str(error)) from None
+    if instant.tzinfo is None:
+        raise TypeError(f"{value!r} has no time zone")
+    return instant.astimezone(UTC)
+
+
+def agree(one: Value, other: Value) -> bool:
+    """Whether two values of one dtype are equal, floats to a relative 1e-9 (sums depend on the order of their rows)."""
+    if isinstance(one, float) and isinstance(other, float):
+        return one == other or math.isclose(one, other, rel_tol=_RELATIVE_TOLERANCE)
+    return one == other
+
+
+def cause_of(logged: Any, feature: ContractFeature, found: bool, offline: OfflineRow) -> Cause | None:
+    """Say why a logged value differs from the recomputed one, None if it does not.
+
+    `found` says whether the service read a row of the view. If it read none, the value must be missing offline as well:
+    it is a defect if a stored snapshot should have been online, and late if the value became knowable after the last
+    one.
+    """
+    try:
+        value = typed(logged, feature.dtype)
+    except TypeError:
+        return Cause.TYPE
+    recomputed = _offline_value(offline.recomputed, feature)
+    snapshot = _offline_value(offline.snapshot, feature)
+    if not found:
+        return _cause_without_row(value, recomputed, snapshot)
+    if agree(value, recomputed):
+        return None
+    if offline.snapshot is not None and agree(value, snapshot):
+        return Cause.LATE_OR_RESTATED
+    return Cause.TRANSFORMATION
+
+
+def _cause_without_row(value: Value, recomputed: Value, snapshot: Value) -> Cause | None:
+    if value is not None or snapshot is not None:
+        return Cause.TRANSFORMATION
+    return None if recomputed is None else Cause.LATE_OR_RESTATED
+
+
+def _offline_value(row: Mapping[str, Any] | None, feature: ContractFeature) -> Value:
+    return None if row is None else typed(row[feature.name], feature.dtype)
+
+
+def logged_vector(logged: LoggedPrediction, features: Iterable[ContractFeature]) -> list[Value]:
+    """Give the logged values in the order of the contract; one of another dtype is missing."""
+    vector: list[Value] = []
+    for feature in features:
+        try:
+            vector.append(typed(logged.features.get(feature.column), feature.dtype))
+        except TypeError:
+            vector.append(None)
+    return vector
+
+
+@dataclass
+class _Tally:
+    values: int = 0
+    stale: int = 0
+    mismatches: Counter[Cause] = field(default_factory=Counter)
+    examples: list[Mismatch] = field(default_factory=list)
+
+
+def check_parity(
+    release_id: str,
+    predictions: Sequence[LoggedPrediction],
+    features: Sequence[ContractFeature],
+    offline: Mapping[str, Sequence[OfflineRow]],
+    rescored: Sequence[float],
+    *,
+    stale_is_missing: bool,
+) -> ParityResult:
+    """Compare the logged vectors of a release with their offline counterparts.
+
+    Parameters
+    ----------
+    predictions : a sample of the release's log.
+    features : those of its contract.
+    offline : by view, one row for each prediction, in their order.
+    rescored : the scores of the logged vectors by the release's bundle, in the same order.
+    stale_is_missing : the plan's policy as_missing: a stale value was scored, and logged, as missing.
+
+    """
+    tally = _Tally()
+    for position, logged in enumerate(predictions):
+        for feature in features:
+            _compare(tally, logged, feature, offline[feature.view][position], stale_is_missing)
+    scores = zip(predictions, rescored, strict=True)
+    return ParityResult(
+        release_ids=(release_id,),
+        predictions_checked=len(predictions),
+        values_compared=tally.values,
+        stale_values=tally.stale,
+        mismatches=tally.mismatches,
+        # Written so that NaN differs.
+        score_mismatches=sum(not abs(logged.score - score) <= _SCORE_TOLERANCE for logged, score in scores),
+        examples=tuple(tally.examples),
+    )
+
+
+def _compare(
+    tally: _Tally, logged: LoggedPrediction, feature: ContractFeature, offline: OfflineRow, stale_is_missing: bool
+) -> None:
+    value = logged.features.get(feature.column)
+    stale = logged.is_stale(feature.view)
+    tally.stale += stale
+    if stale and stale_is_missing and value is None:
+        return
+    tally.values += 1
+    cause = cause_of(value, feature, logged.event_time(feature.view) is not None, offline)
+    if cause is None:
+        return
+    tally.mismatches[cause] += 1
+    if len(tally.examples) < _EXAMPLES:
+        recomputed = _offline_value(offline.recomputed, feature)
+        tally.examples.append(
+            Mismatch(
+                str(logged.prediction_id), hash_of(logged.entity), feature.view, feature.name, value, recomputed, cause
+            )
+        )
+
+
+def together(results: Sequence[ParityResult], skipped_releases: Sequence[str] = ()) -> ParityResult:
+    """Add up the checks of several releases, and name those that could not be checked."""
+    return ParityResult(
+        release_ids=tuple(_each(result.release_ids for result in results)),
+        predictions_checked=sum(result.predictions_checked for result in results),
+        values_compared=sum(result.values_compared for result in results),
+        stale_values=sum(result.stale_values for result in results),
+        mismatches=sum((Counter(result.mismatches) for result in results), Counter()),
+        score_mismatches=sum(result.score_mismatches for result in results),
+        examples=tuple(_each(result.examples for result in results))[:_EXAMPLES],
+        skipped_releases=tuple(skipped_releases),
+    )
+
+
+def _each(lists: Iterable[Iterable[Any]]) -> Iterator[Any]:
+    return (item for each in lists for item in each)

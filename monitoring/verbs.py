@@ -1,0 +1,235 @@
+"""What `panthera drift`, `panthera parity` and `panthera cohorts` do: read places, open the database, call a check."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from models.bundle import load_bundle
+from models.ledger import current
+
+from core.database import connect, ensure_database
+from core.errors import PantheraError, StaleStateError
+from core.reference import Reference
+from feature_repo.online_tables import online_table
+from monitoring.cohorts import compare_cohorts
+from monitoring.drift import DriftResult, columns_drift
+from monitoring.logged_predictions import fetch_at_most, fetch_releases, fetch_share
+from monitoring.offline_values import fetch_watermarks, recompute
+from monitoring.parity import check_parity, logged_vector, together
+from monitoring.served_counts import fetch_served_counts
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime, timedelta
+    from pathlib import Path
+
+    import psycopg
+    from models.bundle import Bundle
+
+    from core.cohorts import Comparison
+    from core.contracts import Contract, ContractView
+    from core.plan import Plan
+    from core.settings import Settings
+    from monitoring.logged_predictions import LoggedPrediction
+    from monitoring.offline_values import OfflineRow
+    from monitoring.parity import ParityResult
+    from monitoring.report import DriftReport
+
+
+@dataclass(frozen=True)
+class Window:
+    """The predictions with start < as_of <= end; None leaves a side open."""
+
+    start: datetime | None = None
+    end: datetime | None = None
+
+    @staticmethod
+    def before(as_of: datetime | None, length: timedelta | None) -> Window:
+        """Give the window of `length` that ends at `as_of`, or all up to `as_of`, or all.
+
+        Raises
+        ------
+        PantheraError
+            If there is a length without an end.
+
+        """
+        if length is not None and as_of is None:
+            raise PantheraError(f"a window of {length} needs an instant at which it ends; say as of when")
+        return Window(as_of - length if as_of and length else None, as_of)
+
+    def __str__(self) -> str:
+        if self.start is None and self.end is None:
+            return "at all"
+        return f"after {self.start or 'the beginning'} up to {self.end or 'now'}"
+
+
+def drift_verb(
+    settings: Settings,
+    plan: Plan,
+    *,
+    as_of: datetime | None = None,
+    window: timedelta | None = None,
+    role: Literal["champion", "challenger"] = "champion",
+    report: Path | None = None,
+) -> DriftResult:
+    """Measure the drift of what the release in `role` served; with `report`, draw the picture there too.
+
+    Raises
+    ------
+    PantheraError
+        If there is no such release, or it served nothing in the window.
+
+    """
+    served = Window.before(as_of, window)
+    with connect(ensure_database(settings)) as connection:
+        release = _release(connection, settings, plan.register_.model, role)
+        counts = fetch_served_counts(connection, release.release_id, release.reference, served.start, served.end)
+        if not any(count.rows for count in counts.values()):
+            raise PantheraError(
+                f"release {release.release_id} ({role}) served no prediction {served}, so there is nothing to measure; "
+                "send requests to the service, or choose another window"
+            )
+        drawn = _draw(connection, plan, release, served, report) if report else None
+    columns = columns_drift(release.reference, counts, plan.monitor.psi_alarm)
+    return DriftResult(release.release_id, served.start, served.end, columns, drawn)
+
+
+def parity_verb(
+    settings: Settings,
+    plan: Plan,
+    *,
+    data: Path,
+    as_of: datetime | None = None,
+    window: timedelta | None = None,
+) -> ParityResult:
+    """Compare a sample of what every release served with the offline recomputation.
+
+    Parameters
+    ----------
+    data : the folder that holds the stages' tables, `accepted` and `features`.
+
+    Raises
+    ------
+    PantheraError
+        If nothing was served in the window, or only by releases of other view definitions.
+
+    """
+    served = Window.before(as_of, window)
+    with connect(ensure_database(settings)) as connection:
+        found = fetch_releases(connection, served.start, served.end)
+        if not found:
+            raise PantheraError(f"no prediction was served {served}, so there is nothing to compare")
+        bundles = {release_id: _bundle_of(connection, settings, release_id) for release_id in found}
+        current_ones = [release_id for release_id in found if _is_of(plan, bundles[release_id].contract)]
+        if not current_ones:
+            raise PantheraError(
+                f"every release that served {served} was trained on other definitions of its views than "
+                f"{settings.plan} has now ({', '.join(found)}); run parity with the plan that they were trained with"
+            )
+        results = [
+            _check(connection, plan, data, release_id=release_id, bundle=bundles[release_id], window=served)
+            for release_id in current_ones
+        ]
+    result = together(results, [release_id for release_id in found if release_id not in current_ones])
+    if not result.predictions_checked:
+        raise PantheraError(
+            f"the share {plan.monitor.parity_sample:g} of the log holds no prediction served {served}; "
+            f"raise monitor.parity_sample in {settings.plan}"
+        )
+    return result
+
+
+def cohorts_verb(settings: Settings, plan: Plan, *, as_of: datetime) -> Comparison:
+    """Compare the arms of the plan's experiment over the exposures that are mature as of `as_of`."""
+    with connect(ensure_database(settings)) as connection:
+        return compare_cohorts(connection, plan.serve, plan.monitor, plan.label.horizon, as_of)
+
+
+@dataclass(frozen=True)
+class _Release:
+    """A release, its verified bundle folder, and the reference in it."""
+
+    release_id: str
+    folder: Path
+    reference: Reference
+
+
+def _release(
+    connection: psycopg.Connection, settings: Settings, model: str, role: Literal["champion", "challenger"]
+) -> _Release:
+    release = current(connection, model, role)
+    if release is None:
+        raise StaleStateError(f"no {role} of {model!r} is registered; run `dvc repro`, which trains and registers one")
+    folder = settings.bundles / release.bundle_digest
+    load_bundle(folder)  # nothing in the folder is read before its signature has been checked
+    return _Release(release.release_id, folder, Reference.from_json((folder / "reference.json").read_text()))
+
+
+def _draw(connection: psycopg.Connection, plan: Plan, release: _Release, window: Window, path: Path) -> DriftReport:
+    import pyarrow.parquet as pq
+
+    from monitoring.report import write_report
+
+    rows = plan.monitor.report_rows
+    return write_report(
+        release.reference,
+        pq.read_table(release.folder / "reference.parquet"),
+        fetch_at_most(connection, release.release_id, rows, window.start, window.end),
+        alarm=plan.monitor.psi_alarm,
+        rows=rows,
+        path=path,
+    )
+
+
+def _bundle_of(connection: psycopg.Connection, settings: Settings, release_id: str) -> Bundle:
+    row = connection.execute(
+        "SELECT bundle_digest FROM panthera.release WHERE release_id = %s", [release_id]
+    ).fetchone()
+    if row is None:
+        raise StaleStateError(f"release {release_id} is in the prediction log and not in the ledger")
+    return load_bundle(settings.bundles / row[0])
+
+
+def _is_of(plan: Plan, contract: Contract) -> bool:
+    """Whether every view that the contract reads is defined in `plan` as it was in training."""
+    return all(_online_table(plan, view.name) == view.online_table for view in contract.views)
+
+
+def _online_table(plan: Plan, name: str) -> str | None:
+    view = plan.build_features.views.get(name)
+    return online_table(name, view, plan.entities[plan.ingest[view.source].entity]).name if view else None
+
+
+def _check(
+    connection: psycopg.Connection, plan: Plan, data: Path, *, release_id: str, bundle: Bundle, window: Window
+) -> ParityResult:
+    predictions = fetch_share(connection, release_id, plan.monitor.parity_sample, window.start, window.end)
+    features = bundle.contract.features
+    return check_parity(
+        release_id,
+        predictions,
+        features,
+        {view.name: _offline(connection, plan, data, view, predictions) for view in bundle.contract.views},
+        bundle.score([logged_vector(logged, features) for logged in predictions]) if predictions else [],
+        stale_is_missing=plan.serve.stale == "as_missing",
+    )
+
+
+def _offline(
+    connection: psycopg.Connection,
+    plan: Plan,
+    data: Path,
+    view: ContractView,
+    predictions: Sequence[LoggedPrediction],
+) -> list[OfflineRow]:
+    declared = plan.build_features.views[view.name]
+    return recompute(
+        view.name,
+        declared,
+        plan.entities[plan.ingest[declared.source].entity],
+        predictions,
+        fetch_watermarks(connection, view.online_table),
+        accepted=data / "accepted",
+        features=data / "features",
+    )

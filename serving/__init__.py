@@ -1,0 +1,1 @@
+"""The service: decode, read features, predict, log, respond."""

@@ -1,0 +1,279 @@
+"""From bytes to typed requests: everything malformed is refused with what was found, what is expected, and where."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from core.prediction_log import Outcome
+from core.suggestions import allowed_here
+from serving.refusals import NotJson, NotSupported, Refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from core.contracts import Key
+
+#: Clocks differ; what is later than this after our own is a mistake.
+_TOLERATED_AHEAD = timedelta(minutes=5)
+_INT64 = range(-(2**63), 2**63)
+_INT64_TEXT = re.compile(r"-?[0-9]{1,19}", re.ASCII)
+_LONGEST_TEXT = 512
+
+
+@dataclass(frozen=True)
+class EntityKey:
+    """The column that names an entity, and its dtype: int64 or string."""
+
+    name: str
+    dtype: str
+
+
+@dataclass(frozen=True)
+class EntitiesRequest:
+    """The entities that are asked for, in their order, and the instant as of which; None is the present one."""
+
+    keys: tuple[Key, ...]
+    as_of: datetime | None
+
+
+def check_content_type(content_type: str | None) -> None:
+    """Refuse a body that does not say that it is JSON in UTF-8.
+
+    Raises
+    ------
+    NotSupported
+        Otherwise.
+
+    """
+    kind, _, parameters = (content_type or "nothing").lower().partition(";")
+    if kind.strip() != "application/json":
+        raise NotSupported(f"found the content type {kind.strip()!r}; expected 'application/json'")
+    charset = parameters.strip().removeprefix("charset=").strip('"')
+    if charset not in {"", "utf-8", "utf8"}:
+        raise NotSupported(f"found {parameters.strip()!r} after the content type; expected JSON in UTF-8")
+
+
+def decode_predict(body: bytes, key: EntityKey, most: int, now: datetime) -> EntitiesRequest:
+    """Read `{"entities": [{"<key>": ...}, ...], "as_of": ...}`, or one `"entity"`, of at most `most` entities.
+
+    Raises
+    ------
+    NotJson, Refusal
+        If the body is malformed.
+
+    """
+    content = _object(_parse(body), "the body", ["entities", "entity", "as_of"])
+    as_of = _instant(content["as_of"], "as_of", now) if "as_of" in content else None
+    if ("entity" in content) == ("entities" in content):
+        found = "both 'entities' and 'entity'" if "entity" in content else "neither 'entities' nor 'entity'"
+        raise Refusal(f"found {found} in the body; expected one of them")
+    if "entity" in content:
+        return EntitiesRequest((_entity(content["entity"], key, "entity"),), as_of)
+    listed = _rows(content["entities"], "entities", most)
+    return EntitiesRequest(tuple(_entity(row, key, f"entities[{at}]") for at, row in enumerate(listed)), as_of)
+
+
+def decode_features(query: Sequence[tuple[str, str]], key: EntityKey, most: int, now: datetime) -> EntitiesRequest:
+    """Read the query `<key>=1&<key>=2&as_of=...`.
+
+    Raises
+    ------
+    Refusal
+        If it is malformed.
+
+    """
+    _known((name for name, _ in query), "the query", [key.name, "as_of"])
+    texts = [value for name, value in query if name == key.name]
+    if not 1 <= len(texts) <= most:
+        raise Refusal(f"found {len(texts)} times {key.name!r} in the query; expected 1 to {most}")
+    return EntitiesRequest(tuple(_key_of_text(text, key) for text in texts), decode_as_of(query, now))
+
+
+def decode_as_of(query: Sequence[tuple[str, str]], now: datetime) -> datetime | None:
+    """Read `as_of` of a query, or None if it has none.
+
+    Raises
+    ------
+    Refusal
+        If it is malformed, or given twice.
+
+    """
+    texts = [value for name, value in query if name == "as_of"]
+    if len(texts) > 1:
+        raise Refusal(f"found {len(texts)} times 'as_of' in the query; expected it once")
+    # A bare plus sign in a query stands for a blank, so a zone such as +00:00 arrives without it.
+    return _instant(texts[0].replace(" ", "+"), "as_of", now) if texts else None
+
+
+def refuse_unknown(query: Sequence[tuple[str, str]], allowed: Sequence[str]) -> None:
+    """Refuse a query with a name that is not in `allowed`."""
+    _known((name for name, _ in query), "the query", allowed)
+
+
+def decode_outcomes(body: bytes, key: EntityKey, now: datetime) -> list[Outcome]:
+    """Read `{"outcomes": [{"outcome_id", "<key>", "observed_at", "value"}, ...]}`.
+
+    Raises
+    ------
+    NotJson, Refusal
+        If the body is malformed.
+
+    """
+    content = _object(_parse(body), "the body", ["outcomes"])
+    if "outcomes" not in content:
+        raise Refusal("found no 'outcomes' in the body; expected a list of them")
+    return [_outcome(row, key, f"outcomes[{at}]", now) for at, row in enumerate(_rows(content["outcomes"], "outcomes"))]
+
+
+def _outcome(row: object, key: EntityKey, where: str, now: datetime) -> Outcome:
+    names = ["outcome_id", key.name, "observed_at", "value"]
+    content = _object(row, where, names)
+    for name in names:
+        if name not in content:
+            raise Refusal(f"found no {name!r} in {where}; expected {', '.join(names)}")
+    value = content["value"]
+    if isinstance(value, bool) or not isinstance(value, int | float) or not _is_finite(value):
+        raise Refusal(f"found {_shown(value)} at {where}.value; expected a finite number (1 or 0 for yes or no)")
+    return Outcome(
+        _text(content["outcome_id"], f"{where}.outcome_id"),
+        str(_key(content[key.name], key, f"{where}.{key.name}")),
+        _instant(content["observed_at"], f"{where}.observed_at", now),
+        float(value),
+    )
+
+
+def _is_finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer beyond every float
+        return False
+
+
+def _parse(body: bytes) -> object:
+    try:
+        text = body.decode()
+    except UnicodeDecodeError as error:
+        raise NotJson(f"the body is not UTF-8: byte {error.start} is {body[error.start]:#04x}; send JSON") from None
+    try:
+        return json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_unique)
+    except json.JSONDecodeError as error:
+        found = repr(text[error.pos : error.pos + 20]) if error.pos < len(text) else "its end"
+        raise NotJson(
+            f"the body is not JSON: {error.msg} at line {error.lineno} column {error.colno}, found {found}"
+        ) from None
+    except RecursionError:
+        raise NotJson("the body is not JSON that anybody needs: its brackets are nested too deeply") from None
+    except ValueError:  # Python reads integers of up to 4,300 digits
+        raise NotJson("the body has a number with thousands of digits; expected numbers of 64 bits") from None
+
+
+def _refuse_constant(found: str) -> None:
+    raise NotJson(f"found {found} in the body; JSON has no such number, expected a finite one or null")
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise Refusal(f"found {_shown(twice)} twice in one object of the body; expected every name once")
+    return content
+
+
+def _object(value: object, where: str, allowed: Sequence[str]) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise Refusal(f"found {_shown(value)} at {where}; expected an object with {', '.join(allowed)}")
+    _known(value, where, allowed)
+    return value
+
+
+def _known(names: Iterable[str], where: str, allowed: Sequence[str]) -> None:
+    for name in names:
+        if name not in allowed:
+            raise Refusal(f"found the unknown field {_shown(name)} in {where}; {allowed_here(name[:100], allowed)}")
+
+
+def _rows(value: object, where: str, most: int | None = None) -> list[object]:
+    if not isinstance(value, list):
+        raise Refusal(f"found {_shown(value)} at {where}; expected a list")
+    if not value:
+        raise Refusal(f"found an empty list at {where}; expected at least one")
+    if most is not None and len(value) > most:
+        raise Refusal(f"found {len(value)} {where}; expected at most {most} in one request, send several")
+    return value
+
+
+def _entity(value: object, key: EntityKey, where: str) -> Key:
+    content = _object(value, where, [key.name])
+    if key.name not in content:
+        raise Refusal(f"found no {key.name!r} in {where}; expected an object such as {_example(key)}")
+    return _key(content[key.name], key, f"{where}.{key.name}")
+
+
+def _key(value: object, key: EntityKey, where: str) -> Key:
+    if key.dtype == "string":
+        return _text(value, where)
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise Refusal(f"found {_shown(value)} at {where}; expected an integer of 64 bits")
+    if value not in _INT64:
+        raise Refusal(f"found a number of {value.bit_length()} bits at {where}; expected an integer of 64 bits")
+    return value
+
+
+def _key_of_text(text: str, key: EntityKey) -> Key:
+    if key.dtype == "string":
+        return _text(text, key.name)
+    if not _INT64_TEXT.fullmatch(text):
+        raise Refusal(f"found {_shown(text)} for {key.name} in the query; expected an integer of 64 bits")
+    return _key(int(text), key, key.name)
+
+
+def _text(value: object, where: str) -> str:
+    """Read a text that PostgreSQL can store: it has no place for NUL, and UTF-8 none for half a surrogate pair."""
+    if not isinstance(value, str):
+        raise Refusal(f"found {_shown(value)} at {where}; expected a string")
+    if not 1 <= len(value) <= _LONGEST_TEXT:
+        raise Refusal(f"found a string of {len(value)} characters at {where}; expected 1 to {_LONGEST_TEXT}")
+    if any(character == "\0" or "\ud800" <= character <= "\udfff" for character in value):
+        raise Refusal(f"found a NUL or half a surrogate pair at {where}; expected a string of Unicode characters")
+    return value
+
+
+def _instant(value: object, where: str, now: datetime) -> datetime:
+    try:
+        instant = datetime.fromisoformat(value) if isinstance(value, str) else None
+    except ValueError:
+        instant = None
+    if instant is None:
+        raise Refusal(f"found {_shown(value)} at {where}; expected a time such as '1998-04-01T00:00:00Z'")
+    if instant.tzinfo is None:
+        raise Refusal(f"found {_shown(value)} at {where}, which has no time zone; write it as '1998-04-01T00:00:00Z'")
+    try:
+        instant = instant.astimezone(UTC)
+    except OverflowError:
+        raise Refusal(f"found {_shown(value)} at {where}; expected a time between the years 1 and 9999 UTC") from None
+    if instant > now + _TOLERATED_AHEAD:
+        raise Refusal(
+            f"found {_shown(value)} at {where}, which is in the future; "
+            f"the service's clock says {now:%Y-%m-%dT%H:%M:%SZ}"
+        )
+    return instant
+
+
+def _example(key: EntityKey) -> str:
+    return json.dumps({key.name: "a-17" if key.dtype == "string" else 17})
+
+
+def _shown(value: object) -> str:
+    """Show a found value: its JSON type, and itself if it is short."""
+    kinds = {dict: "an object", list: "a list", type(None): "null"}
+    if type(value) in kinds:
+        return kinds[type(value)]
+    text = json.dumps(value)
+    kind = {bool: "the boolean", int: "the number", float: "the number", str: "the string"}[type(value)]
+    return f"{kind} {text if len(text) <= 60 else text[:57] + '...'}"  # noqa: PLR2004

@@ -1,0 +1,150 @@
+"""From what is known about entities to scores and decisions, and to the rows that remember them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+from uuid import uuid4
+
+from core.contracts import Freshness
+from core.errors import BundleError
+from core.prediction_log import Exposure, Prediction
+from serving.router import Experiment, Route, route
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+
+    from core.contracts import Key, Value, ViewRead
+    from serving.features import EntityFacts, Facts
+    from serving.releases import ActiveReleases, Input, Release
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What the plan says about answers.
+
+    Attributes
+    ----------
+    missing, stale : what to do with an entity that has a view of that status; see the plan's section `serve`.
+    above, below : the decisions for a score at or above the threshold, and below it.
+
+    """
+
+    missing: str
+    stale: str
+    above: str
+    below: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An entity's prediction, with the online rows of the views that its release reads."""
+
+    key: Key
+    prediction: Prediction
+    exposure: Exposure | None
+    views: Mapping[str, ViewRead]
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Why an entity has no prediction, by the plan's policy."""
+
+    key: Key
+    code: str
+    message: str
+    views: Mapping[str, ViewRead]
+
+
+Entry: TypeAlias = "Answer | Refused"
+
+
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """An entity on its way to an answer."""
+
+    position: int
+    key: Key
+    facts: EntityFacts
+    route: Route
+    views: Mapping[str, ViewRead]
+
+
+def predict(
+    keys: Sequence[Key], facts: Facts, active: ActiveReleases, experiment: Experiment, policy: Policy
+) -> list[Entry]:
+    """Answer for every one of `keys`, in their order, each from exactly one release.
+
+    Raises
+    ------
+    BundleError
+        If a model cannot score.
+
+    """
+    entries: dict[int, Entry] = {}
+    to_score: dict[str, list[_Case]] = {}
+    for position, (key, known) in enumerate(zip(keys, facts.entities, strict=True)):
+        chosen = route(str(key), known.exposed_arm, experiment, active)
+        views = {view: known.reads[table] for view, table in chosen.release.tables.items()}
+        refused = _refusal(key, views, policy)
+        if refused:
+            entries[position] = refused
+        else:
+            to_score.setdefault(chosen.release.release_id, []).append(_Case(position, key, known, chosen, views))
+    for cases in to_score.values():
+        release = cases[0].route.release
+        for case, score in zip(cases, _scores(release, cases, policy), strict=True):
+            entries[case.position] = _answer(case, score, facts.as_of, experiment, policy)
+    return [entries[position] for position in range(len(keys))]
+
+
+def _refusal(key: Key, views: Mapping[str, ViewRead], policy: Policy) -> Refused | None:
+    for status, rule in ((Freshness.MISSING, policy.missing), (Freshness.STALE, policy.stale)):
+        found = [view for view, read in views.items() if read.status is status]
+        if rule == "refuse" and found:
+            message = (
+                f"the features of {', '.join(found)} are {status} as of this request, "
+                f"and the plan says serve.{status.lower()}: refuse"
+            )
+            return Refused(key, f"features_{status.lower()}", message, views)
+    return None
+
+
+def _value(entry: Input, reads: Mapping[str, ViewRead], policy: Policy) -> Value:
+    read = reads[entry.table]
+    if read.status is Freshness.STALE and policy.stale == "as_missing":
+        return None
+    return read.values[entry.position]
+
+
+def _scores(release: Release, cases: Sequence[_Case], policy: Policy) -> list[float]:
+    vectors = [[_value(entry, case.facts.reads, policy) for entry in release.inputs] for case in cases]
+    scores = release.bundle.score(vectors)
+    if not all(map(math.isfinite, scores)):
+        raise BundleError(f"release {release.release_id} gave a score that is not a number; roll it back")
+    return scores
+
+
+def _answer(case: _Case, score: float, as_of: datetime, experiment: Experiment, policy: Policy) -> Answer:
+    entity, reads, release = str(case.key), case.facts.reads, case.route.release
+    prediction_id = uuid4()
+    prediction = Prediction(
+        prediction_id=prediction_id,
+        entity=entity,
+        as_of=as_of,
+        release_id=release.release_id,
+        experiment=experiment.name,
+        arm=case.route.arm,
+        score=score,
+        decision=policy.above if score >= release.bundle.contract.threshold else policy.below,
+        features={entry.column: _value(entry, reads, policy) for entry in release.logged},
+        event_times={view: reads[table].event_time for view, table in release.logged_tables.items()},
+        statuses={view: reads[table].status for view, table in release.logged_tables.items()},
+    )
+    exposure = None
+    if case.facts.exposed_arm is None:
+        arm, place = case.route.arm, case.route.bucket
+        exposure = Exposure(experiment.name, entity, arm, place, release.release_id, prediction_id, as_of)
+    return Answer(case.key, prediction, exposure, case.views)

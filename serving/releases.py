@@ -1,0 +1,199 @@
+"""The releases that answer: read from the ledger, loaded from their bundles, and changed only as a whole."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from models.bundle import load_bundle
+from models.ledger import current
+
+from core.errors import BundleError
+from feature_repo.online_handle import HandleView, OnlineHandle
+from serving.refusals import NotAvailable
+from serving.router import CHALLENGER, CHAMPION
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    import psycopg
+    from models.bundle import Bundle
+    from models.ledger import LedgerRelease
+
+    from serving.decode import EntityKey
+
+#: Which of the online tables in the parameter are not there, or have never been filled.
+MISSING_TABLES = """
+SELECT name FROM unnest(%s::text[]) AS wanted (name)
+WHERE to_regclass(format('online.%%I', name)) IS NULL
+    OR NOT EXISTS (SELECT FROM panthera.materialization WHERE online_table = name)
+ORDER BY name
+"""
+
+
+@dataclass(frozen=True)
+class Input:
+    """Where a value stands in what the handle reads, and under which name it is logged.
+
+    The handle knows a view by its online table, so that two releases may read two definitions of one view.
+    """
+
+    column: str
+    table: str
+    position: int
+
+
+@dataclass(frozen=True)
+class Release:
+    """A release that can answer.
+
+    Attributes
+    ----------
+    inputs : the vector of its model, in the order of its contract.
+    tables : the online table of each of the views that it reads, by the view's name.
+    logged, logged_tables : the same of all active releases together, its own where two define a view differently. That
+        is what the log remembers, so that another release can be scored from it later.
+
+    """
+
+    ledger: LedgerRelease
+    bundle: Bundle
+    inputs: tuple[Input, ...]
+    tables: Mapping[str, str]
+    logged: tuple[Input, ...]
+    logged_tables: Mapping[str, str]
+
+    @property
+    def release_id(self) -> str:
+        """The id under which the ledger knows it."""
+        return self.ledger.release_id
+
+
+@dataclass(frozen=True)
+class ActiveReleases:
+    """Champion, challenger if there is one, and the handle that reads what both of them need."""
+
+    champion: Release
+    challenger: Release | None
+    handle: OnlineHandle
+
+    @property
+    def ids(self) -> tuple[str | None, str | None]:
+        """The ids of champion and challenger."""
+        return self.champion.release_id, self.challenger.release_id if self.challenger else None
+
+    def bundle_of(self, release_id: str) -> Bundle | None:
+        """Give the bundle of a release, if it is one of these."""
+        releases = [self.champion, *([self.challenger] if self.challenger else [])]
+        return next((release.bundle for release in releases if release.release_id == release_id), None)
+
+
+@dataclass(frozen=True)
+class _Pinned:
+    """What the ledger says about a role, and the bundle that belongs to it."""
+
+    ledger: LedgerRelease
+    bundle: Bundle
+
+    @property
+    def tables(self) -> dict[str, str]:
+        """The online table of each view that the model reads."""
+        read = {feature.view for feature in self.bundle.contract.features}
+        return {view.name: view.online_table for view in self.bundle.contract.views if view.name in read}
+
+
+def load_active(
+    connection: psycopg.Connection, model: str, bundles: Path, key: EntityKey, *, present: ActiveReleases | None
+) -> ActiveReleases:
+    """Load what the ledger names for `model`, or return `present` if that is just it.
+
+    Raises
+    ------
+    NotAvailable
+        If there is no champion, or an online table that a release reads is not filled yet.
+    BundleError
+        If a bundle cannot be read, or predicts for another entity than `key`.
+
+    """
+    champion, challenger = (current(connection, model, role) for role in (CHAMPION, CHALLENGER))
+    if champion is None:
+        raise NotAvailable(f"no release of {model!r} is registered; run `dvc repro`, which trains and registers one")
+    if present and present.ids == (champion.release_id, challenger.release_id if challenger else None):
+        return present
+    pinned = [_pin(connection, champion, bundles, key, present)]
+    if challenger:
+        try:
+            pinned.append(_pin(connection, challenger, bundles, key, present))
+        except (BundleError, NotAvailable):
+            # What answers goes on as it is. Where nothing does, a champion alone is better than nothing; the next look
+            # tries again, and says what is wrong.
+            if present:
+                raise
+    return _activate(pinned, key)
+
+
+def _pin(
+    connection: psycopg.Connection, ledger: LedgerRelease, bundles: Path, key: EntityKey, present: ActiveReleases | None
+) -> _Pinned:
+    """Load the bundle of `ledger`, unless it is loaded already, and check that it can answer."""
+    loaded = present.bundle_of(ledger.release_id) if present else None
+    pinned = _Pinned(ledger, loaded or load_bundle(bundles / ledger.bundle_digest))
+    _refuse_another_entity(pinned, key)
+    _refuse_missing_tables(connection, pinned)
+    return pinned
+
+
+def _refuse_another_entity(row: _Pinned, key: EntityKey) -> None:
+    contract = row.bundle.contract
+    if (contract.entity_key, contract.entity_dtype) != (key.name, key.dtype):
+        raise BundleError(
+            f"release {row.ledger.release_id} predicts for {contract.entity_key} ({contract.entity_dtype}), the plan "
+            f"for {key.name} ({key.dtype}); run `dvc repro` for a release of this plan"
+        )
+
+
+def _refuse_missing_tables(connection: psycopg.Connection, row: _Pinned) -> None:
+    missing = connection.execute(MISSING_TABLES, [list(row.tables.values())]).fetchone()
+    if missing:
+        raise NotAvailable(
+            f"release {row.ledger.release_id} reads the online table {missing[0]}, which is not filled yet; "
+            "run `dvc repro`, which materializes it"
+        )
+
+
+def _activate(pinned: Sequence[_Pinned], key: EntityKey) -> ActiveReleases:
+    columns = _columns_by_table(pinned)
+    ttls = {view.online_table: view.ttl for row in pinned for view in row.bundle.contract.views}
+    handle = OnlineHandle(
+        [HandleView(table, table, ttls[table], tuple(names)) for table, names in columns.items()], key.name, key.dtype
+    )
+    releases = [_release(row, pinned, columns) for row in pinned]
+    return ActiveReleases(releases[0], releases[1] if len(releases) > 1 else None, handle)
+
+
+def _columns_by_table(pinned: Sequence[_Pinned]) -> dict[str, list[str]]:
+    """Unite the features that the releases need, by online table."""
+    columns: dict[str, list[str]] = {}
+    for row in pinned:
+        for feature in row.bundle.contract.features:
+            names = columns.setdefault(row.tables[feature.view], [])
+            if feature.name not in names:
+                names.append(feature.name)
+    return columns
+
+
+def _inputs(row: _Pinned, columns: Mapping[str, Sequence[str]]) -> tuple[Input, ...]:
+    features = row.bundle.contract.features
+    tables = [row.tables[feature.view] for feature in features]
+    return tuple(
+        Input(feature.column, table, columns[table].index(feature.name))
+        for feature, table in zip(features, tables, strict=True)
+    )
+
+
+def _release(row: _Pinned, pinned: Sequence[_Pinned], columns: Mapping[str, Sequence[str]]) -> Release:
+    own_last = [*(other for other in pinned if other is not row), row]
+    logged = {entry.column: entry for each in own_last for entry in _inputs(each, columns)}
+    logged_tables = {view: table for each in own_last for view, table in each.tables.items()}
+    return Release(row.ledger, row.bundle, _inputs(row, columns), row.tables, tuple(logged.values()), logged_tables)

@@ -1,0 +1,103 @@
+"""From results to JSON: the shapes that the service answers with."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import TYPE_CHECKING, Any
+
+from starlette.responses import Response
+
+from serving.predict import Answer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from datetime import datetime
+
+    from core.contracts import Key, Value, ViewRead
+    from serving.decode import EntityKey
+    from serving.predict import Entry
+    from serving.releases import Release
+
+
+def json_response(content: Mapping[str, Any], status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """Write `content` as compact JSON."""
+    body = json.dumps(content, allow_nan=False, separators=(",", ":"))
+    return Response(body, status, headers, media_type="application/json")
+
+
+def error_response(status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> Response:
+    """Write `{"error": {"code", "message"}}`."""
+    return json_response({"error": {"code": code, "message": message}}, status, headers)
+
+
+def instant(value: datetime | None) -> str | None:
+    """Write an instant of UTC as ISO 8601."""
+    return None if value is None else value.isoformat().replace("+00:00", "Z")
+
+
+def predictions(entries: Iterable[Entry], key: EntityKey, as_of: datetime) -> dict[str, Any]:
+    """Write the answer to a request for predictions."""
+    return {"as_of": instant(as_of), "predictions": [_entry(entry, key) for entry in entries]}
+
+
+def _entry(entry: Entry, key: EntityKey) -> dict[str, Any]:
+    statuses = {view: _status(read) for view, read in entry.views.items()}
+    if not isinstance(entry, Answer):
+        return {key.name: entry.key, "error": {"code": entry.code, "message": entry.message}, "features": statuses}
+    return {
+        "prediction_id": str(entry.prediction.prediction_id),
+        key.name: entry.key,
+        "release": entry.prediction.release_id,
+        "arm": entry.prediction.arm,
+        "score": entry.prediction.score,
+        "decision": entry.prediction.decision,
+        "features": statuses,
+    }
+
+
+def _status(read: ViewRead) -> dict[str, Any]:
+    return {"status": read.status, "event_time": instant(read.event_time)}
+
+
+def features(
+    keys: Sequence[Key], reads: Sequence[Mapping[str, ViewRead]], release: Release, key: EntityKey, as_of: datetime
+) -> dict[str, Any]:
+    """Write what the online store holds for `keys`, as `release` logs it; `reads` is by online table."""
+    entities = [
+        {key.name: value, "features": {view: _view(release, view, read) for view in release.logged_tables}}
+        for value, read in zip(keys, reads, strict=True)
+    ]
+    return {"as_of": instant(as_of), "entities": entities}
+
+
+def _view(release: Release, view: str, reads: Mapping[str, ViewRead]) -> dict[str, Any]:
+    table = release.logged_tables[view]
+    values = {
+        entry.column.removeprefix(f"{view}__"): _value(reads[table].values[entry.position])
+        for entry in release.logged
+        if entry.table == table
+    }
+    return {**_status(reads[table]), "values": values}
+
+
+def _value(value: Value) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if value is None or isinstance(value, int | float | str) else instant(value)
+
+
+def release(found: Release | None) -> dict[str, Any] | None:
+    """Write what the ledger knows about a release, and what its contract says."""
+    if found is None:
+        return None
+    contract = found.bundle.contract
+    return {
+        "release": found.release_id,
+        "candidate": found.ledger.candidate,
+        "registry_version": found.ledger.registry_version,
+        "created_at": instant(found.ledger.created_at),
+        "feature_service": contract.feature_service,
+        "features": len(contract.features),
+        "threshold": contract.threshold,
+    }

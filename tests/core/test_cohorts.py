@@ -1,0 +1,259 @@
+"""Cohorts: counts in a hand-made world in PostgreSQL, and the comparison against formulas worked out by hand."""
+
+from __future__ import annotations
+
+import json
+import math
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import tea_tasting as tt
+from scipy.stats import binom
+
+from core.cohorts import Arm, ArmCounts, Comparison, ExperimentArms, compare, fetch_arms
+from core.database import connect
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import psycopg
+
+START = datetime(1998, 4, 1, tzinfo=UTC)
+HORIZON = timedelta(days=90)
+LATER = START + timedelta(days=100)
+EVEN: dict[Arm, int] = {"champion": 50, "challenger": 50}
+
+
+@pytest.fixture
+def connection(database_url: str) -> Iterator[psycopg.Connection]:
+    with connect(database_url) as connection:
+        connection.execute(
+            "INSERT INTO panthera.release VALUES ('r1', 1, 'model', 'kind', 'digest', 'service', 'd', 'c', '1', '{}')"
+        )
+        yield connection
+
+
+def expose(connection: psycopg.Connection, entity: str, arm: str, day: int = 0, experiment: str = "trial") -> None:
+    connection.execute(
+        "INSERT INTO panthera.exposure (experiment, entity, arm, bucket, release_id, prediction_id, exposed_at) "
+        "VALUES (%s, %s, %s, 0, 'r1', %s, %s)",
+        [experiment, entity, arm, uuid4(), START + timedelta(days=day)],
+    )
+
+
+def observe(connection: psycopg.Connection, entity: str, value: float, after: timedelta) -> None:
+    connection.execute(
+        "INSERT INTO panthera.outcome (outcome_id, entity, observed_at, value) VALUES (%s, %s, %s, %s)",
+        [str(uuid4()), entity, START + after, value],
+    )
+
+
+def days(number: int) -> timedelta:
+    return timedelta(days=number)
+
+
+def test_each_unit_is_counted_once_as_what_is_known_of_it(connection: psycopg.Connection) -> None:
+    for entity in ("bought", "churned", "silent"):
+        expose(connection, entity, "champion")
+    expose(connection, "censored", "champion", day=50)
+    expose(connection, "rich", "challenger")
+    observe(connection, "bought", 0, days(10))
+    observe(connection, "churned", 1, days(90))
+    observe(connection, "censored", 1, days(60))
+    observe(connection, "rich", 3, days(5))
+    arms = fetch_arms(connection, "trial", HORIZON, LATER)
+    assert arms.champion == ArmCounts(
+        "champion", exposed=4, mature=3, with_outcome=2, outcome_sum=1.0, outcome_sum_of_squares=1.0
+    )
+    assert (arms.champion.censored, arms.champion.unmatched, arms.champion.rate) == (1, 1, 0.5)
+    assert arms.challenger == ArmCounts("challenger", 1, 1, 1, 3.0, 9.0)
+
+
+def test_a_censored_exposure_is_never_a_negative(connection: psycopg.Connection) -> None:
+    expose(connection, "known", "champion")
+    observe(connection, "known", 1, days(3))
+    before = fetch_arms(connection, "trial", HORIZON, LATER).champion
+    for number in range(20):
+        expose(connection, f"open{number}", "champion", day=30)
+    after = fetch_arms(connection, "trial", HORIZON, LATER).champion
+    assert (after.exposed, after.censored) == (21, 20)
+    assert (after.rate, after.with_outcome, after.variance) == pytest.approx(
+        (before.rate, 1, before.variance), nan_ok=True
+    )
+
+
+def test_an_outcome_outside_the_window_is_ignored(connection: psycopg.Connection) -> None:
+    for entity in ("before", "at_exposure", "after"):
+        expose(connection, entity, "champion")
+    observe(connection, "before", 1, days(-1))
+    observe(connection, "at_exposure", 1, days(0))
+    observe(connection, "after", 1, days(90) + timedelta(microseconds=1))
+    champion = fetch_arms(connection, "trial", HORIZON, LATER).champion
+    assert (champion.mature, champion.with_outcome, champion.unmatched) == (3, 0, 3)
+    assert math.isnan(champion.rate)
+
+
+def test_of_three_outcomes_the_earliest_in_the_window_counts(connection: psycopg.Connection) -> None:
+    expose(connection, "often", "champion")
+    observe(connection, "often", 9, days(-2))
+    observe(connection, "often", 5, days(40))
+    observe(connection, "often", 2, days(7))
+    observe(connection, "often", 7, days(80))
+    assert fetch_arms(connection, "trial", HORIZON, LATER).champion.outcome_sum == 2.0
+
+
+def test_a_unit_matures_at_the_very_end_of_its_window(connection: psycopg.Connection) -> None:
+    expose(connection, "unit", "champion")
+    just_before = fetch_arms(connection, "trial", HORIZON, START + HORIZON - timedelta(microseconds=1))
+    assert (just_before.champion.mature, just_before.champion.censored) == (0, 1)
+    assert fetch_arms(connection, "trial", HORIZON, START + HORIZON).champion.mature == 1
+
+
+def test_exposures_of_other_experiments_and_of_later_are_not_counted(connection: psycopg.Connection) -> None:
+    expose(connection, "unit", "champion", experiment="another")
+    expose(connection, "later", "champion", day=200)
+    assert fetch_arms(connection, "trial", HORIZON, LATER) == ExperimentArms(
+        "trial", LATER, ArmCounts("champion"), ArmCounts("challenger")
+    )
+
+
+def of_units(champion: tuple[int, int], challenger: tuple[int, int]) -> ExperimentArms:
+    """Arms of (units, ones), all mature and with a 0/1 outcome."""
+    return ExperimentArms(
+        "trial",
+        LATER,
+        *(
+            ArmCounts(arm, units, units, units, ones, ones)
+            for arm, (units, ones) in (("champion", champion), ("challenger", challenger))
+        ),
+    )
+
+
+def compared(arms: ExperimentArms, weights: dict[Arm, int] | None = None) -> Comparison:
+    return compare(arms, weights or EVEN, confidence=0.95, sample_ratio_alarm=0.001)
+
+
+def test_the_interval_is_welchs() -> None:
+    # Both variances are (61/60)(20/61)(41/61) = 820/3660, so the degrees of freedom are 120, where t(0.975) = 1.97993.
+    found = compared(of_units((61, 20), (61, 41)))
+    error = math.sqrt(2 * 820 / 3660 / 61)
+    assert found.difference == pytest.approx(21 / 61, rel=1e-12)
+    assert found.ci_lower == pytest.approx(21 / 61 - 1.97993 * error, abs=1e-6)
+    assert found.ci_upper == pytest.approx(21 / 61 + 1.97993 * error, abs=1e-6)
+    assert found.verdict == "challenger higher"
+    assert found.withheld_because is None
+
+
+def test_the_difference_is_challenger_minus_champion() -> None:
+    assert compared(of_units((400, 200), (400, 100))).difference == -0.25
+    assert compared(of_units((400, 200), (400, 100))).verdict == "challenger lower"
+    assert compared(of_units((400, 200), (400, 201))).verdict == "no difference shown"
+
+
+def test_the_sample_ratio_is_tested_exactly_on_few_units() -> None:
+    # 2 of 10 at one half: (1 + 10 + 45) * 2 / 1024.
+    found = compared(of_units((8, 4), (2, 1)))
+    assert found.sample_ratio_p == pytest.approx(112 / 1024, rel=1e-12)
+
+
+def test_the_sample_ratio_is_a_chi_square_on_many_units() -> None:
+    # chi-square = 2 * 50^2 / 500 = 10 with one degree of freedom: p = erfc(sqrt(5)).
+    arms = of_units((550, 55), (450, 45))
+    assert compared(arms).sample_ratio_p == pytest.approx(math.erfc(math.sqrt(5)), rel=1e-9)
+    assert compared(arms, {"champion": 55, "challenger": 45}).sample_ratio_p == 1.0
+
+
+def test_a_mismatched_ratio_withholds_the_verdict() -> None:
+    found = compared(of_units((6_000, 3_000), (5_000, 1_000)))
+    assert found.verdict == "withheld"
+    assert found.withheld_because is not None
+    assert "The units exposed do not split as the weights 50:50 say" in found.withheld_because
+
+
+def test_outcomes_lost_in_one_arm_withhold_the_verdict() -> None:
+    whole = ArmCounts("champion", 5_000, 5_000, 4_000, 400, 400)
+    lossy = ArmCounts("challenger", 5_000, 5_000, 3_000, 300, 300)
+    found = compared(ExperimentArms("trial", LATER, whole, lossy))
+    assert found.sample_ratio_p == 1.0
+    assert found.sample_ratio_p_joined < 0.001
+    assert found.verdict == "withheld"
+    assert found.withheld_because is not None
+    assert "mature with an outcome" in found.withheld_because
+
+
+def test_too_few_units_withhold_the_verdict() -> None:
+    found = compared(of_units((29, 2), (29, 28)))
+    assert found.verdict == "withheld"
+    assert found.withheld_because is not None
+    assert "has 29 mature units with an outcome, 30 are needed" in found.withheld_because
+
+
+@pytest.mark.parametrize("ones", [0, 100])
+def test_outcomes_that_never_differ_give_no_interval(ones: int) -> None:
+    found = compared(of_units((100, ones), (100, ones)))
+    assert (found.difference, found.verdict) == (0.0, "withheld")
+    assert math.isnan(found.ci_lower)
+
+
+def test_a_champion_without_any_positive_is_still_compared() -> None:
+    found = compared(of_units((200, 0), (200, 40)))
+    assert (found.difference, found.verdict) == (0.2, "challenger higher")
+
+
+def test_an_arm_without_weight_withholds_the_verdict() -> None:
+    found = compared(of_units((100, 10), (0, 0)), {"champion": 100, "challenger": 0})
+    assert found.verdict == "withheld"
+    assert math.isnan(found.sample_ratio_p)
+
+
+def test_the_answer_has_stable_keys_and_is_json_even_when_empty() -> None:
+    answer = compared(ExperimentArms("trial", LATER, ArmCounts("champion"), ArmCounts("challenger"))).to_dict()
+    assert json.loads(json.dumps(answer, allow_nan=False)) == {
+        "experiment": "trial",
+        "as_of": "1998-07-10T00:00:00+00:00",
+        "arms": {
+            arm: {"exposed": 0, "mature": 0, "censored": 0, "with_outcome": 0, "unmatched": 0, "rate": None}
+            for arm in ("champion", "challenger")
+        },
+        "confidence": 0.95,
+        "difference": None,
+        "ci_lower": None,
+        "ci_upper": None,
+        "p_value": None,
+        "sample_ratio_p": None,
+        "sample_ratio_p_joined": None,
+        "verdict": "withheld",
+        "withheld_because": "The arm 'champion' has 0 mature units with an outcome, 30 are needed; "
+        "0 are not mature yet and 0 have no outcome.",
+    }
+
+
+def test_experiments_without_a_difference_rarely_claim_one() -> None:
+    experiments, random = 200, np.random.default_rng(1_998)
+    ones = random.binomial(2_000, 0.3, size=(experiments, 2))
+    found = [compared(of_units((2_000, int(one)), (2_000, int(other)))) for one, other in ones]
+    alarms = sum(comparison.verdict != "no difference shown" for comparison in found)
+    assert alarms <= binom.ppf(0.999, experiments, 0.05)
+
+
+def test_the_sums_give_what_the_units_themselves_give() -> None:
+    random = np.random.default_rng(5)
+    champion, challenger = random.gamma(2, 10, size=300), random.gamma(2, 11, size=320)
+    arms = ExperimentArms(
+        "trial",
+        LATER,
+        *(
+            ArmCounts(arm, values.size, values.size, values.size, float(values.sum()), float((values**2).sum()))
+            for arm, values in (("champion", champion), ("challenger", challenger))
+        ),
+    )
+    units = {"variant": [0] * 300 + [1] * 320, "value": [*champion, *challenger]}
+    result = tt.Experiment(value=tt.Mean("value", equal_var=False)).analyze(pa.table(units), control=0)
+    expected = result["value"]
+    found = compared(arms)
+    assert found.difference == pytest.approx(expected.effect_size, rel=1e-9)
+    assert found.p_value == pytest.approx(expected.pvalue, rel=1e-6)

@@ -1,0 +1,228 @@
+"""A served world small enough to work out by hand: two releases over one or two views of five accounts."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import psycopg
+import pytest
+from psycopg.types.json import Jsonb
+
+from core.contracts import Contract, ContractFeature, ContractView
+from serving.app import create_app
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from pathlib import Path
+
+    from starlette.applications import Starlette
+
+    from core.contracts import Value
+    from core.settings import Settings
+
+MATERIALIZED = datetime(2026, 3, 1, tzinfo=UTC)
+#: A day on which everything is fresh, and the clock of the service.
+AS_OF = datetime(2026, 3, 2, tzinfo=UTC)
+NOW = datetime(2026, 6, 1, tzinfo=UTC)
+
+_PLAN = """
+project: {name: world, problem: binary, statement: "Who leaves?"}
+entities:
+  account: {key: account_id, dtype: int64, source: visits}
+ingest:
+  visits:
+    reader: {kind: csv, path: visits.csv}
+    entity: account
+    event_time: {column: at}
+    observed_until: "2026-06-01"
+    columns:
+      account_id: {dtype: int64}
+      at: {dtype: timestamp}
+label: {source: visits, horizon: 30d, value: "count(*) = 0"}
+build_features:
+  snapshots: {start: "2026-01-01", end: "2026-03-01"}
+  views:
+    history: {source: visits, ttl: 10d, every: 1 day, features: {orders: {sql: "count(*)", dtype: int64, unit: orders}}}
+  services: {all: [history.*]}
+training_set:
+  service: all
+  as_of: {start: "2026-01-01", end: "2026-03-01", every: 1 month}
+  split: {kind: temporal, validation_from: "2026-02-01", test_from: "2026-03-01", gap: 30d}
+train:
+  seed: 1
+  candidates:
+    majority: {estimator: majority}
+    orders: {estimator: single_feature, feature: history.orders}
+evaluate: {primary: roc_auc, metrics: [roc_auc], threshold: {maximise: f1}, baseline: majority}
+register: {model: world}
+materialize: {as_of: "2026-03-01"}
+serve:
+  missing: answer_and_flag
+  stale: answer_and_flag
+  experiment: first
+  salt: pepper
+  arms: {champion: 1, challenger: 1}
+  decisions: {above: call, below: wait}
+  max_entities: 5
+monitor: {psi_alarm: 0.1, parity_sample: 0.5}
+"""
+
+
+@dataclass(frozen=True)
+class HandMadeBundle:
+    """A bundle whose score is its release's weight times the orders, or its default where they are missing."""
+
+    contract: Contract
+    weight: float
+
+    def score(self, vectors: Sequence[Sequence[Value]]) -> list[float]:
+        return [0.5 if vector[0] is None else self.weight * float(vector[0]) for vector in vectors]  # type: ignore[arg-type]
+
+
+@dataclass
+class World:
+    """The database, the plan and the bundles of a test."""
+
+    settings: Settings
+    bundles: dict[str, HandMadeBundle] = field(default_factory=dict)
+
+    @property
+    def url(self) -> str:
+        assert self.settings.database_url is not None
+        return self.settings.database_url
+
+    def write_plan(self, **serve: str) -> None:
+        """Write the plan, with other values in its section `serve`."""
+        text = _PLAN
+        for key, value in serve.items():
+            before = next(line for line in text.splitlines() if line.startswith(f"  {key}: "))
+            text = text.replace(before, f"  {key}: {value}")
+        self.settings.plan.write_text(text)
+
+    def execute(self, statement: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        with psycopg.connect(self.url, options="-c timezone=UTC") as connection:
+            cursor = connection.execute(statement.encode(), parameters or None)
+            return cursor.fetchall() if cursor.description else []
+
+    def fill(self, table: str = "history_1", column: str = "orders", at: datetime = MATERIALIZED) -> None:
+        """Bring five accounts online: account n has n orders, and account 5 has none that anybody counted."""
+        self.execute(
+            f"CREATE TABLE online.{table} (account_id int8 PRIMARY KEY, event_timestamp timestamptz NOT NULL, "
+            f"created_timestamp timestamptz NOT NULL, {column} int8)"
+        )
+        self.execute(
+            f"INSERT INTO online.{table} SELECT n, %s, %s, nullif(n, 5) FROM generate_series(1, 5) AS n", [at, at]
+        )
+        self.execute(
+            "INSERT INTO panthera.materialization VALUES (gen_random_uuid(), %s, %s, %s, 5)",
+            [table.rpartition("_")[0], table, at],
+        )
+
+    def register(self, release_id: str, role: str, weight: float, *columns: tuple[str, str]) -> None:
+        """Register a release over (online table, feature) pairs and give it a role."""
+        columns = columns or (("history_1", "orders"),)
+        self.bundles[f"digest-{release_id}"] = HandMadeBundle(_contract(columns), weight)
+        self.execute(
+            """INSERT INTO panthera.release (release_id, format_version, model, candidate, bundle_digest,
+               feature_service, data_revision, code_revision, registry_version, metrics)
+               VALUES (%s, 1, 'world', 'hand_made', %s, 'all', 'd', 'c', '1', %s)""",
+            [release_id, f"digest-{release_id}", Jsonb({})],
+        )
+        self.give_role(release_id, role)
+
+    def give_role(self, release_id: str, role: str) -> None:
+        self.execute(
+            "INSERT INTO panthera.release_role (model, role, release_id, reason) VALUES ('world', %s, %s, 'test')",
+            [role, release_id],
+        )
+
+    def load(self, folder: Path) -> HandMadeBundle:
+        return self.bundles[folder.name]
+
+
+def _contract(columns: Sequence[tuple[str, str]]) -> Contract:
+    tables = dict.fromkeys(table for table, _ in columns)
+    return Contract(
+        format_version=1,
+        project="world",
+        problem="binary",
+        candidate="hand_made",
+        estimator="majority",
+        feature_service="all",
+        entity_key="account_id",
+        entity_dtype="int64",
+        views=tuple(ContractView(table.rpartition("_")[0], table, timedelta(days=10)) for table in tables),
+        features=tuple(ContractFeature(table.rpartition("_")[0], name, "int64") for table, name in columns),
+        threshold=0.3,
+        horizon=timedelta(days=30),
+        data_revision="d",
+        code_revision="c",
+    )
+
+
+@pytest.fixture
+def bare_world(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> World:
+    """A world with a plan and a migrated database, and nothing else."""
+    world = World(settings)
+    world.write_plan()
+    monkeypatch.setattr("serving.releases.load_bundle", world.load)
+    return world
+
+
+@pytest.fixture
+def world(bare_world: World) -> World:
+    """A world with a champion (0.1 an order) and a challenger (0.2 an order)."""
+    bare_world.fill()
+    bare_world.register("old", "champion", 0.1)
+    bare_world.register("new", "challenger", 0.2)
+    return bare_world
+
+
+@dataclass
+class Client:
+    """Speaks to the service as a client does."""
+
+    http: httpx.AsyncClient
+    app: Starlette
+
+    async def predict(self, *accounts: int, as_of: datetime | None = AS_OF) -> httpx.Response:
+        body: dict[str, Any] = {"entities": [{"account_id": account} for account in accounts]}
+        if as_of:
+            body["as_of"] = as_of.isoformat()
+        return await self.http.post("/v1/predict", json=body)
+
+    async def entries(self, *accounts: int, as_of: datetime | None = AS_OF) -> list[dict[str, Any]]:
+        response = await self.predict(*accounts, as_of=as_of)
+        assert response.status_code == 200, response.text
+        return list(response.json()["predictions"])
+
+    async def look(self) -> None:
+        """Let the service look at the ledger now, and not only at the next of its looks."""
+        await self.app.state.runtime.look()
+
+
+@asynccontextmanager
+async def served(world: World) -> AsyncIterator[Client]:
+    """Start the service on `world`, and stop it at the end."""
+    app = create_app(lambda: world.settings, lambda: NOW)
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=transport, base_url="http://service") as http,
+    ):
+        yield Client(http, app)
+
+
+def serve(world: World, use: Callable[[Client], Awaitable[None]]) -> None:
+    """Start the service on `world`, let `use` speak to it, and stop it."""
+
+    async def run() -> None:
+        async with served(world) as client:
+            await use(client)
+
+    asyncio.run(run())

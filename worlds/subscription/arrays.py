@@ -1,0 +1,13 @@
+"""Names for the numpy arrays that travel between the modules of this world; one value for each customer unless said."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Flags = NDArray[np.bool_]
+#: Row numbers, codes into a tuple of names, counts.
+Codes = NDArray[np.int64]
+#: Days since the first day of the lead-in; see `months`.
+Days = NDArray[np.int64]
+#: datetime64[us], UTC.
+Moments = NDArray[np.datetime64]

@@ -1,0 +1,144 @@
+"""Invoices and payments. All of a month's billing lies within that month."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from worlds.subscription.arrays import Codes, Days, Flags, Floats
+from worlds.subscription.happenings import Happenings
+from worlds.subscription.months import LEAD_IN_MONTHS, MonthGrid
+from worlds.subscription.people import DAY_ENDS, DAY_STARTS, People
+from worlds.subscription.presence import Presence
+from worlds.subscription.settings import Behaviour
+from worlds.subscription.streams import Streams, Topic
+from worlds.subscription.tables import dates, records, words
+
+STATUSES = ("paid", "late", "failed", "refunded")
+PAID, LATE, FAILED, REFUNDED = range(len(STATUSES))
+METHODS = ("card", "debit", "wallet")
+
+#: Days after the invoice. The last billing day is the 12th, so a refund falls on the 28th at the latest.
+DUE_DAYS = 7
+PAID_WITHIN_DAYS = 3
+LATE_FROM_DAYS, LATE_TO_DAYS = 8, 13
+RETRY_AFTER_DAYS = 5
+REFUND_FROM_DAYS, REFUND_TO_DAYS = 14, 16
+#: No customer's charge fails or is late more often than this, however unlucky.
+HIGHEST_CHANCE = 0.9
+#: Most attempts that one invoice can have: the charge, the second charge, the refund.
+ATTEMPTS = 10
+
+
+@dataclass(frozen=True)
+class Attempts:
+    """Attempts to pay or refund; one value for each, `invoices` count into the month's invoices."""
+
+    invoices: Codes
+    days: Days
+    statuses: Codes
+    numbers: Codes
+
+
+@dataclass(frozen=True)
+class BillingMonth:
+    """The month's records of the tables `invoices` and `payments`."""
+
+    invoices: pa.Table
+    payments: pa.Table
+
+
+class Billing:
+    """Writes the invoices of a chunk and remembers who failed to pay or paid late."""
+
+    def __init__(self, people: People, behaviour: Behaviour) -> None:
+        self._people = people
+        self._fails = np.minimum(behaviour.payment_failure_rate * people.payment_risk, HIGHEST_CHANCE)
+        self._lates = np.minimum(behaviour.late_payment_rate * people.late_risk, HIGHEST_CHANCE)
+        self._behaviour = behaviour
+        self.failed = Happenings(len(people))
+        self.late = Happenings(len(people))
+
+    def bill(self, prices: Floats, presence: Presence, streams: Streams, grid: MonthGrid, month: int) -> BillingMonth:
+        """Invoice `prices` (EUR, one for each customer) to whoever is there on the billing day, and collect."""
+        rng = streams.of(Topic.BILLING, month)
+        everyone = np.arange(len(self._people))
+        billing_days = grid.start_day(month) + self._people.billing_day - 1
+        rows = np.flatnonzero(presence.on(everyone, billing_days))
+        days = billing_days[rows]
+        attempts = self._collect(rng, rows, days)
+        attempts = _only(attempts, presence.on(rows[attempts.invoices], attempts.days))
+        self._remember(rows, attempts)
+        invoice_ids = self._people.customer_id[rows] * 1_000 + month + LEAD_IN_MONTHS
+        amounts = prices[rows]
+        return BillingMonth(
+            invoices=self._invoice_records(rng, rows, days, invoice_ids, amounts, grid),
+            payments=self._payment_records(rng, rows, attempts, invoice_ids, amounts, grid),
+        )
+
+    def _collect(self, rng: np.random.Generator, rows: Codes, days: Days) -> Attempts:
+        """Charge every invoice, charge again where that failed, refund some of the paid."""
+        size = len(rows)
+        draws = rng.random(size)
+        fails = self._fails[rows]
+        late_edge = fails + (1 - fails) * self._lates[rows]
+        first = np.where(draws < fails, FAILED, np.where(draws < late_edge, LATE, PAID))
+        soon = rng.integers(0, PAID_WITHIN_DAYS, size)
+        first_days = days + np.where(first == LATE, rng.integers(LATE_FROM_DAYS, LATE_TO_DAYS + 1, size), soon)
+        again = np.flatnonzero(first == FAILED)
+        second = np.where(rng.random(size)[again] < self._behaviour.retry_success_rate, PAID, FAILED)
+        back = np.flatnonzero((first == PAID) & (rng.random(size) < self._behaviour.refund_rate))
+        return Attempts(
+            invoices=np.concatenate([np.arange(size), again, back]),
+            days=np.concatenate(
+                [
+                    first_days,
+                    first_days[again] + RETRY_AFTER_DAYS,
+                    days[back] + rng.integers(REFUND_FROM_DAYS, REFUND_TO_DAYS + 1, size)[back],
+                ]
+            ),
+            statuses=np.concatenate([first, second, np.full(len(back), REFUNDED)]),
+            numbers=np.repeat([0, 1, 2], [size, len(again), len(back)]),
+        )
+
+    def _remember(self, rows: Codes, attempts: Attempts) -> None:
+        for status, memory in ((FAILED, self.failed), (LATE, self.late)):
+            chosen = attempts.statuses == status
+            memory.add(rows[attempts.invoices[chosen]], attempts.days[chosen])
+
+    def _invoice_records(
+        self, rng: np.random.Generator, rows: Codes, days: Days, invoice_ids: Codes, amounts: Floats, grid: MonthGrid
+    ) -> pa.Table:
+        return records(
+            "invoices",
+            customer_id=self._people.customer_id[rows],
+            event_time=grid.moments(days, rng.integers(DAY_STARTS, DAY_ENDS, len(rows))),
+            invoice_id=invoice_ids,
+            amount=amounts,
+            due_date=dates(grid.moments(days + DUE_DAYS, np.zeros_like(days))),
+        )
+
+    def _payment_records(
+        self,
+        rng: np.random.Generator,
+        rows: Codes,
+        attempts: Attempts,
+        invoice_ids: Codes,
+        amounts: Floats,
+        grid: MonthGrid,
+    ) -> pa.Table:
+        size = len(attempts.invoices)
+        return records(
+            "payments",
+            customer_id=self._people.customer_id[rows[attempts.invoices]],
+            event_time=grid.moments(attempts.days, rng.integers(DAY_STARTS, DAY_ENDS, size)),
+            payment_id=invoice_ids[attempts.invoices] * ATTEMPTS + attempts.numbers,
+            invoice_id=invoice_ids[attempts.invoices],
+            amount=amounts[attempts.invoices],
+            status=words(STATUSES, attempts.statuses),
+            method=words(METHODS, rng.choice(len(METHODS), size, p=[0.6, 0.25, 0.15])),
+        )
+
+
+def _only(attempts: Attempts, kept: Flags) -> Attempts:
+    return Attempts(**{name: values[kept] for name, values in vars(attempts).items()})

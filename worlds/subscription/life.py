@@ -1,0 +1,220 @@
+"""The lives of one chunk of customers, a month at a time.
+
+`advance` takes who received the offer for the month, so the same code writes a history (nobody did) and lets a driver
+act on the world: score the customers with what is recorded so far, decide, advance, replay the records by `created_time`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from worlds.subscription.arrays import Codes, Flags, Floats
+from worlds.subscription.billing import Billing
+from worlds.subscription.contracts import SIGNUP, Contracts, Moves, plan_records
+from worlds.subscription.feed import as_recorded
+from worlds.subscription.hazard import Hazards, Terms, hazards, wave
+from worlds.subscription.months import LEAD_IN_MONTHS, month_grid
+from worlds.subscription.people import DAY_ENDS, DAY_STARTS, People, customer_records, draw_people
+from worlds.subscription.presence import NEVER, Presence
+from worlds.subscription.changes import CovariateShift
+from worlds.subscription.settings import SubscriptionSettings
+from worlds.subscription.streams import Streams, Topic
+from worlds.subscription.support import BILLING, CANCELLATION, OUTAGE, Support
+from worlds.subscription.tables import HAZARD_SCHEMA, TABLES, empty, instants, records, words
+from worlds.subscription.usage import Interest, Usage, daily_chances
+
+CANCEL_REASONS = ("price", "service", "not_using", "other")
+LONGEST_NOTICE_DAYS = 14
+#: A customer who leaves says that this was for want of use if the share of active days was below this.
+LITTLE_USE = 0.15
+
+
+@dataclass(frozen=True)
+class MonthOfLife:
+    """What a month brought.
+
+    Attributes
+    ----------
+    month : 0 is the first of the history; negative in the lead-in.
+    tables : the records, by table; `created_time` may lie after the month.
+    hazard : the truth in `HAZARD_SCHEMA`, a row for each customer at risk; empty in the lead-in.
+
+    """
+
+    month: int
+    tables: Mapping[str, pa.Table]
+    hazard: pa.Table
+
+
+class Life:
+    """One chunk of customers, from the lead-in on."""
+
+    def __init__(self, settings: SubscriptionSettings, chunk: int) -> None:
+        self.settings = settings
+        self.grid = month_grid(settings.start_date, settings.months)
+        self.streams = Streams(settings.seed, chunk)
+        self.people: People = draw_people(settings, self.streams, self.grid)
+        self.month = -LEAD_IN_MONTHS
+        self._plan_names = tuple(plan.name for plan in settings.plans)
+        self._cancel_day = np.full(len(self.people), NEVER)
+        self._contracts = Contracts(self.people, settings)
+        self._billing = Billing(self.people, settings.behaviour)
+        self._interest = Interest(self.people, settings.behaviour)
+        self._usage = Usage(self.people, self.grid.days)
+        self._support = Support(self.people, settings.behaviour.ticket_rate)
+
+    def customers(self) -> pa.Table:
+        """Return the records of the table `customers`, also of those who sign up later."""
+        happened = customer_records(self.people, self.settings, self.streams, self.grid)
+        rng = self.streams.of(Topic.FEED, part=len(TABLES))
+        return as_recorded("customers", happened, rng, self.settings.faults, ())
+
+    def at_risk(self) -> Flags:
+        """Say who has signed up before the coming month and has not left: those who may cancel in it."""
+        start = self.grid.start_day(self.month)
+        return (self.people.signup_day < start) & (self._cancel_day >= start) & (self.month >= 0)
+
+    def terms(self) -> Terms:
+        """Return the hazard's terms when the coming month starts; those of customers not at risk mean nothing."""
+        day = self.grid.start_day(self.month)
+        by_reason = {reason: seen.within(90, day) for reason, seen in self._support.by_reason.items()}
+        return Terms(
+            log_tenure=np.log1p(np.maximum(day - self.people.signup_day, 0) / 30),
+            annual_locked=self._contracts.locked(day).astype(np.float64),
+            annual_ending=self._contracts.ending(day).astype(np.float64),
+            price_rise_90d=self._contracts.price_rises.within(90, day),
+            downgrades_90d=self._contracts.downgrades.within(90, day),
+            **vars(self._usage.terms(day)),
+            failed_payments_90d=np.minimum(self._billing.failed.within(90, day), 3),
+            late_payments_90d=np.minimum(self._billing.late.within(90, day), 3),
+            open_tickets=np.minimum(self._support.open_counts(), 2),
+            billing_tickets_90d=np.minimum(by_reason[BILLING], 2),
+            outage_tickets_90d=np.minimum(by_reason[OUTAGE], 2),
+            cancellation_tickets_90d=np.minimum(by_reason[CANCELLATION], 2),
+            angry_tickets_90d=np.minimum(self._support.angry.within(90, day), 2),
+        )
+
+    def advance(self, offered: Flags | None = None) -> MonthOfLife:
+        """Live the coming month.
+
+        Parameters
+        ----------
+        offered : for each customer, whether the offer was received for this month; by default nobody's was.
+
+        """
+        month, cancelled, hazard = self.month, np.empty(0, np.int64), empty(HAZARD_SCHEMA)
+        happened: dict[str, pa.Table] = {}
+        if month >= 0:
+            terms = self.terms()
+            truth = hazards(terms, self.people, self.settings, month, self.grid.month_of_year(month))
+            cancelled, happened["cancellations"] = self._cancel(terms, truth, offered)
+            hazard = self._hazard_records(truth, cancelled)
+        happened |= self._live(Presence(self.people.signup_day, self._cancel_day))
+        self.month += 1
+        return MonthOfLife(month, self._record(happened, month), hazard)
+
+    def _cancel(self, terms: Terms, truth: Hazards, offered: Flags | None) -> tuple[Codes, pa.Table]:
+        """Decide who cancels in the month; return their rows and records."""
+        rng = self.streams.of(Topic.HAZARD, self.month)
+        size = len(self.people)
+        chances = truth.hazard if offered is None else np.where(offered, truth.hazard_with_offer, truth.hazard)
+        # Everyone's draws are made whether at risk or not, so an offer changes nobody else's fate.
+        draws, days = rng.random(size), rng.integers(0, self.settings.horizon_days, size)
+        seconds, notice = rng.integers(DAY_STARTS, DAY_ENDS, size), rng.integers(0, LONGEST_NOTICE_DAYS + 1, size)
+        rows = np.flatnonzero(self.at_risk() & (draws < chances))
+        self._cancel_day[rows] = self.grid.start_day(self.month) + days[rows]
+        return rows, records(
+            "cancellations",
+            customer_id=self.people.customer_id[rows],
+            event_time=self.grid.moments(self._cancel_day[rows], seconds[rows]),
+            reason=words(CANCEL_REASONS, _cancel_reasons(terms)[rows]),
+            notice_days=notice[rows],
+        )
+
+    def _live(self, presence: Presence) -> dict[str, pa.Table]:
+        """Let those who are there pay, use, ask and change their contracts."""
+        month, start = self.month, self.grid.start_day(self.month)
+        stop = self.grid.start_day(month + 1)
+        newcomers = self._contracts.signups(self.people, self._signed_up_until(stop))
+        billed = self._billing.bill(self._contracts.price, presence, self.streams, self.grid, month)
+        self._interest.pass_month(self.streams.of(Topic.INTEREST, month))
+        used = self._use(presence)
+        trouble = (self._billing.failed.within(31, start) > 0) | (self._contracts.price_rises.within(31, start) > 0)
+        asked = self._support.serve(
+            trouble, self._interest.sliding, self._contracts.plan, self._plan_names,
+            presence, self.streams, self.grid, month,
+        )  # fmt: skip
+        return {
+            "plan_changes": self._change_plans(newcomers, presence),
+            "invoices": billed.invoices,
+            "payments": billed.payments,
+            "usage_daily": used,
+            "tickets": asked,
+        }
+
+    def _signed_up_until(self, stop: int) -> Codes:
+        """Rows of the customers who sign up in the month; in the first, also of those who did before."""
+        since = self.grid.start_day(self.month) if self.month > -LEAD_IN_MONTHS else -(2**40)
+        return np.flatnonzero((self.people.signup_day >= since) & (self.people.signup_day < stop))
+
+    def _use(self, presence: Presence) -> pa.Table:
+        seasonality = self.settings.seasonality
+        season = wave(seasonality.usage_amplitude, seasonality.usage_peak_month, self.grid.month_of_year(self.month))
+        chances = daily_chances(self._interest, season)
+        return self._usage.use(chances, self._minutes_factors(), presence, self.streams, self.grid, self.month)
+
+    def _minutes_factors(self) -> Floats:
+        """Multiply the factors of the covariate shifts that are active, for each customer."""
+        factors = np.ones(len(self.settings.segments))
+        for change in self.settings.changes:
+            if isinstance(change, CovariateShift) and change.active(self.month):
+                factors *= [change.minutes_factor if s.name in change.segments else 1.0 for s in self.settings.segments]
+        return factors[self.people.segment]
+
+    def _change_plans(self, newcomers: Moves, presence: Presence) -> pa.Table:
+        """Change contracts after the month's billing, so a new price is billed from the next month on."""
+        rng = self.streams.of(Topic.PLANS, self.month)
+        changed = self._contracts.change(
+            rng, presence, self.grid.start_day(self.month), self.grid.start_day(self.month + 1)
+        )
+        return pa.concat_tables(
+            plan_records(moves, self.people, self._plan_names, rng, self.grid) for moves in (newcomers, changed)
+        )
+
+    def _hazard_records(self, truth: Hazards, cancelled: Codes) -> pa.Table:
+        # Who has just been given a day in this month to cancel on is still at risk when it starts.
+        rows = np.flatnonzero(self.at_risk())
+        protected = np.array([g.name == self.settings.protected.gender for g in self.settings.genders])
+        return pa.table(
+            [
+                pa.array(self.people.customer_id[rows]),
+                instants(np.full(len(rows), self.grid.moment(self.month))),
+                words(tuple(s.name for s in self.settings.segments), self.people.segment[rows]),
+                pa.array(protected[self.people.gender[rows]]),
+                pa.array(truth.hazard[rows]),
+                pa.array(truth.hazard_with_offer[rows]),
+                pa.array(np.isin(rows, cancelled)),
+            ],
+            schema=HAZARD_SCHEMA,
+        )
+
+    def _record(self, happened: Mapping[str, pa.Table], month: int) -> dict[str, pa.Table]:
+        active = [change for change in self.settings.changes if change.active(month)]
+        return {
+            table: as_recorded(
+                table, rows, self.streams.of(Topic.FEED, month, list(TABLES).index(table)), self.settings.faults, active
+            )
+            for table, rows in happened.items()
+        }
+
+
+def _cancel_reasons(terms: Terms) -> Codes:
+    """Say why each customer would leave, the first that applies: code into `CANCEL_REASONS`."""
+    tickets = terms.open_tickets + terms.outage_tickets_90d + terms.angry_tickets_90d
+    return np.select(
+        [terms.price_rise_90d > 0, tickets > 0, terms.active_share_30d < LITTLE_USE],
+        [CANCEL_REASONS.index("price"), CANCEL_REASONS.index("service"), CANCEL_REASONS.index("not_using")],
+        CANCEL_REASONS.index("other"),
+    )

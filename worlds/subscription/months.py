@@ -1,0 +1,73 @@
+"""The month grid: calendar months in UTC, days counted from the first day of the lead-in.
+
+The lead-in is the three months before `start_date`. In it the customers who are there at the start already use, pay and
+ask, and nobody cancels (they are there because they did not), so that a 90-day window is complete in month 0.
+"""
+
+from dataclasses import dataclass
+from datetime import date
+
+import numpy as np
+
+from worlds.subscription.arrays import Codes, Days, Moments
+
+LEAD_IN_MONTHS = 3
+
+
+@dataclass(frozen=True)
+class MonthGrid:
+    """Where the months start.
+
+    Attributes
+    ----------
+    first : first day of the lead-in, which is day 0, as datetime64[D].
+    starts : first day of each month, lead-in included, and the day after the last month.
+
+    """
+
+    first: np.datetime64
+    starts: Days
+
+    @property
+    def months(self) -> int:
+        """Number of months of the history, without the lead-in."""
+        return len(self.starts) - 1 - LEAD_IN_MONTHS
+
+    @property
+    def days(self) -> int:
+        """Number of days, lead-in included."""
+        return int(self.starts[-1])
+
+    @property
+    def history_days(self) -> int:
+        """Number of days of the history, without the lead-in."""
+        return self.days - self.start_day(0)
+
+    def start_day(self, month: int) -> int:
+        """First day of `month`; -3 to -1 are the lead-in, `months` gives the day after the history."""
+        return int(self.starts[month + LEAD_IN_MONTHS])
+
+    def length(self, month: int) -> int:
+        """Days in `month`."""
+        return self.start_day(month + 1) - self.start_day(month)
+
+    def month_of_year(self, month: int) -> int:
+        """Calendar month, 1 = January."""
+        day = self.first + np.timedelta64(self.start_day(month), "D")
+        return int(day.astype("datetime64[M]").astype(np.int64) % 12) + 1
+
+    def moments(self, days: Days, seconds: Codes) -> Moments:
+        """Instants at so many seconds into each day, microseconds, UTC."""
+        micros = (days * 86_400 + seconds) * 1_000_000
+        return self.first.astype("datetime64[us]") + micros.astype("timedelta64[us]")
+
+    def moment(self, month: int) -> np.datetime64:
+        """First instant of `month`."""
+        return (self.first + np.timedelta64(self.start_day(month), "D")).astype("datetime64[us]")
+
+
+def month_grid(start_date: date, months: int) -> MonthGrid:
+    """Lay the grid of `months` months from `start_date`, the first of a month, with the lead-in before it."""
+    start = np.datetime64(start_date, "M")
+    edges = (start + np.arange(-LEAD_IN_MONTHS, months + 1)).astype("datetime64[D]")
+    return MonthGrid(first=edges[0], starts=(edges - edges[0]).astype(np.int64))

@@ -1,0 +1,166 @@
+"""Support tickets: when they open and close, what about, in which mood."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from worlds.subscription.arrays import Codes, Days, Flags, Floats
+from worlds.subscription.happenings import Happenings
+from worlds.subscription.months import LEAD_IN_MONTHS, MonthGrid
+from worlds.subscription.people import DAY_ENDS, DAY_STARTS, People
+from worlds.subscription.presence import Presence
+from worlds.subscription.settings import SHORTEST_MONTH_DAYS
+from worlds.subscription.streams import Streams, Topic
+from worlds.subscription.tables import instants, records, words
+from worlds.subscription.ticket_text import MOODS, REASONS, write_texts
+
+CHANNELS = ("email", "chat", "phone")
+STATES = ("opened", "closed")
+#: Chances to open a ticket that each customer has in a month; with it a ticket's id is unique.
+CHANCES = 2
+HIGHEST_CHANCE = 0.9
+
+#: By reason, in the order of `REASONS`: how often, the mean days until closed, the priority, the shares of the moods.
+REASON_WEIGHTS = np.array([0.33, 0.22, 0.2, 0.08, 0.17])
+MEAN_DAYS_OPEN = np.array([2.0, 5.0, 8.0, 4.0, 12.0])
+PRIORITIES = np.array([1, 2, 3, 2, 1])
+MOOD_SHARES = np.array([[0.8, 0.17, 0.03], [0.4, 0.3, 0.3], [0.3, 0.3, 0.4], [0.4, 0.35, 0.25], [0.85, 0.12, 0.03]])
+BILLING, OUTAGE, CANCELLATION = REASONS.index("billing"), REASONS.index("outage"), REASONS.index("cancellation")
+ANGRY = MOODS.index("angry")
+
+#: A failed payment or a higher price in the last 31 days makes a ticket so many times as likely, and one about billing.
+MONEY_FACTOR = 2.0
+MONEY_BILLING_FACTOR = 4.0
+#: Someone who loses interest asks so many times as often how to cancel.
+SLIDING_CANCELLATION_FACTOR = 4.0
+
+
+@dataclass(frozen=True)
+class Tickets:
+    """Tickets; one value for each, `rows` say whose. Codes count into `REASONS`, `MOODS`, `CHANNELS`."""
+
+    rows: Codes
+    ticket_ids: Codes
+    open_days: Days
+    open_seconds: Codes
+    close_days: Days
+    close_seconds: Codes
+    reasons: Codes
+    moods: Codes
+    channels: Codes
+
+    def only(self, kept: Flags) -> "Tickets":
+        """Keep some of the tickets."""
+        return Tickets(**{name: values[kept] for name, values in vars(self).items()})
+
+    def with_more(self, others: "Tickets") -> "Tickets":
+        """Put other tickets behind these."""
+        return Tickets(**{name: np.concatenate([values, getattr(others, name)]) for name, values in vars(self).items()})
+
+
+class Support:
+    """The tickets of a chunk: those that are open, and what was asked in the last 90 days."""
+
+    def __init__(self, people: People, ticket_rate: float) -> None:
+        self._people = people
+        self._chances = np.minimum(ticket_rate / CHANCES * people.ticket_risk, HIGHEST_CHANCE)
+        nothing = np.empty(0, np.int64)
+        self._open = Tickets(*[nothing] * len(Tickets.__dataclass_fields__))
+        self.by_reason = {reason: Happenings(len(people)) for reason in (BILLING, OUTAGE, CANCELLATION)}
+        self.angry = Happenings(len(people))
+
+    def open_counts(self) -> Floats:
+        """Count each customer's tickets that are open when the next month starts."""
+        return np.bincount(self._open.rows, minlength=len(self._people)).astype(np.float64)
+
+    def serve(
+        self,
+        money_trouble: Flags,
+        sliding: Flags,
+        plans: Codes,
+        plan_names: tuple[str, ...],
+        presence: Presence,
+        streams: Streams,
+        grid: MonthGrid,
+        month: int,
+    ) -> pa.Table:
+        """Open and close a month's tickets and return them as records of `tickets`.
+
+        `money_trouble` and `sliding` say whose payment failed or price rose, and who loses interest; `plans` are codes
+        into `plan_names`.
+        """
+        rng = streams.of(Topic.SUPPORT, month)
+        opened = self._open_tickets(rng, money_trouble, sliding, grid, month)
+        opened = opened.only(presence.on(opened.rows, opened.open_days))
+        self._remember(opened)
+        waiting = self._open.with_more(opened)
+        closing = waiting.close_days < grid.start_day(month + 1)
+        closed = waiting.only(closing)
+        closed = closed.only(presence.on(closed.rows, closed.close_days))
+        self._open = waiting.only(~closing)
+        texts = write_texts(rng, opened.reasons, opened.moods, plans[opened.rows], plan_names)
+        return pa.concat_tables(
+            [
+                self._records(opened, "opened", opened.open_days, opened.open_seconds, texts, grid),
+                self._records(closed, "closed", closed.close_days, closed.close_seconds, None, grid),
+            ]
+        )
+
+    def _open_tickets(
+        self, rng: np.random.Generator, money_trouble: Flags, sliding: Flags, grid: MonthGrid, month: int
+    ) -> Tickets:
+        size = len(self._people)
+        chances = np.minimum(self._chances * np.where(money_trouble, MONEY_FACTOR, 1.0), HIGHEST_CHANCE)
+        rows, numbers = np.nonzero(rng.random((size, CHANCES)) < chances[:, None])
+        reasons = _draw_reasons(rng, money_trouble[rows], sliding[rows])
+        count = len(rows)
+        open_days = grid.start_day(month) + rng.integers(0, SHORTEST_MONTH_DAYS, count)
+        return Tickets(
+            rows=rows,
+            ticket_ids=self._people.customer_id[rows] * 1_000 + (month + LEAD_IN_MONTHS) * CHANCES + numbers,
+            open_days=open_days,
+            open_seconds=rng.integers(DAY_STARTS, DAY_ENDS, count),
+            close_days=open_days + rng.geometric(1 / MEAN_DAYS_OPEN[reasons]),
+            close_seconds=rng.integers(DAY_STARTS, DAY_ENDS, count),
+            reasons=reasons,
+            moods=_choose(rng, MOOD_SHARES[reasons]),
+            channels=rng.choice(len(CHANNELS), count, p=[0.5, 0.35, 0.15]),
+        )
+
+    def _remember(self, opened: Tickets) -> None:
+        for reason, memory in self.by_reason.items():
+            chosen = opened.reasons == reason
+            memory.add(opened.rows[chosen], opened.open_days[chosen])
+        angry = opened.moods == ANGRY
+        self.angry.add(opened.rows[angry], opened.open_days[angry])
+
+    def _records(
+        self, tickets: Tickets, state: str, days: Days, seconds: Codes, texts: pa.Array | None, grid: MonthGrid
+    ) -> pa.Table:
+        count = len(tickets.rows)
+        return records(
+            "tickets",
+            customer_id=self._people.customer_id[tickets.rows],
+            event_time=grid.moments(days, seconds),
+            ticket_id=tickets.ticket_ids,
+            state=words(STATES, np.full(count, STATES.index(state))),
+            opened_at=instants(grid.moments(tickets.open_days, tickets.open_seconds)),
+            channel=words(CHANNELS, tickets.channels),
+            reason=words(REASONS, tickets.reasons),
+            priority=PRIORITIES[tickets.reasons],
+            text=pa.nulls(count, pa.string()) if texts is None else texts,
+        )
+
+
+def _draw_reasons(rng: np.random.Generator, money_trouble: Flags, sliding: Flags) -> Codes:
+    weights = np.tile(REASON_WEIGHTS, (len(money_trouble), 1))
+    weights[:, BILLING] *= np.where(money_trouble, MONEY_BILLING_FACTOR, 1.0)
+    weights[:, CANCELLATION] *= np.where(sliding, SLIDING_CANCELLATION_FACTOR, 1.0)
+    return _choose(rng, weights / weights.sum(axis=1, keepdims=True))
+
+
+def _choose(rng: np.random.Generator, shares: Floats) -> Codes:
+    """Choose a column for each row of `shares`, whose rows add up to 1."""
+    passed = rng.random(len(shares))[:, None] >= np.cumsum(shares, axis=1)[:, :-1]
+    return passed.sum(axis=1)

@@ -1,0 +1,139 @@
+"""Daily use of the service: the bulk of the records."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from worlds.subscription.arrays import Codes, Days, Floats
+from worlds.subscription.hazard import sigmoid
+from worlds.subscription.months import MonthGrid
+from worlds.subscription.people import DAY_ENDS, DAY_STARTS, DEVICES, People
+from worlds.subscription.presence import Presence
+from worlds.subscription.settings import Behaviour
+from worlds.subscription.streams import Streams, Topic
+from worlds.subscription.tables import records, words
+
+#: Minutes of one day at most; a day has 1440.
+MOST_MINUTES = 720
+#: Customers use their usual device on this share of the days.
+USUAL_DEVICE_SHARE = 0.8
+#: How much interest falls in a month of losing it, and how it otherwise returns to the usual level and wavers.
+SLIDE, RETURN, WAVER = -0.8, 0.4, 0.3
+LOWEST_INTEREST = -6.0
+MINUTES_SPREAD = 0.5
+MINUTES_PER_LOGIN = 25
+
+
+@dataclass(frozen=True)
+class UsageTerms:
+    """The hazard's terms of use; `HazardCoefficients` defines them."""
+
+    active_share_30d: Floats
+    usage_trend: Floats
+    features_mean_30d: Floats
+    days_since_use: Floats
+
+
+class Interest:
+    """How likely each customer is to use the service on a day: a logit that wavers, and now and then slides."""
+
+    def __init__(self, people: People, behaviour: Behaviour) -> None:
+        self._usual = people.engagement
+        self._behaviour = behaviour
+        self.sliding = np.zeros(len(people), np.bool_)
+        self.level = people.engagement.copy()
+
+    def pass_month(self, rng: np.random.Generator) -> None:
+        """Move everyone's interest on by a month."""
+        draws = rng.random(len(self.level))
+        starts = ~self.sliding & (draws < self._behaviour.slide_start_rate)
+        stays = self.sliding & (draws >= self._behaviour.slide_end_rate)
+        self.sliding = starts | stays
+        recovered = self.level + RETURN * (self._usual - self.level)
+        moved = np.where(self.sliding, self.level + SLIDE, recovered)
+        self.level = np.maximum(moved + rng.normal(0, WAVER, len(moved)), LOWEST_INTEREST)
+
+
+class Usage:
+    """Draws the use of a chunk and remembers it by customer and day."""
+
+    def __init__(self, people: People, days: int) -> None:
+        self._people = people
+        self._minutes: NDArray[np.int16] = np.zeros((len(people), days), np.int16)
+        self._features: NDArray[np.int8] = np.zeros((len(people), days), np.int8)
+        self._last_day: Days = people.signup_day.copy()
+
+    def use(
+        self,
+        chances: Floats,
+        minutes_factors: Floats,
+        presence: Presence,
+        streams: Streams,
+        grid: MonthGrid,
+        month: int,
+    ) -> pa.Table:
+        """Draw a month's use and return it as records of `usage_daily`.
+
+        Parameters
+        ----------
+        chances : probability of use on a day, for each customer.
+        minutes_factors : what multiplies the minutes of a day of use, for each customer.
+        presence : when the customers are there.
+        streams, grid, month : where the randomness and the days come from.
+
+        """
+        rng = streams.of(Topic.USAGE, month)
+        start, length = grid.start_day(month), grid.length(month)
+        there = presence.during(start, start + length)
+        used = rng.random((len(there), length), np.float32) < chances[there, None]
+        which, offsets = np.nonzero(used)
+        rows, days = there[which], start + offsets
+        present = presence.on(rows, days)
+        rows, days = rows[present], days[present]
+        minutes = self._draw_minutes(rng, rows, minutes_factors)
+        features = 1 + np.rint(rng.random(len(rows)) * 2 * self._people.breadth[rows]).astype(np.int64)
+        self._remember(rows, days, minutes, features)
+        return records(
+            "usage_daily",
+            customer_id=self._people.customer_id[rows],
+            event_time=grid.moments(days, rng.integers(DAY_STARTS, DAY_ENDS, len(rows))),
+            logins=1 + (minutes * rng.random(len(rows)) / MINUTES_PER_LOGIN).astype(np.int64),
+            minutes=minutes,
+            features_used=features,
+            device=words(DEVICES, self._draw_devices(rng, rows)),
+        )
+
+    def _draw_minutes(self, rng: np.random.Generator, rows: Codes, factors: Floats) -> Codes:
+        typical = self._people.log_minutes[rows] + np.log(factors)[rows]
+        drawn = np.exp(typical + MINUTES_SPREAD * rng.standard_normal(len(rows)))
+        return np.clip(np.rint(drawn), 1, MOST_MINUTES).astype(np.int64)
+
+    def _draw_devices(self, rng: np.random.Generator, rows: Codes) -> Codes:
+        usual = rng.random(len(rows), np.float32) < USUAL_DEVICE_SHARE
+        return np.where(usual, self._people.device[rows], rng.integers(0, len(DEVICES), len(rows)))
+
+    def _remember(self, rows: Codes, days: Days, minutes: Codes, features: Codes) -> None:
+        self._minutes[rows, days] = minutes
+        self._features[rows, days] = features
+        # Rows come customer by customer in the order of days, so the last assignment is the last day.
+        self._last_day[rows] = days
+
+    def terms(self, day: int) -> UsageTerms:
+        """Compute the terms from the use before `day`."""
+        minutes = self._minutes[:, day - 90 : day].sum(axis=1, dtype=np.int32)
+        recent = self._minutes[:, day - 30 : day]
+        active_days = np.count_nonzero(recent, axis=1)
+        features = self._features[:, day - 30 : day].sum(axis=1, dtype=np.int32)
+        return UsageTerms(
+            active_share_30d=active_days / 30,
+            usage_trend=np.log((1 + recent.sum(axis=1, dtype=np.int32)) / (1 + minutes / 3)),
+            features_mean_30d=features / np.maximum(active_days, 1),
+            days_since_use=np.minimum(day - self._last_day, 30).astype(np.float64),
+        )
+
+
+def daily_chances(interest: Interest, season: float) -> Floats:
+    """Probability of use on a day, for each customer, with the season's addition to the logit."""
+    return sigmoid(interest.level + season)
