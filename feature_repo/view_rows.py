@@ -23,17 +23,23 @@ if TYPE_CHECKING:
 
 _Span = tuple["timedelta | None", "timedelta | None"]
 
+#: The condition under which a row counts at an as-of instant.
+KNOWABLE = "source.event_time <= grid.as_of AND source.created_time <= grid.as_of"
 
-def _interval(length: timedelta) -> str:
+
+def interval(length: timedelta) -> str:
+    """Write `length` as an SQL interval."""
     return f"INTERVAL {int(length.total_seconds())} SECOND"
 
 
-def _knowable(span: _Span) -> str:
+def _in_span(span: _Span) -> str:
     window, lag = span
-    end = "grid.as_of" if lag is None else f"grid.as_of - {_interval(lag)}"
-    bounds = [f"source.event_time <= {end}", "source.created_time <= grid.as_of"]
+    end = "grid.as_of" if lag is None else f"grid.as_of - {interval(lag)}"
+    bounds = [KNOWABLE]
+    if lag is not None:
+        bounds.append(f"source.event_time <= {end}")
     if window is not None:
-        bounds.append(f"source.event_time > {end} - {_interval(window)}")
+        bounds.append(f"source.event_time > {end} - {interval(window)}")
     return " AND ".join(bounds)
 
 
@@ -84,7 +90,7 @@ def view_query(view: View, key: str, rows: str, grid: str) -> str:
     if not parts:
         parts = {(None, None): {}}
     queries = [
-        span_query(key, rows, grid, {name: _cast(feature) for name, feature in members.items()}, _knowable(span))
+        span_query(key, rows, grid, {name: _cast(feature) for name, feature in members.items()}, _in_span(span))
         for span, members in parts.items()
     ]
     joined = f"({queries[0]}) AS part0" + "".join(

@@ -1,0 +1,88 @@
+"""MLflow: runs, registered versions and their aliases, for people to browse. Serving never loads anything from it."""
+
+from __future__ import annotations
+
+import logging
+import os
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from core.database import sqlalchemy_url
+from core.settings import silence_telemetry
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    import mlflow
+
+    from core.settings import Settings
+
+#: Tag of a registered version: the digest of its bundle.
+DIGEST = "bundle_digest"
+
+
+@dataclass(frozen=True)
+class CandidateRun:
+    """What MLflow is told of a candidate."""
+
+    candidate: str
+    params: Mapping[str, str]
+    metrics: Mapping[str, float]
+    tags: Mapping[str, str]
+    bundle: Path
+
+
+class Registry:
+    """The runs of a project and the versions of its registered model."""
+
+    def __init__(self, client: mlflow.MlflowClient, project: str, model: str, artifacts: Path | None) -> None:
+        self._client = client
+        self._model = model
+        found = client.get_experiment_by_name(project)
+        location = artifacts.as_uri() if artifacts else None
+        self._experiment = found.experiment_id if found else client.create_experiment(project, artifact_location=location)
+        if not client.search_registered_models(filter_string=f"name = '{model}'"):
+            client.create_registered_model(model)
+
+    def register(self, run: CandidateRun) -> str:
+        """Log `run` with its bundle and register it; return the version, the present one if the bundle is known."""
+        digest = run.tags[DIGEST]
+        known = self._client.search_model_versions(f"name = '{self._model}' AND tags.{DIGEST} = '{digest}'")
+        if known:
+            return str(known[0].version)
+        logged = self._client.create_run(self._experiment, tags=dict(run.tags), run_name=run.candidate)
+        run_id = logged.info.run_id
+        for name, value in run.params.items():
+            self._client.log_param(run_id, name, value)
+        for name, number in run.metrics.items():
+            self._client.log_metric(run_id, name, number)
+        self._client.log_artifacts(run_id, str(run.bundle), "bundle")
+        self._client.set_terminated(run_id)
+        source = f"{logged.info.artifact_uri}/bundle"
+        version = self._client.create_model_version(self._model, source, run_id, tags=dict(run.tags))
+        return str(version.version)
+
+    def alias(self, role: str, version: str) -> None:
+        """Make the alias `role` point to `version`."""
+        self._client.set_registered_model_alias(self._model, role, version)
+
+
+@contextmanager
+def open_registry(settings: Settings, url: str, project: str, model: str) -> Iterator[Registry]:
+    """Open MLflow: the tracking server that the settings name, or its tables in our own database at `url`."""
+    silence_telemetry()
+    os.environ.setdefault("MLFLOW_ENABLE_ASYNC_LOGGING", "false")
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    import mlflow
+
+    if settings.mlflow_url:
+        client, artifacts = mlflow.MlflowClient(settings.mlflow_url, settings.mlflow_url), None
+    else:
+        address = sqlalchemy_url(url, "mlflow")
+        artifacts = settings.mlflow_artifacts
+        artifacts.mkdir(parents=True, exist_ok=True)
+        client = mlflow.MlflowClient(address, address)
+    yield Registry(client, project, model, artifacts)

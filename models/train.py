@@ -1,0 +1,85 @@
+"""Stage `train`: fit every candidate of the plan on the training rows."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from core.contracts import ContractFeature
+from core.entry import run
+from core.errors import PlanError
+from core.files import whole_folder
+from core.plan_file import read_plan
+from core.settings import read_settings
+from models.candidates import Rows, fit
+from models.encoding import encode, vectors_of
+from models.training_set import TRAIN, VALIDATION
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pyarrow as pa
+
+    from core.plan import BuildFeatures, Train
+
+
+def contract_features(section: BuildFeatures, service: str, train: pa.Table) -> tuple[ContractFeature, ...]:
+    """List the inputs of `service` in order; string features get the levels they have in the training rows."""
+    found = []
+    for view, name in section.service_features(service):
+        feature = ContractFeature(view, name, section.views[view].features[name].dtype)
+        if feature.dtype == "string":
+            levels = sorted(level for level in train.column(feature.column).unique().to_pylist() if level is not None)
+            feature = ContractFeature(view, name, feature.dtype, tuple(levels))
+        found.append(feature)
+    return tuple(found)
+
+
+def part(table: pa.Table, name: str) -> pa.Table:
+    """Select the rows of one part of the split."""
+    return table.filter(pc.equal(table.column("split"), name))
+
+
+def rows_of(table: pa.Table, features: Sequence[ContractFeature]) -> Rows:
+    """Encode the rows of a training table."""
+    label = table.column("label").to_numpy().astype(np.int32)
+    return Rows(encode(vectors_of(table, features), features), label)
+
+
+def train(section: Train, features: Sequence[ContractFeature], table: pa.Table, out: Path) -> None:
+    """Fit the candidates on the rows of `table` and write each to a folder of its name below `out`."""
+    fitting, checking = rows_of(part(table, TRAIN), features), rows_of(part(table, VALIDATION), features)
+    for name, candidate in section.candidates.items():
+        try:
+            fitted = fit(candidate, features, fitting, checking, section.seed)
+        except PlanError as error:
+            raise PlanError(f"train.candidates.{name}: {error}") from None
+        folder = out / name
+        folder.mkdir()
+        (folder / "model").write_bytes(fitted.content)
+        facts = {"estimator": fitted.model_format, "facts": fitted.facts}
+        (folder / "candidate.json").write_text(json.dumps(facts, indent=2, sort_keys=True) + "\n")
+        print(f"train: {name}: {len(fitted.content):,} bytes {fitted.facts or ''}".rstrip())
+
+
+def main() -> None:
+    """Run the stage."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--training-set", type=Path, required=True, help="parquet file of `training_set`")
+    parser.add_argument("--out", type=Path, required=True, help="folder to write the fitted candidates to")
+    arguments = parser.parse_args()
+    plan = read_plan(read_settings().plan)
+    table = pq.read_table(arguments.training_set)
+    features = contract_features(plan.build_features, plan.training_set.service, part(table, TRAIN))
+    with whole_folder(arguments.out) as fresh:
+        train(plan.train, features, table, fresh)
+
+
+if __name__ == "__main__":
+    run(main)

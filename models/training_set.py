@@ -1,0 +1,115 @@
+"""Stage `training_set`: join a feature service, point in time, to the labelled entities of every as-of instant."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from core.database import ensure_database
+from core.entry import run
+from core.errors import PlanError
+from core.files import write_whole
+from core.plan_file import read_plan
+from core.settings import read_settings
+from feature_repo.apply import applied_tables
+from feature_repo.build_features import instants, open_grid, open_rows
+from feature_repo.datasets import accepted_glob
+from feature_repo.duck import open_duckdb
+from feature_repo.registry import open_store
+from models.labels import label_rows
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    import feast
+
+    from core.plan import Entity, Label, Period, TemporalSplit
+
+TRAIN, VALIDATION, TEST, GAP = "train", "validation", "test", "gap"
+
+
+def part_of(split: TemporalSplit, as_of: datetime) -> str:
+    """Say which part of the split a row as of `as_of` belongs to; rows whose label reaches into the next part are a gap."""
+    if as_of >= split.test_from:
+        return TEST
+    if as_of >= split.validation_from:
+        return VALIDATION if as_of + split.gap <= split.test_from else GAP
+    return TRAIN if as_of + split.gap <= split.validation_from else GAP
+
+
+def labelled_entities(accepted: Path, label: Label, entity: Entity, period: Period, every: str) -> pa.Table:
+    """Label all entities that existed at each instant of `period`; columns: key, as_of, label."""
+    with open_duckdb() as connection:
+        home = open_rows(connection, "home_rows", accepted_glob(accepted, entity.source))
+        rows = open_rows(connection, "label_source", accepted_glob(accepted, label.source))
+        grid = open_grid(connection, "grid", entity.key, home, instants(period, every))
+        return label_rows(connection, label, entity.key, rows, grid)
+
+
+def training_set(store: feast.FeatureStore, labelled: pa.Table, service: str, split: TemporalSplit) -> pa.Table:
+    """Join the features of `service` to the labelled entities.
+
+    Returns
+    -------
+    One row for each labelled entity outside the gaps of the split: key, as_of, label, split, then the features in the
+    service's order as `view__feature`.
+
+    """
+    entity_rows = labelled.rename_columns(["event_timestamp" if name == "as_of" else name for name in labelled.column_names])
+    retrieval = store.get_historical_features(entity_rows, store.get_feature_service(service), full_feature_names=True)
+    joined = retrieval.to_arrow()
+    joined = joined.rename_columns(["as_of" if name == "event_timestamp" else name for name in joined.column_names])
+    parts = {as_of: part_of(split, as_of) for as_of in joined.column("as_of").unique().to_pylist()}
+    column = pa.array([parts[as_of] for as_of in joined.column("as_of").to_pylist()], pa.string())
+    joined = joined.add_column(3, "split", column)
+    return joined.filter(pc.not_equal(joined.column("split"), GAP))
+
+
+def check_parts(table: pa.Table) -> dict[str, int]:
+    """Count the rows of each part of the split.
+
+    Raises
+    ------
+    PlanError
+        If a part is empty, or has one class only: nothing could be fitted or measured on it.
+
+    """
+    counts = {}
+    for part in (TRAIN, VALIDATION, TEST):
+        labels = table.filter(pc.equal(table.column("split"), part)).column("label")
+        counts[part] = len(labels)
+        if len(labels.unique()) < 2:  # noqa: PLR2004 - two classes
+            held = f"only the label {labels[0].as_py()}" if len(labels) else "no row"
+            raise PlanError(
+                f"training_set.split: the {part} part has {held}; it needs rows of both classes: move its dates, or widen as_of"
+            )
+    return counts
+
+
+def main() -> None:
+    """Run the stage."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--accepted", type=Path, required=True, help="folder of the accepted rows")
+    parser.add_argument("--applied", type=Path, required=True, help="receipt of `apply`")
+    parser.add_argument("--out", type=Path, required=True, help="parquet file to write")
+    arguments = parser.parse_args()
+    settings = read_settings()
+    plan = read_plan(settings.plan)
+    applied_tables(arguments.applied, ensure_database(settings))
+    section = plan.training_set
+    labelled = labelled_entities(arguments.accepted, plan.label, plan.unit, section.as_of, section.as_of.every)
+    table = training_set(open_store(settings), labelled, section.service, section.split)
+    counts = check_parts(table)
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd")
+    write_whole(arguments.out, sink.getvalue().to_pybytes())
+    print("training_set: " + ", ".join(f"{rows:,} {part}" for part, rows in counts.items()))
+
+
+if __name__ == "__main__":
+    run(main)
