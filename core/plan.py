@@ -28,7 +28,8 @@ _YEARS = range(1700, 2200)
 _LONGEST = timedelta(days=36_525)
 
 
-def _instant(value: object) -> datetime:
+def parse_instant(value: object) -> datetime:
+    """Read a date (its first instant in UTC) or a time with a zone; raise ValueError with what was expected."""
     time = _time(value)
     if time.year not in _YEARS:
         raise ValueError(f"{value!s} is outside the years {_YEARS.start} to {_YEARS.stop - 1}")
@@ -54,7 +55,8 @@ _DURATION = re.compile(r"^([1-9]\d*)\s*(s|m|h|d|w)$")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
-def _duration(value: object) -> timedelta:
+def parse_duration(value: object) -> timedelta:
+    """Read a length of time like 90d; raise ValueError with what was expected."""
     if isinstance(value, timedelta):
         return value
     found = _DURATION.match(value) if isinstance(value, str) else None
@@ -76,8 +78,8 @@ def _zone(name: str) -> str:
 
 
 Zone = Annotated[str, AfterValidator(_zone)]
-Instant = Annotated[datetime, BeforeValidator(_instant)]
-Duration = Annotated[timedelta, BeforeValidator(_duration)]
+Instant = Annotated[datetime, BeforeValidator(parse_instant)]
+Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
 Cadence = Annotated[str, Field(pattern=r"^[1-9]\d* (day|week|month)s?$")]
 
 

@@ -49,7 +49,7 @@ def _entities(plan: Plan) -> Iterator[Finding]:
         path = f"entities.{name}"
         yield from _undeclared(f"{path}.source", "source", entity.source, plan.ingest)
         source = plan.ingest.get(entity.source)
-        if source is not None and source.entity != name:
+        if source is not None and source.entity != name and source.entity in plan.entities:
             yield f"{path}.source", f"{entity.source!r} has rows of the entity {source.entity!r}, not of {name!r}"
 
 

@@ -59,7 +59,7 @@ def applied_tables(receipt: Path, url: str) -> dict[str, str]:
             if not online_tables.exists(connection, table):
                 raise StaleStateError(
                     f"{receipt} says that the view {view!r} was applied as online.{table}, but the database has no such "
-                    "table (it was wiped, or is another one): run `dvc repro --force apply materialize register`"
+                    "table (it was wiped, or is another one): run `dvc repro --force --single-item apply register materialize`"
                 )
     return views
 

@@ -19,6 +19,11 @@ REPO = Path("feature_repo")
 REGISTRY_URL = "PANTHERA_REGISTRY_URL"
 
 
+def registry_environment(settings: Settings) -> dict[str, str]:
+    """Give the environment that feature_store.yaml expands; start the embedded database if it is needed."""
+    return {REGISTRY_URL: sqlalchemy_url(ensure_database(settings), "feast")}
+
+
 def open_store(settings: Settings) -> feast.FeatureStore:
     """Open the feature store of this checkout; start the embedded database if it is needed.
 
@@ -30,7 +35,7 @@ def open_store(settings: Settings) -> feast.FeatureStore:
     """
     import feast
 
-    os.environ[REGISTRY_URL] = sqlalchemy_url(ensure_database(settings), "feast")
+    os.environ.update(registry_environment(settings))
     if not (REPO / "feature_store.yaml").exists():
         raise StaleStateError(f"there is no {REPO / 'feature_store.yaml'} here; run in the project's folder")
     return feast.FeatureStore(repo_path=str(REPO))

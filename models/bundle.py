@@ -135,7 +135,7 @@ def load_bundle(path: Path) -> Bundle:
         If the bundle is absent, incomplete, altered, of another format, or does not score its golden rows as it did.
 
     """
-    contents = _checked(path)
+    contents = check_bundle(path)
     contract = contract_from_json(contents["contract.json"])
     model = load_model(contract.estimator, contents["model"])
     bundle = Bundle(path.name, contract, model, Reference.from_json(contents["reference.json"].decode()))
@@ -143,11 +143,19 @@ def load_bundle(path: Path) -> Bundle:
     return bundle
 
 
-def _checked(path: Path) -> dict[str, bytes]:
+def check_bundle(path: Path) -> dict[str, bytes]:
+    """Read the files of a bundle and check their hashes, without parsing any but the manifest; return their contents.
+
+    Raises
+    ------
+    BundleError
+        If the bundle is absent, incomplete or altered.
+
+    """
     try:
         found = {file.name: file.read_bytes() for file in path.iterdir()}
     except OSError as error:
-        raise BundleError(f"the bundle {path} cannot be read ({error.strerror}); run `dvc repro --force register`") from None
+        raise BundleError(f"the bundle {path} cannot be read ({error.strerror}); run `dvc repro --force --single-item register`") from None
     manifest = found.pop(MANIFEST, b"")
     if hashlib.sha256(manifest).hexdigest() != path.name:
         raise BundleError(f"{path / MANIFEST} was altered or is missing: its sha256 is not the bundle's name; not loaded")

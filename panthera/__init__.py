@@ -1,0 +1,1 @@
+"""The command line: thin verbs, each of which imports what it needs when it is called."""

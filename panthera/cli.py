@@ -1,0 +1,210 @@
+"""`panthera`: the verbs of the platform. `panthera VERB --help` explains each."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from core.errors import PantheraError
+from core.settings import read_settings, silence_telemetry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime, timedelta
+
+    from rich.table import Table
+
+    from core.plan import Plan
+
+#: What the shell sees: bad usage is 2 (argparse), a finding that needs attention 3.
+EXIT_ERROR, EXIT_FINDING, EXIT_INTERRUPTED = 1, 3, 130
+
+REPORT = Path("reports/drift.html")
+DATA = Path("data")
+
+
+class _Result(Protocol):
+    def to_dict(self) -> dict[str, object]: ...
+
+
+def _plan() -> Plan:
+    from core.plan_file import read_plan
+
+    return read_plan(read_settings().plan)
+
+
+def _show(result: _Result, table: Callable[[], Table], *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(result.to_dict(), indent=2))
+        return
+    from rich.console import Console
+
+    Console().print(table())
+
+
+def _time(text: str) -> datetime:
+    from core.plan import parse_instant
+
+    try:
+        return parse_instant(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _length(text: str) -> timedelta:
+    from core.plan import parse_duration
+
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def up(_: argparse.Namespace) -> int:
+    """Start the embedded database (if none is named by PANTHERA_DATABASE_URL) and bring its schema up to date."""
+    from core.database import ensure_database, shown
+
+    print(f"database: {shown(ensure_database(read_settings()))}")
+    return 0
+
+
+def down(_: argparse.Namespace) -> int:
+    """Stop the embedded database."""
+    from core.postgres_server import EmbeddedServer
+
+    settings = read_settings()
+    if settings.database_url is not None:
+        print("database: PANTHERA_DATABASE_URL names a server of yours, which is left alone")
+        return 0
+    print("database: stopped" if EmbeddedServer(settings.state).stop() else "database: was not running")
+    return 0
+
+
+def status(arguments: argparse.Namespace) -> int:
+    """Say what is registered and online, and whether the receipts of the stages still hold."""
+    from panthera.status import read_status
+
+    found = read_status(read_settings(), _plan(), arguments.data)
+    _show(found, found.table, as_json=arguments.json)
+    return EXIT_FINDING if found.stale else 0
+
+
+def check_plan(_: argparse.Namespace) -> int:
+    """Check the plan without running anything."""
+    plan = _plan()
+    views = plan.build_features.views
+    features = sum(len(view.features) for view in views.values())
+    print(
+        f"{read_settings().plan}: {plan.project.name} is sound: {len(plan.ingest)} sources, {len(views)} views with "
+        f"{features} features, {len(plan.train.candidates)} candidates"
+    )
+    return 0
+
+
+def demo(_: argparse.Namespace) -> int:
+    """Run the whole loop once: reproduce, serve, score, send outcomes, measure drift, parity and cohorts."""
+    from panthera.demo import run_demo
+
+    run_demo(read_settings(), _plan())
+    return 0
+
+
+def drift(arguments: argparse.Namespace) -> int:
+    """Compare what was served with what the release was trained on; exit with 3 if a column drifted."""
+    from monitoring.verbs import drift_verb
+
+    result = drift_verb(
+        read_settings(),
+        _plan(),
+        as_of=arguments.as_of,
+        window=arguments.window,
+        role=arguments.role,
+        report=arguments.report,
+    )
+    _show(result, result.table, as_json=arguments.json)
+    return EXIT_FINDING if result.alarms else 0
+
+
+def parity(arguments: argparse.Namespace) -> int:
+    """Recompute served feature vectors offline and compare them value by value; exit with 3 on a defect."""
+    from monitoring.verbs import parity_verb
+
+    result = parity_verb(
+        read_settings(), _plan(), data=arguments.data, as_of=arguments.as_of, window=arguments.window
+    )
+    _show(result, result.table, as_json=arguments.json)
+    return EXIT_FINDING if result.defects else 0
+
+
+def cohorts(arguments: argparse.Namespace) -> int:
+    """Compare the outcomes of champion and challenger over mature exposures."""
+    from datetime import UTC, datetime
+
+    from monitoring.cohorts import cohorts_table
+    from monitoring.verbs import cohorts_verb
+
+    result = cohorts_verb(read_settings(), _plan(), as_of=arguments.as_of or datetime.now(UTC))
+    _show(result, lambda: cohorts_table(result), as_json=arguments.json)
+    return 0
+
+
+def feast(arguments: argparse.Namespace) -> int:
+    """Run Feast's own command line on this checkout's feature repository, connected to its registry."""
+    from feature_repo.registry import REPO, registry_environment
+
+    program = Path(sys.executable).with_name("feast")
+    environment = {**os.environ, **registry_environment(read_settings())}
+    os.execve(program, [str(program), "-c", str(REPO), *arguments.rest], environment)  # noqa: S606 - no shell
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="panthera", description="Plan, train, serve and compare releases.")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+
+    def verb(name: str, function: Callable[[argparse.Namespace], int]) -> argparse.ArgumentParser:
+        text = (function.__doc__ or "").strip()
+        added = verbs.add_parser(name, help=text, description=text)
+        added.set_defaults(function=function)
+        return added
+
+    verb("plan", check_plan)
+    verb("up", up)
+    verb("down", down)
+    verb("demo", demo)
+    for added in (verb("status", status),):
+        added.add_argument("--data", type=Path, default=DATA, help="folder of the stages' tables and receipts")
+        added.add_argument("--json", action="store_true", help="print one JSON object")
+    for name, function in {"drift": drift, "parity": parity, "cohorts": cohorts}.items():
+        added = verb(name, function)
+        added.add_argument("--as-of", type=_time, help="end of the window, such as 1998-04-01; without it: now")
+        added.add_argument("--json", action="store_true", help="print one JSON object")
+        if name != "cohorts":
+            added.add_argument("--window", type=_length, help="length of the window, such as 7d; without it: all")
+        if name == "drift":
+            added.add_argument("--role", choices=("champion", "challenger"), default="champion")
+            added.add_argument("--report", type=Path, help="also draw an HTML report into this file")
+        if name == "parity":
+            added.add_argument("--data", type=Path, default=DATA, help="folder of the stages' tables")
+    verb("feast", feast).add_argument("rest", nargs=argparse.REMAINDER, help="arguments of feast")
+    return parser
+
+
+def main() -> None:
+    """Run the verb that the command line names."""
+    arguments = _parser().parse_args()
+    silence_telemetry()
+    try:
+        sys.exit(arguments.function(arguments))
+    except PantheraError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(EXIT_ERROR)
+    except KeyboardInterrupt:
+        sys.exit(EXIT_INTERRUPTED)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,289 @@
+"""`panthera demo`: the whole loop once, on the plan's own data, over HTTP, with what it found in `.panthera/demo.json`."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import httpx
+
+from core.database import connect, ensure_database
+from core.errors import PantheraError
+from core.files import write_whole
+from core.plan import Period
+from core.postgres_server import EmbeddedServer
+from models.evaluate import read_evaluation
+from models.training_set import labelled_entities
+from panthera.cli import DATA, REPORT
+from panthera.service_process import program, running_service, tool_environment
+from panthera.status import REMEDY, read_status
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from datetime import datetime
+    from uuid import UUID
+
+    from core.cohorts import Comparison
+    from core.contracts import Key
+    from core.plan import Plan
+    from core.settings import Settings
+    from monitoring.drift import DriftResult
+    from monitoring.parity import ParityResult
+
+_CLIENTS = 4
+_SECONDS_TO_ANSWER = 60
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What the service said of the entities it was asked about."""
+
+    asked: int
+    acknowledged: tuple[str, ...]
+    by_arm: dict[str, int]
+
+
+class Progress:
+    """Numbers the steps, and says how long each took."""
+
+    def __init__(self, steps: int) -> None:
+        self._steps, self._step = steps, 0
+        self._started = self._since = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the beginning."""
+        return time.monotonic() - self._started
+
+    def begin(self, text: str) -> None:
+        """Announce the next step."""
+        self._step, self._since = self._step + 1, time.monotonic()
+        print(f"[{self._step}/{self._steps}] {text}", flush=True)
+
+    def say(self, text: str) -> None:
+        """Tell how the present step goes."""
+        print(f"      {text} ({time.monotonic() - self._since:.1f} s)", flush=True)
+
+
+def _chunks(items: Iterable[Key], size: int) -> Iterator[list[Key]]:
+    remaining = iter(items)
+    while chunk := list(islice(remaining, size)):
+        yield chunk
+
+
+def _post(client: httpx.Client, route: str, body: dict[str, Any]) -> dict[str, Any]:
+    answer = client.post(route, json=body, timeout=_SECONDS_TO_ANSWER)
+    if not answer.is_success:
+        raise PantheraError(f"POST {route} was answered with {answer.status_code}: {answer.text[:300]}")
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+def score(address: str, key: str, entities: Sequence[Key], as_of: datetime, size: int, progress: Progress) -> Scored:
+    """Ask the service about all `entities`, `size` at a time from several clients."""
+    acknowledged: list[str] = []
+    by_arm: dict[str, int] = {}
+    with httpx.Client(base_url=address) as client, ThreadPoolExecutor(_CLIENTS) as pool:
+
+        def ask(chunk: list[Key]) -> list[dict[str, Any]]:
+            body = {"entities": [{key: entity} for entity in chunk], "as_of": as_of.isoformat()}
+            answers: list[dict[str, Any]] = _post(client, "/v1/predict", body)["predictions"]
+            return answers
+
+        for answers in pool.map(ask, _chunks(entities, size)):
+            for answer in answers:
+                if "prediction_id" in answer:
+                    acknowledged.append(answer["prediction_id"])
+                    by_arm[answer["arm"]] = by_arm.get(answer["arm"], 0) + 1
+            if len(acknowledged) % (5 * size) < len(answers):
+                progress.say(f"{len(acknowledged):,} of {len(entities):,} scored")
+    return Scored(len(entities), tuple(acknowledged), by_arm)
+
+
+def send_outcomes(
+    address: str, key: str, labels: Sequence[tuple[Key, int]], as_of: datetime, observed_at: datetime, size: int
+) -> int:
+    """Tell the service what became of each entity; return how many outcomes it now has, new ones and known ones."""
+    taken = 0
+    with httpx.Client(base_url=address) as client:
+        remaining = iter(labels)
+        while chunk := list(islice(remaining, size)):
+            outcomes = [
+                {
+                    "outcome_id": f"{key}={entity}@{as_of.isoformat()}",
+                    key: entity,
+                    "observed_at": observed_at.isoformat(),
+                    "value": label,
+                }
+                for entity, label in chunk
+            ]
+            answer = _post(client, "/v1/outcomes", {"outcomes": outcomes})
+            taken += int(answer["stored"]) + int(answer["duplicates"])
+    return taken
+
+
+def count_stored(url: str, prediction_ids: Sequence[str | UUID]) -> int:
+    """Count which of the acknowledged predictions are in the log."""
+    with connect(url) as connection:
+        row = connection.execute(
+            "SELECT count(*) FROM panthera.prediction WHERE prediction_id = ANY(%s::uuid[])", [list(prediction_ids)]
+        ).fetchone()
+    return int(row[0]) if row else 0
+
+
+def reproduce(settings: Settings, plan: Plan) -> None:
+    """Run `dvc repro`; where the database lost what the receipts say, bring it back.
+
+    Raises
+    ------
+    PantheraError
+        If a stage fails; the stage has said why.
+
+    """
+    _run([program("dvc"), "repro"])
+    if read_status(settings, plan, DATA).stale:
+        _run([program(REMEDY[0]), *REMEDY[1:]])
+
+
+def _run(command: list[str]) -> None:
+    done = subprocess.run(command, check=False, env=tool_environment(), stdin=subprocess.DEVNULL)  # noqa: S603
+    if done.returncode:
+        raise PantheraError(f"`{Path(command[0]).name} {' '.join(command[1:])}` failed with {done.returncode}; see above")
+
+
+def run_demo(settings: Settings, plan: Plan) -> None:
+    """Run the loop, write `.panthera/demo.json`, print the summary; stop what was started here."""
+    progress = Progress(steps=7)
+    with ExitStack() as cleanup:
+        progress.begin("start the database")
+        server = EmbeddedServer(settings.state)
+        if settings.database_url is None and server.start():
+            cleanup.callback(server.stop)
+        url = ensure_database(settings)
+        progress.say("PostgreSQL answers")
+
+        progress.begin("dvc repro: from the source to registered and materialized releases")
+        reproduce(settings, plan)
+        progress.say("reproduced")
+
+        as_of, size = plan.materialize.as_of, plan.serve.max_entities
+        labels = _labels(plan, as_of)
+        progress.begin(f"bentoml serve, and score {len(labels):,} entities as of {as_of:%Y-%m-%d} over HTTP")
+        with running_service(settings.state) as address:
+            progress.say(f"the service is ready at {address}")
+            scored = score(address, plan.unit.key, [entity for entity, _ in labels], as_of, size, progress)
+            stored = count_stored(url, scored.acknowledged)
+            progress.say(f"{len(scored.acknowledged):,} answers acknowledged, {stored:,} of them in the log")
+
+            closed = as_of + plan.label.horizon
+            progress.begin(f"send what happened until {closed:%Y-%m-%d}")
+            outcomes = send_outcomes(address, plan.unit.key, labels, as_of, closed, size)
+            progress.say(f"{outcomes:,} outcomes taken")
+        progress.begin("drift")
+        drift, parity, cohorts = _monitor(settings, plan, closed, progress)
+    found = _summary(plan, scored, stored, outcomes, drift, parity, cohorts)
+    target = settings.state / "demo.json"
+    write_whole(target, json.dumps({**found, "seconds": round(progress.seconds, 1)}, indent=2) + "\n")
+    _print_summary(found, plan, progress.seconds, target)
+
+
+def _labels(plan: Plan, as_of: datetime) -> list[tuple[Key, int]]:
+    """List the entities that were active at `as_of`, with what really became of them."""
+    source = plan.ingest[plan.label.source]
+    if as_of + plan.label.horizon > source.observed_until:
+        raise PantheraError(
+            f"the demo plays the outcomes after materialize.as_of ({as_of:%Y-%m-%d}), but the label window of "
+            f"{plan.label.horizon.days} days closes after ingest.{plan.label.source}.observed_until "
+            f"({source.observed_until:%Y-%m-%d}); choose an earlier materialize.as_of"
+        )
+    table = labelled_entities(DATA / "accepted", plan.label, plan.unit, Period(start=as_of, end=as_of), "1 day")
+    return list(zip(table.column(plan.unit.key).to_pylist(), table.column("label").to_pylist(), strict=True))
+
+
+def _monitor(
+    settings: Settings, plan: Plan, as_of: datetime, progress: Progress
+) -> tuple[DriftResult, ParityResult, Comparison]:
+    from monitoring.verbs import cohorts_verb, drift_verb, parity_verb
+
+    drift = drift_verb(settings, plan, report=REPORT)
+    progress.say(f"{len(drift.alarms)} of {len(drift.columns)} columns drifted")
+    progress.begin("parity: recompute served vectors offline")
+    parity = parity_verb(settings, plan, data=DATA)
+    progress.say(f"{parity.values_compared:,} values compared, {parity.defects} defects")
+    progress.begin("cohorts")
+    cohorts = cohorts_verb(settings, plan, as_of=as_of)
+    progress.say(cohorts.verdict)
+    return drift, parity, cohorts
+
+
+def _summary(
+    plan: Plan,
+    scored: Scored,
+    stored: int,
+    outcomes: int,
+    drift: DriftResult,
+    parity: ParityResult,
+    cohorts: Comparison,
+) -> dict[str, Any]:
+    evaluation = read_evaluation(DATA / "metrics.json")
+    champion = evaluation.results[0]
+    compared = cohorts.to_dict()
+    return {
+        "format_version": 1,
+        "project": plan.project.name,
+        "champion": drift.release_id,
+        "test_auc": champion.test.get("roc_auc"),
+        "baseline_auc": evaluation.result(evaluation.baseline).test.get("roc_auc"),
+        "test": {result.candidate: result.test for result in evaluation.results},
+        "predictions": scored.asked,
+        "acknowledged": len(scored.acknowledged),
+        "stored": stored,
+        "by_arm": scored.by_arm,
+        "outcomes": outcomes,
+        "parity_compared": parity.values_compared,
+        "parity_mismatches": sum(parity.mismatches.values()) + parity.score_mismatches,
+        "psi": {column.name: column.psi for column in drift.columns},
+        "cohorts": compared,
+        "sample_ratio_p": compared["sample_ratio_p"],
+    }
+
+
+def _print_summary(found: dict[str, Any], plan: Plan, seconds: float, target: Path) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    cohorts, worst = found["cohorts"], max(found["psi"], key=found["psi"].get)
+    table = Table("what", "result", title=f"{plan.project.name}: {plan.project.statement}")
+    table.add_row("champion", f"{found['champion']}")
+    for candidate, measured in found["test"].items():
+        table.add_row(f"test: {candidate}", ", ".join(f"{name} {value:.4f}" for name, value in measured.items()))
+    table.add_row("predictions", f"{found['acknowledged']:,} acknowledged, {found['stored']:,} stored")
+    table.add_row("outcomes", f"{found['outcomes']:,}")
+    table.add_row("parity", f"{found['parity_compared']:,} values compared, {found['parity_mismatches']} differ")
+    table.add_row("drift", f"largest PSI {found['psi'][worst]:.3f} ({worst})")
+    for arm, counts in cohorts["arms"].items():
+        rate = "no rate yet" if counts["rate"] is None else f"rate {counts['rate']:.4f}"
+        table.add_row(f"cohort: {arm}", f"{counts['with_outcome']:,} mature with outcome, {rate}")
+    if cohorts["difference"] is not None:
+        interval = f"{cohorts['ci_lower']:+.4f} to {cohorts['ci_upper']:+.4f}"
+        table.add_row("difference", f"{cohorts['difference']:+.4f} ({interval}): {cohorts['verdict']}")
+    table.add_row("time", f"{seconds:.0f} s")
+    console = Console()
+    console.print(table)
+    console.print(f"Results: {target}\nDrift report: {REPORT}\nNext, with `. .venv/bin/activate`:", highlight=False)
+    key = plan.unit.key
+    for command in (
+        "panthera up && bentoml serve serving.service:PredictionService",
+        f"curl -s localhost:3000/v1/predict -H 'content-type: application/json' -d '{{\"entities\": [{{\"{key}\": 1}}]}}'",
+        f"panthera cohorts --as-of {cohorts['as_of'][:10]}",
+        "panthera parity",
+        "dvc params diff    # after a change of params.yaml; then `dvc repro`",
+    ):
+        console.print(f"  {command}", highlight=False, soft_wrap=True)

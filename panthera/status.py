@@ -1,0 +1,98 @@
+"""What is registered and online, and whether the receipts of the stages agree with it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+from core.database import connect, ensure_database, shown
+from core.errors import BundleError, StaleStateError
+from core.files import read_receipt
+from feature_repo import online_tables
+from feature_repo.apply import applied_tables
+from models import ledger
+from models.bundle import check_bundle
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from rich.table import Table
+
+    from core.plan import Plan
+    from core.settings import Settings
+
+#: What brings a database that lost its content back to what the receipts say.
+REMEDY = ("dvc", "repro", "--force", "--single-item", "apply", "register", "materialize")
+
+
+@dataclass(frozen=True)
+class Status:
+    """The database, the releases by role, rows online by view, and what no longer holds."""
+
+    database: str
+    releases: dict[str, str | None]
+    online_rows: dict[str, int | None]
+    stale: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, object]:
+        """Give what JSON can hold."""
+        return asdict(self)
+
+    def table(self) -> Table:
+        """Lay the status out for a terminal."""
+        from rich.table import Table
+
+        table = Table("what", "value", title="Status")
+        table.add_row("database", self.database)
+        for role, release in self.releases.items():
+            table.add_row(role, release or "none; run `dvc repro`")
+        for view, rows in self.online_rows.items():
+            table.add_row(f"online: {view}", f"{rows:,} rows" if rows is not None else "none; run `dvc repro`")
+        for fault in self.stale:
+            table.add_row("stale", fault)
+        return table
+
+
+def read_status(settings: Settings, plan: Plan, data: Path) -> Status:
+    """Look at the database, the bundles, and the receipts below the folder `data`."""
+    url = ensure_database(settings)
+    with connect(url) as connection:
+        roles = {role: ledger.current(connection, plan.register_.model, role) for role in ledger.ROLES}
+        online: dict[str, int | None] = {}
+        for name, view in plan.build_features.views.items():
+            table = online_tables.online_table(name, view, plan.entities[plan.ingest[view.source].entity]).name
+            online[name] = online_tables.count_rows(connection, table) if online_tables.exists(connection, table) else None
+    return Status(
+        database=shown(url),
+        releases={role: release.release_id if release else None for role, release in roles.items()},
+        online_rows=online,
+        stale=tuple(_stale(settings, url, data / "receipts")),
+    )
+
+
+def _stale(settings: Settings, url: str, receipts: Path) -> Iterator[str]:
+    """Yield what the receipts say and reality does not; a stage that has not run yet is not stale."""
+    if (receipts / "apply.json").exists():
+        try:
+            applied_tables(receipts / "apply.json", url)
+        except StaleStateError as error:
+            yield str(error)
+    with connect(url) as connection:
+        if (receipts / "register.json").exists():
+            said = read_receipt(receipts / "register.json", "register")
+            for role in ledger.ROLES:
+                release = ledger.find(connection, str(said.get(role)))
+                if release is None:
+                    yield f"the ledger has no release {said.get(role)}, which was registered as {role}; run `{' '.join(REMEDY)}`"
+                    continue
+                try:
+                    check_bundle(settings.bundles / release.bundle_digest)
+                except BundleError as error:
+                    yield str(error)
+        if (receipts / "materialize.json").exists():
+            views = read_receipt(receipts / "materialize.json", "materialize")["views"]
+            for view, run in views.items() if isinstance(views, dict) else ():
+                table, rows = run["online_table"], run["rows"]
+                if not online_tables.exists(connection, table) or online_tables.count_rows(connection, table) < rows:
+                    yield f"online.{table} has not the {rows:,} rows that {view!r} was materialized with; run `{' '.join(REMEDY)}`"
