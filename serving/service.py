@@ -6,6 +6,7 @@ import gc
 import logging
 import socket
 from importlib import import_module
+from pathlib import Path
 
 from core.settings import silence_telemetry
 
@@ -40,9 +41,10 @@ def _settle() -> None:
 def _refuse_taken_port() -> None:
     """Try the port that `bentoml serve` was asked for; BentoML would answer a taken one with a traceback."""
     context = click.get_current_context(silent=True)
-    asked = context.params if context else {}
-    host = asked.get("host") or BentoMLContainer.http.host.get()
-    port = asked.get("port") or BentoMLContainer.http.port.get()
+    if context is None:  # started by a program, which knows the port itself
+        return
+    host = context.params.get("host") or BentoMLContainer.http.host.get()
+    port = context.params.get("port") or BentoMLContainer.http.port.get()
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -51,6 +53,12 @@ def _refuse_taken_port() -> None:
             raise PantheraError(
                 f"{host}:{port} cannot be listened on ({error.strerror}); stop what uses it, or choose another --port"
             ) from None
+
+
+def _working_folder() -> Path:
+    """Say where the workers run: those of a bento in the folder of its code, those of a checkout in the present one."""
+    in_bento = PredictionService.bento is not None  # type: ignore[attr-defined]  # the decorator makes it a Service
+    return Path(__file__).parents[1] if in_bento else Path.cwd()
 
 
 APPLICATION = create_app(started=_settle)
@@ -74,7 +82,7 @@ class PredictionService:
     def check_start() -> None:
         """Refuse to start on a plan that cannot be read or a port that is taken, in one line and no traceback."""
         try:
-            read_plan(read_settings().plan)
+            read_plan(_working_folder() / read_settings().plan)
             _refuse_taken_port()
         except PantheraError as error:
             raise SystemExit(f"error: {error}") from None

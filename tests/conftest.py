@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 
+import hypothesis
+
 from core.settings import silence_telemetry
 
-pytest_plugins = ["tests.fix_database"]
+pytest_plugins = ["tests.fix_database", "tests.fix_downloads"]
 
 
 def pytest_configure() -> None:
@@ -14,3 +16,6 @@ def pytest_configure() -> None:
     for name in [name for name in os.environ if name.startswith("PANTHERA_")]:
         del os.environ[name]
     silence_telemetry()
+    # A busy machine is no fault of the code.
+    hypothesis.settings.register_profile("panthera", deadline=None)
+    hypothesis.settings.load_profile("panthera")

@@ -14,6 +14,7 @@ import pytest
 from psycopg.types.json import Jsonb
 
 from core.contracts import Contract, ContractFeature, ContractView
+from models.bundle import load_bundle
 from serving.app import create_app
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from core.contracts import Value
     from core.settings import Settings
+    from models.bundle import Bundle
 
 MATERIALIZED = datetime(2026, 3, 1, tzinfo=UTC)
 #: A day on which everything is fresh, and the clock of the service.
@@ -125,13 +127,18 @@ class World:
 
     def register(self, release_id: str, role: str, weight: float, *columns: tuple[str, str]) -> None:
         """Register a release over (online table, feature) pairs and give it a role."""
-        columns = columns or (("history_1", "orders"),)
-        self.bundles[f"digest-{release_id}"] = HandMadeBundle(_contract(columns), weight)
+        features = columns or (("history_1", "orders"),)
+        contract = contract_over([(table, name, "int64") for table, name in features])
+        self.bundles[f"digest-{release_id}"] = HandMadeBundle(contract, weight)
+        self.enter(release_id, role, f"digest-{release_id}")
+
+    def enter(self, release_id: str, role: str, digest: str) -> None:
+        """Enter a release into the ledger and give it a role."""
         self.execute(
             """INSERT INTO panthera.release (release_id, format_version, model, candidate, bundle_digest,
                feature_service, data_revision, code_revision, registry_version, metrics)
                VALUES (%s, 1, 'world', 'hand_made', %s, 'all', 'd', 'c', '1', %s)""",
-            [release_id, f"digest-{release_id}", Jsonb({})],
+            [release_id, digest, Jsonb({})],
         )
         self.give_role(release_id, role)
 
@@ -141,12 +148,14 @@ class World:
             [role, release_id],
         )
 
-    def load(self, folder: Path) -> HandMadeBundle:
-        return self.bundles[folder.name]
+    def load(self, folder: Path) -> HandMadeBundle | Bundle:
+        """Load a bundle that was made by hand, or else a real one from its folder."""
+        return self.bundles.get(folder.name) or load_bundle(folder)
 
 
-def _contract(columns: Sequence[tuple[str, str]]) -> Contract:
-    tables = dict.fromkeys(table for table, _ in columns)
+def contract_over(features: Sequence[tuple[str, str, str]]) -> Contract:
+    """Write the contract of a model over (online table, feature, dtype)."""
+    tables = dict.fromkeys(table for table, _, _ in features)
     return Contract(
         format_version=1,
         project="world",
@@ -157,7 +166,7 @@ def _contract(columns: Sequence[tuple[str, str]]) -> Contract:
         entity_key="account_id",
         entity_dtype="int64",
         views=tuple(ContractView(table.rpartition("_")[0], table, timedelta(days=10)) for table in tables),
-        features=tuple(ContractFeature(table.rpartition("_")[0], name, "int64") for table, name in columns),
+        features=tuple(ContractFeature(table.rpartition("_")[0], name, dtype) for table, name, dtype in features),
         threshold=0.3,
         horizon=timedelta(days=30),
         data_revision="d",

@@ -1,0 +1,84 @@
+# One command each; every one of them does its own set-up. `make help` lists them.
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check lock clean FORCE
+
+# dvc's stages and tools call one another by name, so this checkout's programs come first.
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+# The same switches as core.settings.TELEMETRY_OFF: they also hold for programs that start before our code.
+export BENTOML_DO_NOT_TRACK := True
+export DO_NOT_TRACK := 1
+export DVC_NO_ANALYTICS := 1
+export FEAST_USAGE := False
+export MLFLOW_DISABLE_TELEMETRY := true
+
+PYTHON := .venv/bin/python
+# Written last, with the folder it was made in: an environment does not survive a move.
+READY := .venv/.ready
+ifneq ($(shell cat $(READY) 2>/dev/null),$(CURDIR))
+$(READY): FORCE
+endif
+
+help:
+	@echo "make setup   install what requirements.lock names into .venv"
+	@echo "make demo    run the whole loop on real purchases and show what it found"
+	@echo "make test    run all tests, in random order"
+	@echo "make check   lint, format, types and import rules; changes nothing"
+	@echo "make lock    resolve requirements.lock again from pyproject.toml"
+	@echo "make clean   remove .venv and caches; keeps .panthera, data and reports"
+
+setup: $(READY)
+
+$(READY): requirements.lock pyproject.toml
+	@rm -f $(READY)
+	@fits='import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))'; \
+	if ! $(PYTHON) -c "$$fits" 2>/dev/null; then \
+	    found=; \
+	    for python in python3.11 python3 python3.12 python3.13; do \
+	        if $$python -c "$$fits" 2>/dev/null; then found=$$python; break; fi; \
+	    done; \
+	    if [ -z "$$found" ]; then \
+	        echo "error: no Python 3.11, 3.12 or 3.13 on PATH ($$(python3 --version 2>&1 | head -n 1)); install one" >&2; exit 1; \
+	    fi; \
+	    echo "setup: .venv from $$found"; \
+	    rm -rf .venv; \
+	    $$found -m venv .venv || { echo "error: $$found -m venv failed; on Debian install its venv package" >&2; exit 1; }; \
+	fi
+	@echo "setup: uv, the pinned one"
+	@awk '/^uv==/ {on = 1; print; next} on && /^ +--hash=/ {print; next} {on = 0}' requirements.lock > .venv/uv.lock
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r .venv/uv.lock
+	@echo "setup: the packages of requirements.lock (minutes the first time)"
+	@$(PYTHON) -m uv pip sync --quiet --python $(PYTHON) --require-hashes requirements.lock || { \
+	    echo "setup: uv could not; pip tries, which reads its own configuration"; \
+	    $(PYTHON) -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements.lock; }
+	@echo "setup: this project"
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-index --no-deps --no-build-isolation -e .
+	@printf '%s' "$(CURDIR)" > $(READY)
+	@echo "setup: done"
+
+demo: setup
+	@$(PYTHON) -m panthera.cli demo
+
+test: setup
+	@echo "test: pytest (minutes)"
+	@$(PYTHON) -m pytest
+
+# Every step runs, so that all faults are seen at once.
+check: setup
+	@failed=; \
+	step() { echo "check: $$*"; "$$@" || failed="$$failed; $$*"; }; \
+	step ruff check --output-format concise; \
+	step ruff format --check; \
+	step mypy; \
+	step lint-imports --no-logo; \
+	if [ -n "$$failed" ]; then echo "error: failed$${failed#;}" >&2; exit 1; fi; \
+	echo "check: all passed"
+
+lock: setup
+	@echo "lock: resolving (a minute)"
+	@$(PYTHON) -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+	    pyproject.toml --group dev -o requirements.lock
+
+clean:
+	@if [ -x .venv/bin/panthera ]; then $(PYTHON) -m panthera.cli down; fi
+	@rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .grimp_cache .hypothesis dist
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
