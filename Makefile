@@ -11,6 +11,9 @@ export DVC_NO_ANALYTICS := 1
 export FEAST_USAGE := False
 export MLFLOW_DISABLE_TELEMETRY := true
 
+# As pip does: a company's own certificate authority stands in the system's store.
+export UV_SYSTEM_CERTS ?= true
+
 PYTHON := .venv/bin/python
 # Written last, with the folder it was made in: an environment does not survive a move.
 READY := .venv/.ready

@@ -8,7 +8,7 @@ import hypothesis
 
 from core.settings import silence_telemetry
 
-pytest_plugins = ["tests.fix_database", "tests.fix_downloads"]
+pytest_plugins = ["tests.fix_database", "tests.fix_downloads", "tests.fix_project"]
 
 
 def pytest_configure() -> None:

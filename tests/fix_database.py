@@ -71,6 +71,12 @@ def database_url(server_url: str) -> Iterator[str]:
     yield from _fresh_database(server_url, _TEMPLATE)
 
 
+@pytest.fixture(scope="module")
+def module_database_url(server_url: str) -> Iterator[str]:
+    """The URL of a migrated database that the tests of one module share."""
+    yield from _fresh_database(server_url, _TEMPLATE)
+
+
 @pytest.fixture
 def empty_database_url(server_url: str) -> Iterator[str]:
     """The URL of a database of this test's own, without any migration."""
@@ -80,6 +86,4 @@ def empty_database_url(server_url: str) -> Iterator[str]:
 @pytest.fixture
 def settings(tmp_path: Path, database_url: str) -> Settings:
     """Settings whose every place is this test's own; there is no plan yet."""
-    return Settings(
-        plan=tmp_path / "params.yaml", state=tmp_path / "state", database_url=database_url, mlflow_url=None
-    )
+    return Settings(plan=tmp_path / "params.yaml", state=tmp_path / "state", database_url=database_url, mlflow_url=None)

@@ -7,11 +7,10 @@ import pyarrow as pa
 
 from worlds.subscription.arrays import Codes, Days, Flags, Floats
 from worlds.subscription.happenings import Happenings
-from worlds.subscription.months import LEAD_IN_MONTHS, MonthGrid
+from worlds.subscription.months import Month, MonthGrid
 from worlds.subscription.people import DAY_ENDS, DAY_STARTS, People
 from worlds.subscription.presence import Presence
 from worlds.subscription.settings import Behaviour
-from worlds.subscription.streams import Streams, Topic
 from worlds.subscription.tables import dates, records, words
 
 STATUSES = ("paid", "late", "failed", "refunded")
@@ -28,6 +27,16 @@ REFUND_FROM_DAYS, REFUND_TO_DAYS = 14, 16
 HIGHEST_CHANCE = 0.9
 #: Most attempts that one invoice can have: the charge, the second charge, the refund.
 ATTEMPTS = 10
+
+
+@dataclass(frozen=True)
+class Invoices:
+    """A month's invoices; one value for each, `rows` say whose. Amounts are EUR."""
+
+    rows: Codes
+    invoice_ids: Codes
+    days: Days
+    amounts: Floats
 
 
 @dataclass(frozen=True)
@@ -59,21 +68,22 @@ class Billing:
         self.failed = Happenings(len(people))
         self.late = Happenings(len(people))
 
-    def bill(self, prices: Floats, presence: Presence, streams: Streams, grid: MonthGrid, month: int) -> BillingMonth:
+    def bill(self, prices: Floats, presence: Presence, rng: np.random.Generator, month: Month) -> BillingMonth:
         """Invoice `prices` (EUR, one for each customer) to whoever is there on the billing day, and collect."""
-        rng = streams.of(Topic.BILLING, month)
-        everyone = np.arange(len(self._people))
-        billing_days = grid.start_day(month) + self._people.billing_day - 1
-        rows = np.flatnonzero(presence.on(everyone, billing_days))
-        days = billing_days[rows]
-        attempts = self._collect(rng, rows, days)
+        billing_days = month.start + self._people.billing_day - 1
+        rows = np.flatnonzero(presence.on(np.arange(len(self._people)), billing_days))
+        invoices = Invoices(
+            rows=rows,
+            invoice_ids=self._people.customer_id[rows] * 1_000 + month.ordinal,
+            days=billing_days[rows],
+            amounts=prices[rows],
+        )
+        attempts = self._collect(rng, rows, invoices.days)
         attempts = _only(attempts, presence.on(rows[attempts.invoices], attempts.days))
         self._remember(rows, attempts)
-        invoice_ids = self._people.customer_id[rows] * 1_000 + month + LEAD_IN_MONTHS
-        amounts = prices[rows]
         return BillingMonth(
-            invoices=self._invoice_records(rng, rows, days, invoice_ids, amounts, grid),
-            payments=self._payment_records(rng, rows, attempts, invoice_ids, amounts, grid),
+            invoices=self._invoice_records(rng, invoices, month.grid),
+            payments=self._payment_records(rng, invoices, attempts, month.grid),
         )
 
     def _collect(self, rng: np.random.Generator, rows: Codes, days: Days) -> Attempts:
@@ -106,35 +116,29 @@ class Billing:
             chosen = attempts.statuses == status
             memory.add(rows[attempts.invoices[chosen]], attempts.days[chosen])
 
-    def _invoice_records(
-        self, rng: np.random.Generator, rows: Codes, days: Days, invoice_ids: Codes, amounts: Floats, grid: MonthGrid
-    ) -> pa.Table:
+    def _invoice_records(self, rng: np.random.Generator, invoices: Invoices, grid: MonthGrid) -> pa.Table:
+        days = invoices.days
         return records(
             "invoices",
-            customer_id=self._people.customer_id[rows],
-            event_time=grid.moments(days, rng.integers(DAY_STARTS, DAY_ENDS, len(rows))),
-            invoice_id=invoice_ids,
-            amount=amounts,
+            customer_id=self._people.customer_id[invoices.rows],
+            event_time=grid.moments(days, rng.integers(DAY_STARTS, DAY_ENDS, len(days))),
+            invoice_id=invoices.invoice_ids,
+            amount=invoices.amounts,
             due_date=dates(grid.moments(days + DUE_DAYS, np.zeros_like(days))),
         )
 
     def _payment_records(
-        self,
-        rng: np.random.Generator,
-        rows: Codes,
-        attempts: Attempts,
-        invoice_ids: Codes,
-        amounts: Floats,
-        grid: MonthGrid,
+        self, rng: np.random.Generator, invoices: Invoices, attempts: Attempts, grid: MonthGrid
     ) -> pa.Table:
         size = len(attempts.invoices)
+        invoice_ids = invoices.invoice_ids[attempts.invoices]
         return records(
             "payments",
-            customer_id=self._people.customer_id[rows[attempts.invoices]],
+            customer_id=self._people.customer_id[invoices.rows[attempts.invoices]],
             event_time=grid.moments(attempts.days, rng.integers(DAY_STARTS, DAY_ENDS, size)),
-            payment_id=invoice_ids[attempts.invoices] * ATTEMPTS + attempts.numbers,
-            invoice_id=invoice_ids[attempts.invoices],
-            amount=amounts[attempts.invoices],
+            payment_id=invoice_ids * ATTEMPTS + attempts.numbers,
+            invoice_id=invoice_ids,
+            amount=invoices.amounts[attempts.invoices],
             status=words(STATUSES, attempts.statuses),
             method=words(METHODS, rng.choice(len(METHODS), size, p=[0.6, 0.25, 0.15])),
         )

@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from worlds.subscription.arrays import Codes, Days, Flags, Floats
 from worlds.subscription.happenings import Happenings
-from worlds.subscription.months import MonthGrid
+from worlds.subscription.months import Month, MonthGrid
 from worlds.subscription.people import DAY_ENDS, DAY_STARTS, People
 from worlds.subscription.presence import Presence
 from worlds.subscription.settings import SHORTEST_MONTH_DAYS, Behaviour, SubscriptionSettings
@@ -50,7 +50,8 @@ class Contracts:
         self.downgrades = Happenings(len(people))
 
     def _price_of(self, plans: Codes, rows: Codes) -> Floats:
-        return np.round(self._list_prices[plans] * self._factors[rows], 2)
+        prices: Floats = np.round(self._list_prices[plans] * self._factors[rows], 2)
+        return prices
 
     def locked(self, day: int) -> Flags:
         """Say whose annual contract ends more than 31 days after `day`."""
@@ -73,19 +74,23 @@ class Contracts:
             previous_prices=np.full(len(rows), np.nan),
         )
 
-    def change(self, rng: np.random.Generator, presence: Presence, start: int, stop: int) -> Moves:
-        """Let contracts change in the days from `start` to `stop - 1`, at most once each."""
+    def change(self, rng: np.random.Generator, presence: Presence, month: Month) -> Moves:
+        """Let contracts change in a month, at most once each."""
         size = len(self.plan)
-        due = self.annual & (self.contract_end >= start) & (self.contract_end < stop)
+        due = self.annual & (self.contract_end >= month.start) & (self.contract_end < month.stop)
         kinds = np.where(due, RENEWAL, _draw_kinds(rng.random(size), self.annual, self._behaviour))
         kinds = self._within_plans(kinds)
-        days = np.where(due, self.contract_end, start + rng.integers(0, SHORTEST_MONTH_DAYS, size))
-        rises = rng.uniform(SMALLEST_RISE, max(SMALLEST_RISE, self._behaviour.price_rise_max), size)
+        days = np.where(due, self.contract_end, month.start + rng.integers(0, SHORTEST_MONTH_DAYS, size))
+        rises = self._draw_rises(rng, size)
         renewed = rng.random(size) < self._behaviour.renewal_rate
         rows = np.flatnonzero((kinds != SIGNUP) & presence.on(np.arange(size), days))
         moves = self._moves(rows, days[rows], kinds[rows], rises[rows], renewed[rows])
         self._apply(moves)
         return moves
+
+    def _draw_rises(self, rng: np.random.Generator, size: int) -> Floats:
+        largest = self._behaviour.price_rise_max
+        return rng.uniform(min(SMALLEST_RISE, largest), largest, size)
 
     def _within_plans(self, kinds: Codes) -> Codes:
         """Drop upgrades of the largest plan and downgrades of the smallest."""

@@ -5,9 +5,10 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from worlds.subscription.arrays import Floats
-from worlds.subscription.people import People
 from worlds.subscription.changes import ConceptShift
 from worlds.subscription.coefficients import HazardCoefficients
+from worlds.subscription.months import Month
+from worlds.subscription.people import People
 from worlds.subscription.settings import SubscriptionSettings
 
 FORMULA = (
@@ -48,11 +49,11 @@ class Hazards:
     hazard_with_offer: Floats
 
 
-def hazards(terms: Terms, people: People, settings: SubscriptionSettings, month: int, month_of_year: int) -> Hazards:
+def hazards(terms: Terms, people: People, settings: SubscriptionSettings, month: Month) -> Hazards:
     """Apply the formula to the terms of one month, with the concept shifts that are active in it."""
-    coefficients = coefficients_in(settings, month)
+    coefficients = coefficients_in(settings, month.number)
     logit = settings.intercept + attribute_logit(people, settings)
-    logit += wave(settings.seasonality.hazard_amplitude, settings.seasonality.hazard_peak_month, month_of_year)
+    logit += wave(settings.seasonality.hazard_amplitude, settings.seasonality.hazard_peak_month, month.of_year)
     for term in fields(Terms):
         logit += getattr(coefficients, term.name) * getattr(terms, term.name)
     effects = np.array([settings.offer.effects[segment.name] for segment in settings.segments])
@@ -86,4 +87,5 @@ def wave(amplitude: float, peak_month: int, month_of_year: int) -> float:
 
 def sigmoid(logit: Floats) -> Floats:
     """Return 1 / (1 + exp(-logit))."""
-    return 1 / (1 + np.exp(-logit))
+    # Below -700 the exponential is beyond float64.
+    return 1 / (1 + np.exp(-np.maximum(logit, -700)))

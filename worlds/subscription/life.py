@@ -1,7 +1,8 @@
 """The lives of one chunk of customers, a month at a time.
 
 `advance` takes who received the offer for the month, so the same code writes a history (nobody did) and lets a driver
-act on the world: score the customers with what is recorded so far, decide, advance, replay the records by `created_time`.
+act on the world: score the customers with what is recorded so far, decide, advance, replay the records in the order of
+`created_time`.
 """
 
 from collections.abc import Mapping
@@ -12,17 +13,17 @@ import pyarrow as pa
 
 from worlds.subscription.arrays import Codes, Flags, Floats
 from worlds.subscription.billing import Billing
-from worlds.subscription.contracts import SIGNUP, Contracts, Moves, plan_records
+from worlds.subscription.changes import CovariateShift
+from worlds.subscription.contracts import Contracts, plan_records
 from worlds.subscription.feed import as_recorded
 from worlds.subscription.hazard import Hazards, Terms, hazards, wave
-from worlds.subscription.months import LEAD_IN_MONTHS, month_grid
+from worlds.subscription.months import LEAD_IN_MONTHS, Month, month_grid
 from worlds.subscription.people import DAY_ENDS, DAY_STARTS, People, customer_records, draw_people
 from worlds.subscription.presence import NEVER, Presence
-from worlds.subscription.changes import CovariateShift
 from worlds.subscription.settings import SubscriptionSettings
 from worlds.subscription.streams import Streams, Topic
-from worlds.subscription.support import BILLING, CANCELLATION, OUTAGE, Support
-from worlds.subscription.tables import HAZARD_SCHEMA, TABLES, empty, instants, records, words
+from worlds.subscription.support import BILLING, CANCELLATION, OUTAGE, Circumstances, Support
+from worlds.subscription.tables import HAZARD_SCHEMA, TABLES, instants, records, words
 from worlds.subscription.usage import Interest, Usage, daily_chances
 
 CANCEL_REASONS = ("price", "service", "not_using", "other")
@@ -63,7 +64,7 @@ class Life:
         self._billing = Billing(self.people, settings.behaviour)
         self._interest = Interest(self.people, settings.behaviour)
         self._usage = Usage(self.people, self.grid.days)
-        self._support = Support(self.people, settings.behaviour.ticket_rate)
+        self._support = Support(self.people, settings.behaviour.ticket_rate, self._plan_names)
 
     def customers(self) -> pa.Table:
         """Return the records of the table `customers`, also of those who sign up later."""
@@ -104,16 +105,15 @@ class Life:
         offered : for each customer, whether the offer was received for this month; by default nobody's was.
 
         """
-        month, cancelled, hazard = self.month, np.empty(0, np.int64), empty(HAZARD_SCHEMA)
-        happened: dict[str, pa.Table] = {}
-        if month >= 0:
+        month, hazard, happened = self.grid.month(self.month), HAZARD_SCHEMA.empty_table(), {}
+        if month.number >= 0:
             terms = self.terms()
-            truth = hazards(terms, self.people, self.settings, month, self.grid.month_of_year(month))
+            truth = hazards(terms, self.people, self.settings, month)
             cancelled, happened["cancellations"] = self._cancel(terms, truth, offered)
             hazard = self._hazard_records(truth, cancelled)
-        happened |= self._live(Presence(self.people.signup_day, self._cancel_day))
+        happened |= self._live(Presence(self.people.signup_day, self._cancel_day), month)
         self.month += 1
-        return MonthOfLife(month, self._record(happened, month), hazard)
+        return MonthOfLife(month.number, self._record(happened, month.number), hazard)
 
     def _cancel(self, terms: Terms, truth: Hazards, offered: Flags | None) -> tuple[Codes, pa.Table]:
         """Decide who cancels in the month; return their rows and records."""
@@ -133,37 +133,33 @@ class Life:
             notice_days=notice[rows],
         )
 
-    def _live(self, presence: Presence) -> dict[str, pa.Table]:
+    def _live(self, presence: Presence, month: Month) -> dict[str, pa.Table]:
         """Let those who are there pay, use, ask and change their contracts."""
-        month, start = self.month, self.grid.start_day(self.month)
-        stop = self.grid.start_day(month + 1)
-        newcomers = self._contracts.signups(self.people, self._signed_up_until(stop))
-        billed = self._billing.bill(self._contracts.price, presence, self.streams, self.grid, month)
-        self._interest.pass_month(self.streams.of(Topic.INTEREST, month))
-        used = self._use(presence)
-        trouble = (self._billing.failed.within(31, start) > 0) | (self._contracts.price_rises.within(31, start) > 0)
-        asked = self._support.serve(
-            trouble, self._interest.sliding, self._contracts.plan, self._plan_names,
-            presence, self.streams, self.grid, month,
-        )  # fmt: skip
+        billed = self._billing.bill(self._contracts.price, presence, self._stream(Topic.BILLING), month)
+        self._interest.pass_month(self._stream(Topic.INTEREST))
+        used = self._use(presence, month)
+        asked = self._support.serve(self._circumstances(month), presence, self._stream(Topic.SUPPORT), month)
         return {
-            "plan_changes": self._change_plans(newcomers, presence),
+            "plan_changes": self._change_plans(presence, month),
             "invoices": billed.invoices,
             "payments": billed.payments,
             "usage_daily": used,
             "tickets": asked,
         }
 
-    def _signed_up_until(self, stop: int) -> Codes:
-        """Rows of the customers who sign up in the month; in the first, also of those who did before."""
-        since = self.grid.start_day(self.month) if self.month > -LEAD_IN_MONTHS else -(2**40)
-        return np.flatnonzero((self.people.signup_day >= since) & (self.people.signup_day < stop))
+    def _stream(self, topic: Topic) -> np.random.Generator:
+        return self.streams.of(topic, self.month)
 
-    def _use(self, presence: Presence) -> pa.Table:
+    def _circumstances(self, month: Month) -> Circumstances:
+        failed = self._billing.failed.within(31, month.start) > 0
+        risen = self._contracts.price_rises.within(31, month.start) > 0
+        return Circumstances(failed | risen, self._interest.sliding, self._contracts.plan)
+
+    def _use(self, presence: Presence, month: Month) -> pa.Table:
         seasonality = self.settings.seasonality
-        season = wave(seasonality.usage_amplitude, seasonality.usage_peak_month, self.grid.month_of_year(self.month))
+        season = wave(seasonality.usage_amplitude, seasonality.usage_peak_month, month.of_year)
         chances = daily_chances(self._interest, season)
-        return self._usage.use(chances, self._minutes_factors(), presence, self.streams, self.grid, self.month)
+        return self._usage.use(chances, self._minutes_factors(), presence, self._stream(Topic.USAGE), month)
 
     def _minutes_factors(self) -> Floats:
         """Multiply the factors of the covariate shifts that are active, for each customer."""
@@ -173,15 +169,20 @@ class Life:
                 factors *= [change.minutes_factor if s.name in change.segments else 1.0 for s in self.settings.segments]
         return factors[self.people.segment]
 
-    def _change_plans(self, newcomers: Moves, presence: Presence) -> pa.Table:
-        """Change contracts after the month's billing, so a new price is billed from the next month on."""
-        rng = self.streams.of(Topic.PLANS, self.month)
-        changed = self._contracts.change(
-            rng, presence, self.grid.start_day(self.month), self.grid.start_day(self.month + 1)
-        )
+    def _change_plans(self, presence: Presence, month: Month) -> pa.Table:
+        """Sign up and change contracts, after the month's billing: a new price is billed from the next month on."""
+        rng = self._stream(Topic.PLANS)
+        signed = self._contracts.signups(self.people, self._signed_up_in(month))
+        changed = self._contracts.change(rng, presence, month)
         return pa.concat_tables(
-            plan_records(moves, self.people, self._plan_names, rng, self.grid) for moves in (newcomers, changed)
+            plan_records(moves, self.people, self._plan_names, rng, self.grid) for moves in (signed, changed)
         )
+
+    def _signed_up_in(self, month: Month) -> Codes:
+        """Rows of the customers who sign up in the month; in the first of the lead-in, also of those who did before."""
+        signup = self.people.signup_day
+        since = signup.min() if month.ordinal == 0 else month.start
+        return np.flatnonzero((signup >= since) & (signup < month.stop))
 
     def _hazard_records(self, truth: Hazards, cancelled: Codes) -> pa.Table:
         # Who has just been given a day in this month to cancel on is still at risk when it starts.
@@ -190,7 +191,7 @@ class Life:
         return pa.table(
             [
                 pa.array(self.people.customer_id[rows]),
-                instants(np.full(len(rows), self.grid.moment(self.month))),
+                instants(np.full(len(rows), self.grid.month(self.month).begins)),
                 words(tuple(s.name for s in self.settings.segments), self.people.segment[rows]),
                 pa.array(protected[self.people.gender[rows]]),
                 pa.array(truth.hazard[rows]),

@@ -47,23 +47,49 @@ class MonthGrid:
         """First day of `month`; -3 to -1 are the lead-in, `months` gives the day after the history."""
         return int(self.starts[month + LEAD_IN_MONTHS])
 
-    def length(self, month: int) -> int:
-        """Days in `month`."""
-        return self.start_day(month + 1) - self.start_day(month)
-
-    def month_of_year(self, month: int) -> int:
-        """Calendar month, 1 = January."""
-        day = self.first + np.timedelta64(self.start_day(month), "D")
-        return int(day.astype("datetime64[M]").astype(np.int64) % 12) + 1
-
     def moments(self, days: Days, seconds: Codes) -> Moments:
         """Instants at so many seconds into each day, microseconds, UTC."""
         micros = (days * 86_400 + seconds) * 1_000_000
-        return self.first.astype("datetime64[us]") + micros.astype("timedelta64[us]")
+        moments: Moments = self.first.astype("datetime64[us]") + micros.astype("timedelta64[us]")
+        return moments
 
-    def moment(self, month: int) -> np.datetime64:
-        """First instant of `month`."""
-        return (self.first + np.timedelta64(self.start_day(month), "D")).astype("datetime64[us]")
+    def month(self, number: int) -> "Month":
+        """Return one month; -3 to -1 are the lead-in."""
+        return Month(self, number)
+
+
+@dataclass(frozen=True)
+class Month:
+    """One month of a grid. The days `start` to `stop - 1` are its own; `number` 0 is the first of the history."""
+
+    grid: MonthGrid
+    number: int
+
+    @property
+    def start(self) -> int:
+        """First day."""
+        return self.grid.start_day(self.number)
+
+    @property
+    def stop(self) -> int:
+        """The day after the last."""
+        return self.grid.start_day(self.number + 1)
+
+    @property
+    def ordinal(self) -> int:
+        """Number of months since the lead-in began."""
+        return self.number + LEAD_IN_MONTHS
+
+    @property
+    def begins(self) -> np.datetime64:
+        """First instant, UTC, as datetime64[us]."""
+        begins: np.datetime64 = (self.grid.first + np.timedelta64(self.start, "D")).astype("datetime64[us]")
+        return begins
+
+    @property
+    def of_year(self) -> int:
+        """Calendar month, 1 = January."""
+        return int(self.begins.astype("datetime64[M]").astype(np.int64) % 12) + 1
 
 
 def month_grid(start_date: date, months: int) -> MonthGrid:

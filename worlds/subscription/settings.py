@@ -77,7 +77,7 @@ class Faults(Section):
     def _leave_room(self) -> Self:
         if not self.missing_rate + self.impossible_rate <= 1:
             raise ValueError(
-                f"impossible_rate: {self.impossible_rate:g} and missing_rate {self.missing_rate:g} add up to more than 1"
+                f"impossible_rate: {self.impossible_rate:g} and missing_rate {self.missing_rate:g} exceed 1 together"
             )
         return self
 
@@ -167,15 +167,6 @@ class SubscriptionSettings(Section):
     offer: Offer = Offer()
     changes: tuple[AnyChange, ...] = CHANGES
 
-    @model_validator(mode="wrap")
-    @classmethod
-    def _refuse_in_one_line(cls, values: object, handler: ModelWrapValidatorHandler[Self]) -> Self:
-        try:
-            return handler(values)
-        except ValidationError as refusal:
-            refused = [_one_line(error["loc"], error["msg"], error["input"]) for error in refusal.errors()]
-            raise PantheraError("; ".join(refused)) from None
-
     @model_validator(mode="after")
     def _check_time(self) -> Self:
         if self.start_date.day != 1:
@@ -229,6 +220,16 @@ class SubscriptionSettings(Section):
                     f"and within {self.months} months"
                 )
         return self
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _refuse_in_one_line(cls, values: object, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        # The last of the validators, so that it also sees what those above refuse.
+        try:
+            return handler(values)
+        except ValidationError as refusal:
+            refused = [_one_line(error["loc"], error["msg"], error["input"]) for error in refusal.errors()]
+            raise PantheraError("; ".join(refused)) from None
 
     @property
     def chunks(self) -> int:

@@ -1,22 +1,20 @@
 """Support tickets: when they open and close, what about, in which mood."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import pyarrow as pa
 
 from worlds.subscription.arrays import Codes, Days, Flags, Floats
 from worlds.subscription.happenings import Happenings
-from worlds.subscription.months import LEAD_IN_MONTHS, MonthGrid
+from worlds.subscription.months import Month, MonthGrid
 from worlds.subscription.people import DAY_ENDS, DAY_STARTS, People
 from worlds.subscription.presence import Presence
 from worlds.subscription.settings import SHORTEST_MONTH_DAYS
-from worlds.subscription.streams import Streams, Topic
 from worlds.subscription.tables import instants, records, words
 from worlds.subscription.ticket_text import MOODS, REASONS, write_texts
 
 CHANNELS = ("email", "chat", "phone")
-STATES = ("opened", "closed")
 #: Chances to open a ticket that each customer has in a month; with it a ticket's id is unique.
 CHANCES = 2
 HIGHEST_CHANCE = 0.9
@@ -59,14 +57,24 @@ class Tickets:
         return Tickets(**{name: np.concatenate([values, getattr(others, name)]) for name, values in vars(self).items()})
 
 
+@dataclass(frozen=True)
+class Circumstances:
+    """What makes customers ask: payment failed or price rose within 31 days, interest is being lost; and their plan."""
+
+    money_trouble: Flags
+    sliding: Flags
+    plans: Codes
+
+
 class Support:
     """The tickets of a chunk: those that are open, and what was asked in the last 90 days."""
 
-    def __init__(self, people: People, ticket_rate: float) -> None:
+    def __init__(self, people: People, ticket_rate: float, plan_names: tuple[str, ...]) -> None:
         self._people = people
+        self._plan_names = plan_names
         self._chances = np.minimum(ticket_rate / CHANCES * people.ticket_risk, HIGHEST_CHANCE)
         nothing = np.empty(0, np.int64)
-        self._open = Tickets(*[nothing] * len(Tickets.__dataclass_fields__))
+        self._open = Tickets(*[nothing] * len(fields(Tickets)))
         self.by_reason = {reason: Happenings(len(people)) for reason in (BILLING, OUTAGE, CANCELLATION)}
         self.angry = Happenings(len(people))
 
@@ -75,50 +83,34 @@ class Support:
         return np.bincount(self._open.rows, minlength=len(self._people)).astype(np.float64)
 
     def serve(
-        self,
-        money_trouble: Flags,
-        sliding: Flags,
-        plans: Codes,
-        plan_names: tuple[str, ...],
-        presence: Presence,
-        streams: Streams,
-        grid: MonthGrid,
-        month: int,
+        self, circumstances: Circumstances, presence: Presence, rng: np.random.Generator, month: Month
     ) -> pa.Table:
-        """Open and close a month's tickets and return them as records of `tickets`.
-
-        `money_trouble` and `sliding` say whose payment failed or price rose, and who loses interest; `plans` are codes
-        into `plan_names`.
-        """
-        rng = streams.of(Topic.SUPPORT, month)
-        opened = self._open_tickets(rng, money_trouble, sliding, grid, month)
+        """Open and close a month's tickets and return them as records of `tickets`."""
+        opened = self._open_tickets(rng, circumstances, month)
         opened = opened.only(presence.on(opened.rows, opened.open_days))
         self._remember(opened)
         waiting = self._open.with_more(opened)
-        closing = waiting.close_days < grid.start_day(month + 1)
+        closing = waiting.close_days < month.stop
         closed = waiting.only(closing)
         closed = closed.only(presence.on(closed.rows, closed.close_days))
         self._open = waiting.only(~closing)
-        texts = write_texts(rng, opened.reasons, opened.moods, plans[opened.rows], plan_names)
+        plans = circumstances.plans[opened.rows]
+        texts = write_texts(rng, opened.reasons, opened.moods, plans, self._plan_names)
+        no_texts = pa.nulls(len(closed.rows), pa.string())
         return pa.concat_tables(
-            [
-                self._records(opened, "opened", opened.open_days, opened.open_seconds, texts, grid),
-                self._records(closed, "closed", closed.close_days, closed.close_seconds, None, grid),
-            ]
+            [self._records(opened, "opened", texts, month.grid), self._records(closed, "closed", no_texts, month.grid)]
         )
 
-    def _open_tickets(
-        self, rng: np.random.Generator, money_trouble: Flags, sliding: Flags, grid: MonthGrid, month: int
-    ) -> Tickets:
-        size = len(self._people)
-        chances = np.minimum(self._chances * np.where(money_trouble, MONEY_FACTOR, 1.0), HIGHEST_CHANCE)
+    def _open_tickets(self, rng: np.random.Generator, circumstances: Circumstances, month: Month) -> Tickets:
+        size, trouble = len(self._people), circumstances.money_trouble
+        chances = np.minimum(self._chances * np.where(trouble, MONEY_FACTOR, 1.0), HIGHEST_CHANCE)
         rows, numbers = np.nonzero(rng.random((size, CHANCES)) < chances[:, None])
-        reasons = _draw_reasons(rng, money_trouble[rows], sliding[rows])
+        reasons = _draw_reasons(rng, trouble[rows], circumstances.sliding[rows])
         count = len(rows)
-        open_days = grid.start_day(month) + rng.integers(0, SHORTEST_MONTH_DAYS, count)
+        open_days = month.start + rng.integers(0, SHORTEST_MONTH_DAYS, count)
         return Tickets(
             rows=rows,
-            ticket_ids=self._people.customer_id[rows] * 1_000 + (month + LEAD_IN_MONTHS) * CHANCES + numbers,
+            ticket_ids=self._people.customer_id[rows] * 1_000 + month.ordinal * CHANCES + numbers,
             open_days=open_days,
             open_seconds=rng.integers(DAY_STARTS, DAY_ENDS, count),
             close_days=open_days + rng.geometric(1 / MEAN_DAYS_OPEN[reasons]),
@@ -135,21 +127,20 @@ class Support:
         angry = opened.moods == ANGRY
         self.angry.add(opened.rows[angry], opened.open_days[angry])
 
-    def _records(
-        self, tickets: Tickets, state: str, days: Days, seconds: Codes, texts: pa.Array | None, grid: MonthGrid
-    ) -> pa.Table:
-        count = len(tickets.rows)
+    def _records(self, tickets: Tickets, state: str, texts: pa.Array, grid: MonthGrid) -> pa.Table:
+        opened = grid.moments(tickets.open_days, tickets.open_seconds)
+        closed = grid.moments(tickets.close_days, tickets.close_seconds)
         return records(
             "tickets",
             customer_id=self._people.customer_id[tickets.rows],
-            event_time=grid.moments(days, seconds),
+            event_time=opened if state == "opened" else closed,
             ticket_id=tickets.ticket_ids,
-            state=words(STATES, np.full(count, STATES.index(state))),
-            opened_at=instants(grid.moments(tickets.open_days, tickets.open_seconds)),
+            state=pa.repeat(state, len(tickets.rows)),
+            opened_at=instants(opened),
             channel=words(CHANNELS, tickets.channels),
             reason=words(REASONS, tickets.reasons),
             priority=PRIORITIES[tickets.reasons],
-            text=pa.nulls(count, pa.string()) if texts is None else texts,
+            text=texts,
         )
 
 
@@ -163,4 +154,5 @@ def _draw_reasons(rng: np.random.Generator, money_trouble: Flags, sliding: Flags
 def _choose(rng: np.random.Generator, shares: Floats) -> Codes:
     """Choose a column for each row of `shares`, whose rows add up to 1."""
     passed = rng.random(len(shares))[:, None] >= np.cumsum(shares, axis=1)[:, :-1]
-    return passed.sum(axis=1)
+    chosen: Codes = passed.sum(axis=1)
+    return chosen

@@ -179,11 +179,6 @@ def instants(moments: Moments) -> pa.Array:
     return pa.array(moments.astype("datetime64[us]"), type=INSTANT)
 
 
-def empty(schema: pa.Schema) -> pa.Table:
-    """Return a table without rows."""
-    return schema.empty_table()
-
-
 def dates(moments: Moments, known: NDArray[np.bool_] | None = None) -> pa.Array:
     """Write datetime64 as days, null where not `known`."""
     return pa.array(moments.astype("datetime64[D]"), type=pa.date32(), mask=None if known is None else ~known)

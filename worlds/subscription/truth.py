@@ -33,6 +33,8 @@ class HazardSums:
 
     def means(self, column: str) -> dict[Any, dict[str, float]]:
         """Return the means over customer months for each value of `segment` or `protected`."""
+        if not self._by_group:
+            return {}
         rows = _sum_by(pa.concat_tables(self._by_group), [column]).sort_by(column).to_pylist()
         return {row[column]: _means(row) for row in rows}
 
@@ -133,15 +135,15 @@ def _change_truth(change: AnyChange, grid: MonthGrid) -> dict[str, Any]:
 
 def _instant(grid: MonthGrid, month: int) -> str:
     """Write a month's first instant as ISO 8601."""
-    return f"{grid.moment(month).astype('datetime64[s]')}Z"
+    return f"{grid.month(month).begins.astype('datetime64[s]')}Z"
 
 
 def offer_truth(settings: SubscriptionSettings, sums: HazardSums) -> dict[str, Any]:
     """State what the offer adds to the logit, and its mean effect on the hazard over the customer months."""
     means = sums.means("segment")
     return {
-        "effect": "added to the logit of the hazard of the month for which the offer is received; nobody in the history "
-        "received it",
+        "effect": "added to the logit of the hazard of the month for which the offer is received; "
+        "nobody in the history received it",
         "logit": dict(settings.offer.effects),
         "by_segment": {
             segment: {**mean, "mean_effect": mean["mean_hazard_with_offer"] - mean["mean_hazard"]}

@@ -4,15 +4,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from worlds.subscription.arrays import Codes, Days, Floats
 from worlds.subscription.hazard import sigmoid
-from worlds.subscription.months import MonthGrid
+from worlds.subscription.months import Month
 from worlds.subscription.people import DAY_ENDS, DAY_STARTS, DEVICES, People
 from worlds.subscription.presence import Presence
 from worlds.subscription.settings import Behaviour
-from worlds.subscription.streams import Streams, Topic
 from worlds.subscription.tables import records, words
 
 #: Minutes of one day at most; a day has 1440.
@@ -61,18 +59,12 @@ class Usage:
 
     def __init__(self, people: People, days: int) -> None:
         self._people = people
-        self._minutes: NDArray[np.int16] = np.zeros((len(people), days), np.int16)
-        self._features: NDArray[np.int8] = np.zeros((len(people), days), np.int8)
+        self._minutes = np.zeros((len(people), days), np.int16)
+        self._features = np.zeros((len(people), days), np.int8)
         self._last_day: Days = people.signup_day.copy()
 
     def use(
-        self,
-        chances: Floats,
-        minutes_factors: Floats,
-        presence: Presence,
-        streams: Streams,
-        grid: MonthGrid,
-        month: int,
+        self, chances: Floats, minutes_factors: Floats, presence: Presence, rng: np.random.Generator, month: Month
     ) -> pa.Table:
         """Draw a month's use and return it as records of `usage_daily`.
 
@@ -81,15 +73,13 @@ class Usage:
         chances : probability of use on a day, for each customer.
         minutes_factors : what multiplies the minutes of a day of use, for each customer.
         presence : when the customers are there.
-        streams, grid, month : where the randomness and the days come from.
+        rng, month : where the randomness and the days come from.
 
         """
-        rng = streams.of(Topic.USAGE, month)
-        start, length = grid.start_day(month), grid.length(month)
-        there = presence.during(start, start + length)
-        used = rng.random((len(there), length), np.float32) < chances[there, None]
+        there = presence.during(month.start, month.stop)
+        used = rng.random((len(there), month.stop - month.start), np.float32) < chances[there, None]
         which, offsets = np.nonzero(used)
-        rows, days = there[which], start + offsets
+        rows, days = there[which], month.start + offsets
         present = presence.on(rows, days)
         rows, days = rows[present], days[present]
         minutes = self._draw_minutes(rng, rows, minutes_factors)
@@ -98,7 +88,7 @@ class Usage:
         return records(
             "usage_daily",
             customer_id=self._people.customer_id[rows],
-            event_time=grid.moments(days, rng.integers(DAY_STARTS, DAY_ENDS, len(rows))),
+            event_time=month.grid.moments(days, rng.integers(DAY_STARTS, DAY_ENDS, len(rows))),
             logins=1 + (minutes * rng.random(len(rows)) / MINUTES_PER_LOGIN).astype(np.int64),
             minutes=minutes,
             features_used=features,

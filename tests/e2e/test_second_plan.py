@@ -1,0 +1,173 @@
+"""Another world, two tables of other kinds and a key of text, by changing the plan alone: trained, served, compared."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import numpy as np
+import psycopg
+import pyarrow.parquet as pq
+import pytest
+
+from models.bundle import load_bundle
+from models.ledger import ROLES
+from models.encoding import vectors_of
+from panthera.service_process import running_service
+
+if TYPE_CHECKING:
+    import subprocess
+
+    import pyarrow as pa
+
+    from tests.fix_project import Project
+
+STAGES = ["ingest", "validate", "build_features", "apply", "training_set", "train", "evaluate", "register", "materialize"]
+AS_OF = "2024-05-13T00:00:00+00:00"
+MEMBERS = 400
+
+
+def write_world(folder: Path) -> None:
+    """Members come as often as their tariff says, and some stop; every tenth upload is a day late."""
+    chance = np.random.default_rng(11)
+    start = datetime(2024, 1, 1, tzinfo=UTC)
+    signups, visits = ["member_id,signed_up,tariff,age"], []
+    for number in range(MEMBERS):
+        member, tariff = f"m{number:03d}", ["day", "full", "trial"][number % 3]
+        signed_up = start + timedelta(days=int(chance.integers(0, 40)))
+        signups.append(f"{member},{signed_up:%Y-%m-%d},{tariff},{chance.integers(18, 80)}")
+        stops = signed_up + timedelta(days=float(chance.exponential({"day": 60, "full": 200, "trial": 20}[tariff])))
+        time = signed_up + timedelta(hours=10)
+        while time < min(stops, datetime(2024, 6, 1, tzinfo=UTC) - timedelta(days=2)):
+            delay = timedelta(days=1) if chance.random() < 0.1 else timedelta()
+            minutes = None if chance.random() < 0.01 else round(float(chance.uniform(10, 120)), 1)
+            visit = {"member": member, "entered": time.isoformat(), "uploaded": (time + delay).isoformat(), "minutes": minutes}
+            visits += [visit] * (2 if chance.random() < 0.01 else 1)
+            time += timedelta(days=float(chance.exponential(4)) + 0.1)
+    (folder / "gym").mkdir()
+    (folder / "gym" / "signups.csv").write_text("\n".join(signups) + "\n")
+    (folder / "gym" / "visits.jsonl").write_text("".join(json.dumps(visit) + "\n" for visit in visits))
+
+
+@pytest.fixture(scope="module")
+def trained(project: Project) -> Project:
+    """The checkout with the gym's plan, after the first `dvc repro`."""
+    write_world(project.folder)
+    (project.folder / "params.yaml").write_text((Path(__file__).parent / "gym.yaml").read_text())
+    assert project.repro() == STAGES
+    return project
+
+
+@dataclass(frozen=True)
+class Served:
+    """What the service of the trained checkout said, before any test changed the plan."""
+
+    predictions: list[dict[str, Any]]
+    features: dict[str, Any]
+    stale: httpx.Response
+    parity: subprocess.CompletedProcess[str]
+    register: dict[str, Any]
+    metrics: dict[str, Any]
+    training_set: pa.Table
+
+
+@pytest.fixture(scope="module")
+def served(trained: Project) -> Served:
+    """Ask the service of the gym everything that the tests look at, under `bentoml serve` in its own checkout."""
+    members = [{"member_id": f"m{number:03d}"} for number in range(MEMBERS)]
+    with (
+        trained.entered(),
+        running_service(trained.folder / ".panthera") as address,
+        httpx.Client(base_url=address, timeout=30) as client,
+    ):
+        answer = client.post("/v1/predict", json={"entities": members, "as_of": AS_OF}).raise_for_status()
+        features = client.get("/v1/features", params={"member_id": "m001", "as_of": AS_OF}).raise_for_status()
+        stale = client.post("/v1/predict", json={"entities": members[:1], "as_of": "2024-05-30T00:00:00Z"})
+    data = trained.folder / "data"
+    return Served(
+        predictions=answer.json()["predictions"],
+        features=features.json(),
+        stale=stale,
+        parity=trained.run("panthera", "parity", "--json"),
+        register=json.loads((data / "receipts" / "register.json").read_text()),
+        metrics=json.loads((data / "metrics.json").read_text()),
+        training_set=pq.read_table(data / "training_set.parquet"),
+    )
+
+
+def test_every_candidate_beats_or_is_the_majority_rule(served: Served) -> None:
+    results = served.metrics["results"]
+    loss = {result["candidate"]: result["test"]["log_loss"] for result in results}
+    assert loss["majority"] == max(loss.values())
+    assert {result["candidate"]: result["test"]["roc_auc"] for result in results}["trees"] > 0.8
+
+
+def test_the_score_over_http_is_the_offline_score_of_the_same_row(trained: Project, served: Served) -> None:
+    table, at = served.training_set, datetime.fromisoformat(AS_OF)
+    rows = {row["member_id"]: number for number, row in enumerate(table.to_pylist()) if row["as_of"] == at}
+    assert len(rows) == len(served.predictions) == MEMBERS
+    with psycopg.connect(trained.environment["PANTHERA_DATABASE_URL"]) as connection:
+        digests = dict(connection.execute("SELECT release_id, bundle_digest FROM panthera.release").fetchall())
+        stored = connection.execute("SELECT prediction_id::text, score FROM panthera.prediction").fetchall()
+    assert {answer["release"] for answer in served.predictions} == {served.register[role] for role in ROLES}
+    bundles = {
+        served.register[role]: load_bundle(trained.folder / ".panthera" / "bundles" / digests[served.register[role]])
+        for role in ROLES
+    }
+    for answer in served.predictions:
+        bundle = bundles[answer["release"]]
+        offline = bundle.score(vectors_of(table.slice(rows[answer["member_id"]], 1), bundle.contract.features))[0]
+        assert abs(answer["score"] - offline) <= 1e-9
+        assert answer["decision"] == ("call" if offline >= bundle.contract.threshold else "wait")
+    assert dict(stored) == {answer["prediction_id"]: answer["score"] for answer in served.predictions}
+
+
+def test_parity_holds_value_by_value(served: Served) -> None:
+    assert served.parity.returncode == 0, served.parity.stderr
+    found = json.loads(served.parity.stdout)
+    assert found["values_compared"] == MEMBERS * 6
+    assert found["score_mismatches"] == 0
+    assert set(found["mismatches"].values()) == {0}
+
+
+def test_the_stale_policy_of_this_plan_refuses(served: Served) -> None:
+    assert served.stale.status_code == 422
+    assert "STALE" in served.stale.text
+
+
+def test_features_come_with_their_times_and_their_freshness(served: Served) -> None:
+    entity = served.features["entities"][0]
+    assert entity["member_id"] == "m001"
+    assert entity["features"]["profile"]["status"] == "FRESH"
+    assert entity["features"]["profile"]["values"]["tariff"] == "full"
+
+
+@pytest.mark.usefixtures("served")
+def test_a_second_repro_runs_nothing_and_a_leaf_only_what_follows_it(trained: Project) -> None:
+    trained.repro()
+    assert trained.repro() == []
+    trained.replace("num_leaves: 7", "num_leaves: 5")
+    assert trained.repro() == ["train", "evaluate", "register"]
+    trained.replace("every: 1 week}\n  split", "every: 1 week}  # a comment changes nothing\n  split")
+    assert trained.repro() == []
+    trained.replace("register: {model: gym}", "register: {model: gymnasium}")
+    assert trained.repro() == ["register"]
+
+
+@pytest.mark.usefixtures("served")
+def test_a_wiped_database_is_noticed_by_the_stages_and_the_status(trained: Project) -> None:
+    with psycopg.connect(trained.environment["PANTHERA_DATABASE_URL"]) as connection:
+        names = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'online'").fetchall()
+        for (name,) in names:
+            connection.execute(f'DROP TABLE online."{name}"')
+    assert trained.run("panthera", "status").returncode == 3
+    refused = trained.run("dvc", "repro", "--force", "--single-item", "training_set")
+    assert refused.returncode != 0
+    assert "dvc repro --force --single-item apply register materialize" in refused.stderr
+    trained.repro("--force", "--single-item", "apply", "register", "materialize")
+    assert trained.run("panthera", "status").returncode == 0
+    trained.repro()
