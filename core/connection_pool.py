@@ -58,7 +58,7 @@ async def lent(pool: Pool) -> AsyncIterator[psycopg.AsyncConnection]:
         async with pool.connection() as connection:
             yield connection
     except psycopg.errors.UndefinedTable as error:
-        raise StaleStateError(f"{_reason(error)}; run `dvc repro`, which brings it back") from None
+        raise StaleStateError(f"{_reason(error)}; run `panthera repair`, which brings it back") from None
     except (psycopg.OperationalError, psycopg.InterfaceError) as error:
         raise DatabaseError(
             f"PostgreSQL at {shown(pool_url(pool))} does not answer ({_reason(error)}); "

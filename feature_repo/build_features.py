@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from core.entry import run
 from core.errors import PlanError
-from core.files import whole_folder
+from core.files import require, whole_folder
 from core.plan_file import read_plan
 from core.settings import read_settings
 from feature_repo.datasets import BUCKETS, bucket_file, write_table
@@ -28,7 +28,7 @@ def open_rows(connection: duckdb.DuckDBPyConnection, relation: str, files: str |
     connection.execute(
         f"""CREATE OR REPLACE TEMP VIEW {relation} AS
             SELECT * RENAME (event_timestamp AS event_time, created_timestamp AS created_time)
-            FROM read_parquet({literal(files)})"""  # noqa: S608
+            FROM read_parquet({literal(files)})"""
     )
     return relation
 
@@ -46,7 +46,7 @@ def open_grid(connection: duckdb.DuckDBPyConnection, relation: str, key: str, ro
         f"""CREATE OR REPLACE TEMP TABLE {relation} AS
             SELECT {column}, as_of FROM {times}
             JOIN (SELECT {column}, min(greatest(event_time, created_time)) AS since FROM {rows} GROUP BY 1) ON since <= as_of
-            ORDER BY 1, 2"""  # noqa: S608
+            ORDER BY 1, 2"""
     )
     return relation
 
@@ -64,7 +64,7 @@ def build_bucket(view: View, entity: Entity, period: Period, accepted: Path, buc
 def last_snapshot(period: Period, every: str, until: datetime) -> datetime | None:
     """Give the last snapshot instant at or before `until`, if there is one."""
     with open_duckdb() as connection:
-        query = f"SELECT max(as_of) FROM {instants(period, every)} WHERE as_of <= $1"  # noqa: S608
+        query = f"SELECT max(as_of) FROM {instants(period, every)} WHERE as_of <= $1"
         row = connection.execute(query, [until]).fetchone()
     return row[0] if row else None
 
@@ -76,13 +76,20 @@ def main() -> None:
     parser.add_argument("--features", type=Path, required=True, help="folder to write the snapshots to")
     arguments = parser.parse_args()
     plan = read_plan(read_settings().plan)
+    for view in plan.build_features.views.values():
+        require(arguments.accepted / view.source, "validate")
     with whole_folder(arguments.features) as fresh:
         for name, view in plan.build_features.views.items():
             entity = plan.entities[plan.ingest[view.source].entity]
             try:
                 rows = sum(
                     build_bucket(
-                        view, entity, plan.build_features.snapshots, arguments.accepted, bucket, bucket_file(fresh, name, bucket)
+                        view,
+                        entity,
+                        plan.build_features.snapshots,
+                        arguments.accepted,
+                        bucket,
+                        bucket_file(fresh, name, bucket),
                     )
                     for bucket in range(BUCKETS)
                 )

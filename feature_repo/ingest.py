@@ -26,7 +26,7 @@ def ingest(name: str, source: Source, folder: Path, downloads: Path) -> int:
     with open_duckdb() as connection:
         query = read_source(connection, name, source, downloads)
         try:
-            numbered = f"SELECT row_number() OVER () AS source_row, * FROM ({query})"  # noqa: S608
+            numbered = f"SELECT row_number() OVER () AS source_row, * FROM ({query})"
             rows = write_table(connection, numbered, raw_file(folder, name))
         except duckdb.Error as error:
             raise SourceError(f"ingest.{name}: the source is corrupt: {' '.join(str(error).split())}") from None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from core.database import connect, ensure_database
 from core.entry import run
 from core.errors import StaleStateError
-from core.files import write_receipt
+from core.files import require, write_receipt
 from core.plan_file import read_plan
 from core.settings import read_settings
 from feature_repo import online_tables
@@ -32,7 +32,7 @@ def latest_snapshots(files: str, table: OnlineTable, as_of: datetime) -> pa.Tabl
         SELECT {columns} FROM read_parquet({literal(files)})
         WHERE event_timestamp <= $as_of AND created_timestamp <= $as_of
         QUALIFY row_number() OVER (PARTITION BY {key} ORDER BY event_timestamp DESC, created_timestamp DESC) = 1
-        ORDER BY {key}"""  # noqa: S608
+        ORDER BY {key}"""
     with open_duckdb() as connection:
         return connection.sql(query, params={"as_of": as_of}).to_arrow_table()
 
@@ -62,6 +62,7 @@ def main() -> None:
         table = online_tables.online_table(name, view, plan.entities[plan.ingest[view.source].entity])
         if applied.get(name) != table.name:
             raise StaleStateError(f"the view {name!r} was applied in another version; run `dvc repro apply`")
+        require(arguments.features / name, "build_features")
         rows = materialize(url, name, table, snapshot_glob(arguments.features, name), plan.materialize.as_of)
         views[name] = {"online_table": table.name, "rows": rows}
         print(f"materialize: {name}: {rows:,} rows as of {plan.materialize.as_of:%Y-%m-%d}")

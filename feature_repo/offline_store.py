@@ -5,18 +5,13 @@ Unlike the stock stores it honours the created time always, so nothing is joined
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 import pyarrow as pa
-from feast import FeatureView, OnDemandFeatureView
-from feast.data_source import DataSource
 from feast.infra.offline_stores.file_source import FileSource
 from feast.infra.offline_stores.offline_store import OfflineStore, RetrievalJob, RetrievalMetadata
-from feast.infra.registry.base_registry import BaseRegistry
 from feast.repo_config import FeastConfigBaseModel, RepoConfig
 
 from core.errors import SourceError
@@ -24,6 +19,11 @@ from feature_repo.duck import identifier, open_duckdb
 from feature_repo.point_in_time import ViewJoin, parquet, point_in_time_join
 
 if TYPE_CHECKING:
+    from feast.infra.registry.base_registry import BaseRegistry
+    from feast.data_source import DataSource
+    from feast import FeatureView, OnDemandFeatureView
+    import pandas as pd
+    from collections.abc import Callable
     from datetime import timedelta
 
 #: The name that Feast gives the as-of column of an entity frame.
@@ -39,7 +39,9 @@ class PantheraOfflineStoreConfig(FeastConfigBaseModel):  # type: ignore[misc]
 class ArrowJob(RetrievalJob):  # type: ignore[misc]
     """A retrieval that computes its Arrow table once, when it is first asked for."""
 
-    def __init__(self, compute: Callable[[], pa.Table], *, full_feature_names: bool, metadata: RetrievalMetadata) -> None:
+    def __init__(
+        self, compute: Callable[[], pa.Table], *, full_feature_names: bool, metadata: RetrievalMetadata
+    ) -> None:
         self._compute = compute
         self._full_feature_names = full_feature_names
         self._metadata = metadata
@@ -63,12 +65,15 @@ class ArrowJob(RetrievalJob):  # type: ignore[misc]
         return self._compute()
 
     def _to_df_internal(self, timeout: int | None = None) -> pd.DataFrame:  # noqa: ARG002
-        return self._compute().to_pandas()
+        frame: pd.DataFrame = self._compute().to_pandas()
+        return frame
 
 
 def _relation(config: RepoConfig, source: DataSource) -> str:
     if not isinstance(source, FileSource):
-        raise SourceError(f"the source {source.name!r} is a {type(source).__name__}; this store reads parquet FileSources")
+        raise SourceError(
+            f"the source {source.name!r} is a {type(source).__name__}; this store reads parquet FileSources"
+        )
     path = Path(source.path)
     return parquet(str(path if path.is_absolute() else Path(config.repo_path or ".") / path))
 
@@ -83,13 +88,15 @@ def _entity_rows(frame: pd.DataFrame | pa.Table | str) -> pa.Table:
     place = table.column_names.index(AS_OF)
     times = table.column(AS_OF)
     if times.type.tz is None:
-        raise SourceError(f"the column {AS_OF!r} of the entity rows has no time zone; give its times one, UTC for example")
+        raise SourceError(
+            f"the column {AS_OF!r} of the entity rows has no time zone; give its times one, UTC for example"
+        )
     return table.set_column(place, AS_OF, times.cast(pa.timestamp("us", tz="UTC")))
 
 
 def _view_join(config: RepoConfig, view: FeatureView, features: list[str], prefix: str) -> ViewJoin:
     source = view.batch_source
-    ttl: timedelta | None = view.ttl if view.ttl else None
+    ttl: timedelta | None = view.ttl or None
     mapped = {own: column for column, own in (source.field_mapping or {}).items()}
     aliases = view.projection.join_key_map or {}
     keys = [column.name for column in view.entity_columns]
@@ -192,7 +199,7 @@ def _range_job(
     bounds = {f"{column} >= $start": ("start", start), f"{column} <= $end": ("end", end)}
     given = {sql: (name, _aware(time)) for sql, (name, time) in bounds.items() if time is not None}
     chosen = ", ".join(map(identifier, dict.fromkeys(columns)))
-    query = f"SELECT {chosen} FROM {_relation(config, source)} WHERE {' AND '.join(given) or 'true'}{suffix}"  # noqa: S608
+    query = f"SELECT {chosen} FROM {_relation(config, source)} WHERE {' AND '.join(given) or 'true'}{suffix}"
 
     def compute() -> pa.Table:
         with open_duckdb() as connection:

@@ -5,18 +5,16 @@ The service itself reads through `feature_repo.online_handle`, which resolves no
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TYPE_CHECKING
 
-from feast import Entity, FeatureView
 from feast.infra.online_stores.online_store import OnlineStore
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey as EntityKeyProto
 from feast.protos.feast.types.Value_pb2 import Value as ValueProto
 from feast.repo_config import FeastConfigBaseModel, RepoConfig
 from feast.type_map import feast_value_type_to_python_type, python_values_to_proto_values
-from feast.types import Float32, Float64, Int32, Int64, String, UnixTimestamp
 from feast.types import Bool as FeastBool
+from feast.types import Float32, Float64, Int32, Int64, String, UnixTimestamp
 from psycopg import sql
 
 from core.contracts import Freshness
@@ -26,6 +24,10 @@ from core.settings import read_settings
 from feature_repo import online_tables
 from feature_repo.online_handle import judge
 from feature_repo.online_tables import OnlineTable
+
+if TYPE_CHECKING:
+    from feast import Entity, FeatureView
+    from collections.abc import Callable, Sequence
 
 _Row = tuple[EntityKeyProto, dict[str, ValueProto], datetime, datetime | None]
 _DTYPES = {
@@ -49,7 +51,7 @@ def table_of(view: FeatureView) -> OnlineTable:
     """Read from the tags and schema of a registered view which table holds it."""
     name = view.tags.get("online_table")
     if name is None:
-        raise StaleStateError(f"the feature view {view.name!r} names no online table; run `dvc repro --force apply`")
+        raise StaleStateError(f"the feature view {view.name!r} names no online table; run `panthera repair`")
     key = view.entity_columns[0]
     features = tuple((field.name, _DTYPES[field.dtype]) for field in view.features)
     return OnlineTable(name, key.name, _DTYPES[key.dtype], features)
@@ -75,7 +77,10 @@ class PantheraOnlineStore(OnlineStore):  # type: ignore[misc]
                 feast_value_type_to_python_type(key.entity_values[0]),
                 _aware(event_time),
                 _aware(created) or _aware(event_time),
-                *(feast_value_type_to_python_type(values[name]) if name in values else None for name, _ in target.features),
+                *(
+                    feast_value_type_to_python_type(values[name]) if name in values else None
+                    for name, _ in target.features
+                ),
             )
             for key, values, event_time, created in data
         ]

@@ -128,9 +128,7 @@ def merge(connection: psycopg.Connection, table: OnlineTable, rows: Iterable[Seq
             "ORDER BY {key}, event_timestamp DESC, created_timestamp DESC "
             "ON CONFLICT ({key}) DO UPDATE SET {updates} "
             "WHERE (excluded.event_timestamp, excluded.created_timestamp) >= (live.event_timestamp, live.created_timestamp)"
-        ).format(
-            table=table.identifier, columns=columns, stage=stage, key=sql.Identifier(table.key), updates=updates
-        )
+        ).format(table=table.identifier, columns=columns, stage=stage, key=sql.Identifier(table.key), updates=updates)
     )
     connection.execute(sql.SQL("DROP TABLE {}").format(stage))
     return count

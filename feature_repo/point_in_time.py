@@ -51,16 +51,21 @@ def _best_known(view: ViewJoin) -> str:
     return f"""
         SELECT DISTINCT {keys}, {created} AS known_at,
             {best} OVER (PARTITION BY {keys} ORDER BY {created} RANGE UNBOUNDED PRECEDING) AS best
-        FROM numbered"""  # noqa: S608
+        FROM numbered"""
 
 
 def _join_query(asked: str, as_of: str, view: ViewJoin) -> str:
     """Write the join of `view` to the table `asked`, all of whose columns and rows the result keeps, one to one."""
     on = " AND ".join(f"asked.{identifier(ours)} = known.{identifier(theirs)}" for ours, theirs in view.keys)
     time = f"asked.{identifier(as_of)}"
-    fresh = "true" if view.ttl is None else f"known.best.event >= {time} - INTERVAL {int(view.ttl.total_seconds() * 1e6)} MICROSECOND"
+    fresh = (
+        "true"
+        if view.ttl is None
+        else f"known.best.event >= {time} - INTERVAL {int(view.ttl.total_seconds() * 1e6)} MICROSECOND"
+    )
     chosen = "".join(
-        f", CASE WHEN {fresh} THEN numbered.{identifier(feature)} END AS {identifier(name)}" for feature, name in view.columns
+        f", CASE WHEN {fresh} THEN numbered.{identifier(feature)} END AS {identifier(name)}"
+        for feature, name in view.columns
     )
     return f"""
         WITH numbered AS MATERIALIZED (SELECT *, row_number() OVER () AS place FROM {view.rows}),
@@ -68,7 +73,7 @@ def _join_query(asked: str, as_of: str, view: ViewJoin) -> str:
         SELECT asked.*{chosen}
         FROM {asked} AS asked
         ASOF LEFT JOIN known ON {on} AND {time} >= known.known_at
-        LEFT JOIN numbered ON numbered.place = known.best.place"""  # noqa: S608
+        LEFT JOIN numbered ON numbered.place = known.best.place"""
 
 
 def point_in_time_join(
@@ -89,12 +94,14 @@ def point_in_time_join(
 
     """
     connection.register("entity_frame", entity_rows)
-    connection.execute("CREATE OR REPLACE TEMP TABLE joined0 AS SELECT row_number() OVER () AS asked_row, * FROM entity_frame")
+    connection.execute(
+        "CREATE OR REPLACE TEMP TABLE joined0 AS SELECT row_number() OVER () AS asked_row, * FROM entity_frame"
+    )
     for number, view in enumerate(views):
         query = _join_query(f"joined{number}", as_of, view)
         connection.execute(f"CREATE OR REPLACE TEMP TABLE joined{number + 1} AS {query}")
         connection.execute(f"DROP TABLE joined{number}")
-    ordered = f"SELECT * EXCLUDE (asked_row) FROM joined{len(views)} ORDER BY asked_row"  # noqa: S608
+    ordered = f"SELECT * EXCLUDE (asked_row) FROM joined{len(views)} ORDER BY asked_row"
     result = connection.sql(ordered).to_arrow_table()
     connection.execute(f"DROP TABLE joined{len(views)}")
     connection.unregister("entity_frame")

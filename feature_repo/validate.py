@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core.entry import run
-from core.errors import QualityError, SourceError
-from core.files import whole_folder
+from core.errors import QualityError
+from core.files import require, whole_folder
 from core.plan import QualityRules
 from core.plan_file import read_plan
 from core.settings import read_settings
@@ -85,17 +85,26 @@ def _typed_columns(source: Source, found: dict[str, str]) -> dict[str, str]:
 
 def _reasons(source: Source, rules: QualityRules) -> Iterator[tuple[str, str]]:
     """Yield (reason, SQL condition under which it holds) over the relation `typed` and its `raw_…` texts."""
-    for name, column in source.columns.items():
-        yield f"{name}: not a {column.dtype}", f"raw_{name} IS NOT NULL AND {identifier(name)} IS NULL"
+    for name, declared in source.columns.items():
+        yield f"{name}: not a {declared.dtype}", f"raw_{name} IS NOT NULL AND {identifier(name)} IS NULL"
     for name, time in _times(source).items():
-        yield f"{time.column}: no time that can be placed (a time zone is missing, or the format is another)", f"{name} IS NULL"
+        yield (
+            f"{time.column}: no time that can be placed (a time zone is missing, or the format is another)",
+            f"{name} IS NULL",
+        )
     observed = source.observed_until.isoformat()
-    yield f"{source.event_time.column}: after observed_until {observed}", f"event_timestamp > TIMESTAMPTZ {literal(observed)}"
+    yield (
+        f"{source.event_time.column}: after observed_until {observed}",
+        f"event_timestamp > TIMESTAMPTZ {literal(observed)}",
+    )
     for name in rules.not_null:
         yield f"{name}: null", f"raw_{name} IS NULL"
     for name, (low, high) in rules.range.items():
         column = identifier(name)
-        yield f"{name}: outside [{low:g}, {high:g}]", f"{column} IS NOT NULL AND NOT coalesce({column} BETWEEN {low} AND {high}, false)"
+        yield (
+            f"{name}: outside [{low:g}, {high:g}]",
+            f"{column} IS NOT NULL AND NOT coalesce({column} BETWEEN {low} AND {high}, false)",
+        )
         if source.columns[name].dtype.startswith("float"):
             yield f"{name}: not a number", f"isnan({column})"
     for name, allowed in rules.allowed.items():
@@ -114,19 +123,21 @@ def _reasons(source: Source, rules: QualityRules) -> Iterator[tuple[str, str]]:
 
 def _judge(connection: duckdb.DuckDBPyConnection, source: Source, key: str, rules: QualityRules, raw: Path) -> None:
     """Make the temporary table `judged`: the typed rows, their raw texts, and the list of reasons against each."""
-    relation = f"read_parquet({literal(raw)})"
-    found = {row[0]: str(row[1]) for row in connection.execute(f"DESCRIBE SELECT * FROM {relation}").fetchall()}  # noqa: S608
+    relation = f"read_parquet({literal(require(raw, 'ingest'))})"
+    found = {row[0]: str(row[1]) for row in connection.execute(f"DESCRIBE SELECT * FROM {relation}").fetchall()}
     typed = _typed_columns(source, found)
     if "created_timestamp" not in typed:
         typed["created_timestamp"] = typed["event_timestamp"]
     chosen = ", ".join(f"{sql} AS {identifier(name)}" for name, sql in typed.items())
     texts = ", ".join(f"CAST(raw.{identifier(name)} AS VARCHAR) AS raw_{name}" for name in source.columns)
-    rules = rules.model_copy(update={"not_null": tuple(dict.fromkeys((key, source.event_time.column, *rules.not_null)))})
+    rules = rules.model_copy(
+        update={"not_null": tuple(dict.fromkeys((key, source.event_time.column, *rules.not_null)))}
+    )
     reasons = ", ".join(f"CASE WHEN {sql} THEN {literal(reason)} END" for reason, sql in _reasons(source, rules))
     connection.execute(
         f"""CREATE OR REPLACE TEMP TABLE judged AS
             SELECT *, list_filter([{reasons}], lambda reason: reason IS NOT NULL) AS reasons
-            FROM (SELECT raw.source_row, {chosen}, {texts} FROM {relation} AS raw)"""  # noqa: S608
+            FROM (SELECT raw.source_row, {chosen}, {texts} FROM {relation} AS raw)"""
     )
 
 
@@ -142,7 +153,7 @@ def validate(source: Source, key: str, rules: QualityRules, raw: Path, accepted:
     with open_duckdb() as connection:
         _judge(connection, source, key, rules, raw)
         texts = ", ".join(f"raw_{name} AS {identifier(name)}" for name in source.columns)
-        bad = f"SELECT source_row, reasons, {texts} FROM judged WHERE len(reasons) > 0 ORDER BY source_row"  # noqa: S608
+        bad = f"SELECT source_row, reasons, {texts} FROM judged WHERE len(reasons) > 0 ORDER BY source_row"
         refused = write_table(connection, bad, rejected)
         total = connection.execute("SELECT count(*) FROM judged").fetchone()
         result = Validated(accepted=(total[0] if total else 0) - refused, rejected=refused)
@@ -151,7 +162,7 @@ def validate(source: Source, key: str, rules: QualityRules, raw: Path, accepted:
         columns = ", ".join(map(identifier, [*source.columns, "event_timestamp", "created_timestamp"]))
         for bucket in range(BUCKETS):
             good = f"""SELECT source_row, {columns} FROM judged WHERE len(reasons) = 0 AND {bucket_of(key)} = {bucket}
-                ORDER BY {identifier(key)}, event_timestamp, created_timestamp, source_row"""  # noqa: S608
+                ORDER BY {identifier(key)}, event_timestamp, created_timestamp, source_row"""
             write_table(connection, good, bucket_file(accepted.parent, accepted.name, bucket))
     return result
 
@@ -179,8 +190,6 @@ def main() -> None:
     with whole_folder(arguments.accepted) as fresh:
         for name, source in plan.ingest.items():
             raw, rejected = raw_file(arguments.raw, name), raw_file(arguments.rejected, name)
-            if not raw.exists():
-                raise SourceError(f"validate.{name}: there is no {raw}; run `dvc repro ingest`")
             rules = plan.validate_.get(name, QualityRules())
             try:
                 result = validate(source, plan.entities[source.entity].key, rules, raw, fresh / name, rejected)

@@ -81,7 +81,7 @@ def span_query(key: str, rows: str, grid: str, expressions: dict[str, str], know
         )
         SELECT grid.{key}, grid.as_of, {chosen}
         FROM {grid} AS grid JOIN empty USING (as_of)
-        LEFT JOIN facts ON facts.{key} = grid.{key} AND facts.as_of = grid.as_of"""  # noqa: S608
+        LEFT JOIN facts ON facts.{key} = grid.{key} AND facts.as_of = grid.as_of"""
 
 
 def view_query(view: View, key: str, rows: str, grid: str) -> str:
@@ -94,16 +94,19 @@ def view_query(view: View, key: str, rows: str, grid: str) -> str:
         for span, members in parts.items()
     ]
     joined = f"({queries[0]}) AS part0" + "".join(
-        f" JOIN ({query}) AS part{number} USING ({identifier(key)}, as_of)" for number, query in enumerate(queries[1:], 1)
+        f" JOIN ({query}) AS part{number} USING ({identifier(key)}, as_of)"
+        for number, query in enumerate(queries[1:], 1)
     )
     derived = "".join(
-        f", {_cast(feature)} AS {identifier(name)}" for name, feature in view.features.items() if feature.over == "features"
+        f", {_cast(feature)} AS {identifier(name)}"
+        for name, feature in view.features.items()
+        if feature.over == "features"
     )
     columns = ", ".join(identifier(name) for name in view.features)
     return f"""
         SELECT {identifier(key)}, as_of AS event_timestamp, as_of AS created_timestamp, {columns}
         FROM (SELECT *{derived} FROM {joined})
-        ORDER BY {identifier(key)}, as_of"""  # noqa: S608
+        ORDER BY {identifier(key)}, as_of"""
 
 
 def compute_view(connection: duckdb.DuckDBPyConnection, view: View, key: str, rows: str, grid: str) -> pa.Table:

@@ -54,9 +54,10 @@ class Bundle:
         if not vectors:
             return []
         try:
-            return self.model.score(encode(vectors, self.contract.features)).tolist()
+            scores: list[float] = self.model.score(encode(vectors, self.contract.features)).tolist()
         except ValueError as error:
             raise BundleError(f"the bundle {self.digest[:12]} cannot score: {error}") from None
+        return scores
 
 
 def contract_to_json(contract: Contract) -> str:
@@ -88,7 +89,9 @@ def contract_from_json(text: bytes) -> Contract:
         return Contract(
             **{
                 **stored,
-                "views": tuple(ContractView(**{**view, "ttl": timedelta(seconds=view["ttl"])}) for view in stored["views"]),
+                "views": tuple(
+                    ContractView(**{**view, "ttl": timedelta(seconds=view["ttl"])}) for view in stored["views"]
+                ),
                 "features": tuple(
                     ContractFeature(**{**feature, "levels": tuple(feature["levels"])}) for feature in stored["features"]
                 ),
@@ -114,7 +117,9 @@ def write_bundle(bundles: Path, contents: Mapping[str, bytes]) -> str:
     if sorted(contents) != sorted(_FILES):
         raise BundleError(f"a bundle has the files {', '.join(_FILES)}; found {', '.join(sorted(contents))}")
     hashes = {name: hashlib.sha256(content).hexdigest() for name, content in sorted(contents.items())}
-    manifest = (json.dumps({"format_version": FORMAT_VERSION, "files": hashes}, indent=2, sort_keys=True) + "\n").encode()
+    manifest = (
+        json.dumps({"format_version": FORMAT_VERSION, "files": hashes}, indent=2, sort_keys=True) + "\n"
+    ).encode()
     digest = hashlib.sha256(manifest).hexdigest()
     if not (bundles / digest).exists():
         with whole_folder(bundles / digest) as fresh:
@@ -155,10 +160,12 @@ def check_bundle(path: Path) -> dict[str, bytes]:
     try:
         found = {file.name: file.read_bytes() for file in path.iterdir()}
     except OSError as error:
-        raise BundleError(f"the bundle {path} cannot be read ({error.strerror}); run `dvc repro --force --single-item register`") from None
+        raise BundleError(f"the bundle {path} cannot be read ({error.strerror}); run `panthera repair`") from None
     manifest = found.pop(MANIFEST, b"")
     if hashlib.sha256(manifest).hexdigest() != path.name:
-        raise BundleError(f"{path / MANIFEST} was altered or is missing: its sha256 is not the bundle's name; not loaded")
+        raise BundleError(
+            f"{path / MANIFEST} was altered or is missing: its sha256 is not the bundle's name; not loaded"
+        )
     hashes: dict[str, str] = json.loads(manifest)["files"]
     if sorted(found) != sorted(hashes):
         strange = sorted(set(found) ^ set(hashes))

@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from core.errors import BundleError, PlanError
+from core.files import require
 from core.plan import Candidate, LightGbmCandidate, LogisticCandidate, MajorityCandidate, SingleFeatureCandidate
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -191,6 +193,12 @@ def _number(names: dict[int, int], address: int) -> int:
     return names.setdefault(address, len(names) + 1)
 
 
+def read_candidate(folder: Path) -> tuple[str, bytes]:
+    """Read the format and the bytes of a candidate that the stage `train` wrote."""
+    facts = json.loads(require(folder / "candidate.json", "train").read_text())
+    return str(facts["estimator"]), (folder / "model").read_bytes()
+
+
 def load_model(model_format: str, content: bytes) -> Model:
     """Bring a model back from bytes whose hash the caller has checked.
 
@@ -200,7 +208,7 @@ def load_model(model_format: str, content: bytes) -> Model:
         If they are not a model of `model_format`, or name a type that is not trusted.
 
     """
-    loaders = {SKOPS: _SklearnModel, LIGHTGBM_TEXT: _LightGbmModel}
+    loaders: dict[str, Callable[[bytes], Model]] = {SKOPS: _SklearnModel, LIGHTGBM_TEXT: _LightGbmModel}
     if model_format not in loaders:
         raise BundleError(f"the model format {model_format!r} is unknown; this version reads {', '.join(loaders)}")
     try:

@@ -8,16 +8,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pyarrow.parquet as pq
-
 from core.entry import run
-from core.files import write_whole
+from core.files import require, write_whole
 from core.plan_file import read_plan
 from core.settings import read_settings
-from models.candidates import load_model
+from models.candidates import load_model, read_candidate
 from models.metrics import LOWER_IS_BETTER, best_threshold, measure
 from models.train import contract_features, part, rows_of
-from models.training_set import TEST, TRAIN, VALIDATION
+from models.training_set import TEST, TRAIN, VALIDATION, read_training_set
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -55,7 +53,7 @@ class Evaluation:
 
 def read_evaluation(path: Path) -> Evaluation:
     """Read what the stage wrote."""
-    stored = json.loads(path.read_text())
+    stored = json.loads(require(path, "evaluate").read_text())
     results = tuple(CandidateResult(**result) for result in stored["results"])
     return Evaluation(stored["primary"], stored["baseline"], results)
 
@@ -86,13 +84,9 @@ def main() -> None:
     parser.add_argument("--metrics", type=Path, required=True, help="JSON file to write")
     arguments = parser.parse_args()
     plan = read_plan(read_settings().plan)
-    table = pq.read_table(arguments.training_set)
+    table = read_training_set(arguments.training_set)
     features = contract_features(plan.build_features, plan.training_set.service, part(table, TRAIN))
-    models = {}
-    for name in plan.train.candidates:
-        folder = arguments.candidates / name
-        model_format = json.loads((folder / "candidate.json").read_text())["estimator"]
-        models[name] = load_model(model_format, (folder / "model").read_bytes())
+    models = {name: load_model(*read_candidate(arguments.candidates / name)) for name in plan.train.candidates}
     validation, test = rows_of(part(table, VALIDATION), features), rows_of(part(table, TEST), features)
     evaluation = evaluate(plan.evaluate, models, validation, test)
     write_whole(arguments.metrics, evaluation.to_json())

@@ -42,12 +42,12 @@ def label_rows(connection: duckdb.DuckDBPyConnection, label: Label, key: str, ro
     try:
         table = connection.sql(
             f"""SELECT {quoted}, as_of, CAST(label AS INTEGER) AS label
-                FROM ({values}) JOIN ({members}) USING ({quoted}, as_of) WHERE member ORDER BY {quoted}, as_of"""  # noqa: S608
+                FROM ({values}) JOIN ({members}) USING ({quoted}, as_of) WHERE member ORDER BY {quoted}, as_of"""
         ).to_arrow_table()
     except duckdb.Error as error:
         raise PlanError(f"label: its SQL fails: {' '.join(str(error).split())}") from None
     found = set(table.column("label").unique().to_pylist())
     if not found <= {0, 1}:
-        strange = sorted(map(str, found - {0, 1}))[0]
+        strange = min(map(str, found - {0, 1}))
         raise PlanError(f"label.value: {label.value!r} gives {strange}; a binary problem needs a condition, 0 or 1")
     return table

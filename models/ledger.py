@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
 from typing import TYPE_CHECKING, Literal
 
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
 if TYPE_CHECKING:
+    from datetime import datetime
     import psycopg
 
 Role = Literal["champion", "challenger"]
@@ -47,7 +47,7 @@ class LedgerRelease(NewRelease):
 def find(connection: psycopg.Connection, release_id: str) -> LedgerRelease | None:
     """Find a release by its id."""
     with connection.cursor(row_factory=class_row(LedgerRelease)) as cursor:
-        cursor.execute(f"SELECT {_COLUMNS} FROM panthera.release WHERE release_id = %s", [release_id])  # noqa: S608
+        cursor.execute(f"SELECT {_COLUMNS} FROM panthera.release WHERE release_id = %s", [release_id])
         return cursor.fetchone()
 
 

@@ -6,7 +6,6 @@ The best candidate on the validation rows becomes the champion, the next one the
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,13 +23,13 @@ from core.settings import read_settings
 from feature_repo.online_tables import online_table
 from models import ledger
 from models.bundle import FORMAT_VERSION, contract_to_json, golden_rows, write_bundle
-from models.candidates import load_model
+from models.candidates import load_model, read_candidate
 from models.encoding import encode, vectors_of
 from models.evaluate import read_evaluation
 from models.registry import DIGEST, CandidateRun, open_registry
 from models.revisions import code_revision, data_revision
 from models.train import contract_features, part
-from models.training_set import TRAIN
+from models.training_set import TRAIN, read_training_set
 
 if TYPE_CHECKING:
     from core.plan import Plan
@@ -104,7 +103,9 @@ def reason_of(evaluation: Evaluation, place: int) -> str:
     """Say why the candidate at `place` has its role."""
     result = evaluation.results[place]
     value = result.validation[evaluation.primary]
-    return f"{('best', 'second best')[place]} of {len(evaluation.results)} by validation {evaluation.primary}, {value:.6f}"
+    return (
+        f"{('best', 'second best')[place]} of {len(evaluation.results)} by validation {evaluation.primary}, {value:.6f}"
+    )
 
 
 def main() -> None:
@@ -118,19 +119,20 @@ def main() -> None:
     settings = read_settings()
     plan = read_plan(settings.plan)
     evaluation = read_evaluation(arguments.metrics)
-    train = part(pq.read_table(arguments.training_set), TRAIN)
+    train = part(read_training_set(arguments.training_set), TRAIN)
     data, code = data_revision(arguments.training_set), code_revision(Path.cwd())
     url = ensure_database(settings)
     releases = []
     with open_registry(settings, url, plan.project.name, plan.register_.model) as registry:
         for result in evaluation.results:
-            folder = arguments.candidates / result.candidate
-            estimator = json.loads((folder / "candidate.json").read_text())["estimator"]
+            estimator, model = read_candidate(arguments.candidates / result.candidate)
             contract = contract_of(plan, result, estimator, train, data, code)
-            digest = write_bundle(settings.bundles, bundle_contents(contract, (folder / "model").read_bytes(), train))
+            digest = write_bundle(settings.bundles, bundle_contents(contract, model, train))
             tags = {DIGEST: digest, "candidate": result.candidate, "data_revision": data, "code_revision": code}
             metrics, params = metrics_of(result), params_of(plan, result.candidate)
-            version = registry.register(CandidateRun(result.candidate, params, metrics, tags, settings.bundles / digest))
+            version = registry.register(
+                CandidateRun(result.candidate, params, metrics, tags, settings.bundles / digest)
+            )
             releases.append(
                 ledger.NewRelease(
                     release_id=f"{result.candidate}-{digest[:12]}",
@@ -153,7 +155,7 @@ def main() -> None:
         for role, release in zip(ledger.ROLES, releases, strict=False):
             registry.alias(role, release.registry_version)
             print(f"register: {role}: {release.release_id} (version {release.registry_version})")
-    roles = dict(zip(ledger.ROLES, (release.release_id for release in releases), strict=False))
+    roles: dict[str, object] = {role: release.release_id for role, release in zip(ledger.ROLES, releases, strict=False)}
     write_receipt(arguments.receipt, {"model": plan.register_.model, "data_revision": data, **roles})
 
 

@@ -42,7 +42,9 @@ class Registry:
         self._model = model
         found = client.get_experiment_by_name(project)
         location = artifacts.as_uri() if artifacts else None
-        self._experiment = found.experiment_id if found else client.create_experiment(project, artifact_location=location)
+        self._experiment = (
+            found.experiment_id if found else client.create_experiment(project, artifact_location=location)
+        )
         if not client.search_registered_models(filter_string=f"name = '{model}'"):
             client.create_registered_model(model)
 

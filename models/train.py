@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from core.contracts import ContractFeature
 from core.entry import run
@@ -19,7 +18,7 @@ from core.plan_file import read_plan
 from core.settings import read_settings
 from models.candidates import Rows, fit
 from models.encoding import encode, vectors_of
-from models.training_set import TRAIN, VALIDATION
+from models.training_set import TRAIN, VALIDATION, read_training_set
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -75,7 +74,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder to write the fitted candidates to")
     arguments = parser.parse_args()
     plan = read_plan(read_settings().plan)
-    table = pq.read_table(arguments.training_set)
+    table = read_training_set(arguments.training_set)
     features = contract_features(plan.build_features, plan.training_set.service, part(table, TRAIN))
     with whole_folder(arguments.out) as fresh:
         train(plan.train, features, table, fresh)

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from core.database import ensure_database
 from core.entry import run
 from core.errors import PlanError
-from core.files import write_whole
+from core.files import require, write_whole
 from core.plan_file import read_plan
 from core.settings import read_settings
 from feature_repo.apply import applied_tables
@@ -31,6 +31,11 @@ if TYPE_CHECKING:
     from core.plan import Entity, Label, Period, TemporalSplit
 
 TRAIN, VALIDATION, TEST, GAP = "train", "validation", "test", "gap"
+
+
+def read_training_set(path: Path) -> pa.Table:
+    """Read the table that this stage wrote."""
+    return pq.read_table(require(path, "training_set"))
 
 
 def part_of(split: TemporalSplit, as_of: datetime) -> str:
@@ -60,7 +65,9 @@ def training_set(store: feast.FeatureStore, labelled: pa.Table, service: str, sp
     service's order as `view__feature`.
 
     """
-    entity_rows = labelled.rename_columns(["event_timestamp" if name == "as_of" else name for name in labelled.column_names])
+    entity_rows = labelled.rename_columns(
+        ["event_timestamp" if name == "as_of" else name for name in labelled.column_names]
+    )
     retrieval = store.get_historical_features(entity_rows, store.get_feature_service(service), full_feature_names=True)
     joined = retrieval.to_arrow()
     joined = joined.rename_columns(["as_of" if name == "event_timestamp" else name for name in joined.column_names])

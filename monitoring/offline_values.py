@@ -104,7 +104,7 @@ def recompute(
         times = "(SELECT DISTINCT as_of FROM logged)"
         open_grid(connection, "existing", entity.key, home, times)
         key = identifier(entity.key)
-        pairs = f"SELECT DISTINCT {key}, as_of FROM logged SEMI JOIN existing USING ({key}, as_of)"  # noqa: S608
+        pairs = f"SELECT DISTINCT {key}, as_of FROM logged SEMI JOIN existing USING ({key}, as_of)"
         connection.execute(f"CREATE TEMP TABLE grid AS {pairs}")
         connection.register("recomputed", compute_view(connection, view, entity.key, rows, "grid"))
         return _joined(connection, view, entity.key, snapshot_glob(features, name))
@@ -141,15 +141,15 @@ def _joined(connection: duckdb.DuckDBPyConnection, view: View, key: str, snapsho
                 AND CASE WHEN logged.found THEN snapshot.event_timestamp = logged.as_of
                     ELSE snapshot.event_timestamp <= least(logged.as_of, logged.watermark)
                         AND snapshot.event_timestamp > logged.as_of - INTERVAL {seconds} SECOND END
-            QUALIFY row_number() OVER (PARTITION BY logged.position ORDER BY snapshot.event_timestamp DESC) = 1"""  # noqa: S608
+            QUALIFY row_number() OVER (PARTITION BY logged.position ORDER BY snapshot.event_timestamp DESC) = 1"""
     )
     recomputed = connection.sql(
         f"""SELECT recomputed.{key}, {columns} FROM logged
             LEFT JOIN recomputed ON recomputed.{key} = logged.{key} AND recomputed.event_timestamp = logged.as_of
-            ORDER BY logged.position"""  # noqa: S608
+            ORDER BY logged.position"""
     ).to_arrow_table()
     stored = connection.sql(
-        f"SELECT stored.{key}, {columns} FROM logged LEFT JOIN stored USING (position) ORDER BY logged.position"  # noqa: S608
+        f"SELECT stored.{key}, {columns} FROM logged LEFT JOIN stored USING (position) ORDER BY logged.position"
     ).to_arrow_table()
     return [OfflineRow(now, then) for now, then in zip(_rows(recomputed, view), _rows(stored, view), strict=True)]
 

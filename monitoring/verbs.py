@@ -155,7 +155,9 @@ def cohorts_verb(settings: Settings, plan: Plan, *, as_of: datetime) -> Comparis
 def _in_role(connection: psycopg.Connection, model: str, role: Role) -> LedgerRelease:
     release = current(connection, model, role)
     if release is None:
-        raise StaleStateError(f"no {role} of {model!r} is registered; run `dvc repro`, which trains and registers one")
+        raise StaleStateError(
+            f"no {role} of {model!r} is registered; run `dvc repro`, or `panthera repair` if that finds nothing to do"
+        )
     return release
 
 

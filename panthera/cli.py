@@ -113,6 +113,14 @@ def demo(_: argparse.Namespace) -> int:
     return 0
 
 
+def repair(_: argparse.Namespace) -> int:
+    """Bring back what the database or the state folder lost since the stages ran."""
+    from panthera.pipeline import repair as run_again
+
+    run_again()
+    return 0
+
+
 def drift(arguments: argparse.Namespace) -> int:
     """Compare what was served with what the release was trained on; exit with 3 if a column drifted."""
     from monitoring.verbs import drift_verb
@@ -133,9 +141,7 @@ def parity(arguments: argparse.Namespace) -> int:
     """Recompute served feature vectors offline and compare them value by value; exit with 3 on a defect."""
     from monitoring.verbs import parity_verb
 
-    result = parity_verb(
-        read_settings(), _plan(), data=arguments.data, as_of=arguments.as_of, window=arguments.window
-    )
+    result = parity_verb(read_settings(), _plan(), data=arguments.data, as_of=arguments.as_of, window=arguments.window)
     _show(result, result.table, as_json=arguments.json)
     return EXIT_FINDING if result.defects else 0
 
@@ -175,6 +181,7 @@ def _parser() -> argparse.ArgumentParser:
     verb("up", up)
     verb("down", down)
     verb("demo", demo)
+    verb("repair", repair)
     for added in (verb("status", status),):
         added.add_argument("--data", type=Path, default=DATA, help="folder of the stages' tables and receipts")
         added.add_argument("--json", action="store_true", help="print one JSON object")

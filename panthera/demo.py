@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -22,12 +20,13 @@ from core.postgres_server import EmbeddedServer
 from models.evaluate import read_evaluation
 from models.training_set import labelled_entities
 from panthera.cli import DATA, REPORT
-from panthera.service_process import program, running_service, tool_environment
-from panthera.status import REMEDY, read_status
+from panthera.pipeline import reproduce
+from panthera.service_process import running_service
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from datetime import datetime
+    from pathlib import Path
     from uuid import UUID
 
     from core.cohorts import Comparison
@@ -138,26 +137,6 @@ def count_stored(url: str, prediction_ids: Sequence[str | UUID]) -> int:
     return int(row[0]) if row else 0
 
 
-def reproduce(settings: Settings, plan: Plan) -> None:
-    """Run `dvc repro`; where the database lost what the receipts say, bring it back.
-
-    Raises
-    ------
-    PantheraError
-        If a stage fails; the stage has said why.
-
-    """
-    _run([program("dvc"), "repro"])
-    if read_status(settings, plan, DATA).stale:
-        _run([program(REMEDY[0]), *REMEDY[1:]])
-
-
-def _run(command: list[str]) -> None:
-    done = subprocess.run(command, check=False, env=tool_environment(), stdin=subprocess.DEVNULL)  # noqa: S603
-    if done.returncode:
-        raise PantheraError(f"`{Path(command[0]).name} {' '.join(command[1:])}` failed with {done.returncode}; see above")
-
-
 def run_demo(settings: Settings, plan: Plan) -> None:
     """Run the loop, write `.panthera/demo.json`, print the summary; stop what was started here."""
     progress = Progress(steps=7)
@@ -170,7 +149,7 @@ def run_demo(settings: Settings, plan: Plan) -> None:
         progress.say("PostgreSQL answers")
 
         progress.begin("dvc repro: from the source to registered and materialized releases")
-        reproduce(settings, plan)
+        reproduce(settings, plan, DATA)
         progress.say("reproduced")
 
         as_of, size = plan.materialize.as_of, plan.serve.max_entities

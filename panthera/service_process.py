@@ -31,7 +31,10 @@ def program(name: str) -> str:
 
 def tool_environment() -> dict[str, str]:
     """Give the environment in which `python` and the tools are those of the environment that runs us."""
-    return {**os.environ, "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])}
+    return {
+        **os.environ,
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
+    }
 
 
 def free_port() -> int:
@@ -53,7 +56,15 @@ def running_service(state: Path) -> Iterator[str]:
 
     """
     port, log = free_port(), state / "service.log"
-    command = [program("bentoml"), "serve", "serving.service:PredictionService", "--host", "127.0.0.1", "--port", str(port)]
+    command = [
+        program("bentoml"),
+        "serve",
+        "serving.service:PredictionService",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+    ]
     environment = {"BENTOML_HOME": str(state / "bentoml"), **tool_environment()}
     with log.open("wb") as output:
         service = subprocess.Popen(  # noqa: S603

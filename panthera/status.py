@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from core.plan import Plan
     from core.settings import Settings
 
-#: What brings a database that lost its content back to what the receipts say.
-REMEDY = ("dvc", "repro", "--force", "--single-item", "apply", "register", "materialize")
-
 
 @dataclass(frozen=True)
 class Status:
@@ -62,7 +59,9 @@ def read_status(settings: Settings, plan: Plan, data: Path) -> Status:
         online: dict[str, int | None] = {}
         for name, view in plan.build_features.views.items():
             table = online_tables.online_table(name, view, plan.entities[plan.ingest[view.source].entity]).name
-            online[name] = online_tables.count_rows(connection, table) if online_tables.exists(connection, table) else None
+            online[name] = (
+                online_tables.count_rows(connection, table) if online_tables.exists(connection, table) else None
+            )
     return Status(
         database=shown(url),
         releases={role: release.release_id if release else None for role, release in roles.items()},
@@ -84,7 +83,7 @@ def _stale(settings: Settings, url: str, receipts: Path) -> Iterator[str]:
             for role in ledger.ROLES:
                 release = ledger.find(connection, str(said.get(role)))
                 if release is None:
-                    yield f"the ledger has no release {said.get(role)}, which was registered as {role}; run `{' '.join(REMEDY)}`"
+                    yield f"the ledger has no release {said.get(role)}, which was registered as {role}; run `panthera repair`"
                     continue
                 try:
                     check_bundle(settings.bundles / release.bundle_digest)
@@ -95,4 +94,4 @@ def _stale(settings: Settings, url: str, receipts: Path) -> Iterator[str]:
             for view, run in views.items() if isinstance(views, dict) else ():
                 table, rows = run["online_table"], run["rows"]
                 if not online_tables.exists(connection, table) or online_tables.count_rows(connection, table) < rows:
-                    yield f"online.{table} has not the {rows:,} rows that {view!r} was materialized with; run `{' '.join(REMEDY)}`"
+                    yield f"online.{table} has not the {rows:,} rows that {view!r} was materialized with; run `panthera repair`"

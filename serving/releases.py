@@ -119,7 +119,9 @@ def load_active(
     """
     champion, challenger = (current(connection, model, role) for role in (CHAMPION, CHALLENGER))
     if champion is None:
-        raise NotAvailable(f"no release of {model!r} is registered; run `dvc repro`, which trains and registers one")
+        raise NotAvailable(
+            f"no release of {model!r} is registered; run `dvc repro`, or `panthera repair` if that finds nothing to do"
+        )
     if present and present.ids == (champion.release_id, challenger.release_id if challenger else None):
         return present
     pinned = [_pin(connection, champion, bundles, key, present)]
@@ -159,7 +161,7 @@ def _refuse_missing_tables(connection: psycopg.Connection, row: _Pinned) -> None
     if missing:
         raise NotAvailable(
             f"release {row.ledger.release_id} reads the online table {missing[0]}, which is not filled yet; "
-            "run `dvc repro`, which materializes it"
+            "run `dvc repro`, or `panthera repair` if that finds nothing to do"
         )
 
 

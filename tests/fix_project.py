@@ -71,7 +71,11 @@ class Project:
 def copy_checkout(folder: Path) -> None:
     """Copy what git has of this checkout, with what is new and not ignored, and make it a git repository."""
     listed = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     for name in listed.stdout.splitlines():
         if name.startswith(("tests/", "benchmarks/", "docs/")) or name == "dvc.lock" or not (ROOT / name).exists():

@@ -176,11 +176,11 @@ def test_programs_that_the_servers_user_may_not_run_are_copied(
 
 def test_a_start_that_is_killed_leaves_nothing_half_made(server: EmbeddedServer) -> None:
     command = "import sys; from core.postgres_server import *; EmbeddedServer(Path(sys.argv[1])).start()"
-    with subprocess.Popen([sys.executable, "-c", command, server.state]) as starting:
+    with subprocess.Popen([sys.executable, "-c", command, server.state], start_new_session=True) as starting:
         deadline = time.monotonic() + 30
         while not list(server.state.glob("postgres.new-*/PG_VERSION")) and time.monotonic() < deadline:
             time.sleep(0.002)
-        starting.kill()
+        os.killpg(starting.pid, signal.SIGKILL)
     assert list(server.state.glob("postgres.new-*")), "the start was over before it could be killed"
     assert not (server.state / "postgres").exists()
     server.start()
@@ -205,7 +205,7 @@ def test_a_state_folder_of_another_user_gives_one_line(server: EmbeddedServer) -
     if os.geteuid() != 0:
         (server.state / "postgres.lock").chmod(0o400)
     try:
-        with _somebody_else(), pytest.raises(DatabaseError, match="cannot be written.*PANTHERA_STATE"):
+        with _somebody_else(), pytest.raises(DatabaseError, match=r"cannot be written.*PANTHERA_STATE"):
             EmbeddedServer(server.state).start()
     finally:
         (server.state / "postgres.lock").chmod(0o600)
@@ -222,7 +222,6 @@ def test_a_folder_of_sockets_that_is_not_a_folder_of_our_own_is_refused(server: 
         server._sockets.unlink()
 
 
-@pytest.mark.usefixtures("folder")
 def test_a_folder_of_sockets_of_another_user_is_refused(server: EmbeddedServer) -> None:
     if os.geteuid() == 0:
         server._sockets.mkdir()

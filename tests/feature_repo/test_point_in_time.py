@@ -38,7 +38,9 @@ VIEW = View.model_validate(
         },
     }
 )
-LABEL = Label.model_validate({"source": "events", "horizon": "2d", "population": "count(*) >= 2", "value": "count(*) = 0"})
+LABEL = Label.model_validate(
+    {"source": "events", "horizon": "2d", "population": "count(*) >= 2", "value": "count(*) = 0"}
+)
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,8 @@ def computed(world: list[Event], days: range) -> list[dict[str, Any]]:
             VIEW.ttl,
             tuple((name, name) for name in VIEW.features),
         )
-        return point_in_time_join(connection, labelled, "as_of", [join]).to_pylist()
+        found: list[dict[str, Any]] = point_in_time_join(connection, labelled, "as_of", [join]).to_pylist()
+    return found
 
 
 @given(st.lists(events, max_size=25))

@@ -59,7 +59,11 @@ SUMMARY = View.model_validate(
         "every": "1 day",
         "features": {
             "x": {"sql": "count(DISTINCT event_time::DATE) - 1", "dtype": "int64", "meaning": "repeat purchase days"},
-            "t_x": {"sql": "date_diff('day', min(event_time), max(event_time)) / 7", "dtype": "float64", "unit": "weeks"},
+            "t_x": {
+                "sql": "date_diff('day', min(event_time), max(event_time)) / 7",
+                "dtype": "float64",
+                "unit": "weeks",
+            },
             "age": {"sql": "date_diff('day', min(event_time), as_of) / 7", "dtype": "float64", "unit": "weeks"},
         },
     }

@@ -22,7 +22,7 @@ from feature_repo.ingest import ingest
 if TYPE_CHECKING:
     from pathlib import Path
 
-ROWS = [("a", "2024-01-01", "1.5"), ("b", "2024-01-02", None), ("a", "2024-01-03", "x,\"y")]
+ROWS = [("a", "2024-01-01", "1.5"), ("b", "2024-01-02", None), ("a", "2024-01-03", 'x,"y')]
 COLUMNS = {
     "who": {"dtype": "string"},
     "day": {"dtype": "date"},
@@ -42,7 +42,9 @@ def read(stated: Source, folder: Path) -> list[tuple[Any, ...]]:
         return connection.execute(f"SELECT source_row, who, day::VARCHAR, note FROM {files} ORDER BY 1").fetchall()
 
 
-def write_csv(folder: Path, text: str = 'who,day,Note\na,2024-01-01,1.5\nb,2024-01-02,\na,2024-01-03,"x,""y"\n') -> Path:
+def write_csv(
+    folder: Path, text: str = 'who,day,Note\na,2024-01-01,1.5\nb,2024-01-02,\na,2024-01-03,"x,""y"\n'
+) -> Path:
     file = folder / "sales.csv"
     file.write_text(text)
     return file
@@ -63,7 +65,9 @@ def test_json_lines_give_the_same_table(tmp_path: Path) -> None:
 def test_parquet_gives_the_same_table_from_one_file_or_many(tmp_path: Path) -> None:
     for number, row in enumerate(ROWS):
         table = pa.table({name: [value] for name, value in zip(("who", "day", "Note"), row, strict=True)})
-        pq.write_table(table.cast(pa.schema([(name, pa.string()) for name in table.column_names])), tmp_path / f"{number}.parquet")
+        pq.write_table(
+            table.cast(pa.schema([(name, pa.string()) for name in table.column_names])), tmp_path / f"{number}.parquet"
+        )
     found = read(source({"kind": "parquet", "path": str(tmp_path / "*.parquet")}), tmp_path)
     assert found == [(number, *row) for number, row in enumerate(ROWS, 1)]
 

@@ -47,11 +47,15 @@ def run(
     accepted, rejected = folder / "accepted" / "sales", folder / "rejected.parquet"
     result = validate(stated or source(), "who", found, folder / "raw.parquet", accepted, rejected)
     with open_duckdb() as connection:
-        good = connection.sql(f"FROM read_parquet({literal(accepted_glob(folder / 'accepted', 'sales'))}) ORDER BY source_row")
+        good = connection.sql(
+            f"FROM read_parquet({literal(accepted_glob(folder / 'accepted', 'sales'))}) ORDER BY source_row"
+        )
         return result, good.to_arrow_table().to_pylist(), pq.read_table(rejected).to_pylist()
 
 
-def reasons(folder: Path, bad: dict[str, Any], rules: dict[str, Any] | None = None, stated: Source | None = None) -> list[str]:
+def reasons(
+    folder: Path, bad: dict[str, Any], rules: dict[str, Any] | None = None, stated: Source | None = None
+) -> list[str]:
     result, _, rejected = run(folder, [GOOD, {**GOOD, "who": "2", **bad}], rules, stated)
     assert (result.accepted, result.rejected) == (1, 1)
     assert rejected[0]["source_row"] == 2
@@ -104,7 +108,9 @@ def test_a_rejected_row_keeps_its_own_text_and_every_reason(tmp_path: Path) -> N
         ({"at": "2024-02-01T00:00:01Z"}, {}, ["at: after observed_until 2024-02-01T00:00:00+00:00"]),
     ],
 )
-def test_each_rule_gives_its_reason(tmp_path: Path, bad: dict[str, Any], rules: dict[str, Any], expected: list[str]) -> None:
+def test_each_rule_gives_its_reason(
+    tmp_path: Path, bad: dict[str, Any], rules: dict[str, Any], expected: list[str]
+) -> None:
     assert reasons(tmp_path, bad, rules) == expected
 
 

@@ -39,7 +39,8 @@ def compute(features: dict[str, dict[str, Any]], asked: Sequence[tuple[int, int]
         connection.register("sales_rows", pa.table(rows))
         grid = {"shop": [shop for shop, _ in asked], "as_of": [day(number) for _, number in asked]}
         connection.register("asked_grid", pa.table(grid))
-        return compute_view(connection, view, "shop", "sales_rows", "asked_grid").to_pylist()
+        found: list[dict[str, Any]] = compute_view(connection, view, "shop", "sales_rows", "asked_grid").to_pylist()
+    return found
 
 
 def values(feature: dict[str, Any], asked: Sequence[tuple[int, int]]) -> list[object]:
@@ -111,4 +112,3 @@ def test_rows_come_sorted_with_both_times_at_the_as_of_instant() -> None:
 def test_a_feature_whose_sql_fails_is_named(sql: str, reason: str) -> None:
     with pytest.raises(PlanError, match=rf"'broken' over 'sales'.*(?i:{reason})"):
         compute({"sound": {"sql": "sum(amount)"}, "broken": {"sql": sql}}, [(1, 9)])
-

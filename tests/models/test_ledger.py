@@ -40,7 +40,9 @@ def test_the_newest_appointment_of_a_role_holds(database_url: str) -> None:
         assert ledger.appoint(connection, "churn", "champion", "two-2", "better")
         assert ledger.appoint(connection, "churn", "champion", "one-1", "back")
         now = ledger.current(connection, "churn", "champion")
-        history = connection.execute("SELECT release_id, reason FROM panthera.release_role ORDER BY change_id").fetchall()
+        history = connection.execute(
+            "SELECT release_id, reason FROM panthera.release_role ORDER BY change_id"
+        ).fetchall()
     assert now is not None
     assert now.release_id == "one-1"
     assert history == [("one-1", "first"), ("two-2", "better"), ("one-1", "back")]

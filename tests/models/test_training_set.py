@@ -54,7 +54,8 @@ def labels(value: str) -> list[dict[str, object]]:
         grid = pa.table({"who": [1, 1], "as_of": [parse_instant("2024-01-01"), parse_instant("2024-01-02")]})
         connection.register("rows", rows)
         connection.register("grid", grid)
-        return label_rows(connection, label, "who", "rows", "grid").to_pylist()
+        found: list[dict[str, object]] = label_rows(connection, label, "who", "rows", "grid").to_pylist()
+    return found
 
 
 def test_the_label_window_is_open_at_as_of_and_closed_at_the_horizon() -> None:

@@ -129,7 +129,7 @@ _JSON = {"content-type": "application/json"}
         ("GET", "/v2/predict", {}, b"", 404, "http"),
     ],
 )
-def test_what_cannot_be_taken_is_refused_in_one_shape(  # noqa: PLR0917 - the columns of the table above
+def test_what_cannot_be_taken_is_refused_in_one_shape(
     world: World, method: str, path: str, headers: dict[str, str], content: bytes, status: int, code: str
 ) -> None:
     async def use(client: Client) -> None:

@@ -1,0 +1,168 @@
+"""dvc.yaml against the code: DVC follows neither imports nor reads of the plan, so this does."""
+
+from __future__ import annotations
+
+import ast
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import grimp
+import pytest
+import yaml
+
+from core.plan import Plan
+
+ROOT = Path(__file__).parents[2]
+PIPELINE = ROOT / "dvc.yaml"
+PACKAGES = ("core", "feature_repo", "models")
+FEATURE_STORE = ROOT / "feature_repo" / "feature_store.yaml"
+
+STAGES: dict[str, dict[str, Any]] = yaml.safe_load(PIPELINE.read_text())["stages"]
+#: The plan's sections by the attribute that holds them: `validate_` is `validate`.
+SECTIONS = {name: field.alias or name for name, field in Plan.model_fields.items()}
+
+
+@cache
+def _graph() -> grimp.ImportGraph:
+    return grimp.build_graph(*PACKAGES, exclude_type_checking_imports=True, cache_dir=None)
+
+
+def _module(stage: str) -> str:
+    words = STAGES[stage]["cmd"].split()
+    assert words[:2] == ["python", "-m"], f"{stage}: run a module as `python -m`, so that DVC and tests run the same"
+    return str(words[2])
+
+
+def _file(module: str) -> str:
+    spec = find_spec(module)
+    assert spec is not None, f"there is no module {module}"
+    assert spec.origin is not None, f"{module} has no file"
+    return str(Path(spec.origin).relative_to(ROOT))
+
+
+def _closure(module: str) -> set[str]:
+    return {module, *_graph().find_upstream_modules(module)}
+
+
+def _stores() -> set[str]:
+    """List the modules that Feast imports by name."""
+    configuration = yaml.safe_load(FEATURE_STORE.read_text())
+    kinds = {configuration[store]["type"] for store in ("offline_store", "online_store")}
+    return {kind.rpartition(".")[0] for kind in kinds}
+
+
+def _needed_modules(stage: str) -> set[str]:
+    needed = _closure(_module(stage))
+    if "feature_repo.registry" in needed:
+        needed |= {module for store in _stores() for module in _closure(store)}
+    return {module for module in needed if not _file(module).endswith("__init__.py")}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_runs_the_module_of_its_name(stage: str) -> None:
+    module = _module(stage)
+    assert module.split(".")[1:] == [stage]
+    tree = ast.parse((ROOT / _file(module)).read_text())
+    assert "main" in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_depends_on_every_module_of_ours_that_it_imports(stage: str) -> None:
+    listed = {dep for dep in STAGES[stage]["deps"] if dep.endswith(".py")}
+    assert listed == {_file(module) for module in _needed_modules(stage)}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_that_opens_the_feature_store_depends_on_its_configuration(stage: str) -> None:
+    opens = "feature_repo.registry" in _closure(_module(stage))
+    assert opens == (str(FEATURE_STORE.relative_to(ROOT)) in STAGES[stage]["deps"])
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_dependency_is_a_file_of_ours_or_made_by_an_earlier_stage(stage: str) -> None:
+    earlier = list(STAGES)[: list(STAGES).index(stage)]
+    made = {made for name in earlier for kind in ("outs", "metrics") for made in STAGES[name].get(kind, [])}
+    for dep in STAGES[stage]["deps"]:
+        assert dep in made or (not dep.startswith("data/") and (ROOT / dep).is_file()), dep
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_path_on_a_command_line_is_a_dependency_or_is_made(stage: str) -> None:
+    known = [path for kind in ("deps", "outs", "metrics") for path in STAGES[stage].get(kind, [])]
+    for word in STAGES[stage]["cmd"].split():
+        if word.startswith("data/"):
+            assert word in known, word
+
+
+@cache
+def _tree(module: str) -> ast.Module:
+    return ast.parse((ROOT / _file(module)).read_text())
+
+
+def _functions(module: str) -> dict[str, ast.FunctionDef]:
+    return {node.name: node for node in _tree(module).body if isinstance(node, ast.FunctionDef)}
+
+
+def _origins(module: str) -> dict[str, tuple[str, str]]:
+    """Map each name that `module` imports from a module of ours, at any place, to (module, name there)."""
+    return {
+        alias.asname or alias.name: (node.module, alias.name)
+        for node in ast.walk(_tree(module))
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] in PACKAGES
+        for alias in node.names
+    }
+
+
+def _sections_read(module: str, function: str) -> set[str]:
+    """List the sections that `function` reads of its variable `plan`, and those that it hands the plan on for."""
+    body = _functions(module)[function]
+    sections: set[str] = set()
+    for node in ast.walk(body):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "plan":
+            sections |= _sections_of(node.attr)
+        if isinstance(node, ast.Call):
+            handed = [*node.args, *(keyword.value for keyword in node.keywords)]
+            if any(isinstance(value, ast.Name) and value.id == "plan" for value in handed):
+                sections |= _sections_read(*_called(module, node.func))
+    return sections
+
+
+def _called(module: str, function: ast.expr) -> tuple[str, str]:
+    if isinstance(function, ast.Name) and function.id in _functions(module):
+        return module, function.id
+    if isinstance(function, ast.Name) and function.id in _origins(module):
+        return _origins(module)[function.id]
+    if isinstance(function, ast.Attribute) and isinstance(function.value, ast.Name):
+        package, name = _origins(module)[function.value.id]
+        return f"{package}.{name}", function.attr
+    raise AssertionError(
+        f"{module} hands its plan to {ast.unparse(function)}, which cannot be followed; hand on a section"
+    )
+
+
+def _sections_of(attribute: str) -> set[str]:
+    """Say which sections are read by reading `attribute` of a plan: itself, or those that a property reads."""
+    if attribute in SECTIONS:
+        return {SECTIONS[attribute]}
+    plan = next(node for node in _tree("core.plan").body if isinstance(node, ast.ClassDef) and node.name == "Plan")
+    asked = next(node for node in plan.body if isinstance(node, ast.FunctionDef) and node.name == attribute)
+    read = {
+        node.attr for node in ast.walk(asked) if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "self"
+    }
+    return {section for name in read for section in _sections_of(name)}
+
+
+def test_the_unit_of_prediction_is_read_from_three_sections() -> None:
+    assert _sections_of("unit") == {"entities", "ingest", "label"}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_has_the_sections_of_the_plan_that_it_reads_as_its_params(stage: str) -> None:
+    assert set(STAGES[stage]["params"]) == _sections_read(_module(stage), "main")
+
+
+def test_every_section_that_changes_results_is_read_by_a_stage_or_by_what_serves_and_monitors() -> None:
+    read = {section for stage in STAGES.values() for section in stage["params"]}
+    assert set(SECTIONS.values()) - read == {"serve", "monitor"}
