@@ -19,12 +19,13 @@ from feature_repo.duck import identifier, open_duckdb
 from feature_repo.point_in_time import ViewJoin, parquet, point_in_time_join
 
 if TYPE_CHECKING:
-    from feast.infra.registry.base_registry import BaseRegistry
-    from feast.data_source import DataSource
-    from feast import FeatureView, OnDemandFeatureView
-    import pandas as pd
     from collections.abc import Callable
     from datetime import timedelta
+
+    import pandas as pd
+    from feast import FeatureView, OnDemandFeatureView
+    from feast.data_source import DataSource
+    from feast.infra.registry.base_registry import BaseRegistry
 
 #: The name that Feast gives the as-of column of an entity frame.
 AS_OF = "event_timestamp"

@@ -6,7 +6,7 @@ The service itself reads through `feature_repo.online_handle`, which resolves no
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Any, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from feast.infra.online_stores.online_store import OnlineStore
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey as EntityKeyProto
@@ -26,8 +26,9 @@ from feature_repo.online_handle import judge
 from feature_repo.online_tables import OnlineTable
 
 if TYPE_CHECKING:
-    from feast import Entity, FeatureView
     from collections.abc import Callable, Sequence
+
+    from feast import Entity, FeatureView
 
 _Row = tuple[EntityKeyProto, dict[str, ValueProto], datetime, datetime | None]
 _DTYPES = {

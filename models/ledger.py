@@ -10,6 +10,7 @@ from psycopg.types.json import Jsonb
 
 if TYPE_CHECKING:
     from datetime import datetime
+
     import psycopg
 
 Role = Literal["champion", "challenger"]

@@ -1,0 +1,139 @@
+"""Every command of the README runs, in its order, in a fresh checkout, as it is written there."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+
+from tests.fix_project import ROOT
+
+if TYPE_CHECKING:
+    from tests.fix_project import Project
+
+README = (ROOT / "README.md").read_text()
+COMMANDS = [
+    line
+    for block in re.findall(r"^```bash\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
+    for line in block.splitlines()
+]
+SERVE = "bentoml serve serving.service:PredictionService"
+SECONDS_TO_START = 60
+
+
+class Shell:
+    """Runs the README's lines; the service runs beside the lines that follow it."""
+
+    def __init__(self, project: Project) -> None:
+        self._project = project
+        self._service: subprocess.Popen[bytes] | None = None
+
+    def run(self, line: str) -> str:
+        if line == SERVE:
+            return self._serve(line)
+        activate = "" if line.startswith("make ") else ". .venv/bin/activate; "
+        done = subprocess.run(
+            ["bash", "-c", activate + line],
+            cwd=self._project.folder,
+            env=dict(self._project.environment),
+            capture_output=True,
+            text=True,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
+        assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    def _serve(self, line: str) -> str:
+        with (self._project.folder / "service.log").open("wb") as log:
+            self._service = subprocess.Popen(
+                ["bash", "-c", f". .venv/bin/activate; exec {line}"],
+                cwd=self._project.folder,
+                env=dict(self._project.environment),
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + SECONDS_TO_START
+        while time.monotonic() < deadline and self._service.poll() is None:
+            try:
+                if httpx.get("http://localhost:3000/readyz", timeout=5).is_success:
+                    return ""
+            except httpx.TransportError:
+                time.sleep(0.2)
+        pytest.fail((self._project.folder / "service.log").read_text())
+
+    def close(self) -> None:
+        if self._service is not None:
+            os.killpg(self._service.pid, signal.SIGTERM)
+            self._service.wait(30)
+
+
+@pytest.fixture(scope="module")
+def said(project: Project) -> dict[str, str]:
+    """What each command printed."""
+    shell = Shell(project)
+    try:
+        # What `make test` runs is what runs this very test.
+        return {line: shell.run(line) for line in COMMANDS if line != "make test"}
+    finally:
+        shell.close()
+        shutil.rmtree(project.folder / ".venv", ignore_errors=True)
+
+
+def answer(said: dict[str, str], part: str) -> Any:
+    return json.loads(next(text for line, text in said.items() if part in line))
+
+
+def test_the_readme_has_the_two_commands_first() -> None:
+    assert COMMANDS[:2] == ["make demo", "make test"]
+
+
+def test_make_test_runs_the_tests() -> None:
+    done = subprocess.run(["make", "--dry-run", "test"], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == ".venv/bin/python -m pytest"
+
+
+def test_the_demo_tells_what_it_found(said: dict[str, str], project: Project) -> None:
+    found = json.loads((project.folder / ".panthera" / "demo.json").read_text())
+    assert found["predictions"] == found["acknowledged"] == found["stored"] == found["outcomes"] == 23_570
+    assert 0.80 < found["baseline_auc"] < found["test_auc"] < 0.85
+    assert found["parity_compared"] > 50_000
+    assert found["parity_mismatches"] == 0
+    assert found["sample_ratio_p"] > 0.001
+    arms = found["cohorts"]["arms"]
+    assert sum(arm["with_outcome"] for arm in arms.values()) == 23_570
+    # Counted in the raw file: 3,302 of the 23,570 customers bought within the 90 days after 31 March 1998.
+    assert sum(arm["rate"] * arm["with_outcome"] for arm in arms.values()) / 23_570 == pytest.approx(0.859907, abs=1e-5)
+    assert len(found["psi"]) == 17
+    assert "Next, with" in said["make demo"]
+    assert (project.folder / "reports" / "drift.html").stat().st_size > 100_000
+
+
+def test_a_second_repro_runs_nothing(said: dict[str, str]) -> None:
+    assert "Running stage" not in said["dvc repro"]
+
+
+def test_a_prediction_names_its_release_arm_score_decision_and_features(said: dict[str, str]) -> None:
+    predictions = answer(said, "/v1/predict")["predictions"]
+    assert [prediction["customer_id"] for prediction in predictions] == [1, 2]
+    for prediction in predictions:
+        assert 0 < prediction["score"] < 1
+        assert prediction["decision"] in {"win_back", "leave_alone"}
+        assert prediction["arm"] in {"champion", "challenger"}
+        assert {view["status"] for view in prediction["features"].values()} == {"FRESH"}
+
+
+def test_the_other_routes_answer(said: dict[str, str]) -> None:
+    assert answer(said, "/v1/outcomes") == {"stored": 1, "duplicates": 0}
+    assert answer(said, "/v1/cohorts")["verdict"]
+    assert answer(said, "/v1/status")["releases"]
+    assert "panthera" in next(text for line, text in said.items() if "/metrics" in line)
