@@ -50,11 +50,6 @@ class Settings:
         """Folder of content-addressed bundles."""
         return self.state / "bundles"
 
-    @property
-    def mlflow_artifacts(self) -> Path:
-        """Folder of MLflow's artifacts."""
-        return self.state / "mlflow"
-
 
 def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
     """Read the settings from `environment`, by default the process's own; an empty value is as good as none."""

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from core.database import sqlalchemy_url
+from core.database import shown, sqlalchemy_url
+from core.errors import PantheraError
 from core.settings import silence_telemetry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
 
     import mlflow
 
     from core.settings import Settings
 
+#: MLflow keeps 200 characters of a run's artifact address, of which the run takes `/<32 digits>/artifacts`.
+_LONGEST_ARTIFACT_URI = 200 - len("/artifacts") - 33
 #: Tag of a registered version: the digest of its bundle.
 DIGEST = "bundle_digest"
 
@@ -80,11 +84,33 @@ def open_registry(settings: Settings, url: str, project: str, model: str) -> Ite
     logging.getLogger("alembic").setLevel(logging.WARNING)
     import mlflow
 
-    if settings.mlflow_url:
-        client, artifacts = mlflow.MlflowClient(settings.mlflow_url, settings.mlflow_url), None
-    else:
-        address = sqlalchemy_url(url, "mlflow")
-        artifacts = settings.mlflow_artifacts
-        artifacts.mkdir(parents=True, exist_ok=True)
-        client = mlflow.MlflowClient(address, address)
-    yield Registry(client, project, model, artifacts)
+    address = settings.mlflow_url or sqlalchemy_url(url, "mlflow")
+    try:
+        artifacts = None if settings.mlflow_url else artifact_folder(settings.state, Path.home())
+        yield Registry(mlflow.MlflowClient(address, address), project, model, artifacts)
+    except mlflow.exceptions.MlflowException as error:
+        place = settings.mlflow_url or f"its tables in {shown(url)}"
+        reason = str(error).strip().splitlines()[-1]
+        raise PantheraError(
+            f"MLflow ({place}) refuses: {reason}; check PANTHERA_MLFLOW_URL, or the state of the server"
+        ) from None
+
+
+def artifact_folder(state: Path, home: Path) -> Path:
+    """Make and give the folder of MLflow's artifacts: in the state folder, or below `home` where its path is too long.
+
+    Raises
+    ------
+    PantheraError
+        If both are too long for MLflow's table.
+
+    """
+    digest = hashlib.sha256(str(state).encode()).hexdigest()[:12]
+    for folder in (state / "mlflow", home / ".panthera" / digest / "mlflow"):
+        if len(folder.as_uri()) <= _LONGEST_ARTIFACT_URI:
+            folder.mkdir(parents=True, exist_ok=True)
+            return folder
+    raise PantheraError(
+        f"{state} is too long a path for MLflow, which keeps {_LONGEST_ARTIFACT_URI} characters of it, and so is {home}; "
+        "set PANTHERA_STATE to a shorter folder"
+    )

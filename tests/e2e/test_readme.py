@@ -99,7 +99,7 @@ def test_the_readme_has_the_two_commands_first() -> None:
 
 def test_make_test_runs_the_tests() -> None:
     done = subprocess.run(["make", "--dry-run", "test"], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == ".venv/bin/python -m pytest"
+    assert ".venv/bin/python -m pytest" in done.stdout.splitlines()
 
 
 def test_the_demo_tells_what_it_found(said: dict[str, str], project: Project) -> None:

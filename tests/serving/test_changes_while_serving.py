@@ -134,7 +134,7 @@ def test_an_online_table_that_is_gone_is_a_503_until_it_is_back(world: World) ->
         world.execute("ALTER TABLE online.history_1 RENAME TO away")
         message = await _unavailable(client)
         assert "history_1" in message
-        assert "dvc repro" in message
+        assert "panthera repair" in message
         assert (await client.http.get("/v1/features", params={"account_id": 1})).status_code == 503
         world.execute("ALTER TABLE online.away RENAME TO history_1")
         assert len(await client.entries(1)) == 1

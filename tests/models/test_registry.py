@@ -1,0 +1,71 @@
+"""MLflow, real, in the tables of this test's own database."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import mlflow
+import pytest
+
+from core.database import sqlalchemy_url
+from core.errors import PantheraError
+from models.registry import DIGEST, CandidateRun, artifact_folder, open_registry
+
+if TYPE_CHECKING:
+    from core.settings import Settings
+
+
+def run_of(folder: Path, digest: str) -> CandidateRun:
+    folder.mkdir(exist_ok=True)
+    (folder / "model").write_text(digest)
+    return CandidateRun("trees", {"rounds": "3"}, {"test_roc_auc": 0.75}, {DIGEST: digest}, folder)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
+def test_a_bundle_is_registered_once_and_an_alias_follows(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    url = settings.database_url or ""
+    with open_registry(settings, url, "project", "churn") as registry:
+        first = registry.register(run_of(tmp_path / "one", "d1"))
+        assert registry.register(run_of(tmp_path / "one", "d1")) == first
+        second = registry.register(run_of(tmp_path / "two", "d2"))
+        assert second != first
+        registry.alias("champion", first)
+        registry.alias("champion", second)
+    client = mlflow.MlflowClient(*[sqlalchemy_url(url, "mlflow")] * 2)
+    version = client.get_model_version_by_alias("churn", "champion")
+    assert str(version.version) == second
+    run = client.get_run(version.run_id)
+    assert run.data.metrics == {"test_roc_auc": 0.75}
+    assert run.data.params == {"rounds": "3"}
+    assert Path(run.info.artifact_uri.removeprefix("file://"), "bundle", "model").read_text() == "d2"
+
+
+def test_an_mlflow_that_cannot_be_reached_is_one_clear_line(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    away = replace(settings, mlflow_url="http://127.0.0.1:9")
+    with pytest.raises(PantheraError, match=r"MLflow \(http://127.0.0.1:9\) refuses: .*PANTHERA_MLFLOW_URL") as refused:  # noqa: SIM117
+        with open_registry(away, settings.database_url or "", "project", "churn"):
+            pass
+    assert "\n" not in str(refused.value)
+
+
+def test_artifacts_lie_in_the_state_folder(tmp_path: Path) -> None:
+    assert artifact_folder(tmp_path / "state", tmp_path) == tmp_path / "state" / "mlflow"
+
+
+def test_artifacts_of_a_checkout_in_a_long_path_lie_below_the_home(tmp_path: Path) -> None:
+    found = artifact_folder(tmp_path / ("y" * 150) / ".panthera", tmp_path)
+    assert found.is_relative_to(tmp_path / ".panthera")
+    assert found.is_dir()
+
+
+def test_a_path_that_is_too_long_everywhere_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(PantheraError, match="set PANTHERA_STATE to a shorter folder"):
+        artifact_folder(tmp_path / ("y" * 150), tmp_path / ("z" * 150))
