@@ -90,7 +90,8 @@ def open_registry(settings: Settings, url: str, project: str, model: str) -> Ite
         yield Registry(mlflow.MlflowClient(address, address), project, model, artifacts)
     except mlflow.exceptions.MlflowException as error:
         place = settings.mlflow_url or f"its tables in {shown(url)}"
-        reason = str(error).strip().splitlines()[-1]
+        told = [line for line in str(error).splitlines() if not line.startswith(("(Background", "[SQL", "[parameters"))]
+        reason = " ".join(" ".join(told).split())[:300]
         raise PantheraError(
             f"MLflow ({place}) refuses: {reason}; check PANTHERA_MLFLOW_URL, or the state of the server"
         ) from None
