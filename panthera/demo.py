@@ -256,7 +256,11 @@ def _print_summary(found: dict[str, Any], plan: Plan, seconds: float, target: Pa
     table.add_row("time", f"{seconds:.0f} s")
     console = Console()
     console.print(table)
-    console.print(f"Results: {target}\nDrift report: {REPORT}\nNext, with `. .venv/bin/activate`:", highlight=False)
+    console.print(
+        f"Results: {target}\nDrift report: {REPORT}\nNext, with `. .venv/bin/activate`:",
+        highlight=False,
+        soft_wrap=True,
+    )
     key = plan.unit.key
     for command in (
         "panthera up && bentoml serve serving.service:PredictionService",
