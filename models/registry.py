@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit, urlunsplit
 
 from core.database import shown, sqlalchemy_url
 from core.errors import PantheraError
@@ -80,21 +81,31 @@ def open_registry(settings: Settings, url: str, project: str, model: str) -> Ite
     """Open MLflow: the tracking server that the settings name, or its tables in our own database at `url`."""
     silence_telemetry()
     os.environ.setdefault("MLFLOW_ENABLE_ASYNC_LOGGING", "false")
+    # Eight tries, its default, would keep silent for four minutes.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
+    import mlflow
+
+    # After the import, which sets levels of its own.
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    import mlflow
 
     address = settings.mlflow_url or sqlalchemy_url(url, "mlflow")
     try:
         artifacts = None if settings.mlflow_url else artifact_folder(settings.state, Path.home())
         yield Registry(mlflow.MlflowClient(address, address), project, model, artifacts)
     except mlflow.exceptions.MlflowException as error:
-        place = settings.mlflow_url or f"its tables in {shown(url)}"
+        place = without_login(settings.mlflow_url) if settings.mlflow_url else f"its tables in {shown(url)}"
         told = [line for line in str(error).splitlines() if not line.startswith(("(Background", "[SQL", "[parameters"))]
-        reason = " ".join(" ".join(told).split())[:300]
+        reason = " ".join(" ".join(told).split()).replace(address.rstrip("/"), place)[:300]
         raise PantheraError(
             f"MLflow ({place}) refuses: {reason}; check PANTHERA_MLFLOW_URL, or the state of the server"
         ) from None
+
+
+def without_login(address: str) -> str:
+    """Give the address of a server as a message may show it: without user and password, path and query."""
+    parts = urlsplit(address)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], "", "", ""))
 
 
 def artifact_folder(state: Path, home: Path) -> Path:

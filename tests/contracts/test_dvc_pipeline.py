@@ -29,6 +29,16 @@ def _graph() -> grimp.ImportGraph:
     return grimp.build_graph(*PACKAGES, exclude_type_checking_imports=True, cache_dir=None)
 
 
+def _results(stage: str, *kinds: str) -> dict[str, dict[str, Any]]:
+    """Map the paths that a stage lists under `kinds` to their options."""
+    listed = [result for kind in kinds for result in STAGES[stage].get(kind, [])]
+    return {
+        path: options
+        for result in listed
+        for path, options in (result.items() if isinstance(result, dict) else [(result, {})])
+    }
+
+
 def _module(stage: str) -> str:
     words = STAGES[stage]["cmd"].split()
     assert words[:2] == ["python", "-m"], f"{stage}: run a module as `python -m`, so that DVC and tests run the same"
@@ -87,17 +97,23 @@ def test_a_stage_that_opens_the_feature_store_depends_on_its_configuration(stage
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_dependency_is_a_file_of_ours_or_made_by_an_earlier_stage(stage: str) -> None:
     earlier = list(STAGES)[: list(STAGES).index(stage)]
-    made = {made for name in earlier for kind in ("outs", "metrics") for made in STAGES[name].get(kind, [])}
+    made = {made for name in earlier for made in _results(name, "outs", "metrics")}
     for dep in STAGES[stage]["deps"]:
         assert dep in made or (not dep.startswith("data/") and (ROOT / dep).is_file()), dep
 
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_path_on_a_command_line_is_a_dependency_or_is_made(stage: str) -> None:
-    known = [path for kind in ("deps", "outs", "metrics") for path in STAGES[stage].get(kind, [])]
+    known = _results(stage, "deps", "outs", "metrics")
     for word in STAGES[stage]["cmd"].split():
         if word.startswith("data/"):
             assert word in known, word
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_with_a_receipt_is_run_where_dvc_remembers_an_earlier_one(stage: str) -> None:
+    for path, options in _results(stage, "outs").items():
+        assert options.get("persist", False) == path.startswith("data/receipts/"), path
 
 
 @cache

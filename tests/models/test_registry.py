@@ -56,6 +56,16 @@ def test_an_mlflow_that_cannot_be_reached_is_one_clear_line(
     assert "\n" not in str(refused.value)
 
 
+def test_the_login_of_an_mlflow_server_is_never_shown(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    away = replace(settings, mlflow_url="http://me:hunter3@127.0.0.1:9/")
+    with pytest.raises(PantheraError) as refused:  # noqa: SIM117
+        with open_registry(away, settings.database_url or "", "project", "churn"):
+            pass
+    assert "hunter3" not in str(refused.value)
+    assert "http://127.0.0.1:9" in str(refused.value)
+
+
 def test_artifacts_lie_in_the_state_folder(tmp_path: Path) -> None:
     assert artifact_folder(tmp_path / "state", tmp_path) == tmp_path / "state" / "mlflow"
 
