@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -30,8 +31,8 @@ PROGRAMS = Path(sys.executable).parent
 
 #: A tag that names one version down to its last part.
 PINNED = re.compile(r"^[a-z]+:\d+\.\d+(\.\d+)?(-[a-z-]+)?$")
-#: What other programs read: libpq, BentoML, the shell.
-OF_OTHERS = {"PGPASSWORD", "BENTOML_HOME", "PATH"}
+#: What other programs read: libpq, BentoML, MLflow, the shell.
+OF_OTHERS = {"PGPASSWORD", "BENTOML_HOME", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "PATH"}
 
 
 def _stages() -> dict[str, str]:
@@ -187,10 +188,16 @@ def test_mlflow_starts_as_it_is_told_to_and_answers_to_its_name(database_url: st
     }
     for said, here in places.items():
         command = [word.replace(said, here) for word in command]
+    given = {name: value for name, value in SERVICES["mlflow"]["environment"].items() if name.startswith("MLFLOW_")}
     log = tmp_path / "mlflow.log"
     with log.open("wb") as output:
         server = subprocess.Popen(
-            [PROGRAMS / command[0], *command[1:]], stdout=output, stderr=output, env={**os.environ, **TELEMETRY_OFF}
+            [PROGRAMS / command[0], *command[1:]],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            env={**os.environ, **TELEMETRY_OFF, **given},
+            start_new_session=True,
         )
     try:
         address = _healthcheck_address("mlflow").replace("5000", str(port))
@@ -204,7 +211,7 @@ def test_mlflow_starts_as_it_is_told_to_and_answers_to_its_name(database_url: st
         asked = address.replace("/health", "/api/2.0/mlflow/experiments/search?max_results=1")
         assert httpx.get(asked, headers={"Host": "mlflow:5000"}, timeout=60).is_success, log.read_text()
     finally:
-        server.terminate()
+        os.killpg(server.pid, signal.SIGTERM)
         server.wait(60)
 
 
