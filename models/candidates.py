@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from core.errors import BundleError, PlanError
+from core.errors import BundleError, PantheraError, PlanError
 from core.files import require
 from core.plan import Candidate, LightGbmCandidate, LogisticCandidate, MajorityCandidate, SingleFeatureCandidate
 
@@ -131,8 +131,7 @@ def _fit_logistic(places: list[int], steps: Sequence[str], penalty_inverse: floa
 def _(
     candidate: LightGbmCandidate, features: Sequence[ContractFeature], train: Rows, validation: Rows, seed: int
 ) -> Fitted:
-    import lightgbm
-
+    lightgbm = _lightgbm()
     parameters = {
         **candidate.params,
         "objective": "binary",
@@ -158,6 +157,17 @@ def _(
         raise PlanError(f"LightGBM refuses the candidate's params: {error}") from None
     text = booster.model_to_string(num_iteration=booster.best_iteration)
     return Fitted(LIGHTGBM_TEXT, text.encode(), {"trees": float(booster.best_iteration)})
+
+
+def _lightgbm() -> Any:
+    """Import LightGBM, whose wheel, unlike those of its kind, brings no OpenMP library of its own."""
+    try:
+        import lightgbm
+    except OSError as error:
+        raise PantheraError(
+            f"LightGBM cannot be loaded ({error}); install the system's OpenMP library, on Debian the package libgomp1"
+        ) from None
+    return lightgbm
 
 
 def _keep(estimator: Any) -> Fitted:
@@ -213,6 +223,8 @@ def load_model(model_format: str, content: bytes) -> Model:
         raise BundleError(f"the model format {model_format!r} is unknown; this version reads {', '.join(loaders)}")
     try:
         return loaders[model_format](content)
+    except PantheraError:
+        raise
     except Exception as error:
         raise BundleError(f"the model cannot be read as {model_format}: {error}") from error
 
@@ -231,9 +243,7 @@ class _SklearnModel:
 
 class _LightGbmModel:
     def __init__(self, content: bytes) -> None:
-        import lightgbm
-
-        self._booster = lightgbm.Booster(model_str=content.decode())
+        self._booster = _lightgbm().Booster(model_str=content.decode())
 
     def score(self, matrix: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.asarray(self._booster.predict(matrix, num_threads=1), dtype=np.float64)
