@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING
 from core.errors import StaleStateError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 
@@ -40,15 +39,6 @@ def whole_folder(path: Path) -> Iterator[Path]:
         fresh.rename(path)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
-
-
-def digest_of(files: Iterable[Path], root: Path) -> str:
-    """Hash names (relative to `root`) and contents of `files`, in sorted order; 64 hexadecimal digits."""
-    total = hashlib.sha256()
-    for file in sorted(files):
-        with file.open("rb") as content:
-            total.update(f"{file.relative_to(root)}\0{hashlib.file_digest(content, 'sha256').hexdigest()}\n".encode())
-    return total.hexdigest()
 
 
 def write_receipt(path: Path, content: Mapping[str, object]) -> None:

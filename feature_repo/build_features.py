@@ -16,8 +16,6 @@ from feature_repo.duck import identifier, literal, open_duckdb
 from feature_repo.view_rows import compute_view
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     import duckdb
 
     from core.plan import Entity, Period, View
@@ -59,14 +57,6 @@ def build_bucket(view: View, entity: Entity, period: Period, accepted: Path, buc
         grid = open_grid(connection, "grid", entity.key, home, instants(period, view.every))
         connection.register("snapshots", compute_view(connection, view, entity.key, rows, grid))
         return write_table(connection, "FROM snapshots", out)
-
-
-def last_snapshot(period: Period, every: str, until: datetime) -> datetime | None:
-    """Give the last snapshot instant at or before `until`, if there is one."""
-    with open_duckdb() as connection:
-        query = f"SELECT max(as_of) FROM {instants(period, every)} WHERE as_of <= $1"
-        row = connection.execute(query, [until]).fetchone()
-    return row[0] if row else None
 
 
 def main() -> None:

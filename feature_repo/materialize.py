@@ -58,8 +58,8 @@ def main() -> None:
     url = ensure_database(settings)
     applied = applied_tables(arguments.applied, url)
     views: dict[str, object] = {}
-    for name, view in plan.build_features.views.items():
-        table = online_tables.online_table(name, view, plan.entities[plan.ingest[view.source].entity])
+    for name in plan.build_features.views:
+        table = online_tables.declared_table(plan, name)
         if applied.get(name) != table.name:
             raise StaleStateError(f"the view {name!r} was applied in another version; run `dvc repro apply`")
         require(arguments.features / name, "build_features")

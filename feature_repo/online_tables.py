@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, LiteralString
 from uuid import UUID, uuid4
 
 from psycopg import sql
@@ -20,19 +20,11 @@ if TYPE_CHECKING:
     import psycopg
     import pyarrow as pa
 
-    from core.plan import Entity, View
+    from core.plan import Entity, Plan, View
 
 SCHEMA = "online"
-_TYPES = {
-    "int32": sql.SQL("int4"),
-    "int64": sql.SQL("int8"),
-    "float32": sql.SQL("float4"),
-    "float64": sql.SQL("float8"),
-    "string": sql.SQL("text"),
-    "bool": sql.SQL("boolean"),
-    "timestamp": sql.SQL("timestamptz"),
-}
-_COPY_TYPES = {
+#: The plan's dtypes in PostgreSQL's words.
+_TYPES: dict[str, LiteralString] = {
     "int32": "int4",
     "int64": "int8",
     "float32": "float4",
@@ -78,9 +70,15 @@ def online_table(name: str, view: View, entity: Entity) -> OnlineTable:
     return OnlineTable(f"{name}__{version}", entity.key, entity.dtype, features)
 
 
+def declared_table(plan: Plan, name: str) -> OnlineTable:
+    """Name the online table of the view `name`, as `plan` defines it."""
+    view = plan.build_features.views[name]
+    return online_table(name, view, plan.entities[plan.ingest[view.source].entity])
+
+
 def create(connection: psycopg.Connection, table: OnlineTable) -> None:
     """Make `table` unless it is there."""
-    features = [sql.SQL("{} {}").format(sql.Identifier(name), _TYPES[dtype]) for name, dtype in table.features]
+    features = [sql.SQL("{} {}").format(sql.Identifier(name), sql.SQL(_TYPES[dtype])) for name, dtype in table.features]
     connection.execute(
         sql.SQL(
             "CREATE TABLE IF NOT EXISTS {} ({} {} PRIMARY KEY, event_timestamp timestamptz NOT NULL, "
@@ -88,7 +86,7 @@ def create(connection: psycopg.Connection, table: OnlineTable) -> None:
         ).format(
             table.identifier,
             sql.Identifier(table.key),
-            _TYPES[table.key_dtype],
+            sql.SQL(_TYPES[table.key_dtype]),
             sql.SQL("").join(sql.SQL(", ") + feature for feature in features),
         )
     )
@@ -115,7 +113,7 @@ def merge(connection: psycopg.Connection, table: OnlineTable, rows: Iterable[Seq
     count = 0
     copy_rows = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(stage, columns)
     with connection.cursor() as cursor, cursor.copy(copy_rows) as copy:
-        copy.set_types([_COPY_TYPES[dtype] for dtype in table.dtypes])
+        copy.set_types([_TYPES[dtype] for dtype in table.dtypes])
         for row in rows:
             copy.write_row(row)
             count += 1

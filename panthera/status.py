@@ -57,8 +57,8 @@ def read_status(settings: Settings, plan: Plan, data: Path) -> Status:
     with connect(url) as connection:
         roles = {role: ledger.current(connection, plan.register_.model, role) for role in ledger.ROLES}
         online: dict[str, int | None] = {}
-        for name, view in plan.build_features.views.items():
-            table = online_tables.online_table(name, view, plan.entities[plan.ingest[view.source].entity]).name
+        for name in plan.build_features.views:
+            table = online_tables.declared_table(plan, name).name
             online[name] = (
                 online_tables.count_rows(connection, table) if online_tables.exists(connection, table) else None
             )

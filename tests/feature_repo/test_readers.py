@@ -94,6 +94,7 @@ def test_blanks_of_any_number_separate_columns(tmp_path: Path) -> None:
     (tmp_path / "sales.txt").write_text("  who   day  Note\r\n a  2024-01-01   7\r\n")
     found = read(source({"kind": "csv", "path": str(tmp_path / "sales.txt"), "delimiter": "whitespace"}), tmp_path)
     assert found == [(1, "a", "2024-01-01", "7")]
+    assert [file.name for file in tmp_path.iterdir() if file.is_file()] == ["sales.txt"]
 
 
 def test_a_file_without_a_header_gets_its_names_from_the_plan(tmp_path: Path) -> None:
