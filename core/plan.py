@@ -13,7 +13,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from core.suggestions import allowed_here
 
 DType = Literal["int32", "int64", "float32", "float64", "string", "bool", "date", "timestamp"]
-FeatureDType = Literal["int32", "int64", "float32", "float64", "string", "bool", "timestamp"]
+#: A `text` is free text, which only a text step of a candidate reads; a `string` is one of some levels.
+FeatureDType = Literal["int32", "int64", "float32", "float64", "string", "bool", "timestamp", "text"]
 NUMERIC = frozenset({"int32", "int64", "float32", "float64", "bool"})
 
 NAME = r"^[a-z][a-z0-9_]*$"

@@ -25,6 +25,7 @@ _TYPES = {
     "string": feast_types.String,
     "bool": feast_types.Bool,
     "timestamp": feast_types.UnixTimestamp,
+    "text": feast_types.String,
 }
 _KEY_TYPES = {"int64": feast.ValueType.INT64, "string": feast.ValueType.STRING}
 

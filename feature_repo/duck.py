@@ -19,6 +19,7 @@ SQL_TYPES = {
     "bool": "BOOLEAN",
     "date": "DATE",
     "timestamp": "TIMESTAMPTZ",
+    "text": "VARCHAR",
 }
 
 

@@ -32,6 +32,7 @@ _TYPES: dict[str, LiteralString] = {
     "string": "text",
     "bool": "bool",
     "timestamp": "timestamptz",
+    "text": "text",
 }
 #: Any fixed number: the first key of the advisory lock on an online table.
 _LOCK = 7_205_332

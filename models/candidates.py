@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from core.contracts import ContractFeature
+    from models.encoding import Inputs
 
 SKOPS, LIGHTGBM_TEXT = "skops", "lightgbm"
 #: The only type beyond numpy's and scikit-learn's plain ones that a skops file may name.
@@ -31,9 +32,9 @@ _ZIP_TIME = (1980, 1, 1, 0, 0, 0)
 
 @dataclass(frozen=True)
 class Rows:
-    """Encoded rows of one part of the split: matrix (rows, features) and labels 0 or 1 (rows)."""
+    """Encoded rows of one part of the split, and their labels, 0 or 1, of the shape (rows,)."""
 
-    matrix: NDArray[np.float64]
+    inputs: Inputs
     label: NDArray[np.int32]
 
 
@@ -49,8 +50,8 @@ class Fitted:
 class Model(Protocol):
     """A model that is ready to score."""
 
-    def score(self, matrix: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Give the probability of label 1 for each row of an encoded matrix."""
+    def score(self, inputs: Inputs) -> NDArray[np.float64]:
+        """Give the probability of label 1 for each row."""
         ...
 
 
@@ -77,7 +78,7 @@ def _(
 ) -> Fitted:
     from sklearn.dummy import DummyClassifier
 
-    return _keep(DummyClassifier(strategy="prior").fit(train.matrix[:, :1], train.label))
+    return _keep(DummyClassifier(strategy="prior").fit(train.inputs.matrix[:, :1], train.label))
 
 
 @fit.register(SingleFeatureCandidate)
@@ -100,7 +101,7 @@ def _(
     validation: Rows,  # noqa: ARG001
     seed: int,
 ) -> Fitted:
-    numeric = [place for place, feature in enumerate(features) if feature.dtype not in {"string", "timestamp"}]
+    numeric = [place for place, feature in enumerate(features) if feature.dtype not in {"string", "timestamp", "text"}]
     return _fit_logistic(numeric, candidate.numeric, candidate.penalty_inverse, train, seed)
 
 
@@ -121,7 +122,7 @@ def _fit_logistic(places: list[int], steps: Sequence[str], penalty_inverse: floa
         LogisticRegression(C=penalty_inverse, max_iter=1000, random_state=seed),
     )
     try:
-        return _keep(pipeline.fit(train.matrix, train.label))
+        return _keep(pipeline.fit(train.inputs.matrix, train.label))
     except ValueError as error:
         reason = str(error).splitlines()[0]
         raise PlanError(f"the logistic regression cannot be fitted: {reason} (is impute_median missing?)") from None
@@ -145,12 +146,12 @@ def _(
     categories = [place for place, feature in enumerate(features) if feature.dtype == "string"]
     names = [feature.column for feature in features]
     try:
-        data = lightgbm.Dataset(train.matrix, train.label, feature_name=names, categorical_feature=categories)
+        data = lightgbm.Dataset(train.inputs.matrix, train.label, feature_name=names, categorical_feature=categories)
         booster = lightgbm.train(
             parameters,
             data,
             num_boost_round=candidate.rounds,
-            valid_sets=[lightgbm.Dataset(validation.matrix, validation.label, reference=data)],
+            valid_sets=[lightgbm.Dataset(validation.inputs.matrix, validation.label, reference=data)],
             callbacks=[lightgbm.early_stopping(candidate.early_stopping, verbose=False)],
         )
     except lightgbm.basic.LightGBMError as error:
@@ -236,8 +237,8 @@ class _SklearnModel:
         self._estimator = skops.io.loads(content, trusted=_TRUSTED)
         self._width = None if hasattr(self._estimator, "steps") else 1
 
-    def score(self, matrix: NDArray[np.float64]) -> NDArray[np.float64]:
-        probabilities = self._estimator.predict_proba(matrix[:, : self._width])
+    def score(self, inputs: Inputs) -> NDArray[np.float64]:
+        probabilities = self._estimator.predict_proba(inputs.matrix[:, : self._width])
         return np.asarray(probabilities[:, 1], dtype=np.float64)
 
 
@@ -245,5 +246,5 @@ class _LightGbmModel:
     def __init__(self, content: bytes) -> None:
         self._booster = _lightgbm().Booster(model_str=content.decode())
 
-    def score(self, matrix: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.asarray(self._booster.predict(matrix, num_threads=1), dtype=np.float64)
+    def score(self, inputs: Inputs) -> NDArray[np.float64]:
+        return np.asarray(self._booster.predict(inputs.matrix, num_threads=1), dtype=np.float64)

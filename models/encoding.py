@@ -1,25 +1,54 @@
-"""The one way from a contract's vector to the numbers that a model takes; training and serving both come through it."""
+"""The one way from a contract's vector to what a model takes; training and serving both come through it.
+
+A request comes as vectors of values, a training set as columns of a table; both give the same numbers.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import pyarrow as pa
     from numpy.typing import NDArray
 
     from core.contracts import ContractFeature, Value
 
+    Texts = NDArray[np.object_]
 
-def encode(vectors: Sequence[Sequence[Value]], features: Sequence[ContractFeature]) -> NDArray[np.float64]:
-    """Turn vectors in the contract's order into a float64 matrix of shape (vectors, features).
+_MICROSECONDS = 1_000_000
 
-    Missing is NaN. A string is the place of its level, an unseen one is NaN; a time is seconds since 1970.
+
+@dataclass(frozen=True)
+class Inputs:
+    """Encoded rows.
+
+    Attributes
+    ----------
+    matrix : shape (rows, features), in the contract's order. Missing is NaN, and so is an infinite value. A string is the
+        place of its level, an unseen one is NaN; a time is seconds since 1970; a column of free text is NaN throughout.
+    texts : by the place of its feature, the column of each free text, shape (rows,); a missing one is empty.
+
+    """
+
+    matrix: NDArray[np.float64]
+    texts: Mapping[int, Texts] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.matrix)
+
+    def take(self, rows: NDArray[np.int64] | NDArray[np.bool_] | slice) -> Inputs:
+        """Choose rows by their places or by a mask."""
+        return Inputs(self.matrix[rows], {place: texts[rows] for place, texts in self.texts.items()})
+
+
+def encode(vectors: Sequence[Sequence[Value]], features: Sequence[ContractFeature]) -> Inputs:
+    """Encode vectors in the contract's order.
 
     Raises
     ------
@@ -27,22 +56,57 @@ def encode(vectors: Sequence[Sequence[Value]], features: Sequence[ContractFeatur
         If a vector has another length than the contract.
 
     """
+    for vector in vectors:
+        if len(vector) != len(features):
+            raise ValueError(f"a vector has {len(vector)} values, the contract {len(features)}")
     matrix = np.full((len(vectors), len(features)), np.nan)
-    for column, feature in enumerate(features):
-        codes = {level: float(place) for place, level in enumerate(feature.levels)}
-        for row, vector in enumerate(vectors):
-            if len(vector) != len(features):
-                raise ValueError(f"a vector has {len(vector)} values, the contract {len(features)}")
-            value = vector[column]
-            if isinstance(value, str):
-                matrix[row, column] = codes.get(value, np.nan)
-            elif isinstance(value, datetime):
-                matrix[row, column] = value.timestamp()
-            elif value is not None:
-                matrix[row, column] = value
+    texts: dict[int, Texts] = {}
+    for place, feature in enumerate(features):
+        values = [vector[place] for vector in vectors]
+        if feature.dtype == "text":
+            texts[place] = np.array([value or "" for value in values], dtype=object)
+        elif feature.dtype == "string":
+            codes = {level: float(code) for code, level in enumerate(feature.levels)}
+            matrix[:, place] = [codes.get(value, np.nan) for value in values]  # type: ignore[arg-type]
+        elif feature.dtype == "timestamp":
+            matrix[:, place] = [value.timestamp() if isinstance(value, datetime) else np.nan for value in values]
+        else:
+            matrix[:, place] = np.array(values, dtype=np.float64)  # None becomes NaN
+    return Inputs(_finite(matrix), texts)
+
+
+def encode_table(table: pa.Table, features: Sequence[ContractFeature]) -> Inputs:
+    """Encode the rows of a table that has the contract's columns, column by column."""
+    matrix = np.full((table.num_rows, len(features)), np.nan)
+    texts: dict[int, Texts] = {}
+    for place, feature in enumerate(features):
+        column = table.column(feature.column)
+        if feature.dtype == "text":
+            texts[place] = np.asarray(column.fill_null(""), dtype=object)
+        else:
+            matrix[:, place] = _numbers(column, feature)
+    return Inputs(_finite(matrix), texts)
+
+
+def _numbers(column: pa.ChunkedArray, feature: ContractFeature) -> NDArray[np.float64]:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    scale = 1
+    if feature.dtype == "string":
+        column = pc.index_in(column.cast(pa.string()), value_set=pa.array(feature.levels, pa.string()), skip_nulls=True)
+    elif feature.dtype == "timestamp":
+        column = column.cast(pa.timestamp("us", tz="UTC"), safe=False).cast(pa.int64())
+        scale = _MICROSECONDS
+    numbers: NDArray[np.float64] = column.cast(pa.float64(), safe=False).to_numpy()
+    return numbers / scale
+
+
+def _finite(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+    matrix[np.isinf(matrix)] = np.nan
     return matrix
 
 
 def vectors_of(table: pa.Table, features: Sequence[ContractFeature]) -> list[tuple[Value, ...]]:
-    """Read the contract's vectors from a table that has its columns."""
+    """Read the contract's vectors from a table that has its columns, one Python object a value: for few rows."""
     return list(zip(*(table.column(feature.column).to_pylist() for feature in features), strict=True))

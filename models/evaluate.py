@@ -62,7 +62,7 @@ def evaluate(section: Evaluate, models: Mapping[str, Model], validation: Rows, t
     """Measure `models`; equal candidates keep the plan's order."""
     results = []
     for name, model in models.items():
-        on_validation, on_test = model.score(validation.matrix), model.score(test.matrix)
+        on_validation, on_test = model.score(validation.inputs), model.score(test.inputs)
         results.append(
             CandidateResult(
                 candidate=name,

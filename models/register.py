@@ -24,7 +24,7 @@ from feature_repo.online_tables import declared_table
 from models import ledger
 from models.bundle import FORMAT_VERSION, contract_to_json, golden_rows, write_bundle
 from models.candidates import load_model, read_candidate
-from models.encoding import encode, vectors_of
+from models.encoding import encode_table, vectors_of
 from models.evaluate import read_evaluation
 from models.registry import DIGEST, CandidateRun, open_registry
 from models.revisions import code_revision, data_revision
@@ -72,15 +72,17 @@ def spread(rows: int, wanted: int) -> pa.Array:
 
 def bundle_contents(contract: Contract, model: bytes, train: pa.Table) -> dict[str, bytes]:
     """Compose the files of a bundle from a fitted model and the rows it was trained on."""
-    vectors = vectors_of(train, contract.features)
-    scores = load_model(contract.estimator, model).score(encode(vectors, contract.features))
-    columns = train.select([feature.column for feature in contract.features]).append_column("score", pa.array(scores))
+    scores = load_model(contract.estimator, model).score(encode_table(train, contract.features))
+    # Free text has no bins to compare, and may say more about a person than a sample of rows should keep.
+    binned = [feature.column for feature in contract.features if feature.dtype != "text"]
+    columns = train.select(binned).append_column("score", pa.array(scores))
     sample = pa.BufferOutputStream()
     pq.write_table(columns.take(spread(len(columns), _REFERENCE_SAMPLE_ROWS)), sample, compression="zstd")
-    golden = spread(len(vectors), _GOLDEN_ROWS).to_pylist()
+    golden = spread(train.num_rows, _GOLDEN_ROWS)
+    golden_scores = scores[golden.to_numpy()].tolist()
     return {
         "contract.json": contract_to_json(contract).encode(),
-        "golden.json": golden_rows([vectors[row] for row in golden], [float(scores[row]) for row in golden]).encode(),
+        "golden.json": golden_rows(vectors_of(train.take(golden), contract.features), golden_scores).encode(),
         "model": model,
         "reference.json": build_reference(columns).to_json().encode(),
         "reference.parquet": sample.getvalue().to_pybytes(),

@@ -17,7 +17,7 @@ from core.files import whole_folder
 from core.plan_file import read_plan
 from core.settings import read_settings
 from models.candidates import Rows, fit
-from models.encoding import encode, vectors_of
+from models.encoding import encode_table
 from models.training_set import TRAIN, VALIDATION, read_training_set
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def part(table: pa.Table, name: str) -> pa.Table:
 def rows_of(table: pa.Table, features: Sequence[ContractFeature]) -> Rows:
     """Encode the rows of a training table."""
     label = table.column("label").to_numpy().astype(np.int32)
-    return Rows(encode(vectors_of(table, features), features), label)
+    return Rows(encode_table(table, features), label)
 
 
 def train(section: Train, features: Sequence[ContractFeature], table: pa.Table, out: Path) -> None:

@@ -155,7 +155,7 @@ def typed(value: Any, dtype: str) -> Value:
         return int(value)
     if dtype == "bool" and isinstance(value, bool):
         return value
-    if dtype == "string" and isinstance(value, str):
+    if dtype in ("string", "text") and isinstance(value, str):
         return value
     if dtype == "timestamp" and isinstance(value, datetime | str):
         return _instant(value)

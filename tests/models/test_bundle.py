@@ -84,7 +84,7 @@ def written(kind: str, folder: Path) -> tuple[str, list[float]]:
     table = world()
     rows = Rows(encode(vectors(table), FEATURES), np.array(table.column("label").to_pylist(), dtype=np.int32))
     fitted = fit(CANDIDATES[kind], FEATURES, rows, rows, 1)
-    scores = load_model(fitted.model_format, fitted.content).score(rows.matrix)
+    scores = load_model(fitted.model_format, fitted.content).score(rows.inputs)
     contents = bundle_contents(contract(kind, fitted.model_format), fitted.content, table.drop_columns("label"))
     return write_bundle(folder, contents), scores.tolist()
 
@@ -166,7 +166,7 @@ def test_a_vector_of_another_length_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_unseen_level_counts_as_missing() -> None:
-    seen, unseen, missing = (encode([(1.0, kind, True, None)], FEATURES)[0, 1] for kind in ("b", "c", None))
+    seen, unseen, missing = (encode([(1.0, kind, True, None)], FEATURES).matrix[0, 1] for kind in ("b", "c", None))
     assert seen == 1
     assert np.isnan(unseen)
     assert np.isnan(missing)

@@ -21,7 +21,7 @@ from core.plan_file import read_plan
 from feature_repo.online_tables import online_table
 from models.bundle import load_bundle, write_bundle
 from models.candidates import Rows, fit
-from models.encoding import encode, vectors_of
+from models.encoding import encode_table
 from models.ledger import NewRelease, appoint, enter
 from models.register import bundle_contents
 from monitoring.parity import Cause, logged_vector
@@ -110,8 +110,8 @@ def training_rows() -> pa.Table:
 def register(settings: Settings, model: str, horizon: timedelta, online: str) -> str:
     """Train a one-feature model, write its bundle, and make it champion as release r1; return the digest."""
     train = training_rows()
-    matrix = encode(vectors_of(train, FEATURES_WITH_LEVELS), FEATURES_WITH_LEVELS)
-    rows = Rows(matrix, (matrix[:, 0] > 2).astype(np.int32))
+    inputs = encode_table(train, FEATURES_WITH_LEVELS)
+    rows = Rows(inputs, (inputs.matrix[:, 0] > 2).astype(np.int32))
     candidate = SingleFeatureCandidate(estimator="single_feature", feature="spending.orders")
     fitted = fit(candidate, FEATURES_WITH_LEVELS, rows, rows, 7)
     contract = Contract(

@@ -20,7 +20,7 @@ from core.plan import (
 )
 from models.bundle import write_bundle
 from models.candidates import Rows, fit, load_model
-from models.encoding import encode, vectors_of
+from models.encoding import encode_table, vectors_of
 from models.register import bundle_contents
 from tests.serving.conftest import MATERIALIZED, Client, World, contract_over, serve
 
@@ -50,7 +50,7 @@ def _training_rows() -> tuple[pa.Table, Rows]:
     table = pa.table({"history__orders": orders, "history__spend": spend, "history__segment": segment})
     rows = zip(orders, spend, segment, strict=True)
     label = [int((n or 0) + (x or 0) + 10 * (s == "new") > 35) for n, x, s in rows]
-    return table, Rows(encode(vectors_of(table, _FEATURES), _FEATURES), np.asarray(label, dtype=np.int32))
+    return table, Rows(encode_table(table, _FEATURES), np.asarray(label, dtype=np.int32))
 
 
 def _with_gaps(random: np.random.Generator, values: list[float]) -> list[float | None]:
@@ -79,7 +79,7 @@ def _bundle(bundles: Path, kind: Candidate, table: pa.Table, rows: Rows) -> tupl
     contract = contract_over([("history_1", feature.name, feature.dtype) for feature in _FEATURES])
     contract = replace(contract, candidate=kind.estimator, estimator=fitted.model_format, features=_FEATURES)
     digest = write_bundle(bundles, bundle_contents(contract, fitted.content, table))
-    scores = load_model(fitted.model_format, fitted.content).score(rows.matrix[:_SERVED])
+    scores = load_model(fitted.model_format, fitted.content).score(rows.inputs.take(slice(_SERVED)))
     return digest, [float(score) for score in scores]
 
 
