@@ -186,9 +186,14 @@ class TimeColumn(Section):
 
 
 class Column(Section):
-    """A column of a source."""
+    """A column of a source.
+
+    `pii` declares it personal. A direct identifier (a name, an address) is `remove`d or `hash`ed when it is ingested, so
+    that nothing after the source knows it; what says something of a person without naming them is `keep`t.
+    """
 
     dtype: DType
+    pii: Literal["remove", "hash", "keep"] | None = None
     unit: str = ""
     meaning: str = ""
     rename_from: str | None = None
@@ -206,6 +211,11 @@ class Source(Section):
     created_time: TimeColumn | None = None
     observed_until: Instant
     columns: Annotated[dict[Name, Column], Field(min_length=1)]
+
+    def ingested(self) -> Source:
+        """Give the source as it stands after it was ingested: without the columns that are removed."""
+        kept = {name: column for name, column in self.columns.items() if column.pii != "remove"}
+        return self.model_copy(update={"columns": kept})
 
 
 class QualityRules(Section):

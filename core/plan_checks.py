@@ -14,7 +14,7 @@ from core.suggestions import allowed_here
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from core.plan import Plan
+    from core.plan import Column, Plan
 
 Finding = tuple[str, str]
 
@@ -70,6 +70,22 @@ def _sources(plan: Plan) -> Iterator[Finding]:
             yield f"{path}.columns.{entity.key}.dtype", f"{found} is not the dtype of the entity's key, {entity.dtype}"
 
 
+def _personal(plan: Plan) -> Iterator[Finding]:
+    for name, source in plan.ingest.items():
+        entity = plan.entities.get(source.entity)
+        needed = {
+            entity.key if entity else None: "the key of the entity; give the source a key that names nobody",
+            source.event_time.column: "the event time",
+            source.created_time.column if source.created_time else None: "the created time",
+        }
+        for column, declared in source.columns.items():
+            path = f"ingest.{name}.columns.{column}.pii"
+            if declared.pii in {"remove", "hash"} and column in needed:
+                yield path, f"{declared.pii} would take away {needed[column]}"
+            elif declared.pii == "hash" and declared.dtype != "string":
+                yield path, f"a hash is a text, the column is declared as {declared.dtype}; declare it as string"
+
+
 def _quality(plan: Plan) -> Iterator[Finding]:
     for name, rules in plan.validate_.items():
         yield from _undeclared(f"validate.{name}", "source", name, plan.ingest)
@@ -78,6 +94,7 @@ def _quality(plan: Plan) -> Iterator[Finding]:
         columns = plan.ingest[name].columns
         for rule, column in rules.columns():
             yield from _undeclared(f"validate.{name}.{rule}", "column", column, columns)
+            yield from _of_person(f"validate.{name}.{rule}", rule, column, columns.get(column))
         for column, (low, high) in rules.range.items():
             path = f"validate.{name}.range.{column}"
             if not low <= high:
@@ -89,6 +106,14 @@ def _quality(plan: Plan) -> Iterator[Finding]:
             if column in columns and columns[column].dtype != "string":
                 yield path, f"a pattern needs a string; the column is {columns[column].dtype}"
             yield from _regular(path, pattern)
+
+
+def _of_person(path: str, rule: str, column: str, declared: Column | None) -> Iterator[Finding]:
+    pii = declared.pii if declared else None
+    if pii == "remove":
+        yield path, f"{column!r} is removed when it is ingested, so no rule can see it"
+    if pii == "hash" and rule in {"allowed", "pattern"}:
+        yield path, f"{column!r} is hashed when it is ingested, so no rule can see what it says"
 
 
 def _regular(path: str, pattern: str) -> Iterator[Finding]:
@@ -201,7 +226,7 @@ def _times(plan: Plan) -> Iterator[Finding]:
 
 def findings(plan: Plan) -> list[Finding]:
     """List all that is wrong between the sections of `plan`; later checks rely on the names that earlier ones found."""
-    found = [finding for check in (_entities, _sources, _quality, _views, _label) for finding in check(plan)]
+    found = [finding for check in (_entities, _sources, _personal, _quality, _views, _label) for finding in check(plan)]
     if found:
         return found
     return [finding for check in (_one_entity, _candidates, _times) for finding in check(plan)]

@@ -24,7 +24,8 @@ PLAN_ENV = "PANTHERA_PLAN"
 STATE_ENV = "PANTHERA_STATE"
 DATABASE_URL_ENV = "PANTHERA_DATABASE_URL"
 MLFLOW_URL_ENV = "PANTHERA_MLFLOW_URL"
-ENVIRONMENT_NAMES = frozenset({PLAN_ENV, STATE_ENV, DATABASE_URL_ENV, MLFLOW_URL_ENV})
+PII_KEY_ENV = "PANTHERA_PII_KEY"
+ENVIRONMENT_NAMES = frozenset({PLAN_ENV, STATE_ENV, DATABASE_URL_ENV, MLFLOW_URL_ENV, PII_KEY_ENV})
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class Settings:
     state : folder for everything that is not versioned: the embedded server, bundles, MLflow artifacts.
     database_url : libpq URL of a PostgreSQL server, or None for the embedded one. Never printed.
     mlflow_url : address of an MLflow tracking server, or None to write to our own database. Never printed.
+    pii_key : secret with which personal columns are hashed, or None for one of the state folder. Never printed.
 
     """
 
@@ -44,6 +46,7 @@ class Settings:
     state: Path
     database_url: str | None = field(repr=False)
     mlflow_url: str | None = field(repr=False)
+    pii_key: str | None = field(repr=False, default=None)
 
     @property
     def bundles(self) -> Path:
@@ -59,6 +62,7 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
         state=Path(environment.get(STATE_ENV) or ".panthera").absolute(),
         database_url=environment.get(DATABASE_URL_ENV) or None,
         mlflow_url=environment.get(MLFLOW_URL_ENV) or None,
+        pii_key=environment.get(PII_KEY_ENV) or None,
     )
 
 

@@ -1,8 +1,13 @@
-"""Stage `ingest`: bring every source of the plan into parquet, unaltered but for the names of its columns."""
+"""Stage `ingest`: bring every source of the plan into parquet, unaltered but for its columns' names and personal data.
+
+A column that the plan declares as a direct identifier is removed here or replaced by a keyed hash, so that it reaches no
+table, registry, log or report.
+"""
 
 from __future__ import annotations
 
 import argparse
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,27 +17,51 @@ from core.entry import run
 from core.errors import SourceError
 from core.files import whole_folder
 from core.plan_file import read_plan
+from core.pseudonyms import pii_key, pseudonym
 from core.settings import read_settings
 from feature_repo.datasets import raw_file, write_table
-from feature_repo.duck import open_duckdb
-from feature_repo.readers import read_source
+from feature_repo.duck import identifier, open_duckdb
+from feature_repo.readers import read_source, scratch_folder, without_rows
 
 if TYPE_CHECKING:
     from core.plan import Source
 
 
-def ingest(name: str, source: Source, folder: Path, downloads: Path) -> int:
-    """Write the rows of `source`, numbered in their order from 1, to its file in `folder`; return how many there are."""
-    with open_duckdb() as connection:
-        query = read_source(connection, name, source, downloads)
-        try:
+def ingest(name: str, source: Source, folder: Path, downloads: Path, pii_key: bytes | None = None) -> int:
+    """Write the rows of `source`, numbered in their order from 1, to its file in `folder`; return how many there are.
+
+    `pii_key` is the key of the pseudonyms; a source without a column to hash needs none.
+    """
+    try:
+        with open_duckdb() as connection:
+            query = with_pseudonyms(connection, source, read_source(connection, name, source, downloads), pii_key)
             numbered = f"SELECT row_number() OVER () AS source_row, * FROM ({query})"
             rows = write_table(connection, numbered, raw_file(folder, name))
-        except duckdb.Error as error:
-            raise SourceError(f"ingest.{name}: the source is corrupt: {' '.join(str(error).split())}") from None
+    except duckdb.Error as error:
+        raise SourceError(f"ingest.{name}: the source is corrupt: {without_rows(error)}") from None
+    finally:
+        shutil.rmtree(scratch_folder(downloads), ignore_errors=True)
     if rows == 0:
         raise SourceError(f"ingest.{name}: the source has no row; expected at least one below the header")
     return rows
+
+
+def hashed_columns(source: Source) -> list[str]:
+    """List the columns that the plan replaces by pseudonyms."""
+    return [name for name, column in source.columns.items() if column.pii == "hash"]
+
+
+def with_pseudonyms(connection: duckdb.DuckDBPyConnection, source: Source, query: str, pii_key: bytes | None) -> str:
+    """Write `query` with pseudonyms in the columns that the plan hashes; null stays null."""
+    hashed = hashed_columns(source)
+    if not hashed:
+        return query
+    if pii_key is None:
+        raise SourceError(f"the columns {', '.join(hashed)} are to be hashed, but no key was given")
+
+    connection.create_function("pseudonym", lambda value: pseudonym(value, pii_key), ["varchar"], "varchar")
+    replaced = ", ".join(f"pseudonym(CAST({identifier(name)} AS VARCHAR)) AS {identifier(name)}" for name in hashed)
+    return f"SELECT * REPLACE ({replaced}) FROM ({query})"
 
 
 def main() -> None:
@@ -42,9 +71,10 @@ def main() -> None:
     arguments = parser.parse_args()
     settings = read_settings()
     plan = read_plan(settings.plan)
+    key = pii_key(settings) if any(map(hashed_columns, plan.ingest.values())) else None
     with whole_folder(arguments.raw) as fresh:
         for name, source in plan.ingest.items():
-            rows = ingest(name, source, fresh, settings.state / "downloads")
+            rows = ingest(name, source, fresh, settings.state / "downloads", key)
             print(f"ingest: {name}: {rows:,} rows")
 
 

@@ -29,8 +29,15 @@ if TYPE_CHECKING:
 _SECONDS_TO_DOWNLOAD = 300
 
 
+def scratch_folder(downloads: Path) -> Path:
+    """Name the folder of the copies that reading makes; whoever reads removes it, as they hold all of a source."""
+    return downloads / f"reading-{os.getpid()}"
+
+
 def read_source(connection: duckdb.DuckDBPyConnection, name: str, source: Source, downloads: Path) -> str:
     """Open `source` and return the query of its declared columns, under their declared names, in the file's order.
+
+    Columns that the plan removes are not in it, so they need not be there either.
 
     Raises
     ------
@@ -40,14 +47,19 @@ def read_source(connection: duckdb.DuckDBPyConnection, name: str, source: Source
     """
     try:
         relation, present = open_reader(source.reader, connection, downloads)
-        columns = {column: spec.rename_from or column for column, spec in source.columns.items()}
+        columns = {column: spec.rename_from or column for column, spec in source.ingested().columns.items()}
         _require_columns(name, columns.values(), present)
     except duckdb.Error as error:
-        raise SourceError(f"ingest.{name}: the source cannot be read: {' '.join(str(error).split())}") from None
+        raise SourceError(f"ingest.{name}: the source cannot be read: {without_rows(error)}") from None
     except SourceError as error:
         raise SourceError(f"ingest.{name}: {error}") from None
     chosen = ", ".join(f"{identifier(origin)} AS {identifier(column)}" for column, origin in columns.items())
     return f"SELECT {chosen} FROM {relation}"
+
+
+def without_rows(error: duckdb.Error) -> str:
+    """Write an error of DuckDB on one line, without the row that it quotes: a row may hold personal data."""
+    return " ".join(re.sub(r"^Original Line:.*?(\n\n|\Z)", "", str(error), flags=re.MULTILINE | re.DOTALL).split())
 
 
 def _require_columns(name: str, wanted: Iterable[str], present: list[str]) -> None:
@@ -126,7 +138,7 @@ def _squeezed(file: Path, downloads: Path) -> Path:
         text = file.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
         raise SourceError(f"the file {file} is not UTF-8 text; it is corrupt or of another format") from None
-    squeezed = downloads / f"{file.name}.squeezed"
+    squeezed = scratch_folder(downloads) / f"{file.name}.squeezed"
     lines = (re.sub(r"\s+", " ", line.strip()) for line in text.splitlines())
     write_whole(squeezed, "\n".join(line for line in lines if line) + "\n")
     return squeezed
@@ -162,8 +174,9 @@ def _(reader: SqlReader, connection: duckdb.DuckDBPyConnection, downloads: Path)
     url = os.environ.get(reader.url_env)
     if not url:
         raise SourceError(f"the environment variable {reader.url_env} is not set; it names the server of the query")
-    downloads.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=downloads, suffix=".csv", delete=False) as file:
+    scratch = scratch_folder(downloads)
+    scratch.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=scratch, suffix=".csv", delete=False) as file:
         names = copy_query_to_csv(url, reader.query, file)
     columns = ", ".join(f"{literal(name)}: 'VARCHAR'" for name in names)
     connection.execute(

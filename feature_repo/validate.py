@@ -192,7 +192,9 @@ def main() -> None:
             raw, rejected = raw_file(arguments.raw, name), raw_file(arguments.rejected, name)
             rules = plan.validate_.get(name, QualityRules())
             try:
-                result = validate(source, plan.entities[source.entity].key, rules, raw, fresh / name, rejected)
+                result = validate(
+                    source.ingested(), plan.entities[source.entity].key, rules, raw, fresh / name, rejected
+                )
             except QualityError as error:
                 raise QualityError(f"validate.{name}: {error}") from None
             print(f"validate: {name}: {result.accepted:,} accepted, {result.rejected:,} rejected")

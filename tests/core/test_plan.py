@@ -378,6 +378,26 @@ FAULTS: dict[str, tuple[Change, str]] = {
         {"training_set/as_of/start": "2022-01-01"},
         "training_set.as_of.start: 2022-01-01 is before the first snapshot, 2023-01-01",
     ),
+    "a key that is hashed away": (
+        {"ingest/orders/columns/buyer_id/pii": "hash"},
+        "ingest.orders.columns.buyer_id.pii: hash would take away the key of the entity; give the source a key",
+    ),
+    "an event time that is removed": (
+        {"ingest/orders/columns/day/pii": "remove"},
+        "ingest.orders.columns.day.pii: remove would take away the event time",
+    ),
+    "a hash of a number": (
+        {"ingest/orders/columns/born": {"dtype": "int32", "pii": "hash"}},
+        "ingest.orders.columns.born.pii: a hash is a text, the column is declared as int32; declare it as string",
+    ),
+    "a rule over what is removed": (
+        {"ingest/orders/columns/name": {"dtype": "string", "pii": "remove"}, "validate/orders/not_null": ["name"]},
+        "validate.orders.not_null: 'name' is removed when it is ingested, so no rule can see it",
+    ),
+    "a rule over what is hashed": (
+        {"ingest/orders/columns/shop/pii": "hash"},
+        "validate.orders.pattern: 'shop' is hashed when it is ingested, so no rule can see what it says",
+    ),
 }
 
 
