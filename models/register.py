@@ -122,7 +122,7 @@ def main() -> None:
     plan = read_plan(settings.plan)
     evaluation = read_evaluation(arguments.metrics)
     train = part(read_training_set(arguments.training_set), TRAIN)
-    data, code = data_revision(arguments.training_set), code_revision(Path.cwd())
+    data, code = data_revision(arguments.training_set), code_revision(Path(__file__).resolve().parent)
     url = ensure_database(settings)
     releases = []
     with open_registry(settings, url, plan.project.name, plan.register_.model) as registry:

@@ -17,7 +17,10 @@ def data_revision(training_set: Path) -> str:
 
 
 def code_revision(checkout: Path) -> str:
-    """Give the git commit of `checkout`, with `+changed` where tracked files differ from it; `unknown` outside of git."""
+    """Give the git commit that `checkout`, or a folder of it, is at, with `+changed` where tracked files differ from it.
+
+    It is `unknown` outside of git.
+    """
 
     def git(*arguments: str) -> str | None:
         try:
@@ -29,5 +32,5 @@ def code_revision(checkout: Path) -> str:
     commit = git("rev-parse", "HEAD")
     if commit is None:
         return "unknown"
-    changed = git("status", "--porcelain", "--untracked-files=no", "--", ":!dvc.lock")
+    changed = git("status", "--porcelain", "--untracked-files=no", "--", ":(top)", ":(top,exclude)dvc.lock")
     return f"git:{commit}{'+changed' if changed else ''}"

@@ -105,10 +105,26 @@ def check_plan(_: argparse.Namespace) -> int:
     return 0
 
 
-def demo(_: argparse.Namespace) -> int:
+def project(arguments: argparse.Namespace) -> int:
+    """Make a folder in which this checkout's code runs another plan, with data, state and releases of its own."""
+    from panthera.project_folder import make_project
+
+    make_project(arguments.plan, arguments.folder)
+    print(
+        f"{arguments.folder} runs {arguments.plan}: `cd {arguments.folder}`, then `dvc repro`, `panthera status` and the rest"
+    )
+    return 0
+
+
+def demo(arguments: argparse.Namespace) -> int:
     """Run the whole loop once: reproduce, serve, score, send outcomes, measure drift, parity and cohorts."""
     from panthera.demo import run_demo
+    from panthera.project_folder import default_folder, enter_project
 
+    if arguments.plan:
+        folder = arguments.folder or default_folder(arguments.plan, read_settings().state)
+        enter_project(arguments.plan, folder)
+        print(f"in the project folder {folder}", flush=True)
     run_demo(read_settings(), _plan())
     return 0
 
@@ -180,7 +196,12 @@ def _parser() -> argparse.ArgumentParser:
     verb("plan", check_plan)
     verb("up", up)
     verb("down", down)
-    verb("demo", demo)
+    added = verb("project", project)
+    added.add_argument("plan", type=Path, help="plan to run")
+    added.add_argument("folder", type=Path, help="folder to make, or a project folder to bring up to date")
+    added = verb("demo", demo)
+    added.add_argument("--plan", type=Path, help="another plan, run in a project folder; without it: the one here")
+    added.add_argument("--folder", type=Path, help="its project folder; without it: one in the state folder")
     verb("repair", repair)
     added = verb("status", status)
     added.add_argument("--data", type=Path, default=DATA, help="folder of the stages' tables and receipts")
