@@ -8,22 +8,19 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from core.database import connect, ensure_database, take_lock
+from core.database import connect, ensure_database
 from core.entry import run
 from core.errors import StaleStateError
 from core.files import read_receipt, write_receipt
 from core.plan_file import read_plan
 from core.settings import read_settings
 from feature_repo import online_tables
-from feature_repo.registry import REPO, open_store
+from feature_repo.registry import REPO, changing_features, open_store
 
 if TYPE_CHECKING:
     import feast
 
     from core.plan import Plan
-
-#: Any fixed number: the advisory lock under which the registry is written, which Feast itself leaves unlocked.
-_APPLY_LOCK = 7_205_333
 
 
 def apply(store: feast.FeatureStore, plan: Plan, features: Path) -> dict[str, object]:
@@ -72,8 +69,7 @@ def main() -> None:
     arguments = parser.parse_args()
     settings = read_settings()
     plan = read_plan(settings.plan)
-    with connect(ensure_database(settings)) as connection:
-        take_lock(connection, _APPLY_LOCK)
+    with changing_features(ensure_database(settings)):
         receipt = apply(open_store(settings), plan, arguments.features)
     write_receipt(arguments.receipt, receipt)
     print(f"apply: {json.dumps(receipt['views'])}")

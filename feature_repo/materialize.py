@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import contextmanager
+from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,34 +19,100 @@ from feature_repo import online_tables
 from feature_repo.apply import applied_tables
 from feature_repo.datasets import snapshot_glob
 from feature_repo.duck import identifier, literal, open_duckdb
+from feature_repo.online_history import record_run, watermark
+from feature_repo.online_refresh import Load, refresh
+from feature_repo.progress import Progress
+from feature_repo.registry import changing_features
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
     from datetime import datetime
 
     import pyarrow as pa
 
+    from core.plan import Plan
     from feature_repo.online_tables import OnlineTable
 
+#: How much further back than the last run an increment looks, for rows whose created time was stamped before they were there.
+OVERLAP = timedelta(days=1)
+_ROWS_AT_ONCE = 100_000
 
-def latest_snapshots(files: str, table: OnlineTable, as_of: datetime) -> pa.Table:
-    """Select, for every entity, its latest snapshot that was knowable at `as_of`; columns as in `table`."""
-    key, columns = identifier(table.key), ", ".join(map(identifier, table.columns))
+_KNOWABLE = "event_timestamp <= $as_of AND created_timestamp <= $as_of"
+_NEW = "(event_timestamp > $since OR created_timestamp > $since)"
+
+
+@contextmanager
+def latest_snapshots(
+    files: str, table: OnlineTable, as_of: datetime, since: datetime | None = None
+) -> Iterator[pa.RecordBatchReader]:
+    """Select, for every entity, its latest snapshot that was knowable at `as_of`; columns as in `table`.
+
+    With `since`, only snapshots that happened or became known after it.
+    """
+    keys, columns = (", ".join(map(identifier, names)) for names in (table.key_names, table.columns))
     query = f"""
         SELECT {columns} FROM read_parquet({literal(files)})
-        WHERE event_timestamp <= $as_of AND created_timestamp <= $as_of
-        QUALIFY row_number() OVER (PARTITION BY {key} ORDER BY event_timestamp DESC, created_timestamp DESC) = 1
-        ORDER BY {key}"""
+        WHERE {_KNOWABLE if since is None else f"{_KNOWABLE} AND {_NEW}"}
+        QUALIFY row_number() OVER (PARTITION BY {keys} ORDER BY event_timestamp DESC, created_timestamp DESC) = 1
+        ORDER BY {keys}"""
+    instants = {"as_of": as_of} if since is None else {"as_of": as_of, "since": since}
     with open_duckdb() as connection:
-        return connection.sql(query, params={"as_of": as_of}).to_arrow_table()
+        yield connection.sql(query, params=instants).to_arrow_reader(_ROWS_AT_ONCE)
 
 
-def materialize(url: str, view: str, table: OnlineTable, files: str, as_of: datetime) -> int:
-    """Bring `view` online as of `as_of`, all of it in one transaction; return the number of rows."""
-    rows = latest_snapshots(files, table, as_of)
+def materialize(
+    url: str, views: Mapping[str, OnlineTable], features: Path, as_of: datetime, progress: Progress | None = None
+) -> dict[str, int]:
+    """Make the tables of `views` hold what was knowable at `as_of`; return the number of rows brought, by view.
+
+    All views change in one transaction. What is online already and was not knowable then, or is later than its entity's
+    snapshot, stays. The tables are there already.
+
+    Parameters
+    ----------
+    views : the online tables by the name of their view.
+    features : folder of the snapshots.
+
+    """
     with connect(url) as connection:
-        written = online_tables.merge(connection, table, online_tables.arrow_rows(table, rows))
-        online_tables.record_run(connection, view, table, as_of, written)
+        counts = refresh(connection, _loads(views, features, as_of), as_of, progress)
+        written = {view: counts[table.name] for view, table in views.items()}
+        for view, table in views.items():
+            record_run(connection, view, table, as_of, written[view])
     return written
+
+
+def increment(
+    url: str, view: str, table: OnlineTable, files: str, as_of: datetime, progress: Progress | None = None
+) -> int:
+    """Merge into `table` what became knowable since its last run; return the number of rows.
+
+    A snapshot of an earlier instant that was created after the last run is among them. Without an earlier run, or with one
+    as of a later instant, everything knowable at `as_of` is merged: no row goes back in time.
+    """
+    with connect(url) as connection:
+        mark = watermark(connection, table.name)
+        since = mark - OVERLAP if mark is not None and mark <= as_of else None
+        with latest_snapshots(files, table, as_of, since) as rows:
+            told = partial(progress, table.name) if progress else None
+            written = online_tables.merge(connection, table, rows, told)
+        record_run(connection, view, table, as_of, written, "increment")
+    return written
+
+
+def _loads(views: Mapping[str, OnlineTable], features: Path, as_of: datetime) -> Iterator[Load]:
+    for view, table in views.items():
+        with latest_snapshots(snapshot_glob(features, view), table, as_of) as rows:
+            yield Load(table, rows)
+
+
+def _current_tables(plan: Plan, applied: Mapping[str, str], features: Path) -> dict[str, OnlineTable]:
+    tables = {name: online_tables.declared_table(plan, name) for name in plan.build_features.views}
+    for name, table in tables.items():
+        if applied.get(name) != table.name:
+            raise StaleStateError(f"the view {name!r} was applied in another version; run `dvc repro apply`")
+        require(features / name, "build_features")
+    return tables
 
 
 def main() -> None:
@@ -55,18 +124,15 @@ def main() -> None:
     arguments = parser.parse_args()
     settings = read_settings()
     plan = read_plan(settings.plan)
-    url = ensure_database(settings)
-    applied = applied_tables(arguments.applied, url)
-    views: dict[str, object] = {}
-    for name in plan.build_features.views:
-        table = online_tables.declared_table(plan, name)
-        if applied.get(name) != table.name:
-            raise StaleStateError(f"the view {name!r} was applied in another version; run `dvc repro apply`")
-        require(arguments.features / name, "build_features")
-        rows = materialize(url, name, table, snapshot_glob(arguments.features, name), plan.materialize.as_of)
-        views[name] = {"online_table": table.name, "rows": rows}
-        print(f"materialize: {name}: {rows:,} rows as of {plan.materialize.as_of:%Y-%m-%d}")
-    write_receipt(arguments.receipt, {"as_of": plan.materialize.as_of.isoformat(), "views": views})
+    url, as_of = ensure_database(settings), plan.materialize.as_of
+    tables = _current_tables(plan, applied_tables(arguments.applied, url), arguments.features)
+    progress = Progress()
+    with changing_features(url):
+        written = materialize(url, tables, arguments.features, as_of, progress)
+    views = {name: {"online_table": table.name, "rows": written[name]} for name, table in tables.items()}
+    for name, rows in written.items():
+        print(f"materialize: {name}: {rows:,} rows as of {as_of:%Y-%m-%d} ({progress.rate(tables[name].name)})")
+    write_receipt(arguments.receipt, {"as_of": as_of.isoformat(), "views": views})
 
 
 if __name__ == "__main__":

@@ -55,7 +55,7 @@ def table_of(view: FeatureView) -> OnlineTable:
         raise StaleStateError(f"the feature view {view.name!r} names no online table; run `panthera repair`")
     key = view.entity_columns[0]
     features = tuple((field.name, _DTYPES[field.dtype]) for field in view.features)
-    return OnlineTable(name, key.name, _DTYPES[key.dtype], features)
+    return OnlineTable(name, ((key.name, _DTYPES[key.dtype]),), features)
 
 
 def _aware(time: datetime | None) -> datetime | None:
@@ -86,7 +86,7 @@ class PantheraOnlineStore(OnlineStore):  # type: ignore[misc]
             for key, values, event_time, created in data
         ]
         with connect(ensure_database(read_settings())) as connection:
-            online_tables.merge(connection, target, rows)
+            online_tables.merge_values(connection, target, rows)
         if progress:
             progress(len(rows))
 
@@ -100,9 +100,9 @@ class PantheraOnlineStore(OnlineStore):  # type: ignore[misc]
         target = table_of(table)
         names = requested_features or [name for name, _ in target.features]
         keys = [feast_value_type_to_python_type(key.entity_values[0]) for key in entity_keys]
-        columns = sql.SQL(", ").join(map(sql.Identifier, [target.key, "event_timestamp", *names]))
+        columns = sql.SQL(", ").join(map(sql.Identifier, [target.key_names[0], "event_timestamp", *names]))
         query = sql.SQL("SELECT {} FROM {} WHERE {} = ANY(%s)").format(
-            columns, target.identifier, sql.Identifier(target.key)
+            columns, target.identifier, sql.Identifier(target.key_names[0])
         )
         with connect(ensure_database(read_settings())) as connection:
             found = {row[0]: row for row in connection.execute(query, [keys])}

@@ -2,20 +2,24 @@
 
 The name of a table carries a hash of its view's definition, so a changed view gets a new table and a release that was
 trained on the old definition never reads values of the new one.
+
+A row never goes back in time: whatever is written, and in whatever order, an entity keeps the row with the latest event
+time, and among those the one created last.
 """
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, LiteralString
-from uuid import UUID, uuid4
+from typing import TYPE_CHECKING
+from uuid import uuid4
 
 from psycopg import sql
 
+from feature_repo.online_types import LONGEST_NAME, column_name, postgres_type, short_name, type_oid
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-    from datetime import datetime
+    from collections.abc import Callable, Iterable, Sequence
 
     import psycopg
     import pyarrow as pa
@@ -23,28 +27,19 @@ if TYPE_CHECKING:
     from core.plan import Entity, Plan, View
 
 SCHEMA = "online"
-#: The plan's dtypes in PostgreSQL's words.
-_TYPES: dict[str, LiteralString] = {
-    "int32": "int4",
-    "int64": "int8",
-    "float32": "float4",
-    "float64": "float8",
-    "string": "text",
-    "bool": "bool",
-    "timestamp": "timestamptz",
-    "text": "text",
-}
+EVENT_TIME, CREATED_TIME = "event_timestamp", "created_timestamp"
 #: Any fixed number: the first key of the advisory lock on an online table.
 _LOCK = 7_205_332
+#: Up to so many rows, statements one after another are quicker than a staging table.
+_FEW = 50
 
 
 @dataclass(frozen=True)
 class OnlineTable:
-    """The table of one version of a view: its key, and its features with their dtypes, in order."""
+    """The table of one version of a view: its key columns and its features, each with its dtype, in order."""
 
     name: str
-    key: str
-    key_dtype: str
+    keys: tuple[tuple[str, str], ...]
     features: tuple[tuple[str, str], ...]
 
     @property
@@ -54,13 +49,44 @@ class OnlineTable:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """All columns: the key, the two times, the features."""
-        return (self.key, "event_timestamp", "created_timestamp", *(name for name, _ in self.features))
+        """All columns, in the words of the view: the keys, the two times, the features."""
+        return (*self.key_names, EVENT_TIME, CREATED_TIME, *(name for name, _ in self.features))
 
     @property
     def dtypes(self) -> tuple[str, ...]:
         """The dtypes of `columns`."""
-        return (self.key_dtype, "timestamp", "timestamp", *(dtype for _, dtype in self.features))
+        keys, features = (tuple(dtype for _, dtype in part) for part in (self.keys, self.features))
+        return (*keys, "timestamp", "timestamp", *features)
+
+    @property
+    def key_names(self) -> tuple[str, ...]:
+        """The names of the key columns."""
+        return tuple(name for name, _ in self.keys)
+
+    @property
+    def key_columns(self) -> tuple[sql.Identifier, ...]:
+        """The key columns in SQL."""
+        return tuple(column_identifier(name) for name in self.key_names)
+
+    @property
+    def feature_columns(self) -> tuple[sql.Identifier, ...]:
+        """The features' columns in SQL."""
+        return tuple(column_identifier(name) for name, _ in self.features)
+
+    @property
+    def sql_columns(self) -> tuple[sql.Identifier, ...]:
+        """The columns in SQL, in the order of `columns`."""
+        return (*self.key_columns, sql.Identifier(EVENT_TIME), sql.Identifier(CREATED_TIME), *self.feature_columns)
+
+
+def column_identifier(name: str) -> sql.Identifier:
+    """Name in SQL the column of the key or feature `name`."""
+    return sql.Identifier(column_name(name))
+
+
+def listed(columns: Iterable[sql.Composable]) -> sql.Composed:
+    """Write columns with commas between them."""
+    return sql.SQL(", ").join(columns)
 
 
 def online_table(name: str, view: View, entity: Entity) -> OnlineTable:
@@ -68,7 +94,12 @@ def online_table(name: str, view: View, entity: Entity) -> OnlineTable:
     definition = f"{entity.key} {entity.dtype} {view.model_dump_json()}"
     version = hashlib.sha256(definition.encode()).hexdigest()[:12]
     features = tuple((feature, spec.dtype) for feature, spec in view.features.items())
-    return OnlineTable(f"{name}__{version}", entity.key, entity.dtype, features)
+    return OnlineTable(versioned_name(name, version), ((entity.key, entity.dtype),), features)
+
+
+def versioned_name(view: str, version: str) -> str:
+    """Name the table of a version of `view`, within what PostgreSQL keeps of a name."""
+    return f"{short_name(view, LONGEST_NAME - len(version) - 2)}__{version}"
 
 
 def declared_table(plan: Plan, name: str) -> OnlineTable:
@@ -79,18 +110,21 @@ def declared_table(plan: Plan, name: str) -> OnlineTable:
 
 def create(connection: psycopg.Connection, table: OnlineTable) -> None:
     """Make `table` unless it is there."""
-    features = [sql.SQL("{} {}").format(sql.Identifier(name), sql.SQL(_TYPES[dtype])) for name, dtype in table.features]
     connection.execute(
         sql.SQL(
-            "CREATE TABLE IF NOT EXISTS {} ({} {} PRIMARY KEY, event_timestamp timestamptz NOT NULL, "
-            "created_timestamp timestamptz NOT NULL{})"
+            "CREATE TABLE IF NOT EXISTS {} ({}, event_timestamp timestamptz NOT NULL, "
+            "created_timestamp timestamptz NOT NULL{}, PRIMARY KEY ({}))"
         ).format(
             table.identifier,
-            sql.Identifier(table.key),
-            sql.SQL(_TYPES[table.key_dtype]),
-            sql.SQL("").join(sql.SQL(", ") + feature for feature in features),
+            listed(_declared(name, dtype) for name, dtype in table.keys),
+            sql.SQL("").join(sql.SQL(", ") + _declared(name, dtype) for name, dtype in table.features),
+            listed(table.key_columns),
         )
     )
+
+
+def _declared(name: str, dtype: str) -> sql.Composed:
+    return sql.SQL("{} {}").format(column_identifier(name), postgres_type(dtype))
 
 
 def exists(connection: psycopg.Connection, name: str) -> bool:
@@ -99,57 +133,151 @@ def exists(connection: psycopg.Connection, name: str) -> bool:
     return row is not None and row[0] is not None
 
 
-def merge(connection: psycopg.Connection, table: OnlineTable, rows: Iterable[Sequence[object]]) -> int:
-    """Bring `rows` (in the order of `table.columns`) into `table`; return how many there were.
-
-    One transaction, so a reader sees all of it or nothing. A row never replaces one with a later event time, nor, at the
-    same event time, one that was created later.
-    """
-    stage = sql.Identifier(f"stage_{uuid4().hex}")
-    connection.execute("SELECT pg_advisory_xact_lock(%s, hashtext(%s))", [_LOCK, table.name])
-    connection.execute(
-        sql.SQL("CREATE TEMP TABLE {} (LIKE {}) ON COMMIT DROP").format(stage, table.identifier),
-    )
-    columns = sql.SQL(", ").join(map(sql.Identifier, table.columns))
-    count = 0
-    copy_rows = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(stage, columns)
-    with connection.cursor() as cursor, cursor.copy(copy_rows) as copy:
-        copy.set_types([_TYPES[dtype] for dtype in table.dtypes])
-        for row in rows:
-            copy.write_row(row)
-            count += 1
-    updates = sql.SQL(", ").join(
-        sql.SQL("{0} = excluded.{0}").format(sql.Identifier(name)) for name in table.columns if name != table.key
-    )
-    connection.execute(
-        sql.SQL(
-            "INSERT INTO {table} AS live ({columns}) SELECT DISTINCT ON ({key}) {columns} FROM {stage} "
-            "ORDER BY {key}, event_timestamp DESC, created_timestamp DESC "
-            "ON CONFLICT ({key}) DO UPDATE SET {updates} "
-            "WHERE (excluded.event_timestamp, excluded.created_timestamp) >= (live.event_timestamp, live.created_timestamp)"
-        ).format(table=table.identifier, columns=columns, stage=stage, key=sql.Identifier(table.key), updates=updates)
-    )
-    connection.execute(sql.SQL("DROP TABLE {}").format(stage))
-    return count
-
-
-def arrow_rows(table: OnlineTable, rows: pa.Table) -> Iterable[Sequence[object]]:
-    """Yield the rows of an Arrow table as tuples in the order of `table.columns`."""
-    for batch in rows.select(list(table.columns)).to_batches():
-        yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
-
-
-def record_run(connection: psycopg.Connection, view: str, table: OnlineTable, as_of: datetime, rows: int) -> UUID:
-    """Enter a finished materialization into the history; return its id."""
-    run_id = uuid4()
-    connection.execute(
-        "INSERT INTO panthera.materialization (run_id, view, online_table, as_of, rows_written) VALUES (%s, %s, %s, %s, %s)",
-        [run_id, view, table.name, as_of, rows],
-    )
-    return run_id
-
-
 def count_rows(connection: psycopg.Connection, name: str) -> int:
     """Count the rows of an online table."""
     row = connection.execute(sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(SCHEMA, name))).fetchone()
     return int(row[0]) if row else 0
+
+
+def lock(connection: psycopg.Connection, name: str) -> None:
+    """Wait until nobody else writes the online table `name`, and keep others from it until the transaction ends."""
+    connection.execute("SELECT pg_advisory_xact_lock(%s, hashtext(%s))", [_LOCK, name])
+
+
+def merge(
+    connection: psycopg.Connection,
+    table: OnlineTable,
+    rows: pa.Table | pa.RecordBatchReader,
+    progress: Callable[[int], object] | None = None,
+) -> int:
+    """Bring an increment into `table`, in the transaction of `connection`; return how many rows it has.
+
+    Parameters
+    ----------
+    table : it is there already.
+    rows : an Arrow table, or a reader of batches, with at least the columns `table.columns`, in any order, times with a
+        zone. An entity may occur several times.
+    progress : called with the number of rows that have gone to the server so far.
+
+    A reader sees the whole increment or nothing, once the transaction commits. A row never replaces one with a later event
+    time, nor, at the same event time, one that was created later.
+
+    Raises
+    ------
+    SourceError
+        If a column cannot be of its dtype.
+
+    """
+    stage = _stage(connection, table)
+    count = copy_rows(connection, stage, table, rows, progress)
+    _bring_in(connection, table, stage)
+    return count
+
+
+def merge_values(connection: psycopg.Connection, table: OnlineTable, rows: Sequence[Sequence[object]]) -> int:
+    """Do what `merge` does with rows of Python values, in the order of `table.columns`."""
+    if len(rows) <= _FEW:
+        lock(connection, table.name)
+        with connection.cursor() as cursor:
+            cursor.executemany(_upsert(table), rows)
+        return len(rows)
+    stage = _stage(connection, table)
+    statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(stage, listed(table.sql_columns))
+    with connection.cursor() as cursor, cursor.copy(statement) as copy:
+        copy.set_types([type_oid(dtype) for dtype in table.dtypes])
+        for row in rows:
+            copy.write_row(row)
+    _bring_in(connection, table, stage)
+    return len(rows)
+
+
+def copy_rows(
+    connection: psycopg.Connection,
+    target: sql.Identifier,
+    table: OnlineTable,
+    rows: pa.Table | pa.RecordBatchReader,
+    progress: Callable[[int], object] | None = None,
+    *,
+    frozen: bool = False,
+) -> int:
+    """Copy Arrow rows into `target`, which has the columns of `table`; return how many there were.
+
+    `frozen` rows count as having always been there, so no reader has to mark them later; the target must be new in this
+    transaction.
+    """
+    import pyarrow as pa
+
+    from feature_repo.pgcopy import HEADER, TRAILER, encode
+
+    options = sql.SQL("FORMAT binary, FREEZE" if frozen else "FORMAT binary")
+    statement = sql.SQL("COPY {} ({}) FROM STDIN ({})").format(target, listed(table.sql_columns), options)
+    count = 0
+    with connection.cursor() as cursor, cursor.copy(statement) as copy:
+        copy.write(HEADER)
+        for batch in rows.to_batches() if isinstance(rows, pa.Table) else rows:
+            for chunk in encode(batch.select(list(table.columns)), table.dtypes):
+                copy.write(chunk)
+            count += batch.num_rows
+            if progress:
+                progress(count)
+        copy.write(TRAILER)
+    return count
+
+
+def delete_entity(connection: psycopg.Connection, name: str, value: object) -> dict[str, int]:
+    """Delete the rows of the entity whose key column `name` is `value`, from every online table that has this key.
+
+    Retired tables are among them. Returns the number of rows by table.
+    """
+    column = column_name(name)
+    found = connection.execute(
+        "SELECT c.relname FROM pg_class c JOIN pg_index i ON i.indrelid = c.oid AND i.indisprimary "
+        "JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = ANY(i.indkey) "
+        "WHERE c.relnamespace = %s::regnamespace AND a.attname = %s ORDER BY c.relname",
+        [SCHEMA, column],
+    ).fetchall()
+    deleted = {}
+    for (table,) in found:
+        lock(connection, table)
+        statement = sql.SQL("DELETE FROM {} WHERE {} = %s").format(
+            sql.Identifier(SCHEMA, table), sql.Identifier(column)
+        )
+        deleted[table] = connection.execute(statement, [value]).rowcount
+    return deleted
+
+
+def _stage(connection: psycopg.Connection, table: OnlineTable) -> sql.Identifier:
+    stage = sql.Identifier(f"stage_{uuid4().hex}")
+    connection.execute(sql.SQL("CREATE TEMP TABLE {} (LIKE {}) ON COMMIT DROP").format(stage, table.identifier))
+    return stage
+
+
+def _bring_in(connection: psycopg.Connection, table: OnlineTable, stage: sql.Identifier) -> None:
+    lock(connection, table.name)
+    keys, columns = listed(table.key_columns), listed(table.sql_columns)
+    latest = sql.SQL("SELECT DISTINCT ON ({}) {} FROM {} ORDER BY {}, event_timestamp DESC, created_timestamp DESC")
+    connection.execute(
+        sql.SQL("INSERT INTO {} AS live ({}) {} {}").format(
+            table.identifier, columns, latest.format(keys, columns, stage, keys), on_conflict(table)
+        )
+    )
+    connection.execute(sql.SQL("DROP TABLE {}").format(stage))
+
+
+def _upsert(table: OnlineTable) -> sql.Composed:
+    values = listed(sql.SQL("%s::{}").format(postgres_type(dtype)) for dtype in table.dtypes)
+    return sql.SQL("INSERT INTO {} AS live ({}) VALUES ({}) {}").format(
+        table.identifier, listed(table.sql_columns), values, on_conflict(table)
+    )
+
+
+def on_conflict(table: OnlineTable, columns: Sequence[sql.Identifier] | None = None) -> sql.Composed:
+    """Write what becomes of a row whose entity has one already: of the two, the later one stays.
+
+    `columns` are those that the later row brings, beside its times; by default all features.
+    """
+    brought = (sql.Identifier(EVENT_TIME), sql.Identifier(CREATED_TIME), *(columns or table.feature_columns))
+    return sql.SQL(
+        "ON CONFLICT ({}) DO UPDATE SET {} "
+        "WHERE (excluded.event_timestamp, excluded.created_timestamp) >= (live.event_timestamp, live.created_timestamp)"
+    ).format(listed(table.key_columns), listed(sql.SQL("{0} = excluded.{0}").format(column) for column in brought))

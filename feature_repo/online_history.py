@@ -1,0 +1,120 @@
+"""What the database remembers of the online tables: whose they are, which runs filled them, and which nobody needs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+from uuid import UUID, uuid4
+
+from psycopg import sql
+from psycopg.rows import class_row
+
+from feature_repo.online_tables import SCHEMA, lock
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+    from datetime import datetime
+
+    import psycopg
+
+    from feature_repo.online_tables import OnlineTable
+
+Kind = Literal["full", "increment"]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished materialization: it brought `rows_written` rows online, all that was knowable `as_of` this instant.
+
+    Attributes
+    ----------
+    kind : whether it made the table anew (`full`) or merged what was new (`increment`).
+    as_of : the watermark that the run left.
+
+    """
+
+    run_id: UUID
+    view: str
+    online_table: str
+    kind: Kind
+    as_of: datetime
+    rows_written: int
+    started_at: datetime | None
+    finished_at: datetime
+
+
+def record_run(
+    connection: psycopg.Connection, view: str, table: OnlineTable, as_of: datetime, rows: int, kind: Kind = "full"
+) -> UUID:
+    """Enter a materialization into the history, in the transaction that brings its rows; return its id."""
+    run_id = uuid4()
+    connection.execute(
+        "INSERT INTO panthera.materialization (run_id, view, online_table, as_of, rows_written, kind) "
+        "VALUES (%s, %s, %s, %s, %s, %s)",
+        [run_id, view, table.name, as_of, rows, kind],
+    )
+    return run_id
+
+
+def runs(connection: psycopg.Connection, name: str, most: int) -> list[Run]:
+    """Read the last runs of an online table, the newest first."""
+    with connection.cursor(row_factory=class_row(Run)) as cursor:
+        cursor.execute(
+            "SELECT run_id, view, online_table, kind, as_of, rows_written, started_at, finished_at "
+            "FROM panthera.materialization WHERE online_table = %s ORDER BY finished_at DESC LIMIT %s",
+            [name, most],
+        )
+        return cursor.fetchall()
+
+
+def watermark(connection: psycopg.Connection, name: str) -> datetime | None:
+    """Say up to which instant everything knowable has been brought into the online table `name`."""
+    row = connection.execute(
+        "SELECT max(as_of) FROM panthera.materialization WHERE online_table = %s", [name]
+    ).fetchone()
+    return row[0] if row else None
+
+
+def register(connection: psycopg.Connection, project: str, view: str, name: str) -> str | None:
+    """Enter `name` as the one table of `view` from now on; return the table that it takes over from, if any."""
+    before = connection.execute(
+        "SELECT online_table FROM panthera.online_table WHERE project = %s AND view = %s AND online_table <> %s "
+        "AND retired_at IS NULL",
+        [project, view, name],
+    ).fetchone()
+    connection.execute(
+        "INSERT INTO panthera.online_table (online_table, project, view) VALUES (%s, %s, %s) "
+        "ON CONFLICT (online_table) DO UPDATE SET applied_at = clock_timestamp(), retired_at = NULL "
+        "WHERE online_table.retired_at IS NOT NULL",
+        [name, project, view],
+    )
+    retire(connection, project, view, kept=name)
+    return before[0] if before else None
+
+
+def retire(connection: psycopg.Connection, project: str, view: str, kept: str = "") -> None:
+    """Note that no definition of `view` names its tables any more, but `kept`."""
+    connection.execute(
+        "UPDATE panthera.online_table SET retired_at = clock_timestamp() "
+        "WHERE project = %s AND view = %s AND online_table <> %s AND retired_at IS NULL",
+        [project, view, kept],
+    )
+
+
+def drop(connection: psycopg.Connection, name: str) -> None:
+    """Drop an online table, if it is there, and forget whose it was. What is remembered of its runs stays."""
+    lock(connection, name)
+    connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(sql.Identifier(SCHEMA, name)))
+    connection.execute("DELETE FROM panthera.online_table WHERE online_table = %s", [name])
+
+
+def collect(connection: psycopg.Connection, needed: Collection[str]) -> list[str]:
+    """Drop the retired tables that are not among `needed`, those that some release reads; return their names."""
+    retired = connection.execute(
+        "SELECT online_table FROM panthera.online_table "
+        "WHERE retired_at IS NOT NULL AND NOT online_table = ANY(%s) ORDER BY online_table",
+        [list(needed)],
+    ).fetchall()
+    for (name,) in retired:
+        drop(connection, name)
+    return [name for (name,) in retired]
