@@ -202,7 +202,9 @@ class Column(Section):
 class Source(Section):
     """A raw table: where it is, whose it is, when its rows happened and became known, and its columns.
 
-    `observed_until` is the instant at which the extract was cut: a label window that ends later is not closed.
+    `observed_until` is the instant at which the extract was cut: a label window that ends later is not closed. In an
+    extract a row that happened later is a fault; of a source that grows, `later_rows: leave_out` takes only the rows that
+    had happened and were known by then.
     """
 
     reader: Reader
@@ -210,6 +212,7 @@ class Source(Section):
     event_time: TimeColumn
     created_time: TimeColumn | None = None
     observed_until: Instant
+    later_rows: Literal["reject", "leave_out"] = "reject"
     columns: Annotated[dict[Name, Column], Field(min_length=1)]
 
     def ingested(self) -> Source:
@@ -250,12 +253,14 @@ class Label(Section):
 class Feature(Section):
     """One fact about an entity as of a time: an SQL aggregate over its rows, or an expression over other features.
 
-    `window` keeps only rows younger than it; `lag` moves the window back. With `over: features` the SQL speaks of the
-    other features of the view.
+    `window` keeps only rows younger than it; `lag` moves the window back. The rows are those of the view's source, or of
+    another `source` of the same entity. With `over: features` the SQL speaks of the view's features that stand before,
+    whichever source they come from.
     """
 
     sql: str
     dtype: FeatureDType
+    source: Name | None = None
     window: Duration | None = None
     lag: Duration | None = None
     over: Literal["rows", "features"] = "rows"
@@ -266,18 +271,27 @@ class Feature(Section):
     def _is_described(self) -> Self:
         if not (self.unit or self.meaning):
             raise ValueError("a feature needs a unit or a meaning, so that its readers know what it says")
-        if self.over == "features" and (self.window or self.lag):
-            raise ValueError("window and lag choose rows; a feature over features has none")
+        if self.over == "features" and (self.source or self.window or self.lag):
+            raise ValueError("source, window and lag choose rows; a feature over features has none")
         return self
 
 
 class View(Section):
-    """A feature view: facts from one source, snapshotted every `every`, fresh for `ttl`."""
+    """A feature view: facts about one entity, snapshotted every `every`, fresh for `ttl`.
+
+    They come from the rows of `source`, but for features that name another one.
+    """
 
     source: Name
     ttl: Duration
     every: Cadence
     features: Annotated[dict[Name, Feature], Field(min_length=1)]
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The sources whose rows the features come from, the view's own first."""
+        named = (feature.source for feature in self.features.values() if feature.source)
+        return tuple(dict.fromkeys((self.source, *named)))
 
 
 class Period(Section):

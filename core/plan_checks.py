@@ -14,7 +14,7 @@ from core.suggestions import allowed_here
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from core.plan import Column, Plan
+    from core.plan import Column, Plan, View
 
 Finding = tuple[str, str]
 
@@ -127,6 +127,7 @@ def _views(plan: Plan) -> Iterator[Finding]:
     section = plan.build_features
     for name, view in section.views.items():
         yield from _undeclared(f"build_features.views.{name}.source", "source", view.source, plan.ingest)
+        yield from _view_sources(plan, name, view)
         keys = {entity.key for entity in plan.entities.values()}
         for feature in sorted((RESERVED | keys).intersection(view.features)):
             yield f"build_features.views.{name}.features.{feature}", "this name is the platform's own; choose another"
@@ -140,6 +141,25 @@ def _views(plan: Plan) -> Iterator[Finding]:
             yield from _undeclared(path, "view", view_name, section.views)
             if view_name in section.views and feature != "*":
                 yield from _undeclared(path, f"feature of {view_name}", feature, section.views[view_name].features)
+
+
+def _view_sources(plan: Plan, name: str, view: View) -> Iterator[Finding]:
+    """Check the sources that single features name: declared, and about the view's own entity."""
+    home = plan.ingest.get(view.source)
+    for feature_name, feature in view.features.items():
+        if feature.source is None:
+            continue
+        path = f"build_features.views.{name}.features.{feature_name}.source"
+        yield from _undeclared(path, "source", feature.source, plan.ingest)
+        other = plan.ingest.get(feature.source)
+        if home is not None and other is not None and other.entity != home.entity:
+            yield (
+                path,
+                (
+                    f"{feature.source!r} has rows of the entity {other.entity!r}, the view's source {view.source!r} of "
+                    f"{home.entity!r}; a view is about one entity"
+                ),
+            )
 
 
 def _label(plan: Plan) -> Iterator[Finding]:

@@ -16,6 +16,8 @@ from feature_repo.duck import identifier, literal, open_duckdb
 from feature_repo.view_rows import compute_view
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import duckdb
 
     from core.plan import Entity, Period, View
@@ -29,6 +31,11 @@ def open_rows(connection: duckdb.DuckDBPyConnection, relation: str, files: str |
             FROM read_parquet({literal(files)})"""
     )
     return relation
+
+
+def open_sources(connection: duckdb.DuckDBPyConnection, files: Mapping[str, str | Path]) -> dict[str, str]:
+    """Register the accepted rows of each source from its `files`; return the names of the relations."""
+    return {source: open_rows(connection, f"rows_of_{source}", path) for source, path in files.items()}
 
 
 def instants(period: Period, every: str) -> str:
@@ -52,7 +59,7 @@ def open_grid(connection: duckdb.DuckDBPyConnection, relation: str, key: str, ro
 def build_bucket(view: View, entity: Entity, period: Period, accepted: Path, bucket: int, out: Path) -> int:
     """Write the snapshots of `view` for the entities of one bucket to `out`; return the number of rows."""
     with open_duckdb() as connection:
-        rows = open_rows(connection, "source_rows", bucket_file(accepted, view.source, bucket))
+        rows = open_sources(connection, {name: bucket_file(accepted, name, bucket) for name in view.sources})
         home = open_rows(connection, "home_rows", bucket_file(accepted, entity.source, bucket))
         grid = open_grid(connection, "grid", entity.key, home, instants(period, view.every))
         connection.register("snapshots", compute_view(connection, view, entity.key, rows, grid))
@@ -67,7 +74,8 @@ def main() -> None:
     arguments = parser.parse_args()
     plan = read_plan(read_settings().plan)
     for view in plan.build_features.views.values():
-        require(arguments.accepted / view.source, "validate")
+        for source in view.sources:
+            require(arguments.accepted / source, "validate")
     with whole_folder(arguments.features) as fresh:
         for name, view in plan.build_features.views.items():
             entity = plan.entities[plan.ingest[view.source].entity]

@@ -32,10 +32,11 @@ _OFFSET = r"(Z|[+-]\d\d(:?\d\d)?)$"
 
 @dataclass(frozen=True)
 class Validated:
-    """How many rows of a source were accepted, and how many rejected."""
+    """How many rows of a source were accepted, rejected, and left out because they came after the extract's end."""
 
     accepted: int
     rejected: int
+    left_out: int = 0
 
     @property
     def rejected_share(self) -> float:
@@ -93,10 +94,11 @@ def _reasons(source: Source, rules: QualityRules) -> Iterator[tuple[str, str]]:
             f"{name} IS NULL",
         )
     observed = source.observed_until.isoformat()
-    yield (
-        f"{source.event_time.column}: after observed_until {observed}",
-        f"event_timestamp > TIMESTAMPTZ {literal(observed)}",
-    )
+    if source.later_rows == "reject":
+        yield (
+            f"{source.event_time.column}: after observed_until {observed}",
+            f"event_timestamp > TIMESTAMPTZ {literal(observed)}",
+        )
     for name in rules.not_null:
         yield f"{name}: null", f"raw_{name} IS NULL"
     for name, (low, high) in rules.range.items():
@@ -121,6 +123,14 @@ def _reasons(source: Source, rules: QualityRules) -> Iterator[tuple[str, str]]:
         )
 
 
+def _within(source: Source) -> str:
+    """Say in SQL which typed rows are part of the extract; a row without a time is, and is judged."""
+    if source.later_rows == "reject":
+        return "true"
+    observed = f"TIMESTAMPTZ {literal(source.observed_until.isoformat())}"
+    return f"coalesce(greatest(event_timestamp, created_timestamp) <= {observed}, true)"
+
+
 def _judge(connection: duckdb.DuckDBPyConnection, source: Source, key: str, rules: QualityRules, raw: Path) -> None:
     """Make the temporary table `judged`: the typed rows, their raw texts, and the list of reasons against each."""
     relation = f"read_parquet({literal(require(raw, 'ingest'))})"
@@ -137,7 +147,8 @@ def _judge(connection: duckdb.DuckDBPyConnection, source: Source, key: str, rule
     connection.execute(
         f"""CREATE OR REPLACE TEMP TABLE judged AS
             SELECT *, list_filter([{reasons}], lambda reason: reason IS NOT NULL) AS reasons
-            FROM (SELECT raw.source_row, {chosen}, {texts} FROM {relation} AS raw)"""
+            FROM (SELECT raw.source_row, {chosen}, {texts} FROM {relation} AS raw)
+            WHERE {_within(source)}"""
     )
 
 
@@ -155,8 +166,9 @@ def validate(source: Source, key: str, rules: QualityRules, raw: Path, accepted:
         texts = ", ".join(f"raw_{name} AS {identifier(name)}" for name in source.columns)
         bad = f"SELECT source_row, reasons, {texts} FROM judged WHERE len(reasons) > 0 ORDER BY source_row"
         refused = write_table(connection, bad, rejected)
-        total = connection.execute("SELECT count(*) FROM judged").fetchone()
-        result = Validated(accepted=(total[0] if total else 0) - refused, rejected=refused)
+        counts = f"SELECT (SELECT count(*) FROM judged), (SELECT count(*) FROM read_parquet({literal(raw)}))"
+        judged, total = connection.execute(counts).fetchall()[0]
+        result = Validated(accepted=judged - refused, rejected=refused, left_out=total - judged)
         if not result.rejected_share <= rules.max_rejected or not result.accepted:
             raise QualityError(_refusal(connection, result, rules, rejected))
         columns = ", ".join(map(identifier, [*source.columns, "event_timestamp", "created_timestamp"]))
@@ -197,7 +209,8 @@ def main() -> None:
                 )
             except QualityError as error:
                 raise QualityError(f"validate.{name}: {error}") from None
-            print(f"validate: {name}: {result.accepted:,} accepted, {result.rejected:,} rejected")
+            later = f", {result.left_out:,} of later left out" if source.later_rows == "leave_out" else ""
+            print(f"validate: {name}: {result.accepted:,} accepted, {result.rejected:,} rejected{later}")
 
 
 if __name__ == "__main__":

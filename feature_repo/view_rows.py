@@ -15,13 +15,15 @@ from core.errors import PlanError
 from feature_repo.duck import SQL_TYPES, identifier
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import timedelta
 
     import pyarrow as pa
 
     from core.plan import Feature, View
 
-_Span = tuple["timedelta | None", "timedelta | None"]
+#: Which rows a feature looks at: of which source, in which window, with which lag.
+_Span = tuple[str, "timedelta | None", "timedelta | None"]
 
 #: The condition under which a row counts at an as-of instant.
 KNOWABLE = "source.event_time <= grid.as_of AND source.created_time <= grid.as_of"
@@ -33,7 +35,7 @@ def interval(length: timedelta) -> str:
 
 
 def _in_span(span: _Span) -> str:
-    window, lag = span
+    _, window, lag = span
     end = "grid.as_of" if lag is None else f"grid.as_of - {interval(lag)}"
     bounds = [KNOWABLE]
     if lag is not None:
@@ -43,11 +45,11 @@ def _in_span(span: _Span) -> str:
     return " AND ".join(bounds)
 
 
-def _by_span(features: dict[str, Feature]) -> dict[_Span, dict[str, Feature]]:
+def _by_span(view: View) -> dict[_Span, dict[str, Feature]]:
     spans: dict[_Span, dict[str, Feature]] = {}
-    for name, feature in features.items():
+    for name, feature in view.features.items():
         if feature.over == "rows":
-            spans.setdefault((feature.window, feature.lag), {})[name] = feature
+            spans.setdefault((feature.source or view.source, feature.window, feature.lag), {})[name] = feature
     return spans
 
 
@@ -84,13 +86,15 @@ def span_query(key: str, rows: str, grid: str, expressions: dict[str, str], know
         LEFT JOIN facts ON facts.{key} = grid.{key} AND facts.as_of = grid.as_of"""
 
 
-def view_query(view: View, key: str, rows: str, grid: str) -> str:
+def view_query(view: View, key: str, rows: Mapping[str, str], grid: str) -> str:
     """Write the query of `view` over the relations `rows` and `grid`, named as in `compute_view`."""
-    parts = _by_span(view.features)
+    parts = _by_span(view)
     if not parts:
-        parts = {(None, None): {}}
+        parts = {(view.source, None, None): {}}
     queries = [
-        span_query(key, rows, grid, {name: _cast(feature) for name, feature in members.items()}, _in_span(span))
+        span_query(
+            key, rows[span[0]], grid, {name: _cast(feature) for name, feature in members.items()}, _in_span(span)
+        )
         for span, members in parts.items()
     ]
     joined = f"({queries[0]}) AS part0" + "".join(
@@ -109,7 +113,9 @@ def view_query(view: View, key: str, rows: str, grid: str) -> str:
         ORDER BY {identifier(key)}, as_of"""
 
 
-def compute_view(connection: duckdb.DuckDBPyConnection, view: View, key: str, rows: str, grid: str) -> pa.Table:
+def compute_view(
+    connection: duckdb.DuckDBPyConnection, view: View, key: str, rows: Mapping[str, str], grid: str
+) -> pa.Table:
     """Compute `view` for every pair of `grid`.
 
     Parameters
@@ -117,8 +123,8 @@ def compute_view(connection: duckdb.DuckDBPyConnection, view: View, key: str, ro
     connection : from `open_duckdb`.
     view : as the plan declares it.
     key : name of the entity's key column.
-    rows : name of a relation with the accepted rows of the view's source: `key`, `event_time`, `created_time` and the
-        source's columns.
+    rows : for each source of the view, the name of a relation with its accepted rows: `key`, `event_time`,
+        `created_time` and the source's columns.
     grid : name of a relation with the distinct pairs (`key`, `as_of`).
 
     Returns
@@ -138,7 +144,9 @@ def compute_view(connection: duckdb.DuckDBPyConnection, view: View, key: str, ro
         raise PlanError(blame(connection, view, key, rows, grid) or f"{view.source}: {error}") from None
 
 
-def blame(connection: duckdb.DuckDBPyConnection, view: View, key: str, rows: str, grid: str) -> str | None:
+def blame(
+    connection: duckdb.DuckDBPyConnection, view: View, key: str, rows: Mapping[str, str], grid: str
+) -> str | None:
     """Find the first feature whose SQL fails on its own, with DuckDB's reason; None if each works alone."""
     sound: dict[str, Feature] = {}
     for name, feature in view.features.items():
@@ -148,6 +156,7 @@ def blame(connection: duckdb.DuckDBPyConnection, view: View, key: str, rows: str
             connection.execute(view_query(alone, key, rows, grid)).fetchall()
         except duckdb.Error as error:
             reason = str(error).strip().splitlines()[0]
-            return f"the feature {name!r} over {view.source!r} has an SQL that fails: {feature.sql!r}: {reason}"
+            source = feature.source or view.source
+            return f"the feature {name!r} over {source!r} has an SQL that fails: {feature.sql!r}: {reason}"
         sound[name] = feature
     return None

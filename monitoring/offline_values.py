@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from core.errors import StaleStateError
-from feature_repo.build_features import open_grid, open_rows
+from feature_repo.build_features import open_grid, open_rows, open_sources
 from feature_repo.datasets import accepted_glob, snapshot_glob
 from feature_repo.duck import identifier, literal, open_duckdb
 from feature_repo.view_rows import compute_view
@@ -93,13 +93,13 @@ def recompute(
         If the accepted rows or the snapshots are not there.
 
     """
-    for folder in (accepted / view.source, accepted / entity.source, features / name):
+    for folder in (*(accepted / source for source in view.sources), accepted / entity.source, features / name):
         if not any(folder.glob("*.parquet")):
             raise StaleStateError(f"no table was found in {folder}; run `dvc repro build_features`, which writes it")
     with open_duckdb() as connection:
         connection.register("logged_rows", _logged_rows(name, entity, predictions, watermarks))
         connection.execute("CREATE TEMP TABLE logged AS FROM logged_rows")
-        rows = open_rows(connection, "source_rows", accepted_glob(accepted, view.source))
+        rows = open_sources(connection, {source: accepted_glob(accepted, source) for source in view.sources})
         home = open_rows(connection, "home_rows", accepted_glob(accepted, entity.source))
         times = "(SELECT DISTINCT as_of FROM logged)"
         open_grid(connection, "existing", entity.key, home, times)

@@ -145,6 +145,14 @@ def test_a_service_lists_its_features_in_order_and_once() -> None:
 
 
 FEATURES = "build_features/views/history/features"
+VISITOR = {"key": "visitor_id", "dtype": "int64", "source": "visits"}
+VISITS = {
+    "reader": {"kind": "csv", "path": "visits.csv"},
+    "entity": "visitor",
+    "event_time": {"column": "day"},
+    "observed_until": "2024-01-01",
+    "columns": {"visitor_id": {"dtype": "int64"}, "day": {"dtype": "date"}},
+}
 
 FAULTS: dict[str, tuple[Change, str]] = {
     "an unknown key": (
@@ -232,7 +240,7 @@ FAULTS: dict[str, tuple[Change, str]] = {
     ),
     "a window over features": (
         {f"{FEATURES}/half/window": "3d"},
-        "build_features.views.history.features.half: window and lag choose rows; a feature over features has none",
+        "build_features.views.history.features.half: source, window and lag choose rows; a feature over ",
     ),
     "a period that ends before it starts": (
         {"build_features/snapshots/end": "2022-01-01"},
@@ -308,6 +316,14 @@ FAULTS: dict[str, tuple[Change, str]] = {
     "a view of no source": (
         {"build_features/views/history/source": "ordres"},
         "build_features.views.history.source: 'ordres' is not a declared source; ",
+    ),
+    "a feature of no source": (
+        {f"{FEATURES}/orders/source": "ordres"},
+        "build_features.views.history.features.orders.source: 'ordres' is not a declared source; ",
+    ),
+    "a feature of another entity's source": (
+        {"ingest/visits": VISITS, "entities/visitor": VISITOR, f"{FEATURES}/orders/source": "visits"},
+        "build_features.views.history.features.orders.source: 'visits' has rows of the entity 'visitor', ",
     ),
     "a feature with the key's name": (
         {f"{FEATURES}/buyer_id": {"sql": "count(*)", "dtype": "int64", "unit": "x"}},

@@ -103,7 +103,7 @@ def computed(world: list[Event], days: range) -> list[dict[str, Any]]:
     with open_duckdb() as connection:
         connection.register("events", table)
         snapshots_grid = open_grid(connection, "snapshot_grid", "who", "events", instants(period, VIEW.every))
-        connection.register("snapshots", compute_view(connection, VIEW, "who", "events", snapshots_grid))
+        connection.register("snapshots", compute_view(connection, VIEW, "who", {"events": "events"}, snapshots_grid))
         grid = open_grid(connection, "grid", "who", "events", instants(period, "1 day"))
         labelled = label_rows(connection, LABEL, "who", "events", grid)
         join = ViewJoin(

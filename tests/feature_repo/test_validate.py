@@ -148,6 +148,24 @@ def test_of_duplicates_the_first_that_was_known_is_accepted(tmp_path: Path) -> N
     assert rejected[0]["reasons"] == ["duplicate of an earlier row by who, at"]
 
 
+def test_of_a_source_that_grows_what_happened_or_became_known_later_is_left_out_and_not_rejected(
+    tmp_path: Path,
+) -> None:
+    columns = {**COLUMNS, "seen": {"dtype": "timestamp"}}
+    stated = source(columns=columns, created_time={"column": "seen"}, later_rows="leave_out")
+    times = [
+        ("2024-02-01T00:00:00Z", "2024-02-01T00:00:00Z"),
+        ("2024-02-01T00:00:01Z", "2024-02-01T00:00:01Z"),
+        ("2024-01-01T00:00:00Z", "2024-02-01T00:00:01Z"),
+        (None, "2024-01-05T00:00:00Z"),
+    ]
+    rows = [{**GOOD, "at": at, "seen": seen} for at, seen in times]
+    result, accepted, rejected = run(tmp_path, rows, stated=stated)
+    assert result == Validated(accepted=1, rejected=1, left_out=2)
+    assert [row["source_row"] for row in accepted] == [1]
+    assert [row["source_row"] for row in rejected] == [4]
+
+
 def test_too_many_rejections_fail_and_leave_the_reasons_and_nothing_else(tmp_path: Path) -> None:
     with pytest.raises(QualityError, match=r"1 of 3 rows \(33.33%\) were rejected, the limit max_rejected is 33.00%"):
         run(tmp_path, [GOOD, GOOD, {**GOOD, "who": None}], {"max_rejected": 0.33})

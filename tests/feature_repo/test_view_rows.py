@@ -23,23 +23,32 @@ def day(number: int) -> datetime:
 
 #: (entity, event day, day it became known, amount)
 ROWS = [(1, 1, 1, 10.0), (1, 5, 5, 20.0), (1, 20, 25, 40.0), (2, 28, 28, 5.0)]
+#: The same of another source: visits, and how many people came.
+VISITS = [(1, 2, 2, 3.0), (1, 4, 6, 5.0), (2, 3, 3, 8.0)]
+
+
+def rows_of(listed: list[tuple[int, int, int, float]], value: str) -> pa.Table:
+    shops, happened, known, values = zip(*listed, strict=True)
+    return pa.table(
+        {
+            "shop": shops,
+            "event_time": [day(number) for number in happened],
+            "created_time": [day(number) for number in known],
+            value: values,
+        }
+    )
 
 
 def compute(features: dict[str, dict[str, Any]], asked: Sequence[tuple[int, int]]) -> list[dict[str, Any]]:
     described = {name: {"dtype": "float64", "unit": "x", **feature} for name, feature in features.items()}
     view = View.model_validate({"source": "sales", "ttl": "9d", "every": "1 day", "features": described})
     with open_duckdb() as connection:
-        columns = list(zip(*ROWS, strict=True))
-        rows = {
-            "shop": columns[0],
-            "event_time": [day(number) for number in columns[1]],
-            "created_time": [day(number) for number in columns[2]],
-            "amount": columns[3],
-        }
-        connection.register("sales_rows", pa.table(rows))
+        connection.register("sales_rows", rows_of(ROWS, "amount"))
+        connection.register("visit_rows", rows_of(VISITS, "people"))
         grid = {"shop": [shop for shop, _ in asked], "as_of": [day(number) for _, number in asked]}
         connection.register("asked_grid", pa.table(grid))
-        found: list[dict[str, Any]] = compute_view(connection, view, "shop", "sales_rows", "asked_grid").to_pylist()
+        rows = {"sales": "sales_rows", "visits": "visit_rows"}
+        found: list[dict[str, Any]] = compute_view(connection, view, "shop", rows, "asked_grid").to_pylist()
     return found
 
 
@@ -93,6 +102,23 @@ def test_a_feature_may_be_computed_from_earlier_ones() -> None:
     assert [(row["share"], row["rest"]) for row in found] == [(20 / 30, 1 - 20 / 30)]
 
 
+def test_a_feature_may_come_from_another_source_and_be_put_in_relation_to_the_views_own() -> None:
+    found = compute(
+        {
+            "spend": {"sql": "sum(amount)"},
+            "people": {"sql": "sum(people)", "source": "visits"},
+            "recent_people": {"sql": "sum(people)", "source": "visits", "window": "3d"},
+            "spend_per_head": {"sql": "spend / people", "over": "features"},
+        },
+        [(1, 5), (1, 6), (2, 5)],
+    )
+    assert [(row["spend"], row["people"], row["recent_people"], row["spend_per_head"]) for row in found] == [
+        (30.0, 3.0, None, 10.0),
+        (30.0, 8.0, 5.0, 30.0 / 8.0),
+        (None, 8.0, 8.0, None),
+    ]
+
+
 def test_the_last_value_is_the_one_of_the_latest_event() -> None:
     assert values({"sql": "arg_max(amount, event_time)"}, [(1, 4), (1, 26)]) == [10.0, 40.0]
 
@@ -112,3 +138,8 @@ def test_rows_come_sorted_with_both_times_at_the_as_of_instant() -> None:
 def test_a_feature_whose_sql_fails_is_named(sql: str, reason: str) -> None:
     with pytest.raises(PlanError, match=rf"'broken' over 'sales'.*(?i:{reason})"):
         compute({"sound": {"sql": "sum(amount)"}, "broken": {"sql": sql}}, [(1, 9)])
+
+
+def test_a_failing_feature_of_another_source_is_named_with_it() -> None:
+    with pytest.raises(PlanError, match=r"'broken' over 'visits'.*amount"):
+        compute({"broken": {"sql": "sum(amount)", "source": "visits"}}, [(1, 9)])

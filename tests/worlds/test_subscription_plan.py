@@ -1,0 +1,44 @@
+"""The world's own plan, run by the platform's code."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from core.plan_file import read_plan
+from worlds.subscription.settings import SubscriptionSettings
+from worlds.subscription.tables import TABLES
+from worlds.subscription.truth import changes_truth
+
+if TYPE_CHECKING:
+    from core.plan import Plan
+
+PLAN = Path(__file__).parent.parent.parent / "worlds" / "subscription" / "plan.yaml"
+
+
+def plan() -> Plan:
+    return read_plan(PLAN)
+
+
+def test_the_plan_declares_all_tables_with_columns_that_they_have() -> None:
+    ingest = plan().ingest
+    assert set(ingest) == set(TABLES)
+    for name, source in ingest.items():
+        origins = {column.rename_from or declared for declared, column in source.columns.items()}
+        assert origins <= set(TABLES[name].schema.names)
+
+
+def test_direct_identifiers_are_removed_when_they_are_ingested() -> None:
+    columns = plan().ingest["customers"].columns
+    assert {name for name, column in columns.items() if column.pii == "remove"} == {"name", "email", "phone"}
+    described = [
+        field.name for field in TABLES["customers"].schema if b"direct identifier" in field.metadata[b"meaning"]
+    ]
+    assert set(described) == {"name", "email", "phone"}
+
+
+def test_the_model_is_trained_and_tested_before_the_first_injected_change() -> None:
+    first = min(change["starts"] for change in changes_truth(SubscriptionSettings())["changes"])
+    found = plan()
+    assert found.training_set.as_of.end + found.label.horizon <= datetime.fromisoformat(first)
