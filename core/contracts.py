@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
+
+    from core.calibration import Calibration
 
 #: A feature's value as it travels: None is missing.
 Value: TypeAlias = "int | float | str | bool | datetime | None"
 #: The key of an entity.
 Key: TypeAlias = int | str
+#: What becomes of a value that a string feature did not have in training.
+UnseenLevel: TypeAlias = Literal["as_missing", "refuse"]
 
 
 class Freshness(StrEnum):
@@ -31,6 +35,7 @@ class ContractFeature:
     ----------
     view, name, dtype : as the plan declares them.
     levels : the values that a string feature had in training, in the order of their codes; empty for other dtypes.
+    nullable : whether it was missing in some training row.
 
     """
 
@@ -38,6 +43,7 @@ class ContractFeature:
     name: str
     dtype: str
     levels: tuple[str, ...] = ()
+    nullable: bool = True
 
     @property
     def column(self) -> str:
@@ -47,11 +53,15 @@ class ContractFeature:
 
 @dataclass(frozen=True)
 class ContractView:
-    """A view that a model reads: the online table of this very definition of it, and how long a row is fresh."""
+    """A view that a model reads: the online table of this very definition of it, and how long a row is fresh.
+
+    `definition` is the sha256 of the definition; empty where the bundle's format did not say.
+    """
 
     name: str
     online_table: str
     ttl: timedelta
+    definition: str = ""
 
 
 @dataclass(frozen=True)
@@ -64,6 +74,12 @@ class Contract:
     features : the ordered inputs; both training and serving read this list and no other.
     threshold : a score at or above it is the decision `above`.
     horizon : length of the label window.
+    label : sha256 of the label's definition.
+    data_revision, code_revision, lock : the training set, the commit, and the sha256 of the locked packages.
+    unseen_level : what a string feature's value that training did not have is: `as_missing`, or a reason to `refuse`.
+    calibration : how the model's scores become probabilities; None gives them as they are.
+
+    A sha256 is empty where the bundle's format did not say it.
 
     """
 
@@ -81,6 +97,10 @@ class Contract:
     horizon: timedelta
     data_revision: str
     code_revision: str
+    label: str = ""
+    lock: str = ""
+    unseen_level: UnseenLevel = "as_missing"
+    calibration: Calibration | None = None
 
 
 @dataclass(frozen=True)

@@ -418,9 +418,14 @@ class Evaluate(Section):
 
 
 class Register(Section):
-    """The name under which releases are registered."""
+    """The name under which releases are registered, and what they promise.
+
+    `unseen_level` says what becomes of a string feature's value that training did not have: it is scored `as_missing`, or
+    its entity is answered with an error.
+    """
 
     model: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]*$", max_length=60)]
+    unseen_level: Literal["as_missing", "refuse"] = "as_missing"
 
 
 class Materialize(Section):

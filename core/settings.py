@@ -25,7 +25,21 @@ STATE_ENV = "PANTHERA_STATE"
 DATABASE_URL_ENV = "PANTHERA_DATABASE_URL"
 MLFLOW_URL_ENV = "PANTHERA_MLFLOW_URL"
 PII_KEY_ENV = "PANTHERA_PII_KEY"
-ENVIRONMENT_NAMES = frozenset({PLAN_ENV, STATE_ENV, DATABASE_URL_ENV, MLFLOW_URL_ENV, PII_KEY_ENV})
+SIGNING_KEY_ENV = "PANTHERA_SIGNING_KEY"
+TRUSTED_KEY_ENV = "PANTHERA_TRUSTED_KEY"
+ACTOR_ENV = "PANTHERA_ACTOR"
+ENVIRONMENT_NAMES = frozenset(
+    {
+        PLAN_ENV,
+        STATE_ENV,
+        DATABASE_URL_ENV,
+        MLFLOW_URL_ENV,
+        PII_KEY_ENV,
+        SIGNING_KEY_ENV,
+        TRUSTED_KEY_ENV,
+        ACTOR_ENV,
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -39,6 +53,9 @@ class Settings:
     database_url : libpq URL of a PostgreSQL server, or None for the embedded one. Never printed.
     mlflow_url : address of an MLflow tracking server, or None to write to our own database. Never printed.
     pii_key : secret with which personal columns are hashed, or None for one of the state folder. Never printed.
+    signing_key : the key that signs bundles, or None for the one that the state folder keeps. Never printed.
+    trusted_key : the public keys whose bundles are loaded, or None for those that the state folder keeps.
+    actor : who acts, as the ledger remembers it, or None to ask git and the operating system.
 
     """
 
@@ -47,6 +64,9 @@ class Settings:
     database_url: str | None = field(repr=False)
     mlflow_url: str | None = field(repr=False)
     pii_key: str | None = field(repr=False, default=None)
+    signing_key: str | None = field(default=None, repr=False)
+    trusted_key: str | None = None
+    actor: str | None = None
 
     @property
     def bundles(self) -> Path:
@@ -63,6 +83,9 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
         database_url=environment.get(DATABASE_URL_ENV) or None,
         mlflow_url=environment.get(MLFLOW_URL_ENV) or None,
         pii_key=environment.get(PII_KEY_ENV) or None,
+        signing_key=environment.get(SIGNING_KEY_ENV) or None,
+        trusted_key=environment.get(TRUSTED_KEY_ENV) or None,
+        actor=environment.get(ACTOR_ENV) or None,
     )
 
 

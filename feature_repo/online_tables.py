@@ -91,10 +91,13 @@ def listed(columns: Iterable[sql.Composable]) -> sql.Composed:
 
 def online_table(name: str, view: View, entity: Entity) -> OnlineTable:
     """Name the online table of the view `name`, as it is defined now."""
-    definition = f"{entity.key} {entity.dtype} {view.model_dump_json()}"
-    version = hashlib.sha256(definition.encode()).hexdigest()[:12]
     features = tuple((feature, spec.dtype) for feature, spec in view.features.items())
-    return OnlineTable(versioned_name(name, version), ((entity.key, entity.dtype),), features)
+    return OnlineTable(versioned_name(name, definition_of(view, entity)[:12]), ((entity.key, entity.dtype),), features)
+
+
+def definition_of(view: View, entity: Entity) -> str:
+    """Give the sha256 of a view's definition, of which its key is a part."""
+    return hashlib.sha256(f"{entity.key} {entity.dtype} {view.model_dump_json()}".encode()).hexdigest()
 
 
 def versioned_name(view: str, version: str) -> str:

@@ -1,33 +1,42 @@
-"""The bundle: a trained candidate on disk, whose every byte is checked before any of it is parsed.
+"""The bundle: a trained candidate on disk, of which nothing is parsed before every byte of it has been checked.
 
 Files: `contract.json`, `model` (LightGBM text or skops, never a pickle), `reference.json` (bins of features and score in
 training), `reference.parquet` (a sample of training rows for reports), `golden.json` (rows with their scores, replayed at
-every load), and `manifest.json`, which holds the sha256 of all the others. The sha256 of the manifest names the bundle.
+every load), `manifest.json`, which holds the sha256 of these, and `manifest.sig`, the Ed25519 signature over the bytes of
+the manifest. The sha256 of the manifest names the bundle.
+
+Format 1 had no signature: such a bundle is loaded once somebody has signed it (`panthera release sign`).
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
-from datetime import datetime, timedelta
+import os
+import stat
+from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from core.contracts import Contract, ContractFeature, ContractView, Value
 from core.errors import BundleError
 from core.files import whole_folder
 from core.reference import Reference
 from models.candidates import Model, load_model
+from models.conformance import Conformance
+from models.contract_format import FORMAT_VERSION, contract_from_json
 from models.encoding import encode
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-FORMAT_VERSION = 1
+    from core.contracts import Contract, Value
+    from models.signing import Signer, TrustedKeys
+
 MANIFEST = "manifest.json"
+SIGNATURE = "manifest.sig"
 _FILES = ("contract.json", "golden.json", "model", "reference.json", "reference.parquet")
 #: How far a replayed golden row may be from its stored score: rounding between versions of the linear algebra.
 _GOLDEN_TOLERANCE = 1e-9
@@ -35,12 +44,21 @@ _GOLDEN_TOLERANCE = 1e-9
 
 @dataclass(frozen=True)
 class Bundle:
-    """A loaded bundle, ready to score."""
+    """A loaded bundle, ready to score.
+
+    `sample` is the checked content of `reference.parquet`.
+    """
 
     digest: str
     contract: Contract
     model: Model
     reference: Reference
+    sample: bytes
+    conformance: Conformance
+
+    def fault(self, vector: Sequence[Value]) -> str | None:
+        """Say why a vector cannot be scored, or None: see `models.conformance`."""
+        return self.conformance.fault(vector)
 
     def score(self, vectors: Sequence[Sequence[Value]]) -> list[float]:
         """Score vectors in the contract's order; None is missing.
@@ -48,58 +66,22 @@ class Bundle:
         Raises
         ------
         BundleError
-            If a vector has another length than the contract.
+            If a vector does not conform to the contract, or the model cannot score it.
 
         """
         if not vectors:
             return []
+        fault = next(filter(None, map(self.conformance.fault, vectors)), None)
+        if fault:
+            raise BundleError(f"the bundle {self.digest[:12]} cannot score: {fault}")
         try:
-            scores: list[float] = self.model.score(encode(vectors, self.contract.features)).tolist()
+            scores = self.model.score(encode(vectors, self.contract.features))
+            if self.contract.calibration:
+                scores = self.contract.calibration.apply(scores)
         except ValueError as error:
             raise BundleError(f"the bundle {self.digest[:12]} cannot score: {error}") from None
-        return scores
-
-
-def contract_to_json(contract: Contract) -> str:
-    """Write a contract; times as seconds."""
-
-    def plain(value: object) -> float:
-        if isinstance(value, timedelta):
-            return value.total_seconds()
-        raise TypeError(type(value).__name__)
-
-    return json.dumps(asdict(contract), indent=2, sort_keys=True, default=plain) + "\n"
-
-
-def contract_from_json(text: bytes) -> Contract:
-    """Read a contract that `contract_to_json` wrote.
-
-    Raises
-    ------
-    BundleError
-        If it is of another format version or has other fields.
-
-    """
-    stored: dict[str, Any] = json.loads(text)
-    if stored.get("format_version") != FORMAT_VERSION:
-        raise BundleError(
-            f"the bundle has format version {stored.get('format_version')}, this software reads {FORMAT_VERSION}; train again"
-        )
-    try:
-        return Contract(
-            **{
-                **stored,
-                "views": tuple(
-                    ContractView(**{**view, "ttl": timedelta(seconds=view["ttl"])}) for view in stored["views"]
-                ),
-                "features": tuple(
-                    ContractFeature(**{**feature, "levels": tuple(feature["levels"])}) for feature in stored["features"]
-                ),
-                "horizon": timedelta(seconds=stored["horizon"]),
-            }
-        )
-    except (KeyError, TypeError) as error:
-        raise BundleError(f"the bundle's contract has other fields than format {FORMAT_VERSION}: {error}") from None
+        found: list[float] = scores.tolist()
+        return found
 
 
 def golden_rows(vectors: Sequence[Sequence[Value]], scores: Sequence[float]) -> str:
@@ -112,8 +94,11 @@ def golden_rows(vectors: Sequence[Sequence[Value]], scores: Sequence[float]) -> 
     return json.dumps({"vectors": rows, "scores": list(scores)}) + "\n"
 
 
-def write_bundle(bundles: Path, contents: Mapping[str, bytes]) -> str:
-    """Write a bundle into the folder `bundles`, under its digest; return the digest. Writing it again changes nothing."""
+def write_bundle(bundles: Path, contents: Mapping[str, bytes], signer: Signer) -> str:
+    """Write a signed bundle into the folder `bundles`, under its digest; return the digest.
+
+    Writing it again changes nothing, unless what is there was altered or signed by another key: then it is made good.
+    """
     if sorted(contents) != sorted(_FILES):
         raise BundleError(f"a bundle has the files {', '.join(_FILES)}; found {', '.join(sorted(contents))}")
     hashes = {name: hashlib.sha256(content).hexdigest() for name, content in sorted(contents.items())}
@@ -121,59 +106,136 @@ def write_bundle(bundles: Path, contents: Mapping[str, bytes]) -> str:
         json.dumps({"format_version": FORMAT_VERSION, "files": hashes}, indent=2, sort_keys=True) + "\n"
     ).encode()
     digest = hashlib.sha256(manifest).hexdigest()
-    if not (bundles / digest).exists():
+    try:
+        check_bundle(bundles / digest, signer.trusted)
+    except BundleError:
         with whole_folder(bundles / digest) as fresh:
-            for name, content in {**contents, MANIFEST: manifest}.items():
+            for name, content in {**contents, MANIFEST: manifest, SIGNATURE: signer.sign(manifest)}.items():
                 (fresh / name).write_bytes(content)
     return digest
 
 
-def load_bundle(path: Path) -> Bundle:
-    """Load the bundle in the folder `path`, which is named by its digest.
-
-    Every byte is read and checked against the manifest, and the manifest against the name, before anything is parsed; then
-    the golden rows are replayed.
+def sign_bundle(path: Path, signer: Signer) -> None:
+    """Sign a bundle that nobody has signed, or another key: whoever calls this vouches for its digest.
 
     Raises
     ------
     BundleError
-        If the bundle is absent, incomplete, altered, of another format, or does not score its golden rows as it did.
+        If its bytes are not those that the digest stands for.
 
     """
-    contents = check_bundle(path)
+    found = _read_files(path)
+    found.pop(SIGNATURE, None)
+    manifest = _manifest(path, found)
+    _check_hashes(path, manifest, found)
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    fresh.write_bytes(signer.sign(manifest))
+    fresh.replace(path / SIGNATURE)
+
+
+def load_bundle(path: Path, trusted: TrustedKeys) -> Bundle:
+    """Load the bundle in the folder `path`, which is named by its digest.
+
+    Every byte is read once and checked (see `check_bundle`) before anything is parsed; then the golden rows are replayed.
+
+    Raises
+    ------
+    BundleError
+        If the bundle is absent, incomplete, altered, not signed by a key that is trusted, of another format, or does not
+        score its golden rows as it did.
+
+    """
+    contents = check_bundle(path, trusted)
     contract = contract_from_json(contents["contract.json"])
-    model = load_model(contract.estimator, contents["model"])
-    bundle = Bundle(path.name, contract, model, Reference.from_json(contents["reference.json"].decode()))
+    bundle = Bundle(
+        digest=path.name,
+        contract=contract,
+        model=load_model(contract.estimator, contents["model"]),
+        reference=Reference.from_json(contents["reference.json"].decode()),
+        sample=contents["reference.parquet"],
+        conformance=Conformance(contract),
+    )
     _replay(bundle, json.loads(contents["golden.json"]))
     return bundle
 
 
-def check_bundle(path: Path) -> dict[str, bytes]:
-    """Read the files of a bundle and check their hashes, without parsing any but the manifest; return their contents.
+def check_bundle(path: Path, trusted: TrustedKeys) -> dict[str, bytes]:
+    """Read the files of a bundle and check them; return their contents, of which only the manifest has been parsed.
+
+    First the manifest against the bundle's name and its signature, then every file against the manifest.
 
     Raises
     ------
     BundleError
-        If the bundle is absent, incomplete or altered.
+        If the bundle is absent, incomplete, altered, or not signed by a key that is trusted.
 
     """
+    found = _read_files(path)
+    signature = found.pop(SIGNATURE, None)
+    manifest = _manifest(path, found)
+    _check_signature(path, manifest, signature, trusted)
+    _check_hashes(path, manifest, found)
+    return found
+
+
+def _read_files(path: Path) -> dict[str, bytes]:
+    """Read the files of a bundle, of which there must be no other ones."""
     try:
-        found = {file.name: file.read_bytes() for file in path.iterdir()}
+        names = sorted(entry.name for entry in path.iterdir())
     except OSError as error:
         raise BundleError(f"the bundle {path} cannot be read ({error.strerror}); run `panthera repair`") from None
-    manifest = found.pop(MANIFEST, b"")
-    if hashlib.sha256(manifest).hexdigest() != path.name:
-        raise BundleError(
-            f"{path / MANIFEST} was altered or is missing: its sha256 is not the bundle's name; not loaded"
-        )
-    hashes: dict[str, str] = json.loads(manifest)["files"]
-    if sorted(found) != sorted(hashes):
-        strange = sorted(set(found) ^ set(hashes))
+    strange = sorted({*_FILES, MANIFEST} ^ (set(names) - {SIGNATURE}))
+    if strange:
         raise BundleError(f"{path}: the file {strange[0]} is missing or does not belong there; not loaded")
+    return {name: _read_file(path / name) for name in names}
+
+
+def _read_file(path: Path) -> bytes:
+    """Read a file, but nothing that stands for another one, or that never ends."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as error:
+        raise BundleError(f"{path} cannot be read as a file of its own ({error.strerror}); not loaded") from None
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise BundleError(f"{path} is not a file; not loaded")
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            return file.read()
+    finally:
+        os.close(descriptor)
+
+
+def _manifest(path: Path, found: dict[str, bytes]) -> bytes:
+    """Take the manifest out of `found`; the folder must be named by it."""
+    manifest = found.pop(MANIFEST)
+    if hashlib.sha256(manifest).hexdigest() != path.name:
+        raise BundleError(f"{path / MANIFEST} was altered: its sha256 is not the bundle's name; not loaded")
+    return manifest
+
+
+def _check_signature(path: Path, manifest: bytes, signature: bytes | None, trusted: TrustedKeys) -> None:
+    if signature is None:
+        raise BundleError(
+            f"{path} is not signed; not loaded. Bundles of format 1 never were: if you know where it comes from, sign it "
+            "with `panthera release sign`, else train again"
+        )
+    if not trusted.public:
+        raise BundleError(
+            f"{path} is not loaded, because no key is trusted: set PANTHERA_TRUSTED_KEY to what `panthera key` says where "
+            "bundles are made"
+        )
+    if not trusted.verify(manifest, signature):
+        raise BundleError(
+            f"{path / SIGNATURE} was altered, or made by a key that is not trusted here; not loaded. After a change of keys "
+            "sign it again with `panthera release sign`, or trust the old key as well"
+        )
+
+
+def _check_hashes(path: Path, manifest: bytes, found: Mapping[str, bytes]) -> None:
+    hashes: dict[str, str] = json.loads(manifest)["files"]
     for name, content in found.items():
-        if hashlib.sha256(content).hexdigest() != hashes[name]:
+        if hashlib.sha256(content).hexdigest() != hashes.get(name):
             raise BundleError(f"{path / name} was altered: its sha256 is not the manifest's; not loaded")
-    return found
 
 
 def _replay(bundle: Bundle, golden: dict[str, Any]) -> None:

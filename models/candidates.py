@@ -14,6 +14,7 @@ import numpy as np
 from core.errors import BundleError, PantheraError, PlanError
 from core.files import require
 from core.plan import Candidate, LightGbmCandidate, LogisticCandidate, MajorityCandidate, SingleFeatureCandidate
+from models.lightgbm_text import check_lightgbm_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -244,6 +245,7 @@ class _SklearnModel:
 
 class _LightGbmModel:
     def __init__(self, content: bytes) -> None:
+        check_lightgbm_text(content)
         self._booster = _lightgbm().Booster(model_str=content.decode())
 
     def score(self, inputs: Inputs) -> NDArray[np.float64]:

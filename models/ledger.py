@@ -52,6 +52,17 @@ def find(connection: psycopg.Connection, release_id: str) -> LedgerRelease | Non
         return cursor.fetchone()
 
 
+def newest(connection: psycopg.Connection, model: str | None, limit: int) -> list[LedgerRelease]:
+    """List the latest releases of `model`, or of all models, the newest first."""
+    with connection.cursor(row_factory=class_row(LedgerRelease)) as cursor:
+        cursor.execute(
+            f"SELECT {_COLUMNS} FROM panthera.release WHERE model = coalesce(%s, model) "
+            "ORDER BY created_at DESC, release_id LIMIT %s",
+            [model, limit],
+        )
+        return cursor.fetchall()
+
+
 def current(connection: psycopg.Connection, model: str, role: str) -> LedgerRelease | None:
     """Find the release that now has `role` for `model`."""
     row = connection.execute(

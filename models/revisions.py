@@ -16,6 +16,12 @@ def data_revision(training_set: Path) -> str:
         return f"md5:{hashlib.file_digest(content, 'md5').hexdigest()}"
 
 
+def lock_revision(checkout: Path) -> str:
+    """Give the sha256 of the locked packages of `checkout`; `unknown` where there is no lock."""
+    lock = checkout / "requirements.lock"
+    return f"sha256:{hashlib.sha256(lock.read_bytes()).hexdigest()}" if lock.exists() else "unknown"
+
+
 def code_revision(checkout: Path) -> str:
     """Give the git commit that `checkout`, or a folder of it, is at, with `+changed` where tracked files differ from it.
 

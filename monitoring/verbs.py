@@ -10,6 +10,7 @@ from core.errors import PantheraError, StaleStateError
 from feature_repo.online_tables import declared_table
 from models.bundle import load_bundle
 from models.ledger import current, find
+from models.signing import read_trusted
 from monitoring.cohorts import compare_cohorts
 from monitoring.drift import DriftResult, columns_drift
 from monitoring.logged_predictions import fetch_at_most, fetch_releases, fetch_share
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from core.cohorts import Comparison
     from core.contracts import Contract, ContractView
     from core.plan import Monitor, Plan
-    from core.reference import Reference
     from core.settings import Settings
     from models.bundle import Bundle
     from models.ledger import LedgerRelease, Role
@@ -84,8 +84,8 @@ def drift_verb(
     served = Window.before(as_of, window)
     with connect(ensure_database(settings)) as connection:
         release = _in_role(connection, plan.register_.model, role)
-        folder = settings.bundles / release.bundle_digest
-        reference = load_bundle(folder).reference
+        bundle = load_bundle(settings.bundles / release.bundle_digest, read_trusted(settings))
+        reference = bundle.reference
         counts = fetch_served_counts(connection, release.release_id, reference, served.start, served.end)
         if not any(count.rows for count in counts.values()):
             raise PantheraError(
@@ -93,9 +93,7 @@ def drift_verb(
                 "send requests to the service, or choose another window"
             )
         drawn = (
-            _draw(connection, plan.monitor, release.release_id, folder, reference, window=served, path=report)
-            if report
-            else None
+            _draw(connection, plan.monitor, release.release_id, bundle, window=served, path=report) if report else None
         )
     columns = columns_drift(reference, counts, plan.monitor.psi_alarm)
     return DriftResult(release.release_id, served.start, served.end, columns, drawn)
@@ -126,7 +124,7 @@ def parity_verb(
         found = fetch_releases(connection, served.start, served.end)
         if not found:
             raise PantheraError(f"no prediction was served {served}, so there is nothing to compare")
-        bundles = {release_id: _bundle_of(connection, settings.bundles, release_id) for release_id in found}
+        bundles = {release_id: _bundle_of(connection, settings, release_id) for release_id in found}
         current_ones = [release_id for release_id in found if _is_of(plan, bundles[release_id].contract)]
         if not current_ones:
             raise PantheraError(
@@ -165,21 +163,21 @@ def _draw(
     connection: psycopg.Connection,
     monitor: Monitor,
     release_id: str,
-    folder: Path,
-    reference: Reference,
+    bundle: Bundle,
     *,
     window: Window,
     path: Path,
 ) -> DriftReport:
-    """Draw the report of a release; the bundle in `folder` has been checked."""
+    """Draw the report of a release."""
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     from monitoring.report import write_report
 
     rows = monitor.report_rows
     return write_report(
-        reference,
-        pq.read_table(folder / "reference.parquet"),
+        bundle.reference,
+        pq.read_table(pa.BufferReader(bundle.sample)),
         fetch_at_most(connection, release_id, rows, window.start, window.end),
         alarm=monitor.psi_alarm,
         rows=rows,
@@ -187,11 +185,11 @@ def _draw(
     )
 
 
-def _bundle_of(connection: psycopg.Connection, bundles: Path, release_id: str) -> Bundle:
+def _bundle_of(connection: psycopg.Connection, settings: Settings, release_id: str) -> Bundle:
     release = find(connection, release_id)
     if release is None:
         raise StaleStateError(f"release {release_id} is in the prediction log and not in the ledger")
-    return load_bundle(bundles / release.bundle_digest)
+    return load_bundle(settings.bundles / release.bundle_digest, read_trusted(settings))
 
 
 def _is_of(plan: Plan, contract: Contract) -> bool:

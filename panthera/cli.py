@@ -174,6 +174,22 @@ def cohorts(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def key(_: argparse.Namespace) -> int:
+    """Show the public key of what signs bundles here: a service elsewhere is told it by PANTHERA_TRUSTED_KEY."""
+    from models.signing import read_signer
+
+    print(read_signer(read_settings()).public)
+    return 0
+
+
+def release_sign(arguments: argparse.Namespace) -> int:
+    """Vouch for a bundle that nobody has signed, or a key that is gone: sign it with the key of this place."""
+    from models.release_verbs import sign_verb
+
+    print(f"{arguments.release}: signed by {sign_verb(read_settings(), arguments.release)}")
+    return 0
+
+
 def feast(arguments: argparse.Namespace) -> int:
     """Run Feast's own command line on this checkout's feature repository, connected to its registry."""
     from feature_repo.registry import REPO, registry_environment
@@ -187,9 +203,13 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="panthera", description="Plan, train, serve and compare releases.")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
 
-    def verb(name: str, function: Callable[[argparse.Namespace], int]) -> argparse.ArgumentParser:
+    def verb(
+        name: str,
+        function: Callable[[argparse.Namespace], int],
+        add: Callable[..., argparse.ArgumentParser] = verbs.add_parser,
+    ) -> argparse.ArgumentParser:
         text = (function.__doc__ or "").strip()
-        added = verbs.add_parser(name, help=text, description=text)
+        added = add(name, help=text, description=text)
         added.set_defaults(function=function)
         return added
 
@@ -217,6 +237,10 @@ def _parser() -> argparse.ArgumentParser:
             added.add_argument("--report", type=Path, help="also draw an HTML report into this file")
         if name == "parity":
             added.add_argument("--data", type=Path, default=DATA, help="folder of the stages' tables")
+    verb("key", key)
+    text = "Look at one release, or vouch for it."
+    actions = verbs.add_parser("release", help=text, description=text).add_subparsers(required=True, metavar="ACTION")
+    verb("sign", release_sign, actions.add_parser).add_argument("release", metavar="ID", help="id of a release")
     verb("feast", feast).add_argument("rest", nargs=argparse.REMAINDER, help="arguments of feast")
     return parser
 

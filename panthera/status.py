@@ -12,6 +12,7 @@ from feature_repo import online_tables
 from feature_repo.apply import applied_tables
 from models import ledger
 from models.bundle import check_bundle
+from models.signing import read_trusted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -86,7 +87,7 @@ def _stale(settings: Settings, url: str, receipts: Path) -> Iterator[str]:
                     yield f"the ledger has no release {said.get(role)}, which was registered as {role}; run `panthera repair`"
                     continue
                 try:
-                    check_bundle(settings.bundles / release.bundle_digest)
+                    check_bundle(settings.bundles / release.bundle_digest, read_trusted(settings))
                 except BundleError as error:
                     yield str(error)
         if (receipts / "materialize.json").exists():

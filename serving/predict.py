@@ -48,7 +48,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """Why an entity has no prediction, by the plan's policy."""
+    """Why an entity has no prediction: by the plan's policy, or because its values are none that the model was made for."""
 
     key: Key
     code: str
@@ -93,8 +93,16 @@ async def predict(
             to_score.setdefault(chosen.release.release_id, []).append(_Case(position, key, known, chosen, views))
     for cases in to_score.values():
         release = cases[0].route.release
-        vectors = [_vector(case, policy) for case in cases]
-        for case, score in zip(cases, await release.scorer.score(vectors), strict=True):
+        sound: dict[int, list[Value]] = {}
+        for case in cases:
+            vector = _vector(case, policy)
+            fault = release.bundle.fault(vector)
+            if fault:
+                entries[case.position] = Refused(case.key, "features_unfit", fault, case.views)
+            else:
+                sound[case.position] = vector
+        answered = [case for case in cases if case.position in sound]
+        for case, score in zip(answered, await release.scorer.score(list(sound.values())), strict=True):
             entries[case.position] = _answer(case, score, facts.as_of, experiment, policy)
     return [entries[position] for position in range(len(keys))]
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from models.bundle import Bundle
     from models.ledger import LedgerRelease
+    from models.signing import TrustedKeys
     from serving.decode import EntityKey
 
 #: Which of the online tables in the parameter are not there, or have never been filled.
@@ -104,8 +105,16 @@ class _Pinned:
         return {view.name: view.online_table for view in self.bundle.contract.views if view.name in read}
 
 
+@dataclass(frozen=True)
+class BundleFolder:
+    """Where bundles lie, and whose are loaded."""
+
+    path: Path
+    trusted: TrustedKeys
+
+
 def load_active(
-    connection: psycopg.Connection, model: str, bundles: Path, key: EntityKey, *, present: ActiveReleases | None
+    connection: psycopg.Connection, model: str, bundles: BundleFolder, key: EntityKey, *, present: ActiveReleases | None
 ) -> ActiveReleases:
     """Load what the ledger names for `model`, or return `present` if that is just it.
 
@@ -137,11 +146,15 @@ def load_active(
 
 
 def _pin(
-    connection: psycopg.Connection, ledger: LedgerRelease, bundles: Path, key: EntityKey, present: ActiveReleases | None
+    connection: psycopg.Connection,
+    ledger: LedgerRelease,
+    bundles: BundleFolder,
+    key: EntityKey,
+    present: ActiveReleases | None,
 ) -> _Pinned:
     """Load the bundle of `ledger`, unless it is loaded already, and check that it can answer."""
     loaded = present.bundle_of(ledger.release_id) if present else None
-    pinned = _Pinned(ledger, loaded or load_bundle(bundles / ledger.bundle_digest))
+    pinned = _Pinned(ledger, loaded or load_bundle(bundles.path / ledger.bundle_digest, bundles.trusted))
     _refuse_another_entity(pinned, key)
     _refuse_missing_tables(connection, pinned)
     return pinned

@@ -12,11 +12,12 @@ from core.connection_pool import Pool, connection_pool, lent
 from core.database import connect, ensure_database
 from core.errors import PantheraError
 from core.prediction_log import PredictionLog
+from models.signing import read_trusted
 from serving.decode import EntityKey
 from serving.features import FactsReader
 from serving.predict import Policy
 from serving.refusals import NotAvailable
-from serving.releases import MISSING_TABLES, ActiveReleases, load_active
+from serving.releases import MISSING_TABLES, ActiveReleases, BundleFolder, load_active
 from serving.router import Experiment
 
 if TYPE_CHECKING:
@@ -139,8 +140,8 @@ class Runtime:
         if self._url is None:
             self._url = ensure_database(self.settings)
         with connect(self._url) as connection:
-            model, bundles = self.plan.register_.model, self.settings.bundles
-            return load_active(connection, model, bundles, self.key, present=self.active)
+            bundles = BundleFolder(self.settings.bundles, read_trusted(self.settings))
+            return load_active(connection, self.plan.register_.model, bundles, self.key, present=self.active)
 
     async def _open_pool(self) -> None:
         if self._url is not None and self._connections is None:

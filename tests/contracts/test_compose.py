@@ -153,6 +153,8 @@ def test_nothing_but_the_service_is_published_and_on_this_machine_alone() -> Non
 def test_no_secret_stands_in_the_files() -> None:
     for service in SERVICES.values():
         for name, value in service["environment"].items():
+            if "SIGNING_KEY" in name:
+                assert re.fullmatch(r"\$\{[A-Z_]+:-\}", value), name
             if "PASSWORD" in name:
                 assert re.fullmatch(r"\$\{[A-Z_]+:\?[^}]+\}", value), name
             assert not re.search(r"://[^/\s]*:[^/\s@]*@", value), name

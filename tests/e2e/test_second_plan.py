@@ -14,9 +14,11 @@ import psycopg
 import pyarrow.parquet as pq
 import pytest
 
+from core.settings import read_settings
 from models.bundle import load_bundle
 from models.encoding import vectors_of
 from models.ledger import ROLES
+from models.signing import read_trusted
 from panthera.service_process import running_service
 
 if TYPE_CHECKING:
@@ -131,8 +133,10 @@ def test_the_score_over_http_is_the_offline_score_of_the_same_row(trained: Proje
         )
         stored = connection.execute("SELECT prediction_id::text, score FROM panthera.prediction").fetchall()
     assert {answer["release"] for answer in served.predictions} == {served.register[role] for role in ROLES}
+    state = trained.folder / ".panthera"
+    settings = read_settings({"PANTHERA_STATE": str(state)})
     bundles = {
-        served.register[role]: load_bundle(trained.folder / ".panthera" / "bundles" / digests[served.register[role]])
+        served.register[role]: load_bundle(state / "bundles" / digests[served.register[role]], read_trusted(settings))
         for role in ROLES
     }
     for answer in served.predictions:

@@ -20,10 +20,11 @@ from core.plan import SingleFeatureCandidate
 from core.plan_file import read_plan
 from feature_repo.online_tables import online_table
 from models.bundle import load_bundle, write_bundle
+from models.bundling import bundle_contents
 from models.candidates import Rows, fit
 from models.encoding import encode_table
 from models.ledger import NewRelease, appoint, enter
-from models.register import bundle_contents
+from models.signing import read_signer, read_trusted
 from monitoring.parity import Cause, logged_vector
 from monitoring.verbs import Window, cohorts_verb, drift_verb, parity_verb
 from tests.monitoring.log_rows import log_prediction
@@ -115,7 +116,7 @@ def register(settings: Settings, model: str, horizon: timedelta, online: str) ->
     candidate = SingleFeatureCandidate(estimator="single_feature", feature="spending.orders")
     fitted = fit(candidate, FEATURES_WITH_LEVELS, rows, rows, 7)
     contract = Contract(
-        format_version=1,
+        format_version=2,
         project="spending",
         problem="binary",
         candidate="orders",
@@ -130,7 +131,7 @@ def register(settings: Settings, model: str, horizon: timedelta, online: str) ->
         data_revision="d",
         code_revision="c",
     )
-    digest = write_bundle(settings.bundles, bundle_contents(contract, fitted.content, train))
+    digest = write_bundle(settings.bundles, bundle_contents(contract, fitted.content, train), read_signer(settings))
     with connect(settings.database_url or "") as connection:
         enter(connection, NewRelease("r1", model, "orders", digest, "all", "d", "c", "1", {}))
         appoint(connection, model, "champion", "r1", "the only one")
@@ -139,7 +140,7 @@ def register(settings: Settings, model: str, horizon: timedelta, online: str) ->
 
 def serve(settings: Settings, digest: str, *predictions: LoggedPrediction) -> None:
     """Score predictions with the bundle, and log them."""
-    bundle = load_bundle(settings.bundles / digest)
+    bundle = load_bundle(settings.bundles / digest, read_trusted(settings))
     scores = bundle.score([logged_vector(logged, FEATURES_WITH_LEVELS) for logged in predictions])
     with connect(settings.database_url or "") as connection:
         for number, (logged, score) in enumerate(zip(predictions, scores, strict=True)):

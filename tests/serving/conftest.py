@@ -15,6 +15,7 @@ from psycopg.types.json import Jsonb
 
 from core.contracts import Contract, ContractFeature, ContractView
 from models.bundle import load_bundle
+from models.conformance import Conformance
 from serving.app import create_app
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from core.contracts import Value
     from core.settings import Settings
     from models.bundle import Bundle
+    from models.signing import TrustedKeys
 
 MATERIALIZED = datetime(2026, 3, 1, tzinfo=UTC)
 #: A day on which everything is fresh, and the clock of the service.
@@ -81,6 +83,9 @@ class HandMadeBundle:
 
     contract: Contract
     weight: float
+
+    def fault(self, vector: Sequence[Value]) -> str | None:
+        return Conformance(self.contract).fault(vector)
 
     def score(self, vectors: Sequence[Sequence[Value]]) -> list[float]:
         return [0.5 if vector[0] is None else self.weight * float(vector[0]) for vector in vectors]  # type: ignore[arg-type]
@@ -148,16 +153,16 @@ class World:
             [role, release_id],
         )
 
-    def load(self, folder: Path) -> HandMadeBundle | Bundle:
+    def load(self, folder: Path, trusted: TrustedKeys) -> HandMadeBundle | Bundle:
         """Load a bundle that was made by hand, or else a real one from its folder."""
-        return self.bundles.get(folder.name) or load_bundle(folder)
+        return self.bundles.get(folder.name) or load_bundle(folder, trusted)
 
 
 def contract_over(features: Sequence[tuple[str, str, str]]) -> Contract:
     """Write the contract of a model over (online table, feature, dtype)."""
     tables = dict.fromkeys(table for table, _, _ in features)
     return Contract(
-        format_version=1,
+        format_version=2,
         project="world",
         problem="binary",
         candidate="hand_made",

@@ -19,13 +19,14 @@ from core.plan import (
     SingleFeatureCandidate,
 )
 from models.bundle import write_bundle
+from models.bundling import bundle_contents
 from models.candidates import Rows, fit, load_model
 from models.encoding import encode_table, vectors_of
-from models.register import bundle_contents
+from models.signing import read_signer
 from tests.serving.conftest import MATERIALIZED, Client, World, contract_over, serve
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from core.settings import Settings
 
 _KINDS: list[Candidate] = [
     MajorityCandidate(estimator="majority"),
@@ -73,12 +74,13 @@ def _bring_online(world: World, table: pa.Table) -> None:
     )
 
 
-def _bundle(bundles: Path, kind: Candidate, table: pa.Table, rows: Rows) -> tuple[str, list[float]]:
+def _bundle(settings: Settings, kind: Candidate, table: pa.Table, rows: Rows) -> tuple[str, list[float]]:
     """Write the bundle of a fitted candidate; return its digest, and what the model says of the served rows offline."""
     fitted = fit(kind, _FEATURES, rows, rows, 1)
     contract = contract_over([("history_1", feature.name, feature.dtype) for feature in _FEATURES])
     contract = replace(contract, candidate=kind.estimator, estimator=fitted.model_format, features=_FEATURES)
-    digest = write_bundle(bundles, bundle_contents(contract, fitted.content, table))
+    contents = bundle_contents(contract, fitted.content, table)
+    digest = write_bundle(settings.bundles, contents, read_signer(settings))
     scores = load_model(fitted.model_format, fitted.content).score(rows.inputs.take(slice(_SERVED)))
     return digest, [float(score) for score in scores]
 
@@ -91,7 +93,7 @@ def test_no_kind_is_forgotten() -> None:
 def test_the_score_over_http_is_the_offline_score_of_the_same_row(bare_world: World, kind: Candidate) -> None:
     table, rows = _training_rows()
     _bring_online(bare_world, table)
-    digest, offline = _bundle(bare_world.settings.bundles, kind, table, rows)
+    digest, offline = _bundle(bare_world.settings, kind, table, rows)
     bare_world.enter("real", "champion", digest)
     bare_world.write_plan(max_entities=str(_SERVED))
 
@@ -108,7 +110,7 @@ def test_the_score_over_http_is_the_offline_score_of_the_same_row(bare_world: Wo
 def test_a_bundle_with_one_byte_changed_is_not_served(bare_world: World) -> None:
     table, rows = _training_rows()
     _bring_online(bare_world, table)
-    digest, _ = _bundle(bare_world.settings.bundles, _KINDS[0], table, rows)
+    digest, _ = _bundle(bare_world.settings, _KINDS[0], table, rows)
     model = bare_world.settings.bundles / digest / "model"
     content = bytearray(model.read_bytes())
     content[len(content) // 2] ^= 1

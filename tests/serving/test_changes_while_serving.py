@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from models.signing import TrustedKeys
     from tests.serving.conftest import HandMadeBundle
 
 
@@ -90,7 +91,7 @@ def test_the_old_release_answers_until_the_new_ones_features_are_online(world: W
 def test_a_release_whose_bundle_cannot_be_read_does_not_replace_one_that_answers(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(folder: Path) -> HandMadeBundle:
+    def refuse(folder: Path, trusted: TrustedKeys) -> HandMadeBundle:
         raise BundleError(f"{folder.name}: its signature does not match")
 
     async def use(client: Client) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -84,6 +85,27 @@ def test_what_was_answered_is_in_the_log(world: World) -> None:
                 {"history": MATERIALIZED.isoformat() if known else None},
                 {"history": "FRESH" if known else "MISSING"},
             )
+
+    serve(world, use)
+
+
+def test_an_entity_with_a_value_that_the_model_was_not_made_for_is_refused_and_the_others_answered(
+    world: World,
+) -> None:
+    for name, made in world.bundles.items():
+        narrow = tuple(replace(feature, dtype="int32") for feature in made.contract.features)
+        world.bundles[name] = replace(made, contract=replace(made.contract, features=narrow))
+    world.execute("UPDATE online.history_1 SET orders = 2147483648 WHERE account_id = 2")
+
+    async def use(client: Client) -> None:
+        one, two, three = await client.entries(1, 2, 3)
+        assert "score" in one
+        assert "score" in three
+        assert two["error"] == {
+            "code": "features_unfit",
+            "message": "history.orders is 2147483648; this model takes int32 there",
+        }
+        assert (await client.predict(2)).status_code == 422
 
     serve(world, use)
 

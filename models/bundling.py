@@ -1,0 +1,106 @@
+"""From a fitted candidate to the files of its bundle: the contract, golden rows, and what training looked like."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from core.contracts import Contract, ContractView
+from core.reference import build_reference
+from feature_repo.online_tables import declared_table, definition_of
+from models.bundle import golden_rows
+from models.candidates import load_model
+from models.contract_format import FORMAT_VERSION, contract_to_json
+from models.encoding import encode_table, vectors_of
+from models.train import contract_features
+
+if TYPE_CHECKING:
+    from core.contracts import ContractFeature
+    from core.plan import Label, Plan
+    from models.evaluate import CandidateResult
+
+_GOLDEN_ROWS = 20
+_REFERENCE_SAMPLE_ROWS = 10_000
+
+
+@dataclass(frozen=True)
+class Revisions:
+    """From which training set, commit and locked packages a release came."""
+
+    data: str
+    code: str
+    lock: str
+
+
+def contract_of(plan: Plan, result: CandidateResult, estimator: str, train: pa.Table, revisions: Revisions) -> Contract:
+    """Write down what a candidate takes and says, and from what it came."""
+    features = tuple(
+        _with_nulls(feature, train)
+        for feature in contract_features(plan.build_features, plan.training_set.service, train)
+    )
+    return Contract(
+        format_version=FORMAT_VERSION,
+        project=plan.project.name,
+        problem=plan.project.problem,
+        candidate=result.candidate,
+        estimator=estimator,
+        feature_service=plan.training_set.service,
+        entity_key=plan.unit.key,
+        entity_dtype=plan.unit.dtype,
+        views=tuple(contract_view(plan, name) for name in dict.fromkeys(feature.view for feature in features)),
+        features=features,
+        threshold=result.threshold,
+        horizon=plan.label.horizon,
+        label=label_definition(plan.label),
+        data_revision=revisions.data,
+        code_revision=revisions.code,
+        lock=revisions.lock,
+        unseen_level=plan.register_.unseen_level,
+    )
+
+
+def contract_view(plan: Plan, name: str) -> ContractView:
+    """Name the view `name` as `plan` defines it."""
+    view = plan.build_features.views[name]
+    definition = definition_of(view, plan.entities[plan.ingest[view.source].entity])
+    return ContractView(name, declared_table(plan, name).name, view.ttl, definition)
+
+
+def label_definition(label: Label) -> str:
+    """Give the sha256 of what is predicted."""
+    return hashlib.sha256(label.model_dump_json().encode()).hexdigest()
+
+
+def _with_nulls(feature: ContractFeature, train: pa.Table) -> ContractFeature:
+    return replace(feature, nullable=train.column(feature.column).null_count > 0)
+
+
+def spread(rows: int, wanted: int) -> pa.Array:
+    """Choose `wanted` places, spread evenly over `rows`; all of them if there are no more."""
+    return pa.array(np.unique(np.linspace(0, rows - 1, min(rows, wanted)).astype(np.int64)))
+
+
+def bundle_contents(contract: Contract, model: bytes, train: pa.Table) -> dict[str, bytes]:
+    """Compose the files of a bundle from a fitted model and the rows it was trained on."""
+    scores = load_model(contract.estimator, model).score(encode_table(train, contract.features))
+    if contract.calibration:
+        scores = contract.calibration.apply(scores)
+    # Free text has no bins to compare, and may say more about a person than a sample of rows should keep.
+    binned = [feature.column for feature in contract.features if feature.dtype != "text"]
+    columns = train.select(binned).append_column("score", pa.array(scores))
+    sample = pa.BufferOutputStream()
+    pq.write_table(columns.take(spread(len(columns), _REFERENCE_SAMPLE_ROWS)), sample, compression="zstd")
+    golden = spread(train.num_rows, _GOLDEN_ROWS)
+    golden_scores = scores[golden.to_numpy()].tolist()
+    return {
+        "contract.json": contract_to_json(contract).encode(),
+        "golden.json": golden_rows(vectors_of(train.take(golden), contract.features), golden_scores).encode(),
+        "model": model,
+        "reference.json": build_reference(columns).to_json().encode(),
+        "reference.parquet": sample.getvalue().to_pybytes(),
+    }

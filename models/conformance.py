@@ -1,0 +1,67 @@
+"""What a contract says about the values of a vector: a value that a model was not made for is named, not scored."""
+
+from __future__ import annotations
+
+import math
+import sys
+from datetime import datetime
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from core.contracts import Contract, ContractFeature, UnseenLevel, Value
+
+_Conforms: TypeAlias = "Callable[[Value], bool]"
+
+_INTEGERS = {"int32": range(-(2**31), 2**31), "int64": range(-(2**63), 2**63)}
+_LARGEST = {"float32": 3.4028234663852886e38, "float64": sys.float_info.max}
+_INFINITE = (math.inf, -math.inf)
+_KINDS: dict[str, type] = {"bool": bool, "timestamp": datetime}
+_LONGEST_SHOWN = 40
+
+
+class Conformance:
+    """The checks of one contract, made once and used for every vector.
+
+    A missing value (None; as a float also NaN and the infinite ones, which the encoding takes for missing, in training as
+    in serving) always conforms: what it means is for the candidate's own steps to say, and whether it is answered for, for
+    the plan's policy.
+    """
+
+    def __init__(self, contract: Contract) -> None:
+        self._features = contract.features
+        self._unseen_level = contract.unseen_level
+        self._checks = tuple(_check(feature, contract.unseen_level) for feature in contract.features)
+
+    def fault(self, vector: Sequence[Value]) -> str | None:
+        """Say what in `vector` does not conform, or None."""
+        if len(vector) != len(self._checks):
+            return f"a vector has {len(vector)} values, the contract {len(self._checks)}"
+        for place, (value, conforms) in enumerate(zip(vector, self._checks, strict=True)):
+            if value is not None and not conforms(value):
+                return self._sentence(value, self._features[place])
+        return None
+
+    def _sentence(self, value: Value, feature: ContractFeature) -> str:
+        shown = repr(value)
+        shown = shown if len(shown) <= _LONGEST_SHOWN else f"{shown[:_LONGEST_SHOWN]}…"
+        expected = feature.dtype
+        if isinstance(value, str) and feature.dtype == "string":
+            expected = f"one of the {len(feature.levels)} levels that it had in training"
+        return f"{feature.view}.{feature.name} is {shown}; this model takes {expected} there"
+
+
+def _check(feature: ContractFeature, unseen_level: UnseenLevel) -> _Conforms:
+    if feature.dtype in _INTEGERS:
+        allowed = _INTEGERS[feature.dtype]
+        return lambda value: type(value) is int and value in allowed
+    if feature.dtype in _LARGEST:
+        largest = _LARGEST[feature.dtype]
+        # `not >` lets NaN through.
+        return lambda value: type(value) in {float, int} and (not abs(value) > largest or value in _INFINITE)  # type: ignore[arg-type]
+    if feature.dtype == "string" and unseen_level == "refuse":
+        levels = frozenset(feature.levels)
+        return lambda value: value in levels
+    kind = _KINDS.get(feature.dtype, str)
+    return lambda value: isinstance(value, kind)
