@@ -21,13 +21,13 @@ def raw_file(folder: Path, source: str) -> Path:
 
 
 def accepted_glob(folder: Path, source: str) -> str:
-    """Name the accepted rows of `source`."""
-    return str(folder / source / "bucket-*.parquet")
+    """Name the accepted rows of `source`, those that came since the stage ran included."""
+    return str(folder / source / "*.parquet")
 
 
 def snapshot_glob(folder: Path, view: str) -> str:
-    """Name the snapshots of `view`."""
-    return str(folder / view / "bucket-*.parquet")
+    """Name the snapshots of `view`, those that came since the stage ran included."""
+    return str(folder / view / "*.parquet")
 
 
 def bucket_file(folder: Path, table: str, bucket: int) -> Path:

@@ -25,7 +25,7 @@ from feature_repo.progress import Progress
 from feature_repo.registry import changing_features
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from datetime import datetime
 
     import pyarrow as pa
@@ -74,8 +74,19 @@ def materialize(
     features : folder of the snapshots.
 
     """
+    return bring_online(url, views, _loads(views, features, as_of), as_of, progress)
+
+
+def bring_online(
+    url: str,
+    views: Mapping[str, OnlineTable],
+    loads: Iterable[Load],
+    as_of: datetime,
+    progress: Progress | None = None,
+) -> dict[str, int]:
+    """Make the tables of `views` hold `loads`, what was knowable at `as_of`, in one transaction; see `materialize`."""
     with connect(url) as connection:
-        counts = refresh(connection, _loads(views, features, as_of), as_of, progress)
+        counts = refresh(connection, loads, as_of, progress)
         written = {view: counts[table.name] for view, table in views.items()}
         for view, table in views.items():
             record_run(connection, view, table, as_of, written[view])

@@ -40,8 +40,8 @@ class Validated:
 
     @property
     def rejected_share(self) -> float:
-        """Share of the rows that were rejected."""
-        return self.rejected / (self.accepted + self.rejected)
+        """Share of the rows that were rejected; 0 without any."""
+        return self.rejected / max(self.accepted + self.rejected, 1)
 
 
 def _typed_time(time: TimeColumn, found: str, dtype: str) -> str:
@@ -68,6 +68,17 @@ def _times(source: Source) -> dict[str, TimeColumn]:
     if source.created_time is not None:
         times["created_timestamp"] = source.created_time
     return times
+
+
+def known_time(source: Source, found: dict[str, str]) -> str:
+    """Write the SQL of the instant from which a row of the relation `raw` is known; null where it has no time.
+
+    `found` maps the columns of `raw` to their DuckDB types.
+    """
+    times = (
+        _typed_time(time, found[time.column], source.columns[time.column].dtype) for time in _times(source).values()
+    )
+    return f"greatest({', '.join(times)})"
 
 
 def _typed_columns(source: Source, found: dict[str, str]) -> dict[str, str]:
@@ -169,7 +180,7 @@ def validate(source: Source, key: str, rules: QualityRules, raw: Path, accepted:
         counts = f"SELECT (SELECT count(*) FROM judged), (SELECT count(*) FROM read_parquet({literal(raw)}))"
         judged, total = connection.execute(counts).fetchall()[0]
         result = Validated(accepted=judged - refused, rejected=refused, left_out=total - judged)
-        if not result.rejected_share <= rules.max_rejected or not result.accepted:
+        if not result.rejected_share <= rules.max_rejected or not (result.accepted or rules.max_rejected == 1):
             raise QualityError(_refusal(connection, result, rules, rejected))
         columns = ", ".join(map(identifier, [*source.columns, "event_timestamp", "created_timestamp"]))
         for bucket in range(BUCKETS):

@@ -129,6 +129,21 @@ def demo(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def catch_up(arguments: argparse.Namespace) -> int:
+    """Take in what the sources have learnt since, and bring the features as of an instant online."""
+    from datetime import UTC, datetime
+
+    from feature_repo.catch_up import catch_up as run_catch_up
+
+    as_of = arguments.as_of or datetime.now(UTC)
+    caught_up = run_catch_up(read_settings(), _plan(), arguments.data, as_of)
+    for name, rows in caught_up.sources.items():
+        print(f"{name}: {rows.accepted:,} new rows accepted, {rows.rejected:,} rejected")
+    for name, online in caught_up.views.items():
+        print(f"{name}: {online:,} rows online as of {as_of:%Y-%m-%d %H:%M}")
+    return 0
+
+
 def repair(_: argparse.Namespace) -> int:
     """Bring back what the database or the state folder lost since the stages ran."""
     from panthera.pipeline import repair as run_again
@@ -223,6 +238,9 @@ def _parser() -> argparse.ArgumentParser:
     added.add_argument("--plan", type=Path, help="another plan, run in a project folder; without it: the one here")
     added.add_argument("--folder", type=Path, help="its project folder; without it: one in the state folder")
     verb("repair", repair)
+    added = verb("catch-up", catch_up)
+    added.add_argument("--as-of", type=_time, help="the instant, such as 1998-04-02; without it: now")
+    added.add_argument("--data", type=Path, default=DATA, help="folder of the stages' tables")
     added = verb("status", status)
     added.add_argument("--data", type=Path, default=DATA, help="folder of the stages' tables and receipts")
     added.add_argument("--json", action="store_true", help="print one JSON object")
