@@ -392,9 +392,9 @@ def _interrupt(*_: object) -> None:
 def test_nothing_half_written_remains(
     fault: Callable[..., None], seen: type[BaseException], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write = generating._write_part
+    write = generating.write_part
     monkeypatch.setattr(
-        generating, "_write_part", lambda rows, path: fault() if "tickets" in str(path) else write(rows, path)
+        generating, "write_part", lambda rows, path: fault() if "tickets" in str(path) else write(rows, path)
     )
     with pytest.raises(seen):
         generate(SubscriptionSettings(customers=50), tmp_path / "world")

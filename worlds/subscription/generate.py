@@ -131,7 +131,7 @@ def write_chunk(settings: SubscriptionSettings, folder: Path, chunk: int) -> Chu
     tables = {table: _whole(table, months) for table in TABLES if table != "customers"}
     tables["customers"] = customers
     for table, rows in tables.items():
-        _write_part(rows, folder / table / f"part-{chunk:05d}.parquet")
+        write_part(rows, folder / table / f"part-{chunk:05d}.parquet")
     return ChunkWritten(
         records={table: len(rows) for table, rows in tables.items()},
         hazard=pa.concat_tables([HAZARD_SCHEMA.empty_table(), *(month.hazard for month in months)]),
@@ -145,7 +145,8 @@ def _whole(table: str, months: list[MonthOfLife]) -> pa.Table:
     )
 
 
-def _write_part(rows: pa.Table, path: Path) -> None:
+def write_part(rows: pa.Table, path: Path) -> None:
+    """Write records as one file of their table."""
     repeated = [field.name for field in rows.schema if field.name in REPEATED or pa.types.is_string(field.type)]
     pq.write_table(
         rows, path, compression="zstd", compression_level=1, row_group_size=ROW_GROUP_ROWS, use_dictionary=repeated
