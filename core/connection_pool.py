@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
-from psycopg_pool import AsyncConnectionPool
+from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
 from core.database import shown
-from core.errors import DatabaseError, StaleStateError
+from core.errors import DatabaseError, PantheraError, StaleStateError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
 Pool: TypeAlias = "AsyncConnectionPool[psycopg.AsyncConnection]"
+BlockingPool: TypeAlias = "ConnectionPool[psycopg.Connection]"
+_Result = TypeVar("_Result")
 
 _MOST_CONNECTIONS = 10
 #: How long a request waits for a connection before it is told that there is none.
@@ -23,6 +25,8 @@ _SECONDS_TO_WAIT = 2.0
 #: After this long the pool forgets a failed connection, and the next request tries again at once. The pool's own
 #: retries double their delay, so a long outage would be followed by a longer one.
 _SECONDS_TO_RECONNECT = 1.0
+#: How long a thread waits while a server restarts.
+_SECONDS_TO_CONNECT_AGAIN = 10.0
 _OPTIONS = "-c timezone=UTC -c statement_timeout=4000"
 
 
@@ -42,6 +46,50 @@ def connection_pool(url: str) -> Pool:
     )
 
 
+def blocking_pool(url: str) -> BlockingPool:
+    """Make and open a pool for threads that wait, for the server at `url`; it checks no connection before it lends it."""
+    given = conninfo_to_dict(url).get("options") or ""
+    return ConnectionPool(
+        url,
+        kwargs={"autocommit": True, "connect_timeout": 2, "options": f"{given} -c timezone=UTC".strip()},
+        min_size=1,
+        max_size=_MOST_CONNECTIONS,
+        timeout=_SECONDS_TO_CONNECT_AGAIN,
+        reconnect_timeout=_SECONDS_TO_RECONNECT,
+        open=True,
+        name="panthera-blocking",
+    )
+
+
+def with_connection(pool: BlockingPool, work: Callable[[psycopg.Connection], _Result]) -> _Result:
+    """Do `work` with a connection of `pool`, and once more if the first one turns out to be broken.
+
+    So `work` must be something that may be done twice. The connection goes back to the pool however it ends.
+
+    Raises
+    ------
+    StaleStateError
+        If a statement speaks of a table that is not there.
+    DatabaseError
+        If the server cannot be reached, or refuses a statement for another reason.
+
+    """
+    try:
+        connection = pool.getconn()
+        try:
+            return work(connection)
+        except (psycopg.OperationalError, psycopg.InterfaceError):
+            if not connection.broken:
+                raise
+        finally:
+            pool.putconn(connection)
+        pool.check()  # what broke one connection, such as a restart of the server, broke the idle ones too
+        with pool.connection() as connection:
+            return work(connection)
+    except psycopg.Error as error:
+        raise _translated(error, pool.conninfo if isinstance(pool.conninfo, str) else "") from None
+
+
 @asynccontextmanager
 async def lent(pool: Pool) -> AsyncIterator[psycopg.AsyncConnection]:
     """Lend a connection of `pool`; it goes back to the pool however the block ends.
@@ -57,15 +105,19 @@ async def lent(pool: Pool) -> AsyncIterator[psycopg.AsyncConnection]:
     try:
         async with pool.connection() as connection:
             yield connection
-    except psycopg.errors.UndefinedTable as error:
-        raise StaleStateError(f"{_reason(error)}; run `panthera repair`, which brings it back") from None
-    except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-        raise DatabaseError(
-            f"PostgreSQL at {shown(pool_url(pool))} does not answer ({_reason(error)}); "
-            "it is tried again with every request"
-        ) from None
     except psycopg.Error as error:
-        raise DatabaseError(f"PostgreSQL refused a statement: {_reason(error)}") from None
+        raise _translated(error, pool_url(pool)) from None
+
+
+def _translated(error: psycopg.Error, url: str) -> PantheraError:
+    """Say what the error of a statement means for whoever runs the platform."""
+    if isinstance(error, psycopg.errors.UndefinedTable):
+        return StaleStateError(f"{_reason(error)}; run `panthera repair`, which brings it back")
+    if isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError)):
+        return DatabaseError(
+            f"PostgreSQL at {shown(url)} does not answer ({_reason(error)}); it is tried again with every request"
+        )
+    return DatabaseError(f"PostgreSQL refused a statement: {_reason(error)}")
 
 
 def pool_url(pool: Pool) -> str:

@@ -8,18 +8,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from psycopg import sql
+from psycopg import AsyncRawCursor
 
 from core.contracts import Freshness, Key, Value, ViewRead
-from feature_repo.online_tables import SCHEMA
+from feature_repo.online_query import ViewPart, key_array, read_statement
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime, timedelta
 
     from psycopg import AsyncConnection
-
-_KEY_ARRAYS = {"int64": sql.SQL("int8[]"), "string": sql.SQL("text[]")}
 
 
 @dataclass(frozen=True)
@@ -37,7 +35,9 @@ class OnlineHandle:
 
     def __init__(self, views: Sequence[HandleView], entity_key: str, entity_dtype: str) -> None:
         self.views = tuple(views)
-        self._query = _query(self.views, entity_key, entity_dtype)
+        self._dtype = entity_dtype
+        parts = tuple(ViewPart(view.online_table, ((entity_key, 0),), view.columns) for view in self.views)
+        self._statement = read_statement(parts, (entity_dtype,))
 
     async def read(
         self, connection: AsyncConnection, keys: Sequence[Key], as_of: datetime
@@ -53,10 +53,9 @@ class OnlineHandle:
             As the driver does: the caller owns the connection.
 
         """
-        async with connection.cursor(binary=True) as cursor:
-            await cursor.execute(self._query, [list(keys)], prepare=True)
-            rows = await cursor.fetchall()
-        return [self._split(row, as_of) for row in rows]
+        cursor = AsyncRawCursor(connection)
+        await cursor.execute(self._statement, [key_array(keys, self._dtype)], prepare=True, binary=True)
+        return [self._split(row, as_of) for row in await cursor.fetchall()]
 
     def _split(self, row: tuple[Value, ...], as_of: datetime) -> dict[str, ViewRead]:
         reads, place = {}, 0
@@ -73,20 +72,3 @@ def judge(event_time: datetime | None, values: tuple[Value, ...], ttl: timedelta
         return ViewRead(None, Freshness.MISSING, (None,) * len(values))
     fresh = as_of - event_time <= ttl
     return ViewRead(event_time, Freshness.FRESH if fresh else Freshness.STALE, values)
-
-
-def _query(views: Sequence[HandleView], entity_key: str, entity_dtype: str) -> sql.Composed:
-    columns, joins = [], []
-    for number, view in enumerate(views):
-        alias = sql.Identifier(f"view{number}")
-        columns += [
-            sql.SQL("{}.{}").format(alias, sql.Identifier(column)) for column in ("event_timestamp", *view.columns)
-        ]
-        joins.append(
-            sql.SQL("LEFT JOIN {} AS {alias} ON {alias}.{key} = asked.key").format(
-                sql.Identifier(SCHEMA, view.online_table), alias=alias, key=sql.Identifier(entity_key)
-            )
-        )
-    return sql.SQL("SELECT {} FROM unnest(%s::{}) WITH ORDINALITY AS asked(key, place) {} ORDER BY asked.place").format(
-        sql.SQL(", ").join(columns), _KEY_ARRAYS[entity_dtype], sql.SQL(" ").join(joins)
-    )

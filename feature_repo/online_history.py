@@ -101,6 +101,14 @@ def retire(connection: psycopg.Connection, project: str, view: str, kept: str = 
     )
 
 
+def tables_of(connection: psycopg.Connection, project: str, view: str) -> list[str]:
+    """List the tables of all versions of `view`."""
+    found = connection.execute(
+        "SELECT online_table FROM panthera.online_table WHERE project = %s AND view = %s ORDER BY 1", [project, view]
+    )
+    return [name for (name,) in found]
+
+
 def drop(connection: psycopg.Connection, name: str) -> None:
     """Drop an online table, if it is there, and forget whose it was. What is remembered of its runs stays."""
     lock(connection, name)

@@ -1,45 +1,47 @@
 """Feast's online store over this project's wide tables, so that Feast's own client reads and writes what the service does.
 
 The service itself reads through `feature_repo.online_handle`, which resolves nothing for a request.
+
+A value that is older than its view's ttl is never returned: its status is OUTSIDE_MAX_AGE, its event time is told. A write
+never takes a row back in time. A write brings whole rows: a feature that is missing in one is null afterwards.
 """
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+import asyncio
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from feast import FeatureView, StreamFeatureView
 from feast.infra.online_stores.online_store import OnlineStore
-from feast.protos.feast.types.EntityKey_pb2 import EntityKey as EntityKeyProto
-from feast.protos.feast.types.Value_pb2 import Value as ValueProto
+from feast.infra.supported_async_methods import SupportedAsyncMethods
+from feast.protos.feast.types.EntityKey_pb2 import EntityKey
+from feast.protos.feast.types.Value_pb2 import Value
 from feast.repo_config import FeastConfigBaseModel, RepoConfig
-from feast.type_map import feast_value_type_to_python_type, python_values_to_proto_values
-from feast.types import Bool as FeastBool
-from feast.types import Float32, Float64, Int32, Int64, String, UnixTimestamp
-from psycopg import sql
 
-from core.contracts import Freshness
-from core.database import connect, ensure_database
+from core.connection_pool import lent, with_connection
 from core.errors import StaleStateError
-from core.settings import read_settings
-from feature_repo import online_tables
-from feature_repo.online_handle import judge
-from feature_repo.online_tables import OnlineTable
+from feature_repo import online_tables, view_versions
+from feature_repo.online_reads import Asked, Row, add_to_response, ask_one, ask_several, fetch, fetch_async, messages
+from feature_repo.store_pools import StorePools
+from feature_repo.stored_views import StoredView, is_declared, stored_view
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from feast import Entity, FeatureView
+    import psycopg
+    from feast import Entity
+    from feast.infra.infra_object import InfraObject
+    from feast.protos.feast.core.Registry_pb2 import Registry
+    from feast.protos.feast.serving.ServingService_pb2 import GetOnlineFeaturesResponse
 
-_Row = tuple[EntityKeyProto, dict[str, ValueProto], datetime, datetime | None]
-_DTYPES = {
-    Int32: "int32",
-    Int64: "int64",
-    Float32: "float32",
-    Float64: "float64",
-    String: "string",
-    FeastBool: "bool",
-    UnixTimestamp: "timestamp",
-}
+_Row = tuple[EntityKey, dict[str, Value], datetime, datetime | None]
+_Read = tuple[datetime | None, dict[str, Value] | None]
+_NO_VECTORS = (
+    "the online store keeps rows by their entity and searches no vectors; use one of Feast's vector stores for the views "
+    "that need it"
+)
 
 
 class PantheraOnlineStoreConfig(FeastConfigBaseModel):  # type: ignore[misc]
@@ -48,99 +50,203 @@ class PantheraOnlineStoreConfig(FeastConfigBaseModel):  # type: ignore[misc]
     type: str = "feature_repo.online_store.PantheraOnlineStore"
 
 
-def table_of(view: FeatureView) -> OnlineTable:
-    """Read from the tags and schema of a registered view which table holds it."""
-    name = view.tags.get("online_table")
-    if name is None:
-        raise StaleStateError(f"the feature view {view.name!r} names no online table; run `panthera repair`")
-    key = view.entity_columns[0]
-    features = tuple((field.name, _DTYPES[field.dtype]) for field in view.features)
-    return OnlineTable(name, ((key.name, _DTYPES[key.dtype]),), features)
-
-
-def _aware(time: datetime | None) -> datetime | None:
-    return time.replace(tzinfo=UTC) if time is not None and time.tzinfo is None else time
-
-
 class PantheraOnlineStore(OnlineStore):  # type: ignore[misc]
     """Wide typed rows; writes never take a row back in time, reads never return an expired one."""
 
+    def __init__(self) -> None:
+        self._pools = StorePools()
+
+    @property
+    def async_supported(self) -> SupportedAsyncMethods:
+        """Both reads and writes."""
+        return SupportedAsyncMethods(read=True, write=True)
+
     def online_write_batch(  # noqa: D102
         self,
-        config: RepoConfig,  # noqa: ARG002
+        config: RepoConfig,
         table: FeatureView,
         data: list[_Row],
         progress: Callable[[int], Any] | None,
     ) -> None:
-        target = table_of(table)
-        rows = [
-            (
-                feast_value_type_to_python_type(key.entity_values[0]),
-                _aware(event_time),
-                _aware(created) or _aware(event_time),
-                *(
-                    feast_value_type_to_python_type(values[name]) if name in values else None
-                    for name, _ in target.features
-                ),
-            )
-            for key, values, event_time, created in data
-        ]
-        with connect(ensure_database(read_settings())) as connection:
-            online_tables.merge_values(connection, target, rows)
+        view = stored_view(config.project, table)
+        rows = [_row(view, *each) for each in data]
+        try:
+            self._change(lambda connection: online_tables.merge_values(connection, view.table, rows))
+        except StaleStateError:
+            if view.is_applied:
+                raise
+            self._change(lambda connection: online_tables.create(connection, view.table))
+            self._change(lambda connection: online_tables.merge_values(connection, view.table, rows))
         if progress:
             progress(len(rows))
 
+    async def online_write_batch_async(  # noqa: D102
+        self,
+        config: RepoConfig,
+        table: FeatureView,
+        data: list[_Row],
+        progress: Callable[[int], Any] | None,
+    ) -> None:
+        await asyncio.to_thread(self.online_write_batch, config, table, data, progress)
+
     def online_read(  # noqa: D102
         self,
-        config: RepoConfig,  # noqa: ARG002
+        config: RepoConfig,
         table: FeatureView,
-        entity_keys: list[EntityKeyProto],
+        entity_keys: list[EntityKey],
         requested_features: list[str] | None = None,
-    ) -> list[tuple[datetime | None, dict[str, ValueProto] | None]]:
-        target = table_of(table)
-        names = requested_features or [name for name, _ in target.features]
-        keys = [feast_value_type_to_python_type(key.entity_values[0]) for key in entity_keys]
-        columns = sql.SQL(", ").join(map(sql.Identifier, [target.key_names[0], "event_timestamp", *names]))
-        query = sql.SQL("SELECT {} FROM {} WHERE {} = ANY(%s)").format(
-            columns, target.identifier, sql.Identifier(target.key_names[0])
-        )
-        with connect(ensure_database(read_settings())) as connection:
-            found = {row[0]: row for row in connection.execute(query, [keys])}
-        types = {field.name: field.dtype.to_value_type() for field in table.features}
-        now, ttl = datetime.now(UTC), table.ttl or timedelta.max
-        answers: list[tuple[datetime | None, dict[str, ValueProto] | None]] = []
-        for key in keys:
-            _, event_time, *values = found.get(key, (key, None, *(None for _ in names)))
-            read = judge(event_time, tuple(values), ttl, now)
-            if read.status is not Freshness.FRESH:
-                answers.append((None, None))
-                continue
-            protos = [
-                python_values_to_proto_values([value], types[name])[0]
-                for name, value in zip(names, read.values, strict=True)
-            ]
-            answers.append((event_time, dict(zip(names, protos, strict=True))))
-        return answers
+    ) -> list[_Read]:
+        if not entity_keys:
+            return []
+        asked = ask_one(config.project, table, entity_keys, requested_features)
+        (rows,) = self._fetch(asked)
+        return messages(asked.views[0], rows, datetime.now(UTC))
+
+    async def online_read_async(  # noqa: D102
+        self,
+        config: RepoConfig,
+        table: FeatureView,
+        entity_keys: list[EntityKey],
+        requested_features: list[str] | None = None,
+    ) -> list[_Read]:
+        if not entity_keys:
+            return []
+        asked = ask_one(config.project, table, entity_keys, requested_features)
+        (rows,) = await self._fetch_async(asked)
+        return messages(asked.views[0], rows, datetime.now(UTC))
+
+    def _read_features_per_fv(
+        self,
+        config: RepoConfig,
+        grouped_refs: list[tuple[FeatureView, list[str]]],
+        join_key_values: dict[str, list[Value]],
+        entity_name_to_join_key_map: dict[str, str],
+        online_features_response: GetOnlineFeaturesResponse,
+        full_feature_names: bool,
+        include_feature_view_version_metadata: bool,
+    ) -> None:
+        """Read all views in one round trip: what Feast calls for `get_online_features`."""
+        asked = ask_several(config.project, grouped_refs, join_key_values, entity_name_to_join_key_map)
+        reply = _Reply(online_features_response, full_feature_names, include_feature_view_version_metadata)
+        reply.add(grouped_refs, asked, self._fetch(asked))
+
+    async def _read_features_per_fv_async(
+        self,
+        config: RepoConfig,
+        grouped_refs: list[tuple[FeatureView, list[str]]],
+        join_key_values: dict[str, list[Value]],
+        entity_name_to_join_key_map: dict[str, str],
+        online_features_response: GetOnlineFeaturesResponse,
+        full_feature_names: bool,
+        include_feature_view_version_metadata: bool,
+    ) -> None:
+        """Do what `_read_features_per_fv` does without blocking."""
+        asked = ask_several(config.project, grouped_refs, join_key_values, entity_name_to_join_key_map)
+        reply = _Reply(online_features_response, full_feature_names, include_feature_view_version_metadata)
+        reply.add(grouped_refs, asked, await self._fetch_async(asked))
 
     def update(  # noqa: D102
         self,
-        config: RepoConfig,  # noqa: ARG002
-        tables_to_delete: Sequence[FeatureView],  # noqa: ARG002 - a release may still read them
+        config: RepoConfig,
+        tables_to_delete: Sequence[FeatureView],
         tables_to_keep: Sequence[FeatureView],
         entities_to_delete: Sequence[Entity],  # noqa: ARG002
         entities_to_keep: Sequence[Entity],  # noqa: ARG002
         partial: bool,  # noqa: ARG002
     ) -> None:
-        with connect(ensure_database(read_settings())) as connection:
-            for view in tables_to_keep:
-                online_tables.create(connection, table_of(view))
+        views = [stored_view(config.project, view) for view in tables_to_keep]
+
+        def change(connection: psycopg.Connection) -> None:
+            for view in tables_to_delete:
+                view_versions.remove(connection, config.project, view.name, is_declared(view))
+            for view in views:
+                view_versions.apply(connection, config.project, view.name, view.table, view.declared)
+
+        self._change(change)
+
+    def plan(self, config: RepoConfig, desired_registry_proto: Registry) -> list[InfraObject]:
+        """Refuse the views that cannot be stored; there is nothing else to plan."""
+        for message in desired_registry_proto.feature_views:
+            stored_view(config.project, FeatureView.from_proto(message))
+        for message in desired_registry_proto.stream_feature_views:
+            stored_view(config.project, StreamFeatureView.from_proto(message))
+        return []
 
     def teardown(  # noqa: D102
         self,
-        config: RepoConfig,  # noqa: ARG002
+        config: RepoConfig,
         tables: Sequence[FeatureView],
         entities: Sequence[Entity],  # noqa: ARG002
     ) -> None:
-        with connect(ensure_database(read_settings())) as connection:
+        def change(connection: psycopg.Connection) -> None:
             for view in tables:
-                connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(table_of(view).identifier))
+                view_versions.remove(connection, config.project, view.name, declared=False)
+
+        self._change(change)
+
+    def retrieve_online_documents(self, *_arguments: Any, **_options: Any) -> Any:
+        """Refuse: there are no vectors to search."""
+        raise NotImplementedError(_NO_VECTORS)
+
+    def retrieve_online_documents_v2(self, *_arguments: Any, **_options: Any) -> Any:
+        """Refuse: there are no vectors to search."""
+        raise NotImplementedError(_NO_VECTORS)
+
+    async def initialize(self, config: RepoConfig) -> None:  # noqa: ARG002
+        """Open the connections of the running event loop."""
+        await self._pools.waiting()
+
+    async def close(self) -> None:
+        """Close all connections; what is asked afterwards opens new ones."""
+        await self._pools.close()
+
+    def _fetch(self, asked: Asked) -> list[list[Row]]:
+        return with_connection(self._pools.blocking(), lambda connection: fetch(connection, asked))
+
+    async def _fetch_async(self, asked: Asked) -> list[list[Row]]:
+        async with lent(await self._pools.waiting()) as connection:
+            return await fetch_async(connection, asked)
+
+    def _change(self, work: Callable[[psycopg.Connection], object]) -> None:
+        def once(connection: psycopg.Connection) -> None:
+            with connection.transaction():
+                work(connection)
+
+        with_connection(self._pools.blocking(), once)
+
+
+@dataclass(frozen=True)
+class _Reply:
+    """The response that Feast has begun, and how it names features."""
+
+    response: GetOnlineFeaturesResponse
+    full_names: bool
+    with_versions: bool
+
+    def add(
+        self, references: Sequence[tuple[FeatureView, list[str]]], asked: Asked, parts: Sequence[Sequence[Row]]
+    ) -> None:
+        now = datetime.now(UTC)
+        for (view, _), one, rows in zip(references, asked.views, parts, strict=True):
+            prefix = f"{view.projection.name_to_use()}__" if self.full_names else ""
+            add_to_response(self.response, [f"{prefix}{name}" for name in one.features], one, rows, now)
+            if self.with_versions:
+                self._tell_version(view)
+
+    def _tell_version(self, view: FeatureView) -> None:
+        told = self.response.metadata.feature_view_metadata
+        name = view.projection.name_alias or view.projection.name
+        if name not in {each.name for each in told}:
+            told.add(name=name, version=getattr(view, "current_version_number", 0) or 0)
+
+
+def _row(
+    view: StoredView, key: EntityKey, values: dict[str, Value], event_time: datetime, created: datetime | None
+) -> tuple[object, ...]:
+    event = _aware(event_time)
+    return (*view.key_of(key), event, _aware(created) if created is not None else event, *view.values_of(values))
+
+
+def _aware(time: datetime) -> datetime:
+    """Give a time its zone: a naive one that comes through Feast is UTC, by its convention."""
+    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)

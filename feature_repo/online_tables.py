@@ -279,7 +279,8 @@ def on_conflict(table: OnlineTable, columns: Sequence[sql.Identifier] | None = N
 
     `columns` are those that the later row brings, beside its times; by default all features.
     """
-    brought = (sql.Identifier(EVENT_TIME), sql.Identifier(CREATED_TIME), *(columns or table.feature_columns))
+    features = table.feature_columns if columns is None else columns
+    brought = (sql.Identifier(EVENT_TIME), sql.Identifier(CREATED_TIME), *features)
     return sql.SQL(
         "ON CONFLICT ({}) DO UPDATE SET {} "
         "WHERE (excluded.event_timestamp, excluded.created_timestamp) >= (live.event_timestamp, live.created_timestamp)"

@@ -1,0 +1,62 @@
+"""The tables of a view's versions: which one holds now, what it takes over, and which are kept for releases.
+
+A changed definition gets a new table. What the plan declares means something else after a change, so its new table starts
+empty and the old one stays, retired, as long as a release reads it. Another view of Feast's is changed by its fields alone:
+its new table takes over the values of every field that is still there and has the same type.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from psycopg import sql
+
+from feature_repo import online_history as history
+from feature_repo import online_tables
+from feature_repo.online_tables import CREATED_TIME, EVENT_TIME, SCHEMA, OnlineTable, listed, lock, on_conflict
+from feature_repo.online_types import column_name
+
+if TYPE_CHECKING:
+    import psycopg
+
+
+def apply(connection: psycopg.Connection, project: str, view: str, table: OnlineTable, declared: bool) -> None:
+    """Make `table` the one of `view` from now on."""
+    online_tables.create(connection, table)
+    before = history.register(connection, project, view, table.name)
+    if before is not None and not declared:
+        _take_over(connection, before, table)
+
+
+def remove(connection: psycopg.Connection, project: str, view: str, declared: bool) -> None:
+    """Note that `view` is gone: what the plan declared is retired, for releases may read it; anything else is dropped."""
+    if declared:
+        history.retire(connection, project, view)
+        return
+    for name in history.tables_of(connection, project, view):
+        history.drop(connection, name)
+
+
+def _take_over(connection: psycopg.Connection, before: str, table: OnlineTable) -> None:
+    old, new = (_column_types(connection, name) for name in (before, table.name))
+    if any(old.get(name) != new[name] for name in map(column_name, table.key_names)):
+        return
+    names = [column_name(feature) for feature, _ in table.features]
+    kept = [sql.Identifier(name) for name in names if old.get(name) == new[name]]
+    columns = listed([*table.key_columns, sql.Identifier(EVENT_TIME), sql.Identifier(CREATED_TIME), *kept])
+    lock(connection, table.name)
+    connection.execute(
+        sql.SQL("INSERT INTO {} AS live ({}) SELECT {} FROM {} {}").format(
+            table.identifier, columns, columns, sql.Identifier(SCHEMA, before), on_conflict(table, kept)
+        )
+    )
+
+
+def _column_types(connection: psycopg.Connection, name: str) -> dict[str, str]:
+    return dict(
+        connection.execute(
+            "SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute "
+            "WHERE attrelid = to_regclass(format('%%I.%%I', %s::text, %s::text)) AND attnum > 0 AND NOT attisdropped",
+            [SCHEMA, name],
+        ).fetchall()
+    )
