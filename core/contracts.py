@@ -74,6 +74,7 @@ class Contract:
     features : the ordered inputs; both training and serving read this list and no other.
     threshold : a score at or above it is the decision `above`.
     horizon : length of the label window.
+    model : the name under which it is registered; empty where the bundle's format did not say.
     label : sha256 of the label's definition.
     data_revision, code_revision, lock : the training set, the commit, and the sha256 of the locked packages.
     unseen_level : what a string feature's value that training did not have is: `as_missing`, or a reason to `refuse`.
@@ -97,6 +98,7 @@ class Contract:
     horizon: timedelta
     data_revision: str
     code_revision: str
+    model: str = ""
     label: str = ""
     lock: str = ""
     unseen_level: UnseenLevel = "as_missing"

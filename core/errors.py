@@ -29,5 +29,9 @@ class BundleError(PantheraError):
     """A bundle is incomplete, altered, or of a format that this version cannot read."""
 
 
+class ReleaseError(PantheraError):
+    """A release cannot have the role that it was to be given."""
+
+
 class RequestError(PantheraError):
     """A request to the service is malformed; answered with 4xx and the message."""

@@ -75,6 +75,20 @@ def watermark(connection: psycopg.Connection, name: str) -> datetime | None:
     return row[0] if row else None
 
 
+#: Which of the online tables in the parameter are not there, or have never been filled.
+UNFILLED = """
+SELECT name FROM unnest(%s::text[]) AS wanted (name)
+WHERE to_regclass(format('online.%%I', name)) IS NULL
+    OR NOT EXISTS (SELECT FROM panthera.materialization WHERE online_table = name)
+ORDER BY name
+"""
+
+
+def unfilled(connection: psycopg.Connection, names: Collection[str]) -> list[str]:
+    """List which of these online tables are not there, or have never been filled."""
+    return [name for (name,) in connection.execute(UNFILLED, [list(names)])]
+
+
 def register(connection: psycopg.Connection, project: str, view: str, name: str) -> str | None:
     """Enter `name` as the one table of `view` from now on; return the table that it takes over from, if any."""
     before = connection.execute(

@@ -56,6 +56,7 @@ def contract_of(plan: Plan, result: CandidateResult, estimator: str, train: pa.T
         features=features,
         threshold=result.threshold,
         horizon=plan.label.horizon,
+        model=plan.register_.model,
         label=label_definition(plan.label),
         data_revision=revisions.data,
         code_revision=revisions.code,

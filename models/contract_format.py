@@ -51,7 +51,7 @@ def contract_from_json(text: bytes) -> Contract:
 
 
 def _from_1(stored: dict[str, Any]) -> dict[str, Any]:
-    """Add what format 1 did not say: that any feature may be missing, and no hash.
+    """Add what format 1 did not say: that any feature may be missing, no name and no hash.
 
     The name of an online table ends with the first digits of its view's hash, but they are not the whole of it.
     """
@@ -59,6 +59,7 @@ def _from_1(stored: dict[str, Any]) -> dict[str, Any]:
         **stored,
         "features": [{**feature, "nullable": True} for feature in stored["features"]],
         "views": [{**view, "definition": ""} for view in stored["views"]],
+        "model": "",
         "label": "",
         "lock": "",
         "unseen_level": "as_missing",

@@ -19,13 +19,15 @@ from models.bundle import write_bundle
 from models.bundling import Revisions, bundle_contents, contract_of
 from models.candidates import read_candidate
 from models.evaluate import read_evaluation
+from models.ledger import Act, NewRelease
 from models.registry import DIGEST, CandidateRun, open_registry
-from models.revisions import code_revision, data_revision, lock_revision
+from models.revisions import actor, code_revision, data_revision, lock_revision
 from models.signing import read_signer
 from models.train import part
 from models.training_set import TRAIN, read_training_set
 
 if TYPE_CHECKING:
+    from core.contracts import Contract
     from core.plan import Plan
     from models.evaluate import CandidateResult, Evaluation
 
@@ -51,6 +53,34 @@ def reason_of(evaluation: Evaluation, place: int) -> str:
     )
 
 
+def release_of(contract: Contract, digest: str, version: str, metrics: dict[str, float], who: str) -> NewRelease:
+    """Compose what the ledger says of a bundle."""
+    return NewRelease(
+        release_id=f"{contract.candidate}-{digest[:12]}",
+        model=contract.model,
+        candidate=contract.candidate,
+        bundle_digest=digest,
+        feature_service=contract.feature_service,
+        data_revision=contract.data_revision,
+        code_revision=contract.code_revision,
+        registry_version=version,
+        metrics=metrics,
+        lock=contract.lock,
+        registered_by=who,
+    )
+
+
+def run_of(contract: Contract, bundle: Path, params: dict[str, str], metrics: dict[str, float]) -> CandidateRun:
+    """Compose what MLflow is told of a bundle."""
+    tags = {
+        DIGEST: bundle.name,
+        "candidate": contract.candidate,
+        "data_revision": contract.data_revision,
+        "code_revision": contract.code_revision,
+    }
+    return CandidateRun(contract.candidate, params, metrics, tags, bundle)
+
+
 def main() -> None:
     """Run the stage."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -65,48 +95,30 @@ def main() -> None:
     train = part(read_training_set(arguments.training_set), TRAIN)
     data, checkout = data_revision(arguments.training_set), Path(__file__).resolve().parent.parent
     revisions = Revisions(data, code_revision(checkout), lock_revision(checkout))
-    signer = read_signer(settings)
+    signer, who, name = read_signer(settings), actor(settings, checkout), plan.register_.model
     url = ensure_database(settings)
     releases = []
-    with open_registry(settings, url, plan.project.name, plan.register_.model) as registry:
+    with open_registry(settings, url, plan.project.name, name) as registry:
         for result in evaluation.results:
             estimator, model = read_candidate(arguments.candidates / result.candidate)
             contract = contract_of(plan, result, estimator, train, revisions)
             digest = write_bundle(settings.bundles, bundle_contents(contract, model, train), signer)
-            tags = {
-                DIGEST: digest,
-                "candidate": result.candidate,
-                "data_revision": revisions.data,
-                "code_revision": revisions.code,
-            }
             metrics, params = metrics_of(result), params_of(plan, result.candidate)
-            version = registry.register(
-                CandidateRun(result.candidate, params, metrics, tags, settings.bundles / digest)
-            )
-            releases.append(
-                ledger.NewRelease(
-                    release_id=f"{result.candidate}-{digest[:12]}",
-                    model=plan.register_.model,
-                    candidate=result.candidate,
-                    bundle_digest=digest,
-                    feature_service=contract.feature_service,
-                    data_revision=revisions.data,
-                    code_revision=revisions.code,
-                    registry_version=version,
-                    metrics=metrics,
-                )
-            )
+            version = registry.register(run_of(contract, settings.bundles / digest, params, metrics))
+            releases.append(release_of(contract, digest, version, metrics, who))
         with connect(url) as connection:
+            ledger.lock_roles(connection, name)
             for release in releases:
                 ledger.enter(connection, release)
             for place, role in enumerate(ledger.ROLES):
-                reason = reason_of(evaluation, place)
-                ledger.appoint(connection, plan.register_.model, role, releases[place].release_id, reason)
-        for role, release in zip(ledger.ROLES, releases, strict=False):
-            registry.alias(role, release.registry_version)
-            print(f"register: {role}: {release.release_id} (version {release.registry_version})")
+                act = Act("register", who, reason_of(evaluation, place))
+                ledger.appoint(connection, name, role, releases[place].release_id, act)
+            versions = ledger.versions(connection, name)
+        registry.follow(versions)
+    for role, release in zip(ledger.ROLES, releases, strict=False):
+        print(f"register: {role}: {release.release_id} (version {release.registry_version})")
     roles: dict[str, object] = {role: release.release_id for role, release in zip(ledger.ROLES, releases, strict=False)}
-    write_receipt(arguments.receipt, {"model": plan.register_.model, "data_revision": revisions.data, **roles})
+    write_receipt(arguments.receipt, {"model": name, "data_revision": revisions.data, **roles})
 
 
 if __name__ == "__main__":

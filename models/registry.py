@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import mlflow
 
     from core.settings import Settings
+    from models.ledger import Role
 
 #: MLflow keeps 200 characters of a run's artifact address, of which the run takes `/<32 digits>/artifacts`.
 _LONGEST_ARTIFACT_URI = 200 - len("/artifacts") - 33
@@ -71,9 +72,13 @@ class Registry:
         version = self._client.create_model_version(self._model, source, run_id, tags=dict(run.tags))
         return str(version.version)
 
-    def alias(self, role: str, version: str) -> None:
-        """Make the alias `role` point to `version`."""
-        self._client.set_registered_model_alias(self._model, role, version)
+    def follow(self, roles: Mapping[Role, str | None]) -> None:
+        """Make the aliases say what the ledger says: each role points to its version, or to none."""
+        for role, version in roles.items():
+            if version is None:
+                self._client.delete_registered_model_alias(self._model, role)
+            else:
+                self._client.set_registered_model_alias(self._model, role, version)
 
 
 @contextmanager

@@ -1,13 +1,17 @@
-"""Which data and which code a release came from."""
+"""Which data and which code a release came from, and who acts."""
 
 from __future__ import annotations
 
+import getpass
 import hashlib
+import os
 import subprocess
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from core.settings import Settings
 
 
 def data_revision(training_set: Path) -> str:
@@ -27,16 +31,29 @@ def code_revision(checkout: Path) -> str:
 
     It is `unknown` outside of git.
     """
-
-    def git(*arguments: str) -> str | None:
-        try:
-            done = subprocess.run(["git", *arguments], cwd=checkout, capture_output=True, text=True, check=False)  # noqa: S603, S607
-        except FileNotFoundError:
-            return None
-        return done.stdout.strip() if done.returncode == 0 else None
-
-    commit = git("rev-parse", "HEAD")
+    commit = _git(checkout, "rev-parse", "HEAD")
     if commit is None:
         return "unknown"
-    changed = git("status", "--porcelain", "--untracked-files=no", "--", ":(top)", ":(top,exclude)dvc.lock")
+    changed = _git(checkout, "status", "--porcelain", "--untracked-files=no", "--", ":(top)", ":(top,exclude)dvc.lock")
     return f"git:{commit}{'+changed' if changed else ''}"
+
+
+def actor(settings: Settings, checkout: Path) -> str:
+    """Say who acts: whom the settings name, else git's user, else the system's."""
+    return settings.actor or _git(checkout, "config", "user.email") or _system_user()
+
+
+def _system_user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container may run under a number that has no name
+        return f"uid {os.getuid()}"
+
+
+def _git(checkout: Path, *arguments: str) -> str | None:
+    """Run git, and give what it printed; None if there is no git, or it failed."""
+    try:
+        done = subprocess.run(["git", *arguments], cwd=checkout, capture_output=True, text=True, check=False)  # noqa: S603, S607
+    except FileNotFoundError:
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None

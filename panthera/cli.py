@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -16,9 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime, timedelta
 
-    from rich.table import Table
+    from rich.console import RenderableType
 
     from core.plan import Plan
+    from models.release_verbs import RolesNow
 
 #: What the shell sees: bad usage is 2 (argparse), a finding that needs attention 3.
 EXIT_ERROR, EXIT_FINDING, EXIT_INTERRUPTED = 1, 3, 130
@@ -37,7 +39,7 @@ def _plan() -> Plan:
     return read_plan(read_settings().plan)
 
 
-def _show(result: _Result, table: Callable[[], Table], *, as_json: bool) -> None:
+def _show(result: _Result, table: Callable[[], RenderableType], *, as_json: bool) -> None:
     if as_json:
         print(json.dumps(result.to_dict(), indent=2))
         return
@@ -197,6 +199,52 @@ def key(_: argparse.Namespace) -> int:
     return 0
 
 
+def releases(arguments: argparse.Namespace) -> int:
+    """List the latest releases with their roles, the gate's verdicts and their measures on the test rows."""
+    from models.release_verbs import list_verb
+
+    found = list_verb(read_settings(), _plan(), arguments.limit)
+    _show(found, found.table, as_json=arguments.json)
+    return 0
+
+
+def release_show(arguments: argparse.Namespace) -> int:
+    """Tell all about a release: data, code, features, numbers, verdicts, roles, and whom it answered when."""
+    from models.release_verbs import show_verb
+
+    found = show_verb(read_settings(), arguments.release)
+    _show(found, found.table, as_json=arguments.json)
+    return 0
+
+
+def promote(arguments: argparse.Namespace) -> int:
+    """Give a role to a release; exit with 3 if it has it, but MLflow's aliases could not follow."""
+    from models.release_verbs import promote_verb
+
+    return _show_roles(
+        promote_verb(read_settings(), _plan(), arguments.release, arguments.role, arguments.why), arguments
+    )
+
+
+def rollback(arguments: argparse.Namespace) -> int:
+    """Let an earlier champion answer again: the one before the present one, or any other by its id."""
+    from models.release_verbs import rollback_verb
+
+    return _show_roles(rollback_verb(read_settings(), _plan(), arguments.to, arguments.why), arguments)
+
+
+def release_retire(arguments: argparse.Namespace) -> int:
+    """Take the challenger's role from a release; the champion answers in its place."""
+    from models.release_verbs import retire_verb
+
+    return _show_roles(retire_verb(read_settings(), _plan(), arguments.release, arguments.why), arguments)
+
+
+def _show_roles(found: RolesNow, arguments: argparse.Namespace) -> int:
+    _show(found, found.table, as_json=arguments.json)
+    return EXIT_FINDING if found.mlflow_problem else 0
+
+
 def release_sign(arguments: argparse.Namespace) -> int:
     """Vouch for a bundle that nobody has signed, or a key that is gone: sign it with the key of this place."""
     from models.release_verbs import sign_verb
@@ -218,16 +266,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="panthera", description="Plan, train, serve and compare releases.")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
 
-    def verb(
-        name: str,
-        function: Callable[[argparse.Namespace], int],
-        add: Callable[..., argparse.ArgumentParser] = verbs.add_parser,
-    ) -> argparse.ArgumentParser:
-        text = (function.__doc__ or "").strip()
-        added = add(name, help=text, description=text)
-        added.set_defaults(function=function)
-        return added
-
+    verb = partial(_verb, verbs.add_parser)
     verb("plan", check_plan)
     verb("up", up)
     verb("down", down)
@@ -256,11 +295,42 @@ def _parser() -> argparse.ArgumentParser:
         if name == "parity":
             added.add_argument("--data", type=Path, default=DATA, help="folder of the stages' tables")
     verb("key", key)
-    text = "Look at one release, or vouch for it."
-    actions = verbs.add_parser("release", help=text, description=text).add_subparsers(required=True, metavar="ACTION")
-    verb("sign", release_sign, actions.add_parser).add_argument("release", metavar="ID", help="id of a release")
+    _release_verbs(verbs.add_parser)
     verb("feast", feast).add_argument("rest", nargs=argparse.REMAINDER, help="arguments of feast")
     return parser
+
+
+def _verb(
+    add: Callable[..., argparse.ArgumentParser], name: str, function: Callable[[argparse.Namespace], int]
+) -> argparse.ArgumentParser:
+    text = (function.__doc__ or "").strip()
+    added = add(name, help=text, description=text)
+    added.set_defaults(function=function)
+    return added
+
+
+def _release_verbs(add: Callable[..., argparse.ArgumentParser]) -> None:
+    listing, promotion, back = (
+        _verb(add, "releases", releases),
+        _verb(add, "promote", promote),
+        _verb(add, "rollback", rollback),
+    )
+    text = "Look at one release, take its role, or vouch for it."
+    act = add("release", help=text, description=text).add_subparsers(required=True, metavar="ACTION").add_parser
+    show, sign, retire = (
+        _verb(act, "show", release_show),
+        _verb(act, "sign", release_sign),
+        _verb(act, "retire", release_retire),
+    )
+    listing.add_argument("--limit", type=int, default=20, metavar="N", help="how many; without it: 20")
+    promotion.add_argument("--role", choices=("champion", "challenger"), default="champion")
+    back.add_argument("--to", metavar="ID", help="an earlier champion; without it: the one before the present one")
+    for added in (show, sign, retire, promotion):
+        added.add_argument("release", metavar="ID", help="id of a release, as `panthera releases` lists them")
+    for added in (retire, promotion, back):
+        added.add_argument("--why", required=True, metavar="TEXT", help="the reason, which the ledger keeps")
+    for added in (listing, show, retire, promotion, back):
+        added.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def main() -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from core.errors import BundleError
 from feature_repo.online_handle import HandleView, OnlineHandle
+from feature_repo.online_history import unfilled
 from models.bundle import load_bundle
 from models.ledger import current
 from serving.refusals import NotAvailable
@@ -23,14 +24,6 @@ if TYPE_CHECKING:
     from models.ledger import LedgerRelease
     from models.signing import TrustedKeys
     from serving.decode import EntityKey
-
-#: Which of the online tables in the parameter are not there, or have never been filled.
-MISSING_TABLES = """
-SELECT name FROM unnest(%s::text[]) AS wanted (name)
-WHERE to_regclass(format('online.%%I', name)) IS NULL
-    OR NOT EXISTS (SELECT FROM panthera.materialization WHERE online_table = name)
-ORDER BY name
-"""
 
 
 @dataclass(frozen=True)
@@ -170,7 +163,7 @@ def _refuse_another_entity(row: _Pinned, key: EntityKey) -> None:
 
 
 def _refuse_missing_tables(connection: psycopg.Connection, row: _Pinned) -> None:
-    missing = connection.execute(MISSING_TABLES, [list(row.tables.values())]).fetchone()
+    missing = unfilled(connection, row.tables.values())
     if missing:
         raise NotAvailable(
             f"release {row.ledger.release_id} reads the online table {missing[0]}, which is not filled yet; "

@@ -12,12 +12,13 @@ from core.connection_pool import Pool, connection_pool, lent
 from core.database import connect, ensure_database
 from core.errors import PantheraError
 from core.prediction_log import PredictionLog
+from feature_repo.online_history import UNFILLED
 from models.signing import read_trusted
 from serving.decode import EntityKey
 from serving.features import FactsReader
 from serving.predict import Policy
 from serving.refusals import NotAvailable
-from serving.releases import MISSING_TABLES, ActiveReleases, BundleFolder, load_active
+from serving.releases import ActiveReleases, BundleFolder, load_active
 from serving.router import Experiment
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ class Runtime:
             ready = self.ready()
             async with lent(ready.connections.pool) as connection:
                 tables = list(ready.active.champion.logged_tables.values())
-                return await (await connection.execute(MISSING_TABLES, [tables])).fetchone() is None
+                return await (await connection.execute(UNFILLED, [tables])).fetchone() is None
         except PantheraError:
             return False
 

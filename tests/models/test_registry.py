@@ -24,7 +24,7 @@ def run_of(folder: Path, digest: str) -> CandidateRun:
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
-def test_a_bundle_is_registered_once_and_an_alias_follows(
+def test_a_bundle_is_registered_once_and_the_aliases_follow_the_roles(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -34,9 +34,11 @@ def test_a_bundle_is_registered_once_and_an_alias_follows(
         assert registry.register(run_of(tmp_path / "one", "d1")) == first
         second = registry.register(run_of(tmp_path / "two", "d2"))
         assert second != first
-        registry.alias("champion", first)
-        registry.alias("champion", second)
+        registry.follow({"champion": first, "challenger": second})
+        registry.follow({"champion": second, "challenger": None})
+        registry.follow({"champion": second, "challenger": None})
     client = mlflow.MlflowClient(*[sqlalchemy_url(url, "mlflow")] * 2)
+    assert client.get_registered_model("churn").aliases.keys() == {"champion"}
     version = client.get_model_version_by_alias("churn", "champion")
     assert str(version.version) == second
     run = client.get_run(version.run_id)

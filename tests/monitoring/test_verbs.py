@@ -23,7 +23,7 @@ from models.bundle import load_bundle, write_bundle
 from models.bundling import bundle_contents
 from models.candidates import Rows, fit
 from models.encoding import encode_table
-from models.ledger import NewRelease, appoint, enter
+from models.ledger import Act, NewRelease, appoint, enter
 from models.signing import read_signer, read_trusted
 from monitoring.parity import Cause, logged_vector
 from monitoring.verbs import Window, cohorts_verb, drift_verb, parity_verb
@@ -134,7 +134,7 @@ def register(settings: Settings, model: str, horizon: timedelta, online: str) ->
     digest = write_bundle(settings.bundles, bundle_contents(contract, fitted.content, train), read_signer(settings))
     with connect(settings.database_url or "") as connection:
         enter(connection, NewRelease("r1", model, "orders", digest, "all", "d", "c", "1", {}))
-        appoint(connection, model, "champion", "r1", "the only one")
+        appoint(connection, model, "champion", "r1", Act("register", "somebody", "the only one"))
     return digest
 
 

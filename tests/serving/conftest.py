@@ -149,7 +149,8 @@ class World:
 
     def give_role(self, release_id: str, role: str) -> None:
         self.execute(
-            "INSERT INTO panthera.release_role (model, role, release_id, reason) VALUES ('world', %s, %s, 'test')",
+            "INSERT INTO panthera.release_role (model, role, release_id, reason, cause, actor) "
+            "VALUES ('world', %s, %s, 'test', 'promote', 'somebody')",
             [role, release_id],
         )
 
