@@ -5,21 +5,19 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator  # noqa: TC003 - pydantic reads the annotations of its models
 from datetime import UTC, date, datetime, timedelta
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 from zoneinfo import available_timezones
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from core.suggestions import allowed_here
+from core.plan_candidates import Train  # noqa: TC001 - pydantic reads the annotations of its models
+from core.plan_section import Name, Section, Share
 
 DType = Literal["int32", "int64", "float32", "float64", "string", "bool", "date", "timestamp"]
 #: A `text` is free text, which only a text step of a candidate reads; a `string` is one of some levels.
 FeatureDType = Literal["int32", "int64", "float32", "float64", "string", "bool", "timestamp", "text"]
 NUMERIC = frozenset({"int32", "int64", "float32", "float64", "bool"})
 
-NAME = r"^[a-z][a-z0-9_]*$"
-Name = Annotated[str, Field(pattern=NAME, max_length=40)]
-Share = Annotated[float, Field(ge=0, le=1)]
 #: One end of a range; `.inf` leaves it open.
 Bound = Annotated[float, Field(allow_inf_nan=True)]
 
@@ -84,27 +82,14 @@ Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
 Cadence = Annotated[str, Field(pattern=r"^[1-9]\d* (day|week|month)s?$")]
 
 
-class Section(BaseModel):
-    """A part of the plan: frozen, and without any key that it does not declare."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _refuse_unknown_keys(cls, value: Any) -> Any:
-        names = [field.alias or name for name, field in cls.model_fields.items()]
-        unknown = [key for key in value if key not in names] if isinstance(value, dict) else []
-        if unknown:
-            faults = (f"unknown key {key!r}; {allowed_here(str(key), names)}" for key in unknown)
-            raise ValueError(" | ".join(faults))
-        return value
+Problem = Literal["binary", "multiclass", "regression"]
 
 
 class Project(Section):
     """What is predicted, for whom, and why."""
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]*$", max_length=60)]
-    problem: Literal["binary"]
+    problem: Problem
     statement: str
     target_outcome: str = ""
     scope: str = ""
@@ -345,52 +330,6 @@ class TrainingSet(Section):
     service: Name
     as_of: AsOf
     split: TemporalSplit
-
-
-NumericStep = Literal["impute_median", "standard_scale"]
-
-
-class MajorityCandidate(Section):
-    """The share of positives in the training rows, for everybody."""
-
-    estimator: Literal["majority"]
-
-
-class SingleFeatureCandidate(Section):
-    """A logistic curve over one feature: it ranks as that feature does."""
-
-    estimator: Literal["single_feature"]
-    feature: str
-
-
-class LogisticCandidate(Section):
-    """A logistic regression over the numeric features."""
-
-    estimator: Literal["logistic_regression"]
-    numeric: tuple[NumericStep, ...] = Field(default=("impute_median", "standard_scale"), strict=False)
-    penalty_inverse: Annotated[float, Field(gt=0)] = 1.0
-
-
-class LightGbmCandidate(Section):
-    """Gradient-boosted trees; categories and missing values are taken as they are."""
-
-    estimator: Literal["lightgbm"]
-    rounds: Annotated[int, Field(ge=1, le=100_000)] = 500
-    early_stopping: Annotated[int, Field(ge=1)] = 50
-    params: dict[str, int | float | str | bool] = Field(default_factory=dict)
-
-
-Candidate = Annotated[
-    MajorityCandidate | SingleFeatureCandidate | LogisticCandidate | LightGbmCandidate,
-    Field(discriminator="estimator"),
-]
-
-
-class Train(Section):
-    """The candidates, and the seed of everything random in fitting them."""
-
-    seed: int
-    candidates: Annotated[dict[Name, Candidate], Field(min_length=2)]
 
 
 Metric = Literal["roc_auc", "pr_auc", "log_loss", "brier"]

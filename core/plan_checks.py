@@ -8,7 +8,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from core.plan import NUMERIC, LightGbmCandidate, LogisticCandidate, SingleFeatureCandidate
+from core.candidate_checks import candidate_findings
+from core.plan import NUMERIC
 from core.suggestions import allowed_here
 
 if TYPE_CHECKING:
@@ -21,20 +22,6 @@ Finding = tuple[str, str]
 #: Column names that the platform adds to rows, and which a plan therefore may not use.
 RESERVED = frozenset(
     {"event_timestamp", "created_timestamp", "event_time", "created_time", "as_of", "source_row", "label"}
-)
-
-#: LightGBM parameters that the platform sets itself, under all the names that LightGBM knows them by.
-OWN_LIGHTGBM = frozenset(
-    {
-        *("objective", "objective_type", "app", "application", "loss"),
-        *("seed", "random_seed", "random_state", "deterministic"),
-        *("num_threads", "num_thread", "nthread", "nthreads", "n_jobs"),
-        *("verbosity", "verbose"),
-        *("metric", "metrics", "metric_types"),
-        *("num_iterations", "num_iteration", "n_iter", "num_tree", "num_trees", "num_round", "num_rounds", "nrounds"),
-        *("num_boost_round", "n_estimators", "max_iter"),
-        *("early_stopping_round", "early_stopping_rounds", "early_stopping", "n_iter_no_change"),
-    }
 )
 
 
@@ -213,20 +200,7 @@ def _one_entity(plan: Plan) -> Iterator[Finding]:
 
 
 def _candidates(plan: Plan) -> Iterator[Finding]:
-    pairs = plan.build_features.service_features(plan.training_set.service)
-    dtypes = {f"{view}.{name}": plan.build_features.views[view].features[name].dtype for view, name in pairs}
-    for name, candidate in plan.train.candidates.items():
-        path = f"train.candidates.{name}"
-        if isinstance(candidate, SingleFeatureCandidate):
-            found = candidate.feature
-            yield from _undeclared(f"{path}.feature", f"feature of {plan.training_set.service}", found, dtypes)
-            if found in dtypes and dtypes[found] not in NUMERIC:
-                yield f"{path}.feature", f"{found} is a {dtypes[found]}; the rule needs a number"
-        if isinstance(candidate, LogisticCandidate) and not NUMERIC.intersection(dtypes.values()):
-            yield path, f"the service {plan.training_set.service!r} has no numeric feature for a logistic regression"
-        if isinstance(candidate, LightGbmCandidate):
-            for parameter in sorted(OWN_LIGHTGBM.intersection(candidate.params)):
-                yield f"{path}.params.{parameter}", "the platform sets this parameter itself; take it out"
+    yield from candidate_findings(plan)
     yield from _undeclared("evaluate.baseline", "candidate", plan.evaluate.baseline, plan.train.candidates)
 
 

@@ -42,6 +42,10 @@ def _mapping(loader: _UniqueKeyLoader, node: yaml.MappingNode) -> dict[Any, Any]
 _UniqueKeyLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
 
 
+#: The keys whose value says of which kind a section is.
+_TAGS = ("kind", "estimator", "step", "by")
+
+
 def _path(error: ErrorDetails, raw: object) -> str:
     """Join the keys that lead to `error`, without the tags that a choice between kinds adds."""
     keys: list[str] = []
@@ -50,7 +54,9 @@ def _path(error: ErrorDetails, raw: object) -> str:
             continue
         if isinstance(raw, dict) and key not in raw and error["type"] != "missing" and key != error["loc"][-1]:
             continue
-        if isinstance(raw, dict) and key not in raw and raw.get("kind", raw.get("estimator")) == key:
+        if isinstance(raw, dict) and key not in raw and key in (raw.get(tag) for tag in _TAGS):
+            continue
+        if raw == key:  # the name of a step, which stands for the step
             continue
         keys.append(str(key))
         raw = raw[key] if (isinstance(raw, dict) and key in raw) or _indexes(raw, key) else None  # type: ignore[index]

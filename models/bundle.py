@@ -23,10 +23,10 @@ import numpy as np
 from core.errors import BundleError
 from core.files import whole_folder
 from core.reference import Reference
-from models.candidates import Model, load_model
 from models.conformance import Conformance
 from models.contract_format import FORMAT_VERSION, contract_from_json
 from models.encoding import encode
+from models.model_file import Model, load_model
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -14,9 +14,9 @@ from core.contracts import Contract, ContractView
 from core.reference import build_reference
 from feature_repo.online_tables import declared_table, definition_of
 from models.bundle import golden_rows
-from models.candidates import load_model
 from models.contract_format import FORMAT_VERSION, contract_to_json
 from models.encoding import encode_table, vectors_of
+from models.model_file import load_model
 from models.train import contract_features
 
 if TYPE_CHECKING:

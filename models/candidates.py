@@ -1,42 +1,37 @@
-"""The model families: how each is fitted on training rows, kept as bytes without pickle, and brought back."""
+"""The model families: how each is fitted on training rows and kept as bytes without pickle."""
 
 from __future__ import annotations
 
-import io
 import json
-import zipfile
+import warnings
 from dataclasses import dataclass
 from functools import singledispatch
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from core.errors import BundleError, PantheraError, PlanError
+from core.errors import PlanError
 from core.files import require
-from core.plan import Candidate, LightGbmCandidate, LogisticCandidate, MajorityCandidate, SingleFeatureCandidate
-from models.lightgbm_text import check_lightgbm_text
+from core.plan_candidates import (
+    BoostedCandidate,
+    Candidate,
+    MajorityCandidate,
+    OfNumbersCandidate,
+    SingleFeatureCandidate,
+)
+from core.plan_steps import Impute, Scale
+from models.boosting import LIGHTGBM_TEXT, Part, fit_trees
+from models.estimators import estimator_of
+from models.model_file import ESTIMATOR, PARTS, PREPARATION, PREPARED, SKOPS
+from models.parts_file import write_parts
+from models.preparation import Group, Preparation, is_plain, prepare
+from models.rows import BINARY, Rows, Task, row_weights
+from models.skops_file import write_skops
+from models.steps import Fitting, scikit_step
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
-    from numpy.typing import NDArray
-
     from core.contracts import ContractFeature
-    from models.encoding import Inputs
-
-SKOPS, LIGHTGBM_TEXT = "skops", "lightgbm"
-#: The only type beyond numpy's and scikit-learn's plain ones that a skops file may name.
-_TRUSTED = ["numpy.dtype"]
-_ZIP_TIME = (1980, 1, 1, 0, 0, 0)
-
-
-@dataclass(frozen=True)
-class Rows:
-    """Encoded rows of one part of the split, and their labels, 0 or 1, of the shape (rows,)."""
-
-    inputs: Inputs
-    label: NDArray[np.int32]
 
 
 @dataclass(frozen=True)
@@ -48,16 +43,15 @@ class Fitted:
     facts: dict[str, float]
 
 
-class Model(Protocol):
-    """A model that is ready to score."""
-
-    def score(self, inputs: Inputs) -> NDArray[np.float64]:
-        """Give the probability of label 1 for each row."""
-        ...
-
-
 @singledispatch
-def fit(candidate: Candidate, features: Sequence[ContractFeature], train: Rows, validation: Rows, seed: int) -> Fitted:
+def fit(
+    candidate: Candidate,
+    features: Sequence[ContractFeature],
+    train: Rows,
+    validation: Rows,
+    seed: int,
+    task: Task = BINARY,
+) -> Fitted:
     """Fit `candidate` on `train`; `validation` is used for early stopping alone.
 
     Raises
@@ -66,7 +60,7 @@ def fit(candidate: Candidate, features: Sequence[ContractFeature], train: Rows, 
         If the library refuses what the plan asks for.
 
     """
-    raise NotImplementedError(type(candidate))
+    raise NotImplementedError(type(candidate), features, train, validation, seed, task)
 
 
 @fit.register(MajorityCandidate)
@@ -76,10 +70,12 @@ def _(
     train: Rows,
     validation: Rows,  # noqa: ARG001
     seed: int,  # noqa: ARG001
+    task: Task = BINARY,
 ) -> Fitted:
-    from sklearn.dummy import DummyClassifier
+    from sklearn.dummy import DummyClassifier, DummyRegressor
 
-    return _keep(DummyClassifier(strategy="prior").fit(train.inputs.matrix[:, :1], train.label))
+    rule = DummyRegressor() if task.problem == "regression" else DummyClassifier(strategy="prior")
+    return _scikit(None, rule.fit(train.inputs.matrix, train.label), task, {})
 
 
 @fit.register(SingleFeatureCandidate)
@@ -89,164 +85,104 @@ def _(
     train: Rows,
     validation: Rows,  # noqa: ARG001
     seed: int,
+    task: Task = BINARY,
 ) -> Fitted:
+    from sklearn.linear_model import LinearRegression, LogisticRegression
+    from sklearn.pipeline import make_pipeline
+
     place = [f"{feature.view}.{feature.name}" for feature in features].index(candidate.feature)
-    return _fit_logistic([place], ("impute_median", "standard_scale"), 1.0, train, seed)
+    fitting = Fitting((features[place],), task, seed)
+    steps = make_pipeline(
+        scikit_step(Impute(step="impute_median"), fitting), scikit_step(Scale(step="standard_scale"), fitting)
+    )
+    columns = steps.fit_transform(train.inputs.matrix[:, [place]])
+    curve = LinearRegression() if task.problem == "regression" else LogisticRegression(random_state=seed)
+    return _scikit(Preparation((Group("numeric", (place,), steps),)), curve.fit(columns, train.label), task, {})
 
 
-@fit.register(LogisticCandidate)
+@fit.register(OfNumbersCandidate)
 def _(
-    candidate: LogisticCandidate,
+    candidate: OfNumbersCandidate,
     features: Sequence[ContractFeature],
     train: Rows,
     validation: Rows,  # noqa: ARG001
     seed: int,
+    task: Task = BINARY,
 ) -> Fitted:
-    numeric = [place for place, feature in enumerate(features) if feature.dtype not in {"string", "timestamp", "text"}]
-    return _fit_logistic(numeric, candidate.numeric, candidate.penalty_inverse, train, seed)
+    from sklearn.exceptions import ConvergenceWarning
+
+    estimator = estimator_of(candidate, task, seed)
+    weights = row_weights(candidate.class_weight, train.label, task)
+    preparation, columns = prepare(candidate, features, train, task, seed)
+    facts = {"columns": float(columns.shape[1])}
+    with warnings.catch_warnings(record=True) as raised:
+        warnings.simplefilter("always", ConvergenceWarning)
+        try:
+            estimator.fit(columns, train.label, **({} if weights is None else {"sample_weight": weights}))
+        except ValueError as error:
+            raise PlanError(f"{candidate.estimator} cannot be fitted: {_reason(error)}") from None
+    if any(issubclass(warning.category, ConvergenceWarning) for warning in raised):
+        facts["converged"] = 0.0
+    return _scikit(preparation, estimator, task, facts)
 
 
-def _fit_logistic(places: list[int], steps: Sequence[str], penalty_inverse: float, train: Rows, seed: int) -> Fitted:
-    from sklearn.compose import ColumnTransformer
-    from sklearn.impute import SimpleImputer
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    makers = {
-        "impute_median": lambda: SimpleImputer(strategy="median", keep_empty_features=True),
-        "standard_scale": StandardScaler,
-    }
-    pipeline = make_pipeline(
-        ColumnTransformer([("chosen", "passthrough", places)]),
-        *(makers[step]() for step in steps),
-        LogisticRegression(C=penalty_inverse, max_iter=1000, random_state=seed),
-    )
-    try:
-        return _keep(pipeline.fit(train.inputs.matrix, train.label))
-    except ValueError as error:
-        reason = str(error).splitlines()[0]
-        raise PlanError(f"the logistic regression cannot be fitted: {reason} (is impute_median missing?)") from None
+def _reason(error: ValueError) -> str:
+    reason = str(error).splitlines()[0]
+    return f"{reason} (is impute_median missing?)" if "NaN" in reason else reason
 
 
-@fit.register(LightGbmCandidate)
+@fit.register(BoostedCandidate)
 def _(
-    candidate: LightGbmCandidate, features: Sequence[ContractFeature], train: Rows, validation: Rows, seed: int
+    candidate: BoostedCandidate,
+    features: Sequence[ContractFeature],
+    train: Rows,
+    validation: Rows,
+    seed: int,
+    task: Task = BINARY,
 ) -> Fitted:
-    lightgbm = _lightgbm()
-    parameters = {
-        **candidate.params,
-        "objective": "binary",
-        "metric": "binary_logloss",
-        "seed": seed,
-        "deterministic": True,
-        "force_row_wise": True,
-        "num_threads": 1,
-        "verbosity": -1,
+    weights = row_weights(candidate.class_weight, train.label, task)
+    if is_plain(candidate):
+        preparation = None
+        columns, checked = train.inputs.matrix, validation.inputs.matrix
+        categories = tuple(place for place, feature in enumerate(features) if feature.dtype == "string")
+    else:
+        preparation, columns = prepare(candidate, features, train, task, seed)
+        checked, categories = preparation.transform(validation.inputs), preparation.categories
+    fitting, checking = Part(columns, train.label, weights), Part(checked, validation.label)
+    trees = fit_trees(candidate, fitting, checking, categories, task, seed)
+    facts = {"trees": float(trees.rounds)}
+    if preparation is None and trees.model_format == LIGHTGBM_TEXT:
+        return Fitted(LIGHTGBM_TEXT, trees.content, facts)
+    return _prepared(preparation, trees.model_format, trees.content, task, facts)
+
+
+def _scikit(preparation: Preparation | None, estimator: Any, task: Task, facts: dict[str, float]) -> Fitted:
+    return _prepared(preparation, SKOPS, write_skops(estimator), task, facts)
+
+
+def _prepared(
+    preparation: Preparation | None, model_format: str, content: bytes, task: Task, facts: dict[str, float]
+) -> Fitted:
+    outline = {
+        "kind": PREPARED,
+        "problem": task.problem,
+        PREPARATION: None if preparation is None else preparation.outline(),
+        ESTIMATOR: model_format,
     }
-    categories = [place for place, feature in enumerate(features) if feature.dtype == "string"]
-    names = [feature.column for feature in features]
-    try:
-        data = lightgbm.Dataset(train.inputs.matrix, train.label, feature_name=names, categorical_feature=categories)
-        booster = lightgbm.train(
-            parameters,
-            data,
-            num_boost_round=candidate.rounds,
-            valid_sets=[lightgbm.Dataset(validation.inputs.matrix, validation.label, reference=data)],
-            callbacks=[lightgbm.early_stopping(candidate.early_stopping, verbose=False)],
-        )
-    except lightgbm.basic.LightGBMError as error:
-        raise PlanError(f"LightGBM refuses the candidate's params: {error}") from None
-    text = booster.model_to_string(num_iteration=booster.best_iteration)
-    return Fitted(LIGHTGBM_TEXT, text.encode(), {"trees": float(booster.best_iteration)})
+    members = {ESTIMATOR: content}
+    if preparation is not None:
+        members[PREPARATION] = write_skops(preparation.fitted())
+    return Fitted(PARTS, write_parts(outline, members), facts)
 
 
-def _lightgbm() -> Any:
-    """Import LightGBM, whose wheel, unlike those of its kind, brings no OpenMP library of its own."""
-    try:
-        import lightgbm
-    except OSError as error:
-        raise PantheraError(
-            f"LightGBM cannot be loaded ({error}); install the system's OpenMP library, on Debian the package libgomp1"
-        ) from None
-    return lightgbm
-
-
-def _keep(estimator: Any) -> Fitted:
-    import skops.io
-
-    return Fitted(SKOPS, _settled(skops.io.dumps(estimator)), {})
-
-
-def _settled(content: bytes) -> bytes:
-    """Rewrite a skops file so that equal models give equal bytes: no memory addresses, no time of writing."""
-    names: dict[int, int] = {}
-
-    def renumber(node: Any) -> Any:
-        if isinstance(node, dict):
-            return {key: _number(names, value) if key == "__id__" else renumber(value) for key, value in node.items()}
-        if isinstance(node, list):
-            return [renumber(item) for item in node]
-        return node
-
-    settled = io.BytesIO()
-    with zipfile.ZipFile(io.BytesIO(content)) as old, zipfile.ZipFile(settled, "w", zipfile.ZIP_DEFLATED) as new:
-        schema = renumber(json.loads(old.read("schema.json")))
-        text = json.dumps(schema)
-        for number, member in enumerate(sorted(set(old.namelist()) - {"schema.json"}, key=text.find)):
-            name = f"array{number}.npy"
-            text = text.replace(f'"{member}"', f'"{name}"')
-            new.writestr(zipfile.ZipInfo(name, _ZIP_TIME), old.read(member))
-        new.writestr(zipfile.ZipInfo("schema.json", _ZIP_TIME), text)
-    return settled.getvalue()
-
-
-def _number(names: dict[int, int], address: int) -> int:
-    return names.setdefault(address, len(names) + 1)
+def write_candidate(folder: Path, fitted: Fitted) -> None:
+    """Write a fitted candidate to `folder`, as `read_candidate` reads it."""
+    (folder / "model").write_bytes(fitted.content)
+    facts = {"estimator": fitted.model_format, "facts": fitted.facts}
+    (folder / "candidate.json").write_text(json.dumps(facts, indent=2, sort_keys=True) + "\n")
 
 
 def read_candidate(folder: Path) -> tuple[str, bytes]:
     """Read the format and the bytes of a candidate that the stage `train` wrote."""
     facts = json.loads(require(folder / "candidate.json", "train").read_text())
     return str(facts["estimator"]), (folder / "model").read_bytes()
-
-
-def load_model(model_format: str, content: bytes) -> Model:
-    """Bring a model back from bytes whose hash the caller has checked.
-
-    Raises
-    ------
-    BundleError
-        If they are not a model of `model_format`, or name a type that is not trusted.
-
-    """
-    loaders: dict[str, Callable[[bytes], Model]] = {SKOPS: _SklearnModel, LIGHTGBM_TEXT: _LightGbmModel}
-    if model_format not in loaders:
-        raise BundleError(f"the model format {model_format!r} is unknown; this version reads {', '.join(loaders)}")
-    try:
-        return loaders[model_format](content)
-    except PantheraError:
-        raise
-    except Exception as error:
-        raise BundleError(f"the model cannot be read as {model_format}: {error}") from error
-
-
-class _SklearnModel:
-    def __init__(self, content: bytes) -> None:
-        import skops.io
-
-        self._estimator = skops.io.loads(content, trusted=_TRUSTED)
-        self._width = None if hasattr(self._estimator, "steps") else 1
-
-    def score(self, inputs: Inputs) -> NDArray[np.float64]:
-        probabilities = self._estimator.predict_proba(inputs.matrix[:, : self._width])
-        return np.asarray(probabilities[:, 1], dtype=np.float64)
-
-
-class _LightGbmModel:
-    def __init__(self, content: bytes) -> None:
-        check_lightgbm_text(content)
-        self._booster = _lightgbm().Booster(model_str=content.decode())
-
-    def score(self, inputs: Inputs) -> NDArray[np.float64]:
-        return np.asarray(self._booster.predict(inputs.matrix, num_threads=1), dtype=np.float64)

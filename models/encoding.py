@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     Texts = NDArray[np.object_]
 
 _MICROSECONDS = 1_000_000
+#: Most trees hold float32, which ends at 3e38, and scaling may make a number larger still.
+_LARGEST = 1e30
 
 
 @dataclass(frozen=True)
@@ -30,8 +32,9 @@ class Inputs:
 
     Attributes
     ----------
-    matrix : shape (rows, features), in the contract's order. Missing is NaN, and so is an infinite value. A string is the
-        place of its level, an unseen one is NaN; a time is seconds since 1970; a column of free text is NaN throughout.
+    matrix : shape (rows, features), in the contract's order. Missing is NaN, and so is an infinite value; a number
+        beyond 1e30, in size, is drawn in to it. A string is the place of its level, an unseen one is NaN; a time is
+        seconds since 1970; a column of free text is NaN throughout.
     texts : by the place of its feature, the column of each free text, shape (rows,); a missing one is empty.
 
     """
@@ -104,7 +107,7 @@ def _numbers(column: pa.ChunkedArray, feature: ContractFeature) -> NDArray[np.fl
 
 def _finite(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
     matrix[np.isinf(matrix)] = np.nan
-    return matrix
+    return np.clip(matrix, -_LARGEST, _LARGEST, out=matrix)
 
 
 def vectors_of(table: pa.Table, features: Sequence[ContractFeature]) -> list[tuple[Value, ...]]:

@@ -12,8 +12,10 @@ from core.entry import run
 from core.files import require, write_whole
 from core.plan_file import read_plan
 from core.settings import read_settings
-from models.candidates import load_model, read_candidate
+from models.candidates import read_candidate
 from models.metrics import LOWER_IS_BETTER, best_threshold, measure
+from models.model_file import load_model
+from models.rows import task_of
 from models.train import contract_features, part, rows_of
 from models.training_set import TEST, TRAIN, VALIDATION, read_training_set
 
@@ -21,7 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from core.plan import Evaluate
-    from models.candidates import Model, Rows
+    from models.model_file import Model
+    from models.rows import Rows
 
 
 @dataclass(frozen=True)
@@ -85,9 +88,11 @@ def main() -> None:
     arguments = parser.parse_args()
     plan = read_plan(read_settings().plan)
     table = read_training_set(arguments.training_set)
-    features = contract_features(plan.build_features, plan.training_set.service, part(table, TRAIN))
+    fitting = part(table, TRAIN)
+    features = contract_features(plan.build_features, plan.training_set.service, fitting)
+    task = task_of(plan.project.problem, fitting)
     models = {name: load_model(*read_candidate(arguments.candidates / name)) for name in plan.train.candidates}
-    validation, test = rows_of(part(table, VALIDATION), features), rows_of(part(table, TEST), features)
+    validation, test = (rows_of(part(table, name), features, task) for name in (VALIDATION, TEST))
     evaluation = evaluate(plan.evaluate, models, validation, test)
     write_whole(arguments.metrics, evaluation.to_json())
     for result in evaluation.results:

@@ -5,18 +5,24 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from core.errors import PlanError
 from feature_repo.duck import identifier
 from feature_repo.view_rows import KNOWABLE, interval, span_query
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
-    from core.plan import Label
+    from core.plan import Label, Problem
 
 
-def label_rows(connection: duckdb.DuckDBPyConnection, label: Label, key: str, rows: str, grid: str) -> pa.Table:
+#: What a label is kept as, by problem.
+_TYPES = {"binary": "INTEGER", "multiclass": "VARCHAR", "regression": "DOUBLE"}
+
+
+def label_rows(
+    connection: duckdb.DuckDBPyConnection, label: Label, key: str, rows: str, grid: str, problem: Problem = "binary"
+) -> pa.Table:
     """Label every pair of `grid` that belongs to the label's population.
 
     Parameters
@@ -27,12 +33,13 @@ def label_rows(connection: duckdb.DuckDBPyConnection, label: Label, key: str, ro
 
     Returns
     -------
-    Columns `key`, `as_of` and `label` (int32, 0 or 1), sorted by the first two.
+    Columns `key`, `as_of` and `label`, sorted by the first two: an int32 that is 0 or 1, of a multiclass problem the class
+    as a string, of a regression a float64.
 
     Raises
     ------
     PlanError
-        If the SQL of population or value fails, or a value is not 0 or 1.
+        If the SQL of population or value fails, or a value is not a label of such a problem.
 
     """
     after = f"source.event_time > grid.as_of AND source.event_time <= grid.as_of + {interval(label.horizon)}"
@@ -41,13 +48,23 @@ def label_rows(connection: duckdb.DuckDBPyConnection, label: Label, key: str, ro
     quoted = identifier(key)
     try:
         table = connection.sql(
-            f"""SELECT {quoted}, as_of, CAST(label AS INTEGER) AS label
+            f"""SELECT {quoted}, as_of, CAST(label AS {_TYPES[problem]}) AS label
                 FROM ({values}) JOIN ({members}) USING ({quoted}, as_of) WHERE member ORDER BY {quoted}, as_of"""
         ).to_arrow_table()
     except duckdb.Error as error:
         raise PlanError(f"label: its SQL fails: {' '.join(str(error).split())}") from None
-    found = set(table.column("label").unique().to_pylist())
-    if not found <= {0, 1}:
-        strange = min(map(str, found - {0, 1}))
-        raise PlanError(f"label.value: {label.value!r} gives {strange}; a binary problem needs a condition, 0 or 1")
+    _check(table.column("label"), label, problem)
     return table
+
+
+def _check(values: pa.ChunkedArray, label: Label, problem: Problem) -> None:
+    if problem == "binary":
+        strange = values.filter(pc.invert(pc.fill_null(pc.is_in(values, pa.array([0, 1], values.type)), False)))
+        wanted = "a binary problem needs a condition, 0 or 1"
+    elif problem == "multiclass":
+        strange, wanted = values.filter(pc.is_null(values)), "a multiclass problem needs a class for every row"
+    else:
+        strange = values.filter(pc.invert(pc.fill_null(pc.is_finite(values), False)))
+        wanted = "a regression needs a finite number for every row; coalesce what is null"
+    if len(strange):
+        raise PlanError(f"label.value: {label.value!r} gives {strange[0].as_py()}; {wanted}")

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from core.contracts import ContractFeature
@@ -16,16 +15,16 @@ from core.errors import PlanError
 from core.files import whole_folder
 from core.plan_file import read_plan
 from core.settings import read_settings
-from models.candidates import Rows, fit
+from models.candidates import fit, write_candidate
 from models.encoding import encode_table
+from models.rows import BINARY, Rows, Task, labels_of, task_of
 from models.training_set import TRAIN, VALIDATION, read_training_set
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import pyarrow as pa
-
-    from core.plan import BuildFeatures, Train
+    from core.plan import BuildFeatures
+    from core.plan_candidates import Train
 
 
 def contract_features(section: BuildFeatures, service: str, train: pa.Table) -> tuple[ContractFeature, ...]:
@@ -45,25 +44,42 @@ def part(table: pa.Table, name: str) -> pa.Table:
     return table.filter(pc.equal(table.column("split"), name))
 
 
-def rows_of(table: pa.Table, features: Sequence[ContractFeature]) -> Rows:
+def rows_of(table: pa.Table, features: Sequence[ContractFeature], task: Task = BINARY) -> Rows:
     """Encode the rows of a training table."""
-    label = table.column("label").to_numpy().astype(np.int32)
-    return Rows(encode_table(table, features), label)
+    return Rows(encode_table(table, features), labels_of(table.column("label"), task))
 
 
-def train(section: Train, features: Sequence[ContractFeature], table: pa.Table, out: Path) -> None:
+def refuse_infinite(table: pa.Table, features: Sequence[ContractFeature]) -> None:
+    """Refuse a table with an infinite number: no scale, mean or online store can hold it.
+
+    Raises
+    ------
+    PlanError
+        If there is one; with the feature's name.
+
+    """
+    for feature in features:
+        column = table.column(feature.column)
+        if pa.types.is_floating(column.type):
+            infinite = pc.sum(pc.is_inf(column)).as_py()
+            if infinite:
+                raise PlanError(
+                    f"build_features: {feature.view}.{feature.name} is infinite in {infinite:,} of {len(table):,} training "
+                    "rows; correct its SQL (divide by nullif(x, 0))"
+                )
+
+
+def train(section: Train, features: Sequence[ContractFeature], table: pa.Table, task: Task, out: Path) -> None:
     """Fit the candidates on the rows of `table` and write each to a folder of its name below `out`."""
-    fitting, checking = rows_of(part(table, TRAIN), features), rows_of(part(table, VALIDATION), features)
+    fitting, checking = (rows_of(part(table, name), features, task) for name in (TRAIN, VALIDATION))
     for name, candidate in section.candidates.items():
         try:
-            fitted = fit(candidate, features, fitting, checking, section.seed)
+            fitted = fit(candidate, features, fitting, checking, section.seed, task)
         except PlanError as error:
             raise PlanError(f"train.candidates.{name}: {error}") from None
         folder = out / name
         folder.mkdir()
-        (folder / "model").write_bytes(fitted.content)
-        facts = {"estimator": fitted.model_format, "facts": fitted.facts}
-        (folder / "candidate.json").write_text(json.dumps(facts, indent=2, sort_keys=True) + "\n")
+        write_candidate(folder, fitted)
         print(f"train: {name}: {len(fitted.content):,} bytes {fitted.facts or ''}".rstrip())
 
 
@@ -75,9 +91,12 @@ def main() -> None:
     arguments = parser.parse_args()
     plan = read_plan(read_settings().plan)
     table = read_training_set(arguments.training_set)
-    features = contract_features(plan.build_features, plan.training_set.service, part(table, TRAIN))
+    fitting = part(table, TRAIN)
+    features = contract_features(plan.build_features, plan.training_set.service, fitting)
+    refuse_infinite(fitting, features)
+    task = task_of(plan.project.problem, fitting)
     with whole_folder(arguments.out) as fresh:
-        train(plan.train, features, table, fresh)
+        train(plan.train, features, table, task, fresh)
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     import feast
 
-    from core.plan import Entity, Label, Period, TemporalSplit
+    from core.plan import Entity, Label, Period, Problem, TemporalSplit
 
 TRAIN, VALIDATION, TEST, GAP = "train", "validation", "test", "gap"
 
@@ -47,13 +47,15 @@ def part_of(split: TemporalSplit, as_of: datetime) -> str:
     return TRAIN if as_of + split.gap <= split.validation_from else GAP
 
 
-def labelled_entities(accepted: Path, label: Label, entity: Entity, period: Period, every: str) -> pa.Table:
+def labelled_entities(
+    accepted: Path, label: Label, entity: Entity, period: Period, every: str, problem: Problem = "binary"
+) -> pa.Table:
     """Label all entities that existed at each instant of `period`; columns: key, as_of, label."""
     with open_duckdb() as connection:
         home = open_rows(connection, "home_rows", accepted_glob(accepted, entity.source))
         rows = open_rows(connection, "label_source", accepted_glob(accepted, label.source))
         grid = open_grid(connection, "grid", entity.key, home, instants(period, every))
-        return label_rows(connection, label, entity.key, rows, grid)
+        return label_rows(connection, label, entity.key, rows, grid, problem)
 
 
 def training_set(store: feast.FeatureStore, labelled: pa.Table, service: str, split: TemporalSplit) -> pa.Table:
@@ -77,25 +79,35 @@ def training_set(store: feast.FeatureStore, labelled: pa.Table, service: str, sp
     return joined.filter(pc.not_equal(joined.column("split"), GAP))
 
 
-def check_parts(table: pa.Table) -> dict[str, int]:
+def check_parts(table: pa.Table, problem: Problem = "binary") -> dict[str, int]:
     """Count the rows of each part of the split.
 
     Raises
     ------
     PlanError
-        If a part is empty, or has one class only: nothing could be fitted or measured on it.
+        If a part is empty or has one label only, or a later part has a class that the training rows lack: nothing could
+        be fitted or measured on it.
 
     """
-    counts = {}
-    for part in (TRAIN, VALIDATION, TEST):
-        labels = table.filter(pc.equal(table.column("split"), part)).column("label")
-        counts[part] = len(labels)
-        if len(labels.unique()) < 2:  # noqa: PLR2004 - two classes
-            held = f"only the label {labels[0].as_py()}" if len(labels) else "no row"
+    labels = {
+        part: table.filter(pc.equal(table.column("split"), part)).column("label") for part in (TRAIN, VALIDATION, TEST)
+    }
+    wanted = (
+        "different numbers" if problem == "regression" else "both classes" if problem == "binary" else "all classes"
+    )
+    for part, found in labels.items():
+        if len(found.unique()) < 2:  # noqa: PLR2004 - nothing varies
+            held = f"only the label {found[0].as_py()}" if len(found) else "no row"
             raise PlanError(
-                f"training_set.split: the {part} part has {held}; it needs rows of both classes: move its dates, or widen as_of"
+                f"training_set.split: the {part} part has {held}; it needs rows of {wanted}: move its dates, or widen as_of"
             )
-    return counts
+        unknown = set(found.unique().to_pylist()) - set(labels[TRAIN].unique().to_pylist())
+        if problem == "multiclass" and unknown:
+            raise PlanError(
+                f"training_set.split: the {part} part has rows of the class {min(unknown)!r}, the {TRAIN} part has none; "
+                "move its dates, widen as_of, or let label.value put rare classes together"
+            )
+    return {part: len(found) for part, found in labels.items()}
 
 
 def main() -> None:
@@ -108,10 +120,11 @@ def main() -> None:
     settings = read_settings()
     plan = read_plan(settings.plan)
     applied_tables(arguments.applied, ensure_database(settings))
-    section = plan.training_set
-    labelled = labelled_entities(arguments.accepted, plan.label, plan.unit, section.as_of, section.as_of.every)
+    section, problem = plan.training_set, plan.project.problem
+    every = section.as_of.every
+    labelled = labelled_entities(arguments.accepted, plan.label, plan.unit, section.as_of, every, problem)
     table = training_set(open_store(settings), labelled, section.service, section.split)
-    counts = check_parts(table)
+    counts = check_parts(table, problem)
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")
     write_whole(arguments.out, sink.getvalue().to_pybytes())

@@ -15,13 +15,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from core.candidate_checks import OWN_LIGHTGBM
 from core.errors import PlanError
-from core.plan import Plan, Section
-from core.plan_checks import OWN_LIGHTGBM, RESERVED, findings
+from core.plan_checks import RESERVED, findings
 from core.plan_file import parse_plan, read_plan
+from core.plan_section import Section
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from core.plan import Plan
 
 #: A small plan in which every section says something, and nothing is wrong.
 SHOP = """
@@ -370,13 +373,16 @@ FAULTS: dict[str, tuple[Change, str]] = {
         {"train/candidates/rule/feature": "history.shop"},
         "train.candidates.rule.feature: history.shop is a string; the rule needs a number",
     ),
-    "a regression without a number": (
+    "a regression without a column": (
         {
             "training_set/service": "text_only",
-            "train/candidates": {"majority": {"estimator": "majority"}, "line": {"estimator": "logistic_regression"}},
+            "train/candidates": {
+                "majority": {"estimator": "majority"},
+                "line": {"estimator": "logistic_regression", "categorical": ["leave_out"]},
+            },
             "evaluate/baseline": "majority",
         },
-        "train.candidates.line: the service 'text_only' has no numeric feature for a logistic regression",
+        "train.candidates.line: the service 'text_only' has no feature that it takes; see its numeric, ",
     ),
     "a LightGBM parameter of the platform": (
         {"train/candidates/trees/params/n_jobs": 4},

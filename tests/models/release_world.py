@@ -10,15 +10,16 @@ import psycopg
 import pyarrow as pa
 
 from core.contracts import Contract, ContractFeature, ContractView
-from core.plan import SingleFeatureCandidate
+from core.plan_candidates import SingleFeatureCandidate
 from core.plan_file import parse_plan
 from models import ledger
 from models.bundle import write_bundle
 from models.bundling import bundle_contents
-from models.candidates import Rows, fit
+from models.candidates import fit
 from models.contract_format import FORMAT_VERSION
 from models.encoding import encode_table
 from models.ledger import NewRelease
+from models.rows import Rows
 from models.signing import read_signer
 
 if TYPE_CHECKING:

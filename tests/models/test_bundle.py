@@ -19,12 +19,21 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from core.calibration import Calibration, Curve
 from core.contracts import Contract, ContractFeature, ContractView, Value
 from core.errors import BundleError
-from core.plan import Candidate, LightGbmCandidate, LogisticCandidate, MajorityCandidate, SingleFeatureCandidate
+from core.plan_candidates import (
+    Candidate,
+    LightGbmCandidate,
+    LogisticCandidate,
+    MajorityCandidate,
+    SingleFeatureCandidate,
+)
+from core.plan_steps import LeaveOut
 from models.bundle import SIGNATURE, golden_rows, load_bundle, sign_bundle, write_bundle
 from models.bundling import bundle_contents
-from models.candidates import Rows, fit, load_model
+from models.candidates import fit
 from models.contract_format import FORMAT_VERSION
 from models.encoding import encode, encode_table
+from models.model_file import load_model
+from models.rows import Rows
 from models.signing import Signer, TrustedKeys
 
 if TYPE_CHECKING:
@@ -43,7 +52,10 @@ FEATURES = (
 CANDIDATES: dict[str, Candidate] = {
     "majority": MajorityCandidate(estimator="majority"),
     "single_feature": SingleFeatureCandidate(estimator="single_feature", feature="v.amount"),
-    "logistic_regression": LogisticCandidate(estimator="logistic_regression"),
+    # As bundles of format 1 had it: without the levels.
+    "logistic_regression": LogisticCandidate(
+        estimator="logistic_regression", categorical=(LeaveOut(step="leave_out"),)
+    ),
     "lightgbm": LightGbmCandidate(estimator="lightgbm", rounds=20, params={"min_child_samples": 5}),
 }
 

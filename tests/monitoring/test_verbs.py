@@ -16,14 +16,15 @@ import pytest
 from core.contracts import Contract, ContractView
 from core.database import connect
 from core.errors import PantheraError
-from core.plan import SingleFeatureCandidate
+from core.plan_candidates import SingleFeatureCandidate
 from core.plan_file import read_plan
 from feature_repo.online_tables import online_table
 from models.bundle import load_bundle, write_bundle
 from models.bundling import bundle_contents
-from models.candidates import Rows, fit
+from models.candidates import fit
 from models.encoding import encode_table
 from models.ledger import Act, NewRelease, appoint, enter
+from models.rows import Rows
 from models.signing import read_signer, read_trusted
 from monitoring.parity import Cause, logged_vector
 from monitoring.verbs import Window, cohorts_verb, drift_verb, parity_verb
