@@ -1,114 +1,59 @@
-"""Feast's offline store over parquet files and DuckDB, with this project's point-in-time join.
+"""Feast's offline store over parquet files: point-in-time joins, ranges, appends and logs, in Arrow.
 
-Unlike the stock stores it honours the created time always, so nothing is joined that was not known at the as-of instant.
+Other than the stock stores it can honour the created time in every retrieval, so that nothing is joined that was not known
+at the as-of instant: `filter_by_created_timestamp` in feature_store.yaml.
 """
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
-from feast.infra.offline_stores.file_source import FileSource
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+from feast.errors import FeastEntityDFMissingColumnsError, FeastJoinKeysDuringMaterialization
+from feast.feature_view import DUMMY_ENTITY_ID, DUMMY_ENTITY_VAL
+from feast.infra.offline_stores.file_source import FileLoggingDestination
 from feast.infra.offline_stores.offline_store import OfflineStore, RetrievalJob, RetrievalMetadata
+from feast.on_demand_feature_view import OnDemandFeatureView
 from feast.repo_config import FeastConfigBaseModel, RepoConfig
+from feast.utils import compute_non_entity_date_range
 
 from core.errors import SourceError
-from feature_repo.duck import identifier, open_duckdb
-from feature_repo.point_in_time import ViewJoin, parquet, point_in_time_join
+from feature_repo.entity_frame import AS_OF, read_entity_frame
+from feature_repo.feast_source import FeastSource, located, type_name
+from feature_repo.feature_files import add_to_folder
+from feature_repo.point_in_time import ViewJoin, point_in_time_join
+from feature_repo.retrieval_job import ArrowJob
+from feature_repo.time_line import INSTANT, NEVER, instants, microseconds, require_times
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from datetime import timedelta
+    from collections.abc import Callable, Iterable
 
     import pandas as pd
-    from feast import FeatureView, OnDemandFeatureView
+    from feast import FeatureView
     from feast.data_source import DataSource
+    from feast.feature_logging import LoggingConfig, LoggingSource
     from feast.infra.registry.base_registry import BaseRegistry
 
-#: The name that Feast gives the as-of column of an entity frame.
-AS_OF = "event_timestamp"
+    from feature_repo.point_in_time import Part
 
 
 class PantheraOfflineStoreConfig(FeastConfigBaseModel):  # type: ignore[misc]
-    """Configuration: the store has no option."""
+    """Configuration in feature_store.yaml.
+
+    Attributes
+    ----------
+    filter_by_created_timestamp : let a row count from its created time on only, in every retrieval: as if each call gave
+        Feast's argument of this name.
+
+    """
 
     type: str = "feature_repo.offline_store.PantheraOfflineStore"
-
-
-class ArrowJob(RetrievalJob):  # type: ignore[misc]
-    """A retrieval that computes its Arrow table once, when it is first asked for."""
-
-    def __init__(
-        self, compute: Callable[[], pa.Table], *, full_feature_names: bool, metadata: RetrievalMetadata
-    ) -> None:
-        self._compute = compute
-        self._full_feature_names = full_feature_names
-        self._metadata = metadata
-
-    @property
-    def full_feature_names(self) -> bool:
-        """Whether feature columns are named `view__feature`."""
-        return self._full_feature_names
-
-    @property
-    def on_demand_feature_views(self) -> list[OnDemandFeatureView]:
-        """None: on-demand views are code in the registry, which this project does not run."""
-        return []
-
-    @property
-    def metadata(self) -> RetrievalMetadata:
-        """What was asked."""
-        return self._metadata
-
-    def _to_arrow_internal(self, timeout: int | None = None) -> pa.Table:  # noqa: ARG002
-        return self._compute()
-
-    def _to_df_internal(self, timeout: int | None = None) -> pd.DataFrame:  # noqa: ARG002
-        frame: pd.DataFrame = self._compute().to_pandas()
-        return frame
-
-
-def _relation(config: RepoConfig, source: DataSource) -> str:
-    if not isinstance(source, FileSource):
-        raise SourceError(
-            f"the source {source.name!r} is a {type(source).__name__}; this store reads parquet FileSources"
-        )
-    path = Path(source.path)
-    return parquet(str(path if path.is_absolute() else Path(config.repo_path or ".") / path))
-
-
-def _entity_rows(frame: pd.DataFrame | pa.Table | str) -> pa.Table:
-    if isinstance(frame, str):
-        with open_duckdb() as connection:
-            return connection.sql(frame).to_arrow_table()
-    table = frame if isinstance(frame, pa.Table) else pa.Table.from_pandas(frame, preserve_index=False)
-    if AS_OF not in table.column_names:
-        raise SourceError(f"the entity rows have no column {AS_OF!r}; they have {', '.join(table.column_names)}")
-    place = table.column_names.index(AS_OF)
-    times = table.column(AS_OF)
-    if times.type.tz is None:
-        raise SourceError(
-            f"the column {AS_OF!r} of the entity rows has no time zone; give its times one, UTC for example"
-        )
-    return table.set_column(place, AS_OF, times.cast(pa.timestamp("us", tz="UTC")))
-
-
-def _view_join(config: RepoConfig, view: FeatureView, features: list[str], prefix: str) -> ViewJoin:
-    source = view.batch_source
-    ttl: timedelta | None = view.ttl or None
-    mapped = {own: column for column, own in (source.field_mapping or {}).items()}
-    aliases = view.projection.join_key_map or {}
-    keys = [column.name for column in view.entity_columns]
-    return ViewJoin(
-        rows=_relation(config, source),
-        keys=tuple((aliases.get(key, key), mapped.get(key, key)) for key in keys),
-        event_time=identifier(source.timestamp_field),
-        created_time=identifier(source.created_timestamp_column) if source.created_timestamp_column else None,
-        ttl=ttl,
-        columns=tuple((mapped.get(feature, feature), f"{prefix}{feature}") for feature in features),
-    )
+    filter_by_created_timestamp: bool = False
 
 
 class PantheraOfflineStore(OfflineStore):  # type: ignore[misc]
@@ -121,31 +66,46 @@ class PantheraOfflineStore(OfflineStore):  # type: ignore[misc]
         config: RepoConfig,
         feature_views: list[FeatureView],
         feature_refs: list[str],
-        entity_df: pd.DataFrame | pa.Table | str,
-        registry: BaseRegistry,  # noqa: ARG004
-        project: str,  # noqa: ARG004
+        entity_df: pd.DataFrame | pa.Table | str | None,
+        registry: BaseRegistry,
+        project: str,
         full_feature_names: bool = False,
-        **_options: Any,
+        filter_by_created_timestamp: bool = False,
+        start_date: datetime | None = None,
+        end_date: datetime | None = None,
     ) -> RetrievalJob:
-        wanted: dict[str, list[str]] = {}
-        for reference in feature_refs:
-            view, _, feature = reference.partition(":")
-            wanted.setdefault(view, []).append(feature)
-        joins = []
-        for view in feature_views:
-            name = view.projection.name_to_use()
-            joins.append(_view_join(config, view, wanted[name], f"{name}__" if full_feature_names else ""))
-        rows = _entity_rows(entity_df)
+        cutoff = filter_by_created_timestamp or config.offline_store.filter_by_created_timestamp
 
-        def compute() -> pa.Table:
-            with open_duckdb() as connection:
-                return point_in_time_join(connection, rows, AS_OF, joins)
+        def joins() -> list[ViewJoin]:
+            return [
+                _view_join(config, view, feature_refs, full_names=full_feature_names, cutoff=cutoff)
+                for view in feature_views
+            ]
 
-        keys = [name for name in rows.column_names if name != AS_OF]
+        keys = sorted({asked for view in feature_views for asked, _ in _join_keys(view)})
+        if entity_df is None:
+            start, end = compute_non_entity_date_range(feature_views, start_date, end_date)
+            metadata = RetrievalMetadata(feature_refs, keys, start, end)
+
+            def compute() -> pa.Table:
+                views = joins()
+                return point_in_time_join(_every_instant(views, start, end), AS_OF, views)
+        else:
+            rows, as_of = read_entity_frame(entity_df, located(config, "."))
+            _require_columns(rows, keys)
+            others = [name for name in rows.column_names if name != as_of]
+            bounds = pc.min_max(rows.column(as_of)).as_py()
+            metadata = RetrievalMetadata(feature_refs, others, bounds["min"], bounds["max"])
+
+            def compute() -> pa.Table:
+                return point_in_time_join(rows, as_of, joins())
+
         return ArrowJob(
             compute,
+            metadata=metadata,
+            folder=located(config, "."),
             full_feature_names=full_feature_names,
-            metadata=RetrievalMetadata(features=feature_refs, keys=keys),
+            on_demand_feature_views=_on_demand_views(feature_views, feature_refs, registry, project),
         )
 
     @staticmethod
@@ -159,12 +119,27 @@ class PantheraOfflineStore(OfflineStore):  # type: ignore[misc]
         start_date: datetime,
         end_date: datetime,
     ) -> RetrievalJob:
-        keys = ", ".join(map(identifier, join_key_columns)) or "1"
         times = [timestamp_field, *([created_timestamp_column] if created_timestamp_column else [])]
-        newest = ", ".join(f"{identifier(time)} DESC" for time in times)
-        latest = f" QUALIFY row_number() OVER (PARTITION BY {keys} ORDER BY {newest}) = 1"
-        columns = [*join_key_columns, *feature_name_columns, *times]
-        return _range_job(config, data_source, columns, timestamp_field, start_date, end_date, latest)
+
+        def compute() -> pa.Table:
+            source = _opened(config, data_source, join_key_columns)
+            columns = feature_name_columns or source.files.schema.names
+            start, end = _aware(start_date), _aware(end_date)
+            latest = ViewJoin(
+                parts=source.files.parts(),
+                keys=tuple((key, key) for key in join_key_columns),
+                event_time=timestamp_field,
+                created_time=created_timestamp_column or None,
+                cutoff=config.offline_store.filter_by_created_timestamp,
+                ttl=end - start,
+                columns=tuple(
+                    (name, name) for name in dict.fromkeys([*columns, *times]) if name not in join_key_columns
+                ),
+            )
+            found = point_in_time_join(_every_key(latest, end), _END, [latest])
+            return _keyed(found.filter(pc.is_valid(found.column(timestamp_field))).drop_columns(_END), join_key_columns)
+
+        return _range_job(config, compute, [*feature_name_columns], join_key_columns, start_date, end_date)
 
     @staticmethod
     def pull_all_from_table_or_query(  # noqa: D102
@@ -177,33 +152,196 @@ class PantheraOfflineStore(OfflineStore):  # type: ignore[misc]
         start_date: datetime | None = None,
         end_date: datetime | None = None,
     ) -> RetrievalJob:
-        created = [created_timestamp_column] if created_timestamp_column else []
-        columns = [*join_key_columns, *feature_name_columns, timestamp_field, *created]
-        return _range_job(config, data_source, columns, timestamp_field, start_date, end_date, "")
+        times = [timestamp_field, *([created_timestamp_column] if created_timestamp_column else [])]
+
+        def compute() -> pa.Table:
+            source = _opened(config, data_source, join_key_columns)
+            features = feature_name_columns or source.files.schema.names
+            columns = list(dict.fromkeys([*join_key_columns, *features, *times]))
+            parts = (read([source.column(name) for name in columns]) for read in source.files.parts())
+            found = pa.concat_tables(_between(part, timestamp_field, start_date, end_date) for part in parts)
+            return _keyed(_in_order(found, times), join_key_columns)
+
+        return _range_job(config, compute, [*feature_name_columns], join_key_columns, start_date, end_date)
+
+    @staticmethod
+    def offline_write_batch(  # noqa: D102
+        config: RepoConfig,
+        feature_view: FeatureView,
+        table: pa.Table,
+        progress: Callable[[int], Any] | None,
+    ) -> None:
+        source = FeastSource.open(config, feature_view.batch_source)
+        rows = table.rename_columns([source.renamed.get(name, name) for name in table.column_names])
+        source.files.append(rows)
+        if progress:
+            progress(len(rows))
+
+    @staticmethod
+    def write_logged_features(  # noqa: D102
+        config: RepoConfig,
+        data: pa.Table | Path,
+        source: LoggingSource,  # noqa: ARG004
+        logging_config: LoggingConfig,
+        registry: BaseRegistry,  # noqa: ARG004
+    ) -> None:
+        destination = logging_config.destination
+        if not isinstance(destination, FileLoggingDestination):
+            raise SourceError(
+                f"cannot log to a {type(destination).__name__}; this store writes to a FileLoggingDestination"
+            )
+        rows = ds.dataset(data, format="parquet").to_table() if isinstance(data, Path) else data
+        add_to_folder(located(config, destination.path), rows, destination.partition_by)
+
+    def validate_data_source(self, config: RepoConfig, data_source: DataSource) -> None:
+        """Check that the files are there and have the time columns that the source names.
+
+        Raises
+        ------
+        SourceError
+            If not.
+
+        """
+        source = FeastSource.open(config, data_source)
+        for name in filter(None, [data_source.timestamp_field, data_source.created_timestamp_column]):
+            require_times(source.files.schema.field(source.column(name)).type, name)
+
+    def get_table_column_names_and_types_from_data_source(
+        self, config: RepoConfig, data_source: DataSource
+    ) -> Iterable[tuple[str, str]]:
+        """List the columns of a source's files, with their Arrow types."""
+        schema = FeastSource.open(config, data_source).files.schema
+        return [(field.name, type_name(field.type)) for field in schema]
+
+
+#: The as-of column of `_every_key`: no column of a file has this name.
+_END = "\0end"
+
+
+def _view_of(reference: str) -> str:
+    return reference.partition(":")[0].removesuffix("@latest")
+
+
+def _join_keys(view: FeatureView) -> list[tuple[str, str]]:
+    """List the join keys of a view as pairs (name in the entity rows, own name)."""
+    renamed = view.projection.join_key_map or {}
+    keys = [column.name for column in view.entity_columns if column.name != DUMMY_ENTITY_ID]
+    return [(renamed.get(key, key), key) for key in keys]
+
+
+def _view_join(
+    config: RepoConfig, view: FeatureView, references: list[str], *, full_names: bool, cutoff: bool
+) -> ViewJoin:
+    name = view.projection.name_to_use()
+    features = [reference.partition(":")[2] for reference in references if _view_of(reference) == name]
+    prefix = f"{name.partition('@')[0]}__" if full_names else ""
+    source = FeastSource.open(config, view.batch_source)
+    created = view.batch_source.created_timestamp_column
+    return ViewJoin(
+        parts=source.files.parts(),
+        keys=tuple((asked, source.column(own)) for asked, own in _join_keys(view)),
+        event_time=source.column(view.batch_source.timestamp_field),
+        created_time=source.column(created) if created else None,
+        cutoff=cutoff,
+        ttl=view.ttl or None,
+        columns=tuple((source.column(feature), f"{prefix}{feature}") for feature in dict.fromkeys(features)),
+    )
+
+
+def _on_demand_views(
+    views: list[FeatureView], references: list[str], registry: BaseRegistry, project: str
+) -> list[OnDemandFeatureView]:
+    """List the on-demand views that are asked for; reading them runs code of the registry, so only if there are any."""
+    known = {view.projection.name_to_use() for view in views}
+    if known.issuperset(map(_view_of, references)):
+        return []
+    found: list[OnDemandFeatureView] = OnDemandFeatureView.get_requested_odfvs(references, project, registry)
+    return found
+
+
+def _require_columns(rows: pa.Table, keys: list[str]) -> None:
+    missing = set(keys) - set(rows.column_names)
+    if missing:
+        raise FeastEntityDFMissingColumnsError(set(keys), missing)
+
+
+def _opened(config: RepoConfig, data_source: DataSource, keys: list[str]) -> FeastSource:
+    source = FeastSource.open(config, data_source)
+    if not set(keys) <= set(source.files.schema.names):
+        raise FeastJoinKeysDuringMaterialization(data_source.path, set(keys), set(source.files.schema.names))
+    return source
 
 
 def _aware(time: datetime) -> datetime:
     return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
+def _every_key(view: ViewJoin, end: datetime) -> pa.Table:
+    """List the distinct keys of a view's rows, each as of `end`."""
+    names = [name for name, _ in view.keys]
+    if not names:
+        return pa.table({_END: pa.array([end], INSTANT)})
+    keys = pa.concat_tables(_distinct(read(names)) for read in view.parts)
+    keys = _distinct(keys)
+    return keys.append_column(_END, pa.array([end] * len(keys), INSTANT))
+
+
+def _distinct(rows: pa.Table) -> pa.Table:
+    return rows.group_by(rows.column_names, use_threads=False).aggregate([])
+
+
+def _every_instant(views: list[ViewJoin], start: datetime, end: datetime) -> pa.Table:
+    """List all (keys, instant) from `start` to `end` at which a view has a row; with the cutoff: at which it became known."""
+    found = pa.concat_tables(
+        (_instants_of(view, read, start, end) for view in views for read in view.parts), promote_options="permissive"
+    )
+    rows = _distinct(found)
+    return rows.sort_by([(name, "ascending") for name in [AS_OF, *rows.drop_columns(AS_OF).column_names]])
+
+
+def _instants_of(view: ViewJoin, read: Part, start: datetime, end: datetime) -> pa.Table:
+    rows = read(view.compared)
+    known = microseconds(rows.column(view.event_time), view.event_time)
+    if view.cutoff and view.created_time:
+        created = microseconds(rows.column(view.created_time), view.created_time)
+        known = np.where(created == NEVER, NEVER, np.maximum(known, created))
+    columns = {asked: rows.column(own) for asked, own in view.keys}
+    return _distinct(_between(pa.table({**columns, AS_OF: instants(known)}), AS_OF, start, end))
+
+
+def _between(rows: pa.Table, timestamp_field: str, start: datetime | None, end: datetime | None) -> pa.Table:
+    """Keep the rows with start <= time <= end (Feast's own times are UTC where they have no zone)."""
+    times = microseconds(rows.column(timestamp_field), timestamp_field)
+    kept = times != NEVER
+    if start is not None:
+        kept &= times >= _microseconds_of(start)
+    if end is not None:
+        kept &= times <= _microseconds_of(end)
+    return rows if kept.all() else rows.filter(pa.array(kept))
+
+
+def _in_order(rows: pa.Table, times: list[str]) -> pa.Table:
+    """Sort by the event time, then the created time: whoever writes one after the other ends with the latest."""
+    return rows.take(np.lexsort([microseconds(rows.column(name), name) for name in reversed(times)]))
+
+
+def _microseconds_of(time: datetime) -> int:
+    return (_aware(time) - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+
+
+def _keyed(rows: pa.Table, keys: list[str]) -> pa.Table:
+    """Give rows about no entity the key under which Feast holds them."""
+    if keys:
+        return rows
+    return rows.append_column(DUMMY_ENTITY_ID, pa.array([DUMMY_ENTITY_VAL] * len(rows), pa.string()))
+
+
 def _range_job(
     config: RepoConfig,
-    source: DataSource,
-    columns: list[str],
-    timestamp_field: str,
+    compute: Callable[[], pa.Table],
+    features: list[str],
+    keys: list[str],
     start: datetime | None,
     end: datetime | None,
-    suffix: str,
 ) -> RetrievalJob:
-    """Select rows with start <= event time <= end (Feast's own times are UTC where they have no zone)."""
-    column = identifier(timestamp_field)
-    bounds = {f"{column} >= $start": ("start", start), f"{column} <= $end": ("end", end)}
-    given = {sql: (name, _aware(time)) for sql, (name, time) in bounds.items() if time is not None}
-    chosen = ", ".join(map(identifier, dict.fromkeys(columns)))
-    query = f"SELECT {chosen} FROM {_relation(config, source)} WHERE {' AND '.join(given) or 'true'}{suffix}"
-
-    def compute() -> pa.Table:
-        with open_duckdb() as connection:
-            return connection.sql(query, params=dict(given.values())).to_arrow_table()
-
-    return ArrowJob(compute, full_feature_names=False, metadata=RetrievalMetadata(features=columns, keys=[]))
+    return ArrowJob(compute, metadata=RetrievalMetadata(features, keys, start, end), folder=located(config, "."))

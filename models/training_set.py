@@ -70,7 +70,9 @@ def training_set(store: feast.FeatureStore, labelled: pa.Table, service: str, sp
     entity_rows = labelled.rename_columns(
         ["event_timestamp" if name == "as_of" else name for name in labelled.column_names]
     )
-    retrieval = store.get_historical_features(entity_rows, store.get_feature_service(service), full_feature_names=True)
+    retrieval = store.get_historical_features(
+        entity_rows, store.get_feature_service(service), full_feature_names=True, filter_by_created_timestamp=True
+    )
     joined = retrieval.to_arrow()
     joined = joined.rename_columns(["as_of" if name == "event_timestamp" else name for name in joined.column_names])
     parts = {as_of: part_of(split, as_of) for as_of in joined.column("as_of").unique().to_pylist()}
