@@ -11,6 +11,7 @@ from zoneinfo import available_timezones
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from core.plan_candidates import Train  # noqa: TC001 - pydantic reads the annotations of its models
+from core.plan_evaluation import Evaluate  # noqa: TC001 - pydantic reads the annotations of its models
 from core.plan_section import Name, Section, Share
 
 DType = Literal["int32", "int64", "float32", "float64", "string", "bool", "date", "timestamp"]
@@ -330,30 +331,6 @@ class TrainingSet(Section):
     service: Name
     as_of: AsOf
     split: TemporalSplit
-
-
-Metric = Literal["roc_auc", "pr_auc", "log_loss", "brier"]
-
-
-class Threshold(Section):
-    """How the decision threshold is chosen on the validation rows."""
-
-    maximise: Literal["f1", "balanced_accuracy"]
-
-
-class Evaluate(Section):
-    """What is measured on the test period, and how a score becomes a decision."""
-
-    primary: Metric
-    metrics: tuple[Metric, ...] = Field(strict=False, min_length=1)
-    threshold: Threshold
-    baseline: Name
-
-    @model_validator(mode="after")
-    def _measures_primary(self) -> Self:
-        if self.primary not in self.metrics:
-            raise ValueError(f"primary {self.primary!r} is not among the metrics {list(self.metrics)}")
-        return self
 
 
 class Register(Section):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from core.candidate_checks import candidate_findings
 from core.plan import NUMERIC
+from core.plan_evaluation import METRICS
 from core.suggestions import allowed_here
 
 if TYPE_CHECKING:
@@ -201,7 +202,21 @@ def _one_entity(plan: Plan) -> Iterator[Finding]:
 
 def _candidates(plan: Plan) -> Iterator[Finding]:
     yield from candidate_findings(plan)
-    yield from _undeclared("evaluate.baseline", "candidate", plan.evaluate.baseline, plan.train.candidates)
+
+
+def _evaluation(plan: Plan) -> Iterator[Finding]:
+    section = plan.evaluate
+    problem: str = plan.project.problem
+    yield from _undeclared("evaluate.baseline", "candidate", section.baseline, plan.train.candidates)
+    for metric in section.metrics:
+        yield from _undeclared("evaluate.metrics", f"metric of a {problem} problem", metric, METRICS[problem])
+    if problem == "binary" and section.threshold is None:
+        yield "evaluate.threshold", "this key is missing; a binary problem decides by a threshold, say {maximise: f1}"
+    for key in ("threshold", "money"):
+        if problem != "binary" and getattr(section, key) is not None:
+            yield f"evaluate.{key}", f"a {problem} problem has no decision at a threshold; take the key out"
+    if problem == "regression" and section.calibration != "none":
+        yield "evaluate.calibration", "the scores of a regression are no probabilities; take the key out"
 
 
 def _times(plan: Plan) -> Iterator[Finding]:
@@ -223,4 +238,4 @@ def findings(plan: Plan) -> list[Finding]:
     found = [finding for check in (_entities, _sources, _personal, _quality, _views, _label) for finding in check(plan)]
     if found:
         return found
-    return [finding for check in (_one_entity, _candidates, _times) for finding in check(plan)]
+    return [finding for check in (_one_entity, _candidates, _evaluation, _times) for finding in check(plan)]

@@ -22,7 +22,7 @@ from models.train import contract_features
 if TYPE_CHECKING:
     from core.contracts import ContractFeature
     from core.plan import Label, Plan
-    from models.evaluate import CandidateResult
+    from models.evaluation import CandidateResult
 
 _GOLDEN_ROWS = 20
 _REFERENCE_SAMPLE_ROWS = 10_000
@@ -62,6 +62,7 @@ def contract_of(plan: Plan, result: CandidateResult, estimator: str, train: pa.T
         code_revision=revisions.code,
         lock=revisions.lock,
         unseen_level=plan.register_.unseen_level,
+        calibration=None if result.calibration.kind == "none" else result.calibration,
     )
 
 

@@ -1,82 +1,170 @@
-"""Stage `evaluate`: measure every candidate on the validation rows, which choose, and on the test rows, which only tell."""
+"""Stage `evaluate`: measure every candidate on the validation rows, which choose, and on the test rows, which only tell.
+
+A candidate's scores are calibrated first, so that what is measured is what will be served. The curve is fitted on the
+validation rows, so there it flatters: their probabilities are measured by curves that did not see the row's entity, and
+their order before any curve.
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from core.entry import run
-from core.files import require, write_whole
+from core.errors import PlanError
+from core.files import write_whole
 from core.plan_file import read_plan
 from core.settings import read_settings
+from models.calibration import cross_fitted, fit_calibration
 from models.candidates import read_candidate
-from models.metrics import LOWER_IS_BETTER, best_threshold, measure
+from models.evaluation import CandidateResult, Evaluation
+from models.intervals import Resampling, estimates
+from models.metrics import LOWER_IS_BETTER, OF_ORDER, OF_PROBABILITIES, Observed, measure, numbered, statistic
 from models.model_file import load_model
 from models.rows import task_of
+from models.thresholds import choose_threshold
 from models.train import contract_features, part, rows_of
 from models.training_set import TEST, TRAIN, VALIDATION, read_training_set
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
-    from core.plan import Evaluate
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+    from core.contracts import ContractFeature
+    from core.plan import Problem
+    from core.plan_evaluation import Evaluate, Metric
+    from models.encoding import Inputs
+    from models.intervals import Estimate
     from models.model_file import Model
-    from models.rows import Rows
+    from models.rows import Rows, Task
 
 
 @dataclass(frozen=True)
-class CandidateResult:
-    """What was measured of one candidate: each metric on both parts, and the threshold that validation chose."""
+class Part:
+    """One part of the split: encoded rows with labels, and the number of each row's entity, of the shape (rows,)."""
 
-    candidate: str
-    validation: dict[str, float]
-    test: dict[str, float]
-    threshold: float
+    rows: Rows
+    entity: NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """All candidates, the best by the primary metric on the validation rows first."""
+class Judged:
+    """One candidate, with its calibrated scores on both parts."""
 
-    primary: str
-    baseline: str
-    results: tuple[CandidateResult, ...]
-
-    def result(self, candidate: str) -> CandidateResult:
-        """Give the result of one candidate."""
-        return next(result for result in self.results if result.candidate == candidate)
-
-    def to_json(self) -> str:
-        """Write the evaluation, as `read_evaluation` reads it."""
-        return json.dumps(asdict(self), indent=2, sort_keys=True) + "\n"
+    result: CandidateResult
+    validation: Observed
+    test: Observed
 
 
-def read_evaluation(path: Path) -> Evaluation:
-    """Read what the stage wrote."""
-    stored = json.loads(require(path, "evaluate").read_text())
-    results = tuple(CandidateResult(**result) for result in stored["results"])
-    return Evaluation(stored["primary"], stored["baseline"], results)
+def part_of(table: pa.Table, name: str, features: Sequence[ContractFeature], task: Task, key: str) -> Part:
+    """Read one part of the split from the training set."""
+    chosen = part(table, name)
+    return Part(rows_of(chosen, features, task), numbered(chosen.column(key).to_numpy(zero_copy_only=False)))
 
 
-def evaluate(section: Evaluate, models: Mapping[str, Model], validation: Rows, test: Rows) -> Evaluation:
-    """Measure `models`; equal candidates keep the plan's order."""
-    results = []
-    for name, model in models.items():
-        on_validation, on_test = model.score(validation.inputs), model.score(test.inputs)
-        results.append(
-            CandidateResult(
-                candidate=name,
-                validation={metric: measure(metric, validation.label, on_validation) for metric in section.metrics},
-                test={metric: measure(metric, test.label, on_test) for metric in section.metrics},
-                threshold=best_threshold(section.threshold, validation.label, on_validation),
+def observed(section: Evaluate, problem: Problem, part: Part, score: NDArray[np.float64], threshold: float) -> Observed:
+    """Put scores beside the rows that they are of, with what the plan says about measuring them."""
+    money = section.money
+    earned = (money.earned_of_lost, money.earned_of_staying) if money else (np.nan, np.nan)
+    return Observed(problem, part.rows.label, score, part.entity, threshold, section.top, section.quantile, earned)
+
+
+def _scores(model: Model, inputs: Inputs) -> NDArray[np.float64]:
+    """Give the only output of each row, or the outputs of all classes."""
+    outputs = model.outputs(inputs)
+    return outputs[:, 0] if outputs.shape[1] == 1 else outputs
+
+
+def judge(
+    section: Evaluate, problem: Problem, name: str, model: Model, validation: Part, test: Part, seed: int
+) -> Judged:
+    """Calibrate one candidate, choose its threshold, and measure it.
+
+    Raises
+    ------
+    PlanError
+        If it gives scores that are no numbers, or its calibration cannot be fitted.
+
+    """
+    raw, on_test = (_scores(model, part.rows.inputs) for part in (validation, test))
+    for place, scores in (("validation", raw), ("test", on_test)):
+        if not np.isfinite(scores).all():
+            strange = int(np.count_nonzero(~np.isfinite(scores)))
+            raise PlanError(
+                f"evaluate: the candidate {name!r} gives {strange:,} {place} scores that are no numbers; "
+                f"look at train.candidates.{name}"
             )
+    label = validation.rows.label
+    calibration = fit_calibration(section.calibration, label, raw)
+    threshold = choose_threshold(section.threshold, section.money, label, calibration.apply(raw))
+    known = observed(section, problem, validation, calibration.apply(raw), threshold)
+    later = observed(section, problem, test, calibration.apply(on_test), threshold)
+    honest = replace(known, score=cross_fitted(section.calibration, label, raw, validation.entity, seed))
+    ranked = replace(known, score=raw)
+    seen = {**dict.fromkeys(OF_PROBABILITIES, honest), **dict.fromkeys(OF_ORDER, ranked)}
+    measured = {metric: measure(metric, seen.get(metric, known)) for metric in section.metrics}
+    return Judged(CandidateResult(name, _defined(measured), {}, threshold, calibration=calibration), known, later)
+
+
+def _defined(measured: Mapping[Metric, float]) -> dict[str, float]:
+    return {name: value for name, value in measured.items() if np.isfinite(value)}
+
+
+def on_test_rows(section: Evaluate, judged: Sequence[Judged], seed: int) -> list[Judged]:
+    """Measure all candidates on the test rows, with intervals from the same draws of entities."""
+    resampling = Resampling(section.intervals.repeats, section.intervals.confidence, seed)
+    statistics = {
+        f"{one.result.candidate} {metric}": statistic(metric, one.test) for one in judged for metric in section.metrics
+    }
+    found = estimates(statistics, judged[0].test.entities, resampling)
+    return [
+        replace(
+            one,
+            result=_with_test(
+                one.result, {metric: found[f"{one.result.candidate} {metric}"] for metric in section.metrics}
+            ),
         )
+        for one in judged
+    ]
+
+
+def _with_test(result: CandidateResult, found: Mapping[Metric, Estimate]) -> CandidateResult:
+    return replace(
+        result,
+        test=_defined({metric: estimate.value for metric, estimate in found.items()}),
+        test_lower=_defined({metric: estimate.lower for metric, estimate in found.items()}),
+        test_upper=_defined({metric: estimate.upper for metric, estimate in found.items()}),
+    )
+
+
+def evaluate(
+    section: Evaluate, problem: Problem, models: Mapping[str, Model], validation: Part, test: Part, seed: int
+) -> list[Judged]:
+    """Measure `models`, the best by the primary metric on the validation rows first; equals keep the plan's order.
+
+    Raises
+    ------
+    PlanError
+        If the primary metric is not defined for a candidate.
+
+    """
+    judged = [judge(section, problem, name, model, validation, test, seed) for name, model in models.items()]
+    for one in judged:
+        if section.primary not in one.result.validation:
+            raise PlanError(
+                f"evaluate.primary: the validation rows do not define {section.primary} of {one.result.candidate!r}; "
+                "choose another metric, or more rows"
+            )
     sign = 1 if section.primary in LOWER_IS_BETTER else -1
-    results.sort(key=lambda result: sign * result.validation[section.primary])
-    return Evaluation(section.primary, section.baseline, tuple(results))
+    judged.sort(key=lambda one: sign * one.result.validation[section.primary])
+    return on_test_rows(section, judged, seed)
 
 
 def main() -> None:
@@ -84,17 +172,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--training-set", type=Path, required=True, help="parquet file of `training_set`")
     parser.add_argument("--candidates", type=Path, required=True, help="folder of the fitted candidates")
-    parser.add_argument("--metrics", type=Path, required=True, help="JSON file to write")
+    parser.add_argument("--evaluation", type=Path, required=True, help="JSON file to write, with all that was found")
+    parser.add_argument("--metrics", type=Path, required=True, help="JSON file to write, for `dvc metrics`")
     arguments = parser.parse_args()
     plan = read_plan(read_settings().plan)
+    section = plan.evaluate
     table = read_training_set(arguments.training_set)
     fitting = part(table, TRAIN)
     features = contract_features(plan.build_features, plan.training_set.service, fitting)
     task = task_of(plan.project.problem, fitting)
     models = {name: load_model(*read_candidate(arguments.candidates / name)) for name in plan.train.candidates}
-    validation, test = (rows_of(part(table, name), features, task) for name in (VALIDATION, TEST))
-    evaluation = evaluate(plan.evaluate, models, validation, test)
-    write_whole(arguments.metrics, evaluation.to_json())
+    validation, test = (part_of(table, name, features, task, plan.unit.key) for name in (VALIDATION, TEST))
+    judged = evaluate(section, plan.project.problem, models, validation, test, plan.train.seed)
+    evaluation = Evaluation(section.primary, section.baseline, tuple(one.result for one in judged))
+    write_whole(arguments.evaluation, evaluation.to_json())
+    write_whole(arguments.metrics, json.dumps(evaluation.metrics(), indent=2, sort_keys=True) + "\n")
     for result in evaluation.results:
         shown = ", ".join(f"{metric} {value:.4f}" for metric, value in result.test.items())
         print(f"evaluate: {result.candidate}: {shown} (test)")

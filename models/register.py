@@ -18,7 +18,7 @@ from models import ledger
 from models.bundle import write_bundle
 from models.bundling import Revisions, bundle_contents, contract_of
 from models.candidates import read_candidate
-from models.evaluate import read_evaluation
+from models.evaluation import read_evaluation
 from models.ledger import Act, NewRelease
 from models.registry import DIGEST, CandidateRun, open_registry
 from models.revisions import actor, code_revision, data_revision, lock_revision
@@ -29,7 +29,7 @@ from models.training_set import TRAIN, read_training_set
 if TYPE_CHECKING:
     from core.contracts import Contract
     from core.plan import Plan
-    from models.evaluate import CandidateResult, Evaluation
+    from models.evaluation import CandidateResult, Evaluation
 
 
 def metrics_of(result: CandidateResult) -> dict[str, float]:
@@ -86,12 +86,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--training-set", type=Path, required=True, help="parquet file of `training_set`")
     parser.add_argument("--candidates", type=Path, required=True, help="folder of the fitted candidates")
-    parser.add_argument("--metrics", type=Path, required=True, help="JSON file of `evaluate`")
+    parser.add_argument("--evaluation", type=Path, required=True, help="JSON file of `evaluate`")
     parser.add_argument("--receipt", type=Path, required=True, help="receipt to write")
     arguments = parser.parse_args()
     settings = read_settings()
     plan = read_plan(settings.plan)
-    evaluation = read_evaluation(arguments.metrics)
+    evaluation = read_evaluation(arguments.evaluation)
     train = part(read_training_set(arguments.training_set), TRAIN)
     data, checkout = data_revision(arguments.training_set), Path(__file__).resolve().parent.parent
     revisions = Revisions(data, code_revision(checkout), lock_revision(checkout))

@@ -17,7 +17,7 @@ from core.errors import PantheraError
 from core.files import write_whole
 from core.plan import Period
 from core.postgres_server import EmbeddedServer
-from models.evaluate import read_evaluation
+from models.evaluation import read_evaluation
 from models.training_set import labelled_entities
 from panthera.cli import DATA, REPORT
 from panthera.pipeline import reproduce
@@ -211,7 +211,7 @@ def _summary(
     parity: ParityResult,
     cohorts: Comparison,
 ) -> dict[str, Any]:
-    evaluation = read_evaluation(DATA / "metrics.json")
+    evaluation = read_evaluation(DATA / "evaluation.json")
     champion = evaluation.results[0]
     compared = cohorts.to_dict()
     return {

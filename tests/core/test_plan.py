@@ -173,7 +173,7 @@ FAULTS: dict[str, tuple[Change, str]] = {
     ),
     "a word that is no choice": (
         {"evaluate/threshold/maximise": "f2"},
-        "evaluate.threshold.maximise: should be 'f1' or 'balanced_accuracy', found str 'f2'",
+        "evaluate.threshold.maximise: should be 'f1', 'balanced_accuracy' or 'profit', found str 'f2'",
     ),
     "a share above one": (
         {"validate/orders/max_rejected": 1.5},
@@ -252,6 +252,14 @@ FAULTS: dict[str, tuple[Change, str]] = {
     "a primary metric that is not measured": (
         {"evaluate/primary": "brier"},
         "evaluate: primary 'brier' is not among the metrics ['roc_auc']",
+    ),
+    "a threshold that says two things": (
+        {"evaluate/threshold": {"maximise": "f1", "at": 0.5}},
+        "evaluate.threshold: a threshold says either what to maximise or the number it is at",
+    ),
+    "profit without money": (
+        {"evaluate/threshold": {"maximise": "profit"}},
+        "evaluate: profit needs the key money, which says what a decision earns",
     ),
     "arms without a weight": ({"serve/arms": {"champion": 0}}, "serve: the weights of the arms sum to 0"),
     "an arm of no such role": (
@@ -391,6 +399,14 @@ FAULTS: dict[str, tuple[Change, str]] = {
     "a baseline that is no candidate": (
         {"evaluate/baseline": "ruel"},
         "evaluate.baseline: 'ruel' is not a declared candidate; ",
+    ),
+    "a metric of another problem": (
+        {"evaluate/metrics": ["roc_auc", "rmse"]},
+        "evaluate.metrics: 'rmse' is not a declared metric of a binary problem; ",
+    ),
+    "a decision without a threshold": (
+        {"evaluate/threshold": ...},
+        "evaluate.threshold: this key is missing; a binary problem decides by a threshold, say {maximise: f1}",
     ),
     "a materialization outside the snapshots": (
         {"materialize/as_of": "2024-01-01"},

@@ -17,6 +17,7 @@ import pytest
 from core.settings import read_settings
 from models.bundle import load_bundle
 from models.encoding import vectors_of
+from models.evaluation import read_evaluation
 from models.ledger import ROLES
 from models.signing import read_trusted
 from panthera.service_process import running_service
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from models.evaluation import Evaluation
     from tests.fix_project import Project
 
 STAGES = [
@@ -88,7 +90,7 @@ class Served:
     stale: httpx.Response
     parity: subprocess.CompletedProcess[str]
     register: dict[str, Any]
-    metrics: dict[str, Any]
+    evaluation: Evaluation
     training_set: pa.Table
 
 
@@ -111,16 +113,15 @@ def served(trained: Project) -> Served:
         stale=stale,
         parity=trained.run("panthera", "parity", "--json"),
         register=json.loads((data / "receipts" / "register.json").read_text()),
-        metrics=json.loads((data / "metrics.json").read_text()),
+        evaluation=read_evaluation(data / "evaluation.json"),
         training_set=pq.read_table(data / "training_set.parquet"),
     )
 
 
 def test_every_candidate_beats_or_is_the_majority_rule(served: Served) -> None:
-    results = served.metrics["results"]
-    loss = {result["candidate"]: result["test"]["log_loss"] for result in results}
+    loss = {result.candidate: result.test["log_loss"] for result in served.evaluation.results}
     assert loss["majority"] == max(loss.values())
-    assert {result["candidate"]: result["test"]["roc_auc"] for result in results}["trees"] > 0.8
+    assert served.evaluation.result("trees").test["roc_auc"] > 0.8
 
 
 def test_the_score_over_http_is_the_offline_score_of_the_same_row(trained: Project, served: Served) -> None:
