@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from feature_repo.online_tables import OnlineTable
 
-Kind = Literal["full", "increment"]
+Kind = Literal["full", "increment", "range"]
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,9 @@ class Run:
 
     Attributes
     ----------
-    kind : whether it made the table anew (`full`) or merged what was new (`increment`).
-    as_of : the watermark that the run left.
+    kind : whether it made the table anew (`full`), merged what was new (`increment`), or merged the rows of a span of event
+        times that somebody named (`range`).
+    as_of : its instant; of all kinds but `range`, the watermark that it left.
 
     """
 
@@ -70,7 +71,7 @@ def runs(connection: psycopg.Connection, name: str, most: int) -> list[Run]:
 def watermark(connection: psycopg.Connection, name: str) -> datetime | None:
     """Say up to which instant everything knowable has been brought into the online table `name`."""
     row = connection.execute(
-        "SELECT max(as_of) FROM panthera.materialization WHERE online_table = %s", [name]
+        "SELECT max(as_of) FROM panthera.materialization WHERE online_table = %s AND kind <> 'range'", [name]
     ).fetchone()
     return row[0] if row else None
 
@@ -130,13 +131,20 @@ def drop(connection: psycopg.Connection, name: str) -> None:
     connection.execute("DELETE FROM panthera.online_table WHERE online_table = %s", [name])
 
 
+def retired(connection: psycopg.Connection) -> list[str]:
+    """List the tables that no definition of their view names any more."""
+    found = connection.execute("SELECT online_table FROM panthera.online_table WHERE retired_at IS NOT NULL ORDER BY 1")
+    return [name for (name,) in found]
+
+
 def collect(connection: psycopg.Connection, needed: Collection[str]) -> list[str]:
     """Drop the retired tables that are not among `needed`, those that some release reads; return their names."""
-    retired = connection.execute(
-        "SELECT online_table FROM panthera.online_table "
-        "WHERE retired_at IS NOT NULL AND NOT online_table = ANY(%s) ORDER BY online_table",
-        [list(needed)],
-    ).fetchall()
-    for (name,) in retired:
+    dropped = [name for name in retired(connection) if name not in needed]
+    for name in dropped:
         drop(connection, name)
-    return [name for (name,) in retired]
+    return dropped
+
+
+def forget_pushes(connection: psycopg.Connection, before: datetime) -> int:
+    """Forget the ids of rows that were pushed before an instant; return their number. Sent again, they are new."""
+    return connection.execute("DELETE FROM panthera.pushed_row WHERE pushed_at < %s", [before]).rowcount

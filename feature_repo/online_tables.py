@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, LiteralString
 from uuid import uuid4
 
 from psycopg import sql
@@ -142,9 +142,18 @@ def count_rows(connection: psycopg.Connection, name: str) -> int:
     return int(row[0]) if row else 0
 
 
+#: What `lock` executes, for those who do not wait.
+LOCK_STATEMENT: LiteralString = "SELECT pg_advisory_xact_lock(%s, hashtext(%s))"
+
+
+def lock_parameters(name: str) -> list[object]:
+    """Give the parameters of `LOCK_STATEMENT` for the online table `name`."""
+    return [_LOCK, name]
+
+
 def lock(connection: psycopg.Connection, name: str) -> None:
     """Wait until nobody else writes the online table `name`, and keep others from it until the transaction ends."""
-    connection.execute("SELECT pg_advisory_xact_lock(%s, hashtext(%s))", [_LOCK, name])
+    connection.execute(LOCK_STATEMENT, lock_parameters(name))
 
 
 def merge(
@@ -182,7 +191,7 @@ def merge_values(connection: psycopg.Connection, table: OnlineTable, rows: Seque
     if len(rows) <= _FEW:
         lock(connection, table.name)
         with connection.cursor() as cursor:
-            cursor.executemany(_upsert(table), rows)
+            cursor.executemany(upsert(table), rows)
         return len(rows)
     stage = _stage(connection, table)
     statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(stage, listed(table.sql_columns))
@@ -267,7 +276,8 @@ def _bring_in(connection: psycopg.Connection, table: OnlineTable, stage: sql.Ide
     connection.execute(sql.SQL("DROP TABLE {}").format(stage))
 
 
-def _upsert(table: OnlineTable) -> sql.Composed:
+def upsert(table: OnlineTable) -> sql.Composed:
+    """Write the statement that brings one row, in the order of `table.columns`, into a table."""
     values = listed(sql.SQL("%s::{}").format(postgres_type(dtype)) for dtype in table.dtypes)
     return sql.SQL("INSERT INTO {} AS live ({}) VALUES ({}) {}").format(
         table.identifier, listed(table.sql_columns), values, on_conflict(table)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
+import subprocess
+import sys
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +13,7 @@ from core.database import connect, ensure_database, sqlalchemy_url
 from core.errors import StaleStateError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     import feast
 
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 #: The folder of feature_store.yaml, relative to the checkout.
 REPO = Path("feature_repo")
 REGISTRY_URL = "PANTHERA_REGISTRY_URL"
+#: Feast's commands that change the registry; `materialize` takes the lock for itself.
+_CHANGING = {"apply", "teardown", "delete"}
 #: Any fixed number: the advisory lock of whoever changes the registry or materializes, which Feast leaves unlocked.
 _LOCK = 7_205_333
 
@@ -39,6 +43,18 @@ def changing_features(url: str) -> Iterator[None]:
         connection.autocommit = True  # a transaction of this length would keep dead rows from being cleaned up
         connection.execute("SELECT pg_advisory_lock(%s)", [_LOCK])
         yield
+
+
+def run_feast(settings: Settings, arguments: Sequence[str]) -> int:
+    """Run Feast's own program on this checkout's feature repository; return its exit code.
+
+    Where it changes the registry, nobody else applies or materializes meanwhile.
+    """
+    program = Path(sys.executable).with_name("feast")
+    command = [str(program), "-c", str(REPO), *arguments]
+    environment = {**os.environ, **registry_environment(settings)}
+    with changing_features(ensure_database(settings)) if _CHANGING.intersection(arguments) else nullcontext():
+        return subprocess.call(command, env=environment)  # noqa: S603 - no shell
 
 
 def open_store(settings: Settings) -> feast.FeatureStore:

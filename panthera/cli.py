@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from functools import partial
 from pathlib import Path
@@ -253,13 +252,56 @@ def release_sign(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def features_status(arguments: argparse.Namespace) -> int:
+    """Say what is online, how old it is, and which runs brought it; exit with 3 if a view is not online."""
+    from panthera import feature_verbs
+
+    found = feature_verbs.features_status(_plan())
+    _show(found, found.table, as_json=arguments.json)
+    return EXIT_FINDING if found.missing else 0
+
+
+def features_diff(arguments: argparse.Namespace) -> int:
+    """Compare what is online with the snapshots, value by value, and say why they differ; exit with 3 on a defect."""
+    from panthera import feature_verbs
+
+    found = feature_verbs.features_diff(_plan(), arguments.data, arguments.as_of)
+    _show(found, found.table, as_json=arguments.json)
+    return EXIT_FINDING if found.defects else 0
+
+
+def features_push(arguments: argparse.Namespace) -> int:
+    """Bring fresh rows online, one JSON object a line: event_id, the entity's key, event_time and features."""
+    from panthera import feature_verbs
+
+    receipt = feature_verbs.features_push(_plan(), arguments.view, arguments.file)
+    print(f"push: {receipt.stored:,} rows stored, {receipt.duplicates:,} had been before")
+    return 0
+
+
+def features_delete(arguments: argparse.Namespace) -> int:
+    """Delete one entity's rows from every online table."""
+    from panthera import feature_verbs
+
+    for table, rows in feature_verbs.features_delete(_plan(), arguments.entity, arguments.key).items():
+        print(f"delete: {table}: {rows} rows")
+    return 0
+
+
+def features_collect(_: argparse.Namespace) -> int:
+    """Drop the tables of earlier versions of views that no release reads."""
+    from panthera import feature_verbs
+
+    dropped = feature_verbs.features_collect()
+    print(f"collect: {', '.join(dropped) or 'nothing to drop'}")
+    return 0
+
+
 def feast(arguments: argparse.Namespace) -> int:
     """Run Feast's own command line on this checkout's feature repository, connected to its registry."""
-    from feature_repo.registry import REPO, registry_environment
+    from feature_repo.registry import run_feast
 
-    program = Path(sys.executable).with_name("feast")
-    environment = {**os.environ, **registry_environment(read_settings())}
-    os.execve(program, [str(program), "-c", str(REPO), *arguments.rest], environment)  # noqa: S606 - no shell
+    return run_feast(read_settings(), arguments.rest)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -296,6 +338,7 @@ def _parser() -> argparse.ArgumentParser:
             added.add_argument("--data", type=Path, default=DATA, help="folder of the stages' tables")
     verb("key", key)
     _release_verbs(verbs.add_parser)
+    _feature_verbs(verbs.add_parser)
     verb("feast", feast).add_argument("rest", nargs=argparse.REMAINDER, help="arguments of feast")
     return parser
 
@@ -331,6 +374,23 @@ def _release_verbs(add: Callable[..., argparse.ArgumentParser]) -> None:
         added.add_argument("--why", required=True, metavar="TEXT", help="the reason, which the ledger keeps")
     for added in (listing, show, retire, promotion, back):
         added.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def _feature_verbs(add: Callable[..., argparse.ArgumentParser]) -> None:
+    text = "Look at what is online, bring rows there, or take them away."
+    act = add("features", help=text, description=text).add_subparsers(required=True, metavar="ACTION").add_parser
+    show, compare = _verb(act, "status", features_status), _verb(act, "diff", features_diff)
+    compare.add_argument("--as-of", type=_time, help="compare with what was knowable then; without it: now")
+    compare.add_argument("--data", type=Path, default=DATA, help="folder of the stages' tables")
+    for added in (show, compare):
+        added.add_argument("--json", action="store_true", help="print one JSON object")
+    added = _verb(act, "push", features_push)
+    added.add_argument("view", help="name of the view")
+    added.add_argument("file", type=Path, nargs="?", help="file of JSON lines; without it: the standard input")
+    added = _verb(act, "delete", features_delete)
+    added.add_argument("entity", help="name of the entity, as the plan has it")
+    added.add_argument("key", help="its key")
+    _verb(act, "collect", features_collect)
 
 
 def main() -> None:

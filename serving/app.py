@@ -17,6 +17,7 @@ from core.errors import BundleError, PantheraError
 from core.plan_file import read_plan
 from core.prediction_log import OutcomeConflictError
 from core.settings import read_settings
+from feature_repo.push import PushConflictError
 from serving.endpoints import Endpoints
 from serving.metrics import Meters
 from serving.refusals import Refusal
@@ -69,6 +70,7 @@ def create_app(
         routes=[
             _route("POST", "/v1/predict", Endpoints.predict),
             _route("GET", "/v1/features", Endpoints.features),
+            _route("POST", "/v1/features/push", Endpoints.push),
             _route("POST", "/v1/outcomes", Endpoints.outcomes),
             _route("GET", "/v1/cohorts", Endpoints.cohorts),
             _route("GET", "/v1/status", Endpoints.status),
@@ -106,6 +108,9 @@ def _refused(error: PantheraError) -> Response:
         return error_response(error.status, error.code, str(error))
     if isinstance(error, OutcomeConflictError):
         found = {"code": "conflict", "message": str(error), "outcome_ids": error.outcome_ids}
+        return json_response({"error": found}, 409)
+    if isinstance(error, PushConflictError):
+        found = {"code": "conflict", "message": str(error), "event_ids": error.event_ids}
         return json_response({"error": found}, 409)
     if isinstance(error, BundleError):
         _LOGGER.error("%s", error)

@@ -11,18 +11,25 @@ from typing import TYPE_CHECKING, Any
 
 from core.prediction_log import Outcome
 from core.suggestions import allowed_here
+from feature_repo.push import PushedRow
 from serving.refusals import NotJson, NotSupported, Refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
-    from core.contracts import Key
+    from core.contracts import Key, Value
+    from feature_repo.online_tables import OnlineTable
 
 #: Clocks differ; what is later than this after our own is a mistake.
 _TOLERATED_AHEAD = timedelta(minutes=5)
 _INT64 = range(-(2**63), 2**63)
 _INT64_TEXT = re.compile(r"-?[0-9]{1,19}", re.ASCII)
+_INTEGERS = {"int32": range(-(2**31), 2**31), "int64": _INT64}
+_MOST_FLOAT32 = 3.4028234663852886e38
 _LONGEST_TEXT = 512
+_LONGEST_FEATURE = 100_000
+#: Rows in one request to push.
+MOST_PUSHED = 1000
 
 
 @dataclass(frozen=True)
@@ -130,12 +137,92 @@ def decode_outcomes(body: bytes, key: EntityKey, now: datetime) -> list[Outcome]
     return [_outcome(row, key, f"outcomes[{at}]", now) for at, row in enumerate(_rows(content["outcomes"], "outcomes"))]
 
 
-def _outcome(row: object, key: EntityKey, where: str, now: datetime) -> Outcome:
-    names = ["outcome_id", key.name, "observed_at", "value"]
-    content = _object(row, where, names)
+def decode_push(body: bytes, views: Mapping[str, OnlineTable], now: datetime) -> tuple[str, list[PushedRow]]:
+    """Read `{"view": ..., "rows": [{"event_id", "<key>", "event_time", "features": {...}}, ...]}`.
+
+    A row names every feature of its view; null is one that is not known.
+
+    Raises
+    ------
+    NotJson, Refusal
+        If the body is malformed.
+
+    """
+    content = _object(_parse(body), "the body", ["view", "rows"])
+    view = content.get("view")
+    if not isinstance(view, str) or view not in views:
+        raise Refusal(f"found {_shown(view)} at view; {allowed_here(str(view)[:100], list(views))}")
+    if "rows" not in content:
+        raise Refusal("found no 'rows' in the body; expected a list of them")
+    rows = _rows(content["rows"], "rows", MOST_PUSHED)
+    return view, [pushed_row(row, views[view], f"rows[{at}]", now) for at, row in enumerate(rows)]
+
+
+def decode_pushed_line(line: bytes, table: OnlineTable, where: str, now: datetime) -> PushedRow:
+    """Read one row of `decode_push` that stands alone, on a line of a file; `where` names the line.
+
+    Raises
+    ------
+    NotJson, Refusal
+        If it is malformed.
+
+    """
+    return pushed_row(_parse(line), table, where, now)
+
+
+def pushed_row(row: object, table: OnlineTable, where: str, now: datetime) -> PushedRow:
+    """Read a row of `table` from parsed JSON.
+
+    Raises
+    ------
+    Refusal
+        If it is malformed.
+
+    """
+    ((key_name, key_dtype),) = table.keys
+    key, names = EntityKey(key_name, key_dtype), ["event_id", key_name, "event_time", "features"]
+    content = _whole(_object(row, where, names), where, names)
+    features = [name for name, _ in table.features]
+    given = _whole(_object(content["features"], f"{where}.features", features), f"{where}.features", features)
+    return PushedRow(
+        _text(content["event_id"], f"{where}.event_id"),
+        _key(content[key_name], key, f"{where}.{key_name}"),
+        _instant(content["event_time"], f"{where}.event_time", now),
+        tuple(_feature(given[name], dtype, f"{where}.features.{name}") for name, dtype in table.features),
+    )
+
+
+def _whole(content: dict[str, Any], where: str, names: Sequence[str]) -> dict[str, Any]:
     for name in names:
         if name not in content:
             raise Refusal(f"found no {name!r} in {where}; expected {', '.join(names)}")
+    return content
+
+
+def _feature(value: object, dtype: str, where: str) -> Value:
+    """Read the value of a feature; null is None."""
+    if value is None:
+        return None
+    if dtype in {"string", "text"}:
+        return _stored_text(value, where, _LONGEST_FEATURE)
+    if dtype == "timestamp":
+        return _time(value, where)
+    if dtype == "bool":
+        if not isinstance(value, bool):
+            raise Refusal(f"found {_shown(value)} at {where}; expected true or false")
+        return value
+    if isinstance(value, bool) or not isinstance(value, int | float) or not _is_finite(value):
+        raise Refusal(f"found {_shown(value)} at {where}; expected a finite number")
+    if dtype.startswith("int") and (not isinstance(value, int) or value not in _INTEGERS[dtype]):
+        raise Refusal(f"found {_shown(value)} at {where}; expected an integer of {dtype[3:]} bits")
+    if dtype == "float32" and abs(value) > _MOST_FLOAT32:
+        raise Refusal(f"found {_shown(value)} at {where}; expected a number of 32 bits")
+    return value if dtype.startswith("int") else float(value)
+
+
+def _outcome(row: object, key: EntityKey, where: str, now: datetime) -> Outcome:
+    names = ["outcome_id", key.name, "observed_at", "value"]
+    content = _whole(_object(row, where, names), where, names)
     value = content["value"]
     if isinstance(value, bool) or not isinstance(value, int | float) or not _is_finite(value):
         raise Refusal(f"found {_shown(value)} at {where}.value; expected a finite number (1 or 0 for yes or no)")
@@ -235,16 +322,34 @@ def _key_of_text(text: str, key: EntityKey) -> Key:
 
 def _text(value: object, where: str) -> str:
     """Read a text that PostgreSQL can store: it has no place for NUL, and UTF-8 none for half a surrogate pair."""
+    text = _stored_text(value, where, _LONGEST_TEXT)
+    if not text:
+        raise Refusal(f"found a string of 0 characters at {where}; expected 1 to {_LONGEST_TEXT}")
+    return text
+
+
+def _stored_text(value: object, where: str, longest: int) -> str:
     if not isinstance(value, str):
         raise Refusal(f"found {_shown(value)} at {where}; expected a string")
-    if not 1 <= len(value) <= _LONGEST_TEXT:
-        raise Refusal(f"found a string of {len(value)} characters at {where}; expected 1 to {_LONGEST_TEXT}")
+    if len(value) > longest:
+        raise Refusal(f"found a string of {len(value)} characters at {where}; expected at most {longest}")
     if any(character == "\0" or "\ud800" <= character <= "\udfff" for character in value):
         raise Refusal(f"found a NUL or half a surrogate pair at {where}; expected a string of Unicode characters")
     return value
 
 
 def _instant(value: object, where: str, now: datetime) -> datetime:
+    """Read a time that has come, by our clock or nearly so."""
+    instant = _time(value, where)
+    if instant > now + _TOLERATED_AHEAD:
+        raise Refusal(
+            f"found {_shown(value)} at {where}, which is in the future; "
+            f"the service's clock says {now:%Y-%m-%dT%H:%M:%SZ}"
+        )
+    return instant
+
+
+def _time(value: object, where: str) -> datetime:
     try:
         instant = datetime.fromisoformat(value) if isinstance(value, str) else None
     except ValueError:
@@ -257,11 +362,6 @@ def _instant(value: object, where: str, now: datetime) -> datetime:
         instant = instant.astimezone(UTC)
     except OverflowError:
         raise Refusal(f"found {_shown(value)} at {where}; expected a time between the years 1 and 9999 UTC") from None
-    if instant > now + _TOLERATED_AHEAD:
-        raise Refusal(
-            f"found {_shown(value)} at {where}, which is in the future; "
-            f"the service's clock says {now:%Y-%m-%dT%H:%M:%SZ}"
-        )
     return instant
 
 

@@ -11,6 +11,7 @@ from core.cohorts import compare, fetch_arms
 from core.connection_pool import lent
 from core.database import connect
 from core.prediction_log import record_outcomes
+from feature_repo.push import push
 from serving import respond
 from serving.decode import (
     check_content_type,
@@ -18,6 +19,7 @@ from serving.decode import (
     decode_features,
     decode_outcomes,
     decode_predict,
+    decode_push,
     refuse_unknown,
 )
 from serving.predict import Answer, predict
@@ -96,6 +98,13 @@ class Endpoints:
         """POST /v1/outcomes."""
         outcomes = decode_outcomes(await _json_body(request), self.runtime.key, self.clock())
         receipt = await record_outcomes(self.runtime.connections.pool, outcomes)
+        return respond.json_response({"stored": receipt.stored, "duplicates": receipt.duplicates})
+
+    async def push(self, request: Request) -> Response:
+        """POST /v1/features/push."""
+        now = self.clock()
+        view, rows = decode_push(await _json_body(request), self.runtime.views, now)
+        receipt = await push(self.runtime.connections.pool, self.runtime.views[view], rows, now)
         return respond.json_response({"stored": receipt.stored, "duplicates": receipt.duplicates})
 
     async def cohorts(self, request: Request) -> Response:

@@ -13,6 +13,7 @@ from core.database import connect, ensure_database
 from core.errors import PantheraError
 from core.prediction_log import PredictionLog
 from feature_repo.online_history import UNFILLED
+from feature_repo.online_tables import declared_table
 from models.signing import read_trusted
 from serving.decode import EntityKey
 from serving.features import FactsReader
@@ -65,6 +66,7 @@ class Runtime:
         self.experiment = Experiment(serve.experiment, serve.salt, weights)
         self.policy = Policy(serve.missing, serve.stale, serve.decisions.above, serve.decisions.below)
         self.key = EntityKey(plan.unit.key, plan.unit.dtype)
+        self.views = {name: declared_table(plan, name) for name in plan.build_features.views}
         self.problem: str | None = "the service is starting"
         self.active: ActiveReleases | None = None
         self._clock = clock

@@ -1,0 +1,193 @@
+"""Offline against online: whether the table of a view holds what its snapshots say, value by value, and why not."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from psycopg import sql
+
+from core.database import copy_query_to_csv
+from feature_repo.duck import SQL_TYPES, identifier, literal, open_duckdb
+from feature_repo.online_tables import listed
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    import duckdb
+    from rich.table import Table
+
+    from feature_repo.online_tables import OnlineTable
+
+
+class Cause(StrEnum):
+    """Why an entity's online row is not its latest snapshot; only `value` and `lost` are defects.
+
+    `pushed`: the online row is of a later event, or was created later, than any snapshot. `ahead`: the snapshot became
+    knowable after the last run; the next one brings it. `late`: so did it, but of an event before the last run. `lost`: the
+    last run should have brought the snapshot, and did not, or somebody deleted the row. `erased`: the online row's entity
+    has no snapshot. `value`: the row is of the same event, and a value differs.
+    """
+
+    PUSHED = "pushed"
+    AHEAD = "ahead"
+    LATE = "late"
+    LOST = "lost"
+    ERASED = "erased"
+    VALUE = "value"
+
+
+DEFECTS = (Cause.VALUE, Cause.LOST)
+
+
+@dataclass(frozen=True)
+class ViewDiff:
+    """One view.
+
+    Attributes
+    ----------
+    entities : that have a snapshot or an online row.
+    equal : of them, those whose online row is their latest snapshot in every value.
+    causes : the others, by cause.
+    features : in rows of the same event, how many values of each feature differ; those without any are left out.
+
+    """
+
+    view: str
+    watermark: datetime | None
+    entities: int
+    equal: int
+    causes: dict[Cause, int]
+    features: dict[str, int]
+
+    @property
+    def defects(self) -> int:
+        """The number of entities whose row is wrong."""
+        return sum(self.causes.get(cause, 0) for cause in DEFECTS)
+
+
+@dataclass(frozen=True)
+class FeaturesDiff:
+    """All views, compared as of an instant."""
+
+    as_of: datetime
+    views: tuple[ViewDiff, ...]
+
+    @property
+    def defects(self) -> int:
+        """The number of rows that are wrong."""
+        return sum(view.defects for view in self.views)
+
+    def to_dict(self) -> dict[str, object]:
+        """Give what JSON can hold."""
+        return {
+            "as_of": self.as_of.isoformat(),
+            "views": [
+                {**view.__dict__, "watermark": view.watermark.isoformat() if view.watermark else None}
+                for view in self.views
+            ],
+            "defects": self.defects,
+        }
+
+    def table(self) -> Table:
+        """Lay the result out for a terminal."""
+        from rich.table import Table
+
+        table = Table("view", "entities", "equal", *(cause.value for cause in Cause), title="Offline against online")
+        for view in self.views:
+            counts = (f"{view.causes.get(cause, 0):,}" for cause in Cause)
+            table.add_row(view.view, f"{view.entities:,}", f"{view.equal:,}", *counts)
+        differing = [f"{view.view}.{name}: {count:,}" for view in self.views for name, count in view.features.items()]
+        if differing:
+            table.caption = f"differing values: {', '.join(differing)}"
+        return table
+
+
+def diff_view(
+    url: str, view: str, table: OnlineTable, snapshots: str, watermark: datetime | None, as_of: datetime
+) -> ViewDiff:
+    """Compare the online rows of `view` with the latest snapshots that were knowable at `as_of`.
+
+    Parameters
+    ----------
+    snapshots : glob of their files.
+    watermark : of the last run; None if there was none.
+
+    Raises
+    ------
+    DatabaseError, SourceError
+        If the table cannot be read.
+
+    """
+    with tempfile.TemporaryDirectory(prefix="panthera-diff-") as folder, open_duckdb() as connection:
+        _open_online(connection, url, table, Path(folder) / "online.csv")
+        _open_latest(connection, table, snapshots, as_of)
+        _compare(connection, table, watermark)
+        counted = connection.execute("SELECT cause, count(*) FROM compared GROUP BY 1 ORDER BY 1").fetchall()
+        return ViewDiff(
+            view=view,
+            watermark=watermark,
+            entities=sum(count for _, count in counted),
+            equal=sum(count for cause, count in counted if cause is None),
+            causes={Cause(cause): count for cause, count in counted if cause is not None},
+            features=_differing(connection, [name for name, _ in table.features]),
+        )
+
+
+def _open_online(connection: duckdb.DuckDBPyConnection, url: str, table: OnlineTable, file: Path) -> None:
+    """Load the online table: as text, in which PostgreSQL writes every number so that it reads back as the same."""
+    query = sql.SQL("SELECT {} FROM {}").format(listed(table.sql_columns), table.identifier).as_string()
+    with file.open("wb") as out:
+        copy_query_to_csv(url, query, out)
+    types = ", ".join(
+        f"{literal(name)}: {literal(SQL_TYPES[dtype])}" for name, dtype in zip(table.columns, table.dtypes, strict=True)
+    )
+    connection.execute(
+        f"CREATE TEMP TABLE online AS FROM read_csv({literal(file)}, columns = {{{types}}}, header = true, "
+        "nullstr = '', allow_quoted_nulls = false, delim = ',', quote = '\"', escape = '\"', auto_detect = false)"
+    )
+
+
+def _open_latest(connection: duckdb.DuckDBPyConnection, table: OnlineTable, snapshots: str, as_of: datetime) -> None:
+    keys, columns = (", ".join(map(identifier, names)) for names in (table.key_names, table.columns))
+    connection.execute(
+        f"CREATE TEMP TABLE offline AS SELECT {columns} FROM read_parquet({literal(snapshots)}) "
+        "WHERE event_timestamp <= $as_of AND created_timestamp <= $as_of "
+        f"QUALIFY row_number() OVER (PARTITION BY {keys} ORDER BY event_timestamp DESC, created_timestamp DESC) = 1",
+        {"as_of": as_of},
+    )
+
+
+def _compare(connection: duckdb.DuckDBPyConnection, table: OnlineTable, watermark: datetime | None) -> None:
+    """Make the table `compared`: for every entity a cause, or null if the rows are equal, and what differs by feature."""
+    on = " AND ".join(f"offline.{identifier(key)} = online.{identifier(key)}" for key in table.key_names)
+    names = [name for name, _ in table.features]
+    differs = {name: f"offline.{identifier(name)} IS DISTINCT FROM online.{identifier(name)}" for name in names}
+    same_event = (
+        "offline.event_timestamp = online.event_timestamp AND offline.created_timestamp = online.created_timestamp"
+    )
+    mark = f"TIMESTAMPTZ {literal(watermark.isoformat())}" if watermark else "'-infinity'::TIMESTAMPTZ"
+    flags = "".join(f", {same_event} AND {sql} AS {identifier(f'differs {name}')}" for name, sql in differs.items())
+    connection.execute(
+        f"""CREATE TEMP TABLE compared AS SELECT CASE
+                WHEN offline.event_timestamp IS NULL THEN
+                    CASE WHEN greatest(online.event_timestamp, online.created_timestamp) > {mark}
+                         THEN 'pushed' ELSE 'erased' END
+                WHEN online.event_timestamp IS NOT NULL AND (online.event_timestamp, online.created_timestamp)
+                     > (offline.event_timestamp, offline.created_timestamp) THEN 'pushed'
+                WHEN {same_event} THEN CASE WHEN {" OR ".join(differs.values()) or "false"} THEN 'value' END
+                WHEN offline.event_timestamp > {mark} THEN 'ahead'
+                WHEN offline.created_timestamp > {mark} THEN 'late'
+                ELSE 'lost' END AS cause{flags}
+            FROM offline FULL JOIN online ON {on}"""
+    )
+
+
+def _differing(connection: duckdb.DuckDBPyConnection, names: Sequence[str]) -> dict[str, int]:
+    counts = ", ".join(f"count(*) FILTER (WHERE {identifier(f'differs {name}')})" for name in names)
+    row = connection.execute(f"SELECT {counts or '0'} FROM compared").fetchone() or ()
+    return {name: count for name, count in zip(names, row, strict=False) if count}
