@@ -9,6 +9,7 @@ never takes a row back in time. A write brings whole rows: a feature that is mis
 from __future__ import annotations
 
 import asyncio
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -22,19 +23,23 @@ from feast.repo_config import FeastConfigBaseModel, RepoConfig
 
 from core.connection_pool import lent, with_connection
 from core.errors import StaleStateError
-from feature_repo import online_tables, view_versions
+from feature_repo import online_history, online_tables, view_versions
 from feature_repo.online_reads import Asked, Row, add_to_response, ask_one, ask_several, fetch, fetch_async, messages
+from feature_repo.registry import changing_features
 from feature_repo.store_pools import StorePools
 from feature_repo.stored_views import StoredView, is_declared, stored_view
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     import psycopg
+    import pyarrow as pa
     from feast import Entity
     from feast.infra.infra_object import InfraObject
     from feast.protos.feast.core.Registry_pb2 import Registry
     from feast.protos.feast.serving.ServingService_pb2 import GetOnlineFeaturesResponse
+
+    from feature_repo.online_tables import OnlineTable
 
 _Row = tuple[EntityKey, dict[str, Value], datetime, datetime | None]
 _Read = tuple[datetime | None, dict[str, Value] | None]
@@ -199,6 +204,36 @@ class PantheraOnlineStore(OnlineStore):  # type: ignore[misc]
     async def close(self) -> None:
         """Close all connections; what is asked afterwards opens new ones."""
         await self._pools.close()
+
+    @contextmanager
+    def changing(self) -> Iterator[None]:
+        """Let nobody else apply or materialize until the end of the block."""
+        with changing_features(self._pools.url()):
+            yield
+
+    def has_run(self, table: OnlineTable) -> bool:
+        """Say whether any materialization has filled `table`."""
+        return with_connection(
+            self._pools.blocking(), lambda connection: bool(online_history.runs(connection, table.name, 1))
+        )
+
+    def bring(
+        self, view: StoredView, rows: pa.Table, as_of: datetime, progress: Callable[[int], object] | None
+    ) -> None:
+        """Merge Arrow rows into the table of `view`, and enter the run into its history.
+
+        Raises
+        ------
+        SourceError
+            If a column is not of its feature's type; then nothing is written.
+
+        """
+
+        def change(connection: psycopg.Connection) -> None:
+            count = online_tables.merge(connection, view.table, rows, progress)
+            online_history.record_run(connection, view.name, view.table, as_of, count, "range")
+
+        self._change(change)
 
     def _fetch(self, asked: Asked) -> list[list[Row]]:
         return with_connection(self._pools.blocking(), lambda connection: fetch(connection, asked))

@@ -30,6 +30,11 @@ class StorePools:
         )
         weakref.finalize(self, _close, self._blocking)
 
+    def url(self) -> str:
+        """Say which libpq URL the pool for threads connects to."""
+        conninfo = self.blocking().conninfo
+        return conninfo if isinstance(conninfo, str) else ""
+
     def blocking(self) -> BlockingPool:
         """Give the pool for threads; start the embedded database and bring the schema up to date if it is the first time."""
         settings = read_settings()

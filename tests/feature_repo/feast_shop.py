@@ -43,6 +43,7 @@ def repo_config(folder: Path) -> RepoConfig:
         registry=RegistryConfig(path=str(folder / "registry.db"), cache_ttl_seconds=0),
         offline_store={"type": "feature_repo.offline_store.PantheraOfflineStore"},
         online_store={"type": "feature_repo.online_store.PantheraOnlineStore"},
+        batch_engine={"type": "feature_repo.compute_engine.PantheraComputeEngine"},
         entity_key_serialization_version=3,
     )
 
