@@ -1,0 +1,191 @@
+"""The command: `python -m worlds.subscription.live --folder DIR`, the plan of this world in operation for a quarter."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from contextlib import closing
+from dataclasses import asdict
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from core.errors import PantheraError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+
+    import pyarrow as pa
+
+    from core.plan import Plan
+    from core.settings import Settings
+    from worlds.subscription.live.business import Business
+    from worlds.subscription.live.checks import Check
+    from worlds.subscription.live.client import Client
+    from worlds.subscription.settings import SubscriptionSettings
+
+PLAN = Path(__file__).parents[1] / "plan.yaml"
+DATA, SOURCES, JOURNAL = Path("data"), Path("world"), Path("live")
+#: July, August, September and the first of October, on which the broken feed of September shows.
+DAYS = 93
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Operate; return 0, or 2 with one line on the standard error stream, or 3 if the platform and the truth disagree."""
+    parsed = _parser().parse_args(arguments)
+    try:
+        checks = operate(parsed.plan, parsed.folder, parsed.customers, parsed.seed, parsed.days)
+    except PantheraError as refusal:
+        print(f"error: {refusal}", file=sys.stderr)
+        return 2
+    return 0 if all(check.holds for check in checks) else 3
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m worlds.subscription.live",
+        description="Train on the history, serve, and live on day by day; then hold what was measured against the truth.",
+    )
+    parser.add_argument(
+        "--folder", type=Path, required=True, help="project folder to make; must not exist, or be empty"
+    )
+    parser.add_argument("--plan", type=Path, default=PLAN, help="plan to operate (default: the plan of this world)")
+    parser.add_argument("--customers", type=int, default=10_000, help="all who ever sign up (default 10000)")
+    parser.add_argument("--seed", type=int, default=7, help="another seed gives another world (default 7)")
+    parser.add_argument("--days", type=int, default=DAYS, help=f"days to operate (default {DAYS})")
+    return parser
+
+
+def operate(plan_path: Path, folder: Path, customers: int, seed: int, days: int) -> list[Check]:
+    """Make the project, train on what is known when the history is cut, operate `days` days, and check.
+
+    Raises
+    ------
+    PantheraError
+        If the folder is in the way, the world has not so many days, or a stage or the service fails.
+
+    """
+    from core.plan_file import read_plan
+    from core.settings import read_settings
+    from panthera.project_folder import enter_project
+    from worlds.subscription.settings import SubscriptionSettings
+
+    if folder.exists() and any(folder.iterdir()):
+        raise PantheraError(f"{folder} is not empty; an operation starts anew: remove it or choose another folder")
+    world = SubscriptionSettings(customers=customers, seed=seed)
+    start = min(source.observed_until for source in read_plan(plan_path).ingest.values())
+    _refuse_days(world, start, days)
+    enter_project(plan_path, folder)
+    settings = read_settings()
+    return _operate(settings, read_plan(settings.plan), world, start, days)
+
+
+def _refuse_days(world: SubscriptionSettings, start: datetime, days: int) -> None:
+    from worlds.subscription.live.business import month_of
+    from worlds.subscription.months import month_grid
+
+    grid = month_grid(world.start_date, world.months)
+    left = grid.days - grid.start_day(month_of(world, start))
+    if not 1 <= days <= left:
+        raise PantheraError(
+            f"days: found {days}, expected 1 to {left}, the days of the history from {start:%Y-%m-%d} on"
+        )
+
+
+def _operate(settings: Settings, plan: Plan, world: SubscriptionSettings, start: datetime, days: int) -> list[Check]:
+    from core.postgres_server import EmbeddedServer
+    from panthera.pipeline import reproduce
+    from worlds.subscription.live.business import Business, deliver, month_of
+
+    clock = _Clock()
+    business = Business(world)
+    business.live_until(month_of(world, start))
+    history = business.known_before(start)
+    clock.say(f"the business has lived until {start:%Y-%m-%d}: {deliver(history, SOURCES, start):,} records are known")
+    server = EmbeddedServer(settings.state)
+    started = settings.database_url is None and server.start()
+    try:
+        reproduce(settings, plan, DATA)
+        clock.say("the releases are trained")
+        _live_on(settings, plan, world, business, history, [start + timedelta(days=day) for day in range(days)], clock)
+        return _checked(settings, plan, world, start + timedelta(days=days), clock)
+    finally:
+        if started:
+            server.stop()
+
+
+class _Clock:
+    """Says things, with the seconds since it was made."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+
+    def say(self, text: str) -> None:
+        print(f"[{time.monotonic() - self._began:5.0f} s] {text}", flush=True)
+
+
+def _live_on(
+    settings: Settings,
+    plan: Plan,
+    world: SubscriptionSettings,
+    business: Business,
+    history: Mapping[str, pa.Table],
+    days: Sequence[datetime],
+    clock: _Clock,
+) -> None:
+    """Serve, and operate on each of `days`."""
+    from feature_repo.catch_up import catch_up
+    from panthera.service_process import running_service
+    from worlds.subscription.live.journal import Journal
+    from worlds.subscription.live.operation import Operation
+
+    journal = Journal(JOURNAL)
+    with running_service(settings.state) as address, closing(_client(address, plan)) as client:
+        operation = Operation(
+            world,
+            business,
+            client,
+            journal,
+            sources=SOURCES,
+            refresh=lambda today: catch_up(settings, plan, DATA, today),
+            offer=plan.serve.decisions.above,
+            horizon=plan.label.horizon,
+        )
+        operation.known.learn(history)
+        for day in days:
+            done = operation.day(day)
+            told = ", ".join(f"{count:,} {what}" for what, count in done.items() if isinstance(count, int) and count)
+            clock.say(f"{day:%Y-%m-%d}: {told}")
+
+
+def _client(address: str, plan: Plan) -> Client:
+    from worlds.subscription.live.client import Client
+
+    return Client(address, plan.unit.key, plan.serve.max_entities)
+
+
+def _checked(settings: Settings, plan: Plan, world: SubscriptionSettings, end: datetime, clock: _Clock) -> list[Check]:
+    """Check, show what was found, and write it to `live/checks.json`."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from worlds.subscription.live.checks import all_checks
+
+    checks = list(all_checks(settings, plan, world, JOURNAL, DATA, end))
+    table = Table("what", "the platform says", "the truth", "agree", title="The operation, held against the truth")
+    for check in checks:
+        table.add_row(check.what, check.found, check.truth, "yes" if check.holds else "NO")
+    Console().print(table)
+    target = JOURNAL / "checks.json"
+    target.write_text(json.dumps([asdict(check) for check in checks], indent=2) + "\n")
+    clock.say(
+        f"{sum(check.holds for check in checks)} of {len(checks)} agree; what was sent is in {JOURNAL.absolute()}"
+    )
+    return checks
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,179 @@
+"""What the platform says of an operation, held against what is known to be true of it."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from worlds.subscription.live.business import month_of
+from worlds.subscription.live.journal import DAYS, OUTCOMES, PREDICTIONS, read_entries, read_truth
+from worlds.subscription.live.operation import CAMPAIGN
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator, Mapping
+    from pathlib import Path
+
+    from core.cohorts import ArmCounts, Comparison
+    from core.plan import Plan
+    from core.settings import Settings
+    from monitoring.drift import DriftResult
+    from monitoring.parity import ParityResult
+    from worlds.subscription.changes import AnyChange
+    from worlds.subscription.settings import SubscriptionSettings
+
+#: How many standard errors a rate may be from its expectation: 1 in 1,000 by chance.
+_DEVIATIONS = 3.3
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that the platform says, and the truth; `holds` says whether they agree."""
+
+    what: str
+    found: str
+    truth: str
+    holds: bool
+
+
+def all_checks(
+    settings: Settings, plan: Plan, world: SubscriptionSettings, journal: Path, data: Path, end: datetime
+) -> Iterator[Check]:
+    """Ask the platform about an operation that ended at `end`, and hold each answer against the truth."""
+    from core.database import connect, ensure_database
+    from monitoring.verbs import cohorts_verb, drift_verb, parity_verb
+
+    with connect(ensure_database(settings)) as connection:
+        predictions = {str(row[0]) for row in connection.execute("SELECT prediction_id FROM panthera.prediction")}
+        outcomes = connection.execute("SELECT count(*) FROM panthera.outcome").fetchone()
+    yield check_log(journal, predictions)
+    yield check_outcomes(journal, outcomes[0] if outcomes else 0)
+    yield check_parity(parity_verb(settings, plan, data=data))
+    yield from check_cohorts(cohorts_verb(settings, plan, as_of=end), expected_rates(journal))
+    for campaign in campaigns(journal):
+        drift = drift_verb(settings, plan, as_of=campaign, window=timedelta(days=1))
+        # What the features of the first of a month show is the month before.
+        before = [change for change in world.changes if change.active(month_of(world, campaign) - 1)]
+        yield check_drift(campaign, drift, plan, before)
+
+
+def check_log(folder: Path, stored: Collection[str]) -> Check:
+    """Every acknowledged prediction is in the log, and is there once; `stored` are the ids that the log has of them."""
+    acknowledged = [entry["prediction_id"] for entry in read_entries(folder, PREDICTIONS) if "prediction_id" in entry]
+    distinct = set(acknowledged)
+    return Check(
+        "predictions: acknowledged = stored = distinct",
+        f"{len(stored):,} stored",
+        f"{len(acknowledged):,} acknowledged, {len(distinct):,} distinct",
+        len(acknowledged) == len(distinct) and set(stored) == distinct,
+    )
+
+
+def check_outcomes(folder: Path, stored: int) -> Check:
+    """Every outcome is stored once, however often it was told."""
+    ids = [entry["outcome_id"] for entry in read_entries(folder, OUTCOMES)]
+    duplicates = sum(day["duplicates"] for day in read_entries(folder, DAYS))
+    return Check(
+        "outcomes: told twice, stored once",
+        f"{stored:,} stored, {duplicates:,} duplicates answered",
+        f"{len(set(ids)):,} outcomes, {len(ids) - len(set(ids)):,} told twice",
+        stored == len(set(ids)) and duplicates == len(ids) - len(set(ids)),
+    )
+
+
+def check_parity(parity: ParityResult) -> Check:
+    """No served value differs from its recomputation but for late or restated records."""
+    late = sum(parity.mismatches.values()) - parity.defects
+    return Check(
+        "parity: served values against offline ones",
+        f"{parity.defects} defects, {late:,} late or restated, of {parity.values_compared:,}",
+        "0 defects",
+        parity.defects == 0 and parity.values_compared > 0,
+    )
+
+
+def expected_rates(folder: Path) -> dict[str, float]:
+    """Give the true mean chance, by arm, that a customer leaves in the month of the first exposure.
+
+    It is the hazard with the offer for those who received it, without it for the others.
+    """
+    truth = {
+        (row["customer_id"], row["month_start"]): row["hazard_with_offer" if row["offered"] else "hazard"]
+        for row in read_truth(folder).to_pylist()
+    }
+    sums: Counter[str] = Counter()
+    units: Counter[str] = Counter()
+    for customer, entry in _first_exposures(folder).items():
+        chance = truth.get((customer, datetime.fromisoformat(entry["as_of"])))
+        if chance is not None:
+            sums[entry["arm"]] += chance
+            units[entry["arm"]] += 1
+    return {arm: sums[arm] / units[arm] for arm in units}
+
+
+def _first_exposures(folder: Path) -> dict[int, dict[str, Any]]:
+    first: dict[int, dict[str, Any]] = {}
+    for entry in read_entries(folder, PREDICTIONS):
+        if "prediction_id" in entry:
+            first.setdefault(entry["customer"], entry)
+    return first
+
+
+def campaigns(folder: Path) -> list[datetime]:
+    """List the instants at which all customers were asked about."""
+    asked = {entry["as_of"] for entry in read_entries(folder, PREDICTIONS) if entry["why"] == CAMPAIGN}
+    return sorted(map(datetime.fromisoformat, asked))
+
+
+def check_cohorts(cohorts: Comparison, expected: Mapping[str, float]) -> Iterator[Check]:
+    """Each arm's rate, and their difference, agree with the true hazards."""
+    for arm in (cohorts.arms.champion, cohorts.arms.challenger):
+        yield _check_rate(arm, expected[arm.arm])
+    difference = expected["challenger"] - expected["champion"]
+    yield Check(
+        "cohorts: difference of the arms",
+        f"{cohorts.difference:+.4f} [{cohorts.ci_lower:+.4f}, {cohorts.ci_upper:+.4f}]",
+        f"{difference:+.4f}",
+        cohorts.ci_lower <= difference <= cohorts.ci_upper,
+    )
+
+
+def _check_rate(arm: ArmCounts, expected: float) -> Check:
+    error = math.sqrt(expected * (1 - expected) / max(arm.with_outcome, 1))
+    return Check(
+        f"cohorts: rate of the {arm.arm}",
+        f"{arm.rate:.4f} of {arm.with_outcome:,}",
+        f"{expected:.4f} +- {_DEVIATIONS * error:.4f}",
+        abs(arm.rate - expected) <= _DEVIATIONS * error,
+    )
+
+
+def columns_touched(plan: Plan, change: AnyChange) -> set[str]:
+    """Name the feature columns whose SQL reads what `change` changes, directly or through other features."""
+    column = "minutes" if change.kind == "covariate_shift" else getattr(change, "column", None)
+    return set() if column is None else set(_reading(plan, column))
+
+
+def _reading(plan: Plan, column: str) -> Iterator[str]:
+    for name, view in plan.build_features.views.items():
+        touched: set[str] = {column}
+        for feature, spec in view.features.items():
+            if any(word in spec.sql.replace("(", " ").replace(")", " ").replace(",", " ").split() for word in touched):
+                touched.add(feature)
+                yield f"{name}__{feature}"
+
+
+def check_drift(month: datetime, drift: DriftResult, plan: Plan, active: Iterable[AnyChange]) -> Check:
+    """Each active change of the world raises an alarm in at least one of the columns that show it."""
+    alarms = set(drift.alarms)
+    expected = {change.kind: columns_touched(plan, change) for change in active}
+    seen = {kind: sorted(alarms & columns) for kind, columns in expected.items() if columns}
+    others = alarms - set().union(*expected.values()) if expected else alarms
+    return Check(
+        f"drift: month of {month:%Y-%m}",
+        f"{len(alarms)} columns alarm, {len(others)} of them untouched by a change: {', '.join(sorted(others)) or 'none'}",
+        "; ".join(f"{kind} alarms {len(columns)}" for kind, columns in seen.items()) or "no change",
+        all(seen.values()),
+    )
