@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pydantic import ValidationError
+
 from core.plan import NUMERIC
 from core.plan_candidates import (
     BlendCandidate,
@@ -17,8 +19,10 @@ from core.plan_candidates import (
     PreparedCandidate,
     SingleFeatureCandidate,
     XgboostCandidate,
+    replaced,
 )
 from core.plan_steps import LeaveOut, OneHot, Ordinal, TargetEncode, Tfidf, TruncatedSvd
+from core.plan_tuning import Choices
 from core.suggestions import allowed_here
 
 if TYPE_CHECKING:
@@ -37,7 +41,7 @@ OWN_LIGHTGBM = frozenset(
         *("num_threads", "num_thread", "nthread", "nthreads", "n_jobs"),
         *("verbosity", "verbose"),
         *("metric", "metrics", "metric_types"),
-        *("num_class", "num_classes"),
+        *("num_class", "num_classes", "feature_pre_filter"),
         *("num_iterations", "num_iteration", "n_iter", "num_tree", "num_trees", "num_round", "num_rounds", "nrounds"),
         *("num_boost_round", "n_estimators", "max_iter"),
         *("early_stopping_round", "early_stopping_rounds", "early_stopping", "n_iter_no_change"),
@@ -72,6 +76,7 @@ def candidate_findings(plan: Plan) -> Iterator[Finding]:
             yield from _ensemble(path, candidate, plan.train.candidates)
         if isinstance(candidate, PreparedCandidate):
             yield from _steps(path, candidate, plan.training_set.service, dtypes)
+            yield from _search(path, candidate)
         if isinstance(candidate, BoostedCandidate):
             yield from _params(path, candidate)
 
@@ -147,6 +152,27 @@ def _text(path: str, candidate: PreparedCandidate, service: str, names: list[str
         yield f"{path}.text", f"the service {service!r} has no feature of the dtype text"
     if kinds not in ([], [Tfidf], [Tfidf, TruncatedSvd]):
         yield f"{path}.text", "expected [tfidf] or [tfidf, truncated_svd]"
+
+
+def _search(path: str, candidate: PreparedCandidate) -> Iterator[Finding]:
+    """Try the ends of each range and every choice, so that no trial is refused after hours."""
+    for key, searched in candidate.tune.search.items() if candidate.tune else ():
+        place = f"{path}.tune.search.{key}"
+        if key.split(".")[0] in {"estimator", "tune", "class_weight"}:
+            yield place, "this key is not searched; choose a parameter, a step or a selector"
+            continue
+        values = searched.values if isinstance(searched, Choices) else (searched.low, searched.high)
+        for value in values:
+            try:
+                tried = replaced(candidate, {key: value, "tune": None})
+            except ValidationError as error:
+                yield place, f"{value!r} is not allowed there: {error.errors()[0]['msg']}"
+                break
+            except (IndexError, KeyError, TypeError, ValueError):
+                yield place, "there is no such key in this candidate"
+                break
+            if isinstance(tried, BoostedCandidate):
+                yield from _params(path, tried)
 
 
 def _params(path: str, candidate: BoostedCandidate) -> Iterator[Finding]:

@@ -319,6 +319,28 @@ class TemporalSplit(Section):
     gap: Duration
 
 
+class StratifiedSplit(Section):
+    """Deal rows to folds at random, each with its share of every class: one for testing, one for validation, the rest to train.
+
+    For labels that do not depend on time; rows of one entity may be on both sides.
+    """
+
+    kind: Literal["stratified"]
+    folds: Annotated[int, Field(ge=3)] = 5
+    seed: int = 0
+
+
+class GroupedSplit(Section):
+    """Deal entities to folds at random, all rows of one to the same: one for testing, one for validation, the rest to train."""
+
+    kind: Literal["grouped"]
+    folds: Annotated[int, Field(ge=3)] = 5
+    seed: int = 0
+
+
+Split = Annotated[TemporalSplit | StratifiedSplit | GroupedSplit, Field(discriminator="kind")]
+
+
 class AsOf(Period):
     """The as-of instants of the training set."""
 
@@ -330,7 +352,7 @@ class TrainingSet(Section):
 
     service: Name
     as_of: AsOf
-    split: TemporalSplit
+    split: Split
 
 
 class Register(Section):

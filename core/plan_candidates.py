@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, TypeAdapter
 
 from core.plan_section import Name, Section, Share
 from core.plan_steps import (
@@ -18,6 +18,10 @@ from core.plan_steps import (
     Selector,
     TextStep,
 )
+from core.plan_tuning import Tune  # noqa: TC001 - pydantic reads the annotations of its models
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 Positive = Annotated[float, Field(gt=0)]
 Steps = Field(default=(), strict=False)
@@ -48,6 +52,7 @@ class _Prepared(Section):
     text: tuple[TextStep, ...] = Steps
     joined: tuple[JoinedStep, ...] = Steps
     select: tuple[Selector, ...] = Steps
+    tune: Tune | None = None
 
 
 class _OfNumbers(_Prepared):
@@ -205,3 +210,28 @@ class Train(Section):
 
     seed: int
     candidates: Annotated[dict[Name, Candidate], Field(min_length=2)]
+
+
+def replaced(candidate: PreparedCandidate, values: Mapping[str, Any]) -> PreparedCandidate:
+    """Put other values at dotted paths of a candidate, as in `params.num_leaves` or `numeric.0.lower`.
+
+    Raises
+    ------
+    ValueError
+        If there is no such path, or a value is not allowed there.
+
+    """
+    told = candidate.model_dump(mode="json")
+    for path, value in values.items():
+        *way, last = path.split(".")
+        section: Any = told
+        for key in way:
+            section = section[int(key)] if isinstance(section, list) else section[key]
+        if isinstance(section, list):
+            section[int(last)] = value
+        else:
+            section[last] = value
+    return _CANDIDATE.validate_python(told)
+
+
+_CANDIDATE: TypeAdapter[PreparedCandidate] = TypeAdapter(Annotated[PreparedCandidate, Field(discriminator="estimator")])

@@ -9,14 +9,15 @@ import re
 from typing import TYPE_CHECKING
 
 from core.candidate_checks import candidate_findings
-from core.plan import NUMERIC
+from core.plan import NUMERIC, TemporalSplit
 from core.plan_evaluation import METRICS
 from core.suggestions import allowed_here
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from datetime import timedelta
 
-    from core.plan import Column, Plan, View
+    from core.plan import AsOf, Column, Plan, View
 
 Finding = tuple[str, str]
 
@@ -155,23 +156,9 @@ def _label(plan: Plan) -> Iterator[Finding]:
     yield from _undeclared(
         "training_set.service", "feature service", plan.training_set.service, plan.build_features.services
     )
-    split, period = plan.training_set.split, plan.training_set.as_of
-    if split.gap < plan.label.horizon:
-        yield (
-            "training_set.split.gap",
-            (
-                f"{split.gap} is shorter than the label's horizon of {plan.label.horizon}: "
-                "training labels would look into the next period"
-            ),
-        )
-    if not period.start < split.validation_from < split.test_from <= period.end:
-        yield (
-            "training_set.split",
-            (
-                "expected as_of.start < validation_from < test_from <= as_of.end, found "
-                f"{period.start.date()}, {split.validation_from.date()}, {split.test_from.date()}, {period.end.date()}"
-            ),
-        )
+    period = plan.training_set.as_of
+    if isinstance(plan.training_set.split, TemporalSplit):
+        yield from _temporal(plan.training_set.split, period, plan.label.horizon)
     source = plan.ingest.get(plan.label.source)
     closes = period.end + plan.label.horizon
     if source is not None and closes > source.observed_until:
@@ -181,6 +168,25 @@ def _label(plan: Plan) -> Iterator[Finding]:
                 f"the label window of {period.end:%Y-%m-%d} closes on {closes:%Y-%m-%d}, after "
                 f"ingest.{plan.label.source}.observed_until ({source.observed_until:%Y-%m-%d}): "
                 "its labels are not known yet"
+            ),
+        )
+
+
+def _temporal(split: TemporalSplit, period: AsOf, horizon: timedelta) -> Iterator[Finding]:
+    if split.gap < horizon:
+        yield (
+            "training_set.split.gap",
+            (
+                f"{split.gap} is shorter than the label's horizon of {horizon}: "
+                "training labels would look into the next period"
+            ),
+        )
+    if not period.start < split.validation_from < split.test_from <= period.end:
+        yield (
+            "training_set.split",
+            (
+                "expected as_of.start < validation_from < test_from <= as_of.end, found "
+                f"{period.start.date()}, {split.validation_from.date()}, {split.test_from.date()}, {period.end.date()}"
             ),
         )
 

@@ -44,6 +44,8 @@ _UniqueKeyLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG,
 
 #: The keys whose value says of which kind a section is.
 _TAGS = ("kind", "estimator", "step", "by")
+#: The kinds of what is searched, which its keys tell apart.
+_SHAPES = ("range", "choices")
 
 
 def _path(error: ErrorDetails, raw: object) -> str:
@@ -54,7 +56,7 @@ def _path(error: ErrorDetails, raw: object) -> str:
             continue
         if isinstance(raw, dict) and key not in raw and error["type"] != "missing" and key != error["loc"][-1]:
             continue
-        if isinstance(raw, dict) and key not in raw and key in (raw.get(tag) for tag in _TAGS):
+        if isinstance(raw, dict) and key not in raw and key in (*_SHAPES, *(raw.get(tag) for tag in _TAGS)):
             continue
         if raw == key:  # the name of a step, which stands for the step
             continue

@@ -18,7 +18,7 @@ from core.plan_candidates import (
     SingleFeatureCandidate,
 )
 from core.plan_steps import Impute, Scale
-from models.boosting import LIGHTGBM_TEXT, Part, fit_trees
+from models.boosting import LIGHTGBM_TEXT, Part, data_for, grow
 from models.estimators import estimator_of
 from models.model_file import ESTIMATOR, PARTS, PREPARATION, PREPARED, SKOPS
 from models.parts_file import write_parts
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from core.contracts import ContractFeature
+    from core.plan_candidates import PreparedCandidate
 
 
 @dataclass(frozen=True)
@@ -109,21 +110,44 @@ def _(
     seed: int,
     task: Task = BINARY,
 ) -> Fitted:
+    preparation, part = prepared_part(candidate, features, train, task, seed)
+    estimator, facts = fit_estimator(candidate, part, task, seed)
+    return _scikit(preparation, estimator, task, facts)
+
+
+def prepared_part(
+    candidate: PreparedCandidate, features: Sequence[ContractFeature], train: Rows, task: Task, seed: int
+) -> tuple[Preparation | None, Part]:
+    """Fit the candidate's steps, if there are any, and give the training rows' columns with their labels and weights."""
+    weights = row_weights(candidate.class_weight, train.label, task)
+    if is_plain(candidate):
+        return None, Part(train.inputs.matrix, train.label, weights)
+    preparation, columns = prepare(candidate, features, train, task, seed)
+    return preparation, Part(columns, train.label, weights)
+
+
+def fit_estimator(candidate: OfNumbersCandidate, part: Part, task: Task, seed: int) -> tuple[Any, dict[str, float]]:
+    """Fit an estimator of scikit-learn; return it with what fitting found out.
+
+    Raises
+    ------
+    PlanError
+        If it refuses the columns.
+
+    """
     from sklearn.exceptions import ConvergenceWarning
 
     estimator = estimator_of(candidate, task, seed)
-    weights = row_weights(candidate.class_weight, train.label, task)
-    preparation, columns = prepare(candidate, features, train, task, seed)
-    facts = {"columns": float(columns.shape[1])}
+    facts = {"columns": float(part.columns.shape[1])}
     with warnings.catch_warnings(record=True) as raised:
         warnings.simplefilter("always", ConvergenceWarning)
         try:
-            estimator.fit(columns, train.label, **({} if weights is None else {"sample_weight": weights}))
+            estimator.fit(part.columns, part.label, **({} if part.weights is None else {"sample_weight": part.weights}))
         except ValueError as error:
             raise PlanError(f"{candidate.estimator} cannot be fitted: {_reason(error)}") from None
     if any(issubclass(warning.category, ConvergenceWarning) for warning in raised):
         facts["converged"] = 0.0
-    return _scikit(preparation, estimator, task, facts)
+    return estimator, facts
 
 
 def _reason(error: ValueError) -> str:
@@ -140,20 +164,25 @@ def _(
     seed: int,
     task: Task = BINARY,
 ) -> Fitted:
-    weights = row_weights(candidate.class_weight, train.label, task)
-    if is_plain(candidate):
-        preparation = None
-        columns, checked = train.inputs.matrix, validation.inputs.matrix
-        categories = tuple(place for place, feature in enumerate(features) if feature.dtype == "string")
-    else:
-        preparation, columns = prepare(candidate, features, train, task, seed)
-        checked, categories = preparation.transform(validation.inputs), preparation.categories
-    fitting, checking = Part(columns, train.label, weights), Part(checked, validation.label)
-    trees = fit_trees(candidate, fitting, checking, categories, task, seed)
+    preparation, part = prepared_part(candidate, features, train, task, seed)
+    data = data_for(candidate, part, checked_part(preparation, validation), categories_of(preparation, features))
+    trees = grow(candidate, data, task, seed)
     facts = {"trees": float(trees.rounds)}
     if preparation is None and trees.model_format == LIGHTGBM_TEXT:
         return Fitted(LIGHTGBM_TEXT, trees.content, facts)
     return _prepared(preparation, trees.model_format, trees.content, task, facts)
+
+
+def checked_part(preparation: Preparation | None, rows: Rows) -> Part:
+    """Give the columns of rows that the steps were not fitted on."""
+    return Part(rows.inputs.matrix if preparation is None else preparation.transform(rows.inputs), rows.label)
+
+
+def categories_of(preparation: Preparation | None, features: Sequence[ContractFeature]) -> tuple[int, ...]:
+    """List the places of the prepared columns that are codes of levels."""
+    if preparation is not None:
+        return preparation.categories
+    return tuple(place for place, feature in enumerate(features) if feature.dtype == "string")
 
 
 def _scikit(preparation: Preparation | None, estimator: Any, task: Task, facts: dict[str, float]) -> Fitted:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 import os
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,17 +17,20 @@ from core.errors import PantheraError
 from core.settings import silence_telemetry
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     import mlflow
 
     from core.settings import Settings
     from models.ledger import Role
+    from models.tuning import Trial
 
 #: MLflow keeps 200 characters of a run's artifact address, of which the run takes `/<32 digits>/artifacts`.
 _LONGEST_ARTIFACT_URI = 200 - len("/artifacts") - 33
 #: Tag of a registered version: the digest of its bundle.
 DIGEST = "bundle_digest"
+#: Tags of a trial and of its search: which search, and the number of the trial in it.
+_STUDY, _TRIAL = "study", "trial"
 
 
 @dataclass(frozen=True)
@@ -43,14 +47,10 @@ class CandidateRun:
 class Registry:
     """The runs of a project and the versions of its registered model."""
 
-    def __init__(self, client: mlflow.MlflowClient, project: str, model: str, artifacts: Path | None) -> None:
+    def __init__(self, client: mlflow.MlflowClient, experiment: str, model: str) -> None:
         self._client = client
+        self._experiment = experiment
         self._model = model
-        found = client.get_experiment_by_name(project)
-        location = artifacts.as_uri() if artifacts else None
-        self._experiment = (
-            found.experiment_id if found else client.create_experiment(project, artifact_location=location)
-        )
         if not client.search_registered_models(filter_string=f"name = '{model}'"):
             client.create_registered_model(model)
 
@@ -81,8 +81,72 @@ class Registry:
                 self._client.set_registered_model_alias(self._model, role, version)
 
 
+class TrialLog:
+    """The trials of searches, each a run nested in that of its search; what is there already is not written again."""
+
+    def __init__(self, client: mlflow.MlflowClient, experiment: str) -> None:
+        self._client = client
+        self._experiment = experiment
+        self._parents: dict[str, str] = {}
+        self._logged: dict[str, set[int]] = {}
+
+    def log(self, candidate: str, study: str, trials: Sequence[Trial]) -> None:
+        """Write those of the finished `trials` of a candidate's `study` that are not there yet."""
+        if study not in self._parents:
+            self._find(candidate, study)
+        for trial in trials:
+            if trial.number not in self._logged[study]:
+                self._write(candidate, study, trial)
+                self._logged[study].add(trial.number)
+
+    def _find(self, candidate: str, study: str) -> None:
+        found = self._client.search_runs([self._experiment], f"tags.{_STUDY} = '{study}'", max_results=50_000)
+        numbers = {run.info.run_id: run.data.tags.get(_TRIAL) for run in found}
+        self._logged[study] = {int(number) for number in numbers.values() if number is not None}
+        parents = [run_id for run_id, number in numbers.items() if number is None]
+        if not parents:
+            made = self._client.create_run(self._experiment, tags={_STUDY: study}, run_name=f"search of {candidate}")
+            self._client.set_terminated(made.info.run_id)
+            parents = [made.info.run_id]
+        self._parents[study] = parents[0]
+
+    def _write(self, candidate: str, study: str, trial: Trial) -> None:
+        tags = {_STUDY: study, _TRIAL: str(trial.number), "mlflow.parentRunId": self._parents[study]}
+        run_id = self._client.create_run(
+            self._experiment, tags=tags, run_name=f"{candidate} trial {trial.number}"
+        ).info.run_id
+        for name, value in trial.values.items():
+            self._client.log_param(run_id, name, value)
+        if not math.isnan(trial.loss):
+            self._client.log_metric(run_id, "loss", trial.loss)
+        self._client.log_metric(run_id, "seconds", trial.seconds)
+        self._client.set_terminated(run_id, "KILLED" if trial.given_up else "FINISHED")
+
+
 @contextmanager
 def open_registry(settings: Settings, url: str, project: str, model: str) -> Iterator[Registry]:
+    """Open MLflow's registry of models."""
+    with _open_mlflow(settings, url) as (client, artifacts):
+        yield Registry(client, experiment_of(client, project, artifacts), model)
+
+
+@contextmanager
+def open_trial_log(settings: Settings, url: str, project: str) -> Iterator[TrialLog]:
+    """Open MLflow for the trials of searches."""
+    with _open_mlflow(settings, url) as (client, artifacts):
+        yield TrialLog(client, experiment_of(client, project, artifacts))
+
+
+def experiment_of(client: mlflow.MlflowClient, project: str, artifacts: Path | None) -> str:
+    """Give the id of the project's experiment, which is made the first time, with its files below `artifacts`."""
+    found = client.get_experiment_by_name(project)
+    if found:
+        return str(found.experiment_id)
+    return str(client.create_experiment(project, artifact_location=artifacts.as_uri() if artifacts else None))
+
+
+@contextmanager
+def _open_mlflow(settings: Settings, url: str) -> Iterator[tuple[mlflow.MlflowClient, Path | None]]:
     """Open MLflow: the tracking server that the settings name, or its tables in our own database at `url`."""
     silence_telemetry()
     os.environ.setdefault("MLFLOW_ENABLE_ASYNC_LOGGING", "false")
@@ -97,7 +161,7 @@ def open_registry(settings: Settings, url: str, project: str, model: str) -> Ite
     address = settings.mlflow_url or sqlalchemy_url(url, "mlflow")
     try:
         artifacts = None if settings.mlflow_url else artifact_folder(settings.state, Path.home())
-        yield Registry(mlflow.MlflowClient(address, address), project, model, artifacts)
+        yield mlflow.MlflowClient(address, address), artifacts
     except mlflow.exceptions.MlflowException as error:
         place = without_login(settings.mlflow_url) if settings.mlflow_url else f"its tables in {shown(url)}"
         told = [line for line in str(error).splitlines() if not line.startswith(("(Background", "[SQL", "[parameters"))]

@@ -103,3 +103,8 @@ def row_weights(weight: ClassWeight | None, label: Labels, task: Task) -> NDArra
         by_class = np.array([weight.get(name, 1.0) for name in task.names])
     weights = by_class[codes]
     return np.asarray(weights / weights.mean(), dtype=np.float64)
+
+
+def entity_codes(keys: pa.ChunkedArray) -> NDArray[np.int64]:
+    """Give each entity a number, in the order in which they first occur."""
+    return np.asarray(keys.combine_chunks().dictionary_encode().indices.to_numpy(), dtype=np.int64)

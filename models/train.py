@@ -3,36 +3,44 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from core.contracts import ContractFeature
+from core.database import ensure_database
 from core.entry import run
 from core.errors import PlanError
 from core.files import whole_folder
-from core.plan_candidates import BlendCandidate, Ensemble, StackingCandidate
+from core.plan import GroupedSplit, TemporalSplit
+from core.plan_candidates import BlendCandidate, Ensemble, PreparedCandidate, StackingCandidate
 from core.plan_file import read_plan
 from core.settings import read_settings
 from models.candidates import fit, write_candidate
 from models.encoding import encode_table
 from models.ensembles import blend, stack
-from models.folds import grouped_folds
-from models.rows import BINARY, Rows, Task, labels_of, task_of
+from models.folds import grouped_folds, stratified_folds, temporal_folds
+from models.registry import open_trial_log
+from models.revisions import data_revision
+from models.rows import BINARY, Rows, Task, entity_codes, labels_of, task_of
 from models.training_set import TRAIN, VALIDATION, read_training_set
+from models.trial_loss import TrialLoss
+from models.tuning import search, study_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    import numpy as np
     from numpy.typing import NDArray
 
-    from core.plan import BuildFeatures, Plan
+    from core.plan import BuildFeatures, Plan, Split
     from core.plan_candidates import Candidate, Train
     from models.candidates import Fitted
+    from models.tuning import Trial
 
 
 def contract_features(section: BuildFeatures, service: str, train: pa.Table) -> tuple[ContractFeature, ...]:
@@ -79,13 +87,32 @@ def refuse_infinite(table: pa.Table, features: Sequence[ContractFeature]) -> Non
 
 @dataclass(frozen=True)
 class Material:
-    """What candidates are fitted on: encoded rows for fitting and for early stopping, and whose each row for fitting is."""
+    """What candidates are fitted on.
+
+    Attributes
+    ----------
+    fitting, checking : encoded rows to fit on, and for early stopping.
+    entities, as_of : of each row to fit on, the number of its entity and its instant, in microseconds since 1970.
+    split : how the parts were cut, which is how trials are judged on folds.
+
+    """
 
     features: tuple[ContractFeature, ...]
     task: Task
     fitting: Rows
     checking: Rows
     entities: NDArray[np.int64]
+    as_of: NDArray[np.int64]
+    split: Split
+
+
+@dataclass(frozen=True)
+class Searches:
+    """Where searches keep their trials, for which data, and who is told of them: (candidate, study, finished trials)."""
+
+    folder: Path
+    revision: str
+    told: Callable[[str, str, Sequence[Trial]], None]
 
 
 def material(plan: Plan, table: pa.Table) -> Material:
@@ -102,15 +129,12 @@ def material(plan: Plan, table: pa.Table) -> Material:
     refuse_infinite(fitting, features)
     task = task_of(plan.project.problem, fitting)
     rows, checked = (rows_of(each, features, task) for each in (fitting, checking))
-    return Material(features, task, rows, checked, entity_codes(fitting.column(plan.unit.key)))
+    as_of = fitting.column("as_of").cast(pa.timestamp("us", tz="UTC")).cast(pa.int64()).to_numpy()
+    entities = entity_codes(fitting.column(plan.unit.key))
+    return Material(features, task, rows, checked, entities, as_of, plan.training_set.split)
 
 
-def entity_codes(keys: pa.ChunkedArray) -> NDArray[np.int64]:
-    """Give each entity a number, in the order in which they first occur."""
-    return np.asarray(keys.combine_chunks().dictionary_encode().indices.to_numpy(), dtype=np.int64)
-
-
-def fit_candidates(section: Train, given: Material) -> Iterator[tuple[str, Fitted]]:
+def fit_candidates(section: Train, given: Material, searches: Searches) -> Iterator[tuple[str, Fitted]]:
     """Fit the candidates, those that stand by themselves before those that are made of them.
 
     Raises
@@ -120,37 +144,63 @@ def fit_candidates(section: Train, given: Material) -> Iterator[tuple[str, Fitte
 
     """
     fitted: dict[str, Fitted] = {}
+    chosen: dict[str, Candidate] = {}
     in_order = sorted(section.candidates.items(), key=lambda item: isinstance(item[1], Ensemble))
     for name, candidate in in_order:
         try:
-            fitted[name] = _fit(candidate, section, given, fitted)
+            chosen[name] = _tuned(name, candidate, given, searches, section.seed)
+            fitted[name] = _fit(chosen[name], chosen, given, fitted, section.seed)
         except PlanError as error:
             raise PlanError(f"train.candidates.{name}: {error}") from None
         yield name, fitted[name]
 
 
-def _fit(candidate: Candidate, section: Train, given: Material, fitted: Mapping[str, Fitted]) -> Fitted:
+def _tuned(name: str, candidate: Candidate, given: Material, searches: Searches, seed: int) -> Candidate:
+    """Give the candidate with the best values that its search finds, or as it is if it has none."""
+    if not isinstance(candidate, PreparedCandidate) or candidate.tune is None:
+        return candidate
+    study = study_name(candidate, searches.revision, seed)
+    loss = TrialLoss(given.features, tuning_folds(given, candidate.tune.folds, seed), given.task, seed)
+    found = search(
+        candidate,
+        candidate.tune,
+        loss,
+        searches.folder / f"{study}.journal",
+        seed,
+        lambda trials: searches.told(name, study, trials),
+    )
+    print(f"train: {name}: {found.best.values} of {len(found.trials)} trials, loss {found.best.loss:.6f}")
+    return found.candidate
+
+
+def tuning_folds(given: Material, count: int, seed: int) -> list[tuple[Rows, Rows]]:
+    """Give the rows to fit and to judge trials on: the validation part, or `count` folds of the split's kind."""
+    if count == 1:
+        return [(given.fitting, given.checking)]
+    label, task, split = given.fitting.label, given.task, given.split
+    if isinstance(split, TemporalSplit):
+        folds = temporal_folds(given.as_of, label, count, split.gap, task)
+    elif isinstance(split, GroupedSplit):
+        folds = grouped_folds(given.entities, label, count, task, seed)
+    else:
+        folds = stratified_folds(label, count, task, seed)
+    return [(given.fitting.take(fold.fit), given.fitting.take(fold.check)) for fold in folds]
+
+
+def _fit(
+    candidate: Candidate, chosen: Mapping[str, Candidate], given: Material, fitted: Mapping[str, Fitted], seed: int
+) -> Fitted:
     if isinstance(candidate, BlendCandidate):
         return blend(candidate, fitted, given.task)
     if not isinstance(candidate, StackingCandidate):
-        return fit(candidate, given.features, given.fitting, given.checking, section.seed, given.task)
-    folds = grouped_folds(given.entities, given.fitting.label, candidate.folds, given.task, section.seed)
-    return stack(
-        candidate,
-        section.candidates,
-        fitted,
-        given.features,
-        given.fitting,
-        given.checking,
-        folds,
-        section.seed,
-        given.task,
-    )
+        return fit(candidate, given.features, given.fitting, given.checking, seed, given.task)
+    folds = grouped_folds(given.entities, given.fitting.label, candidate.folds, given.task, seed)
+    return stack(candidate, chosen, fitted, given.features, given.fitting, given.checking, folds, seed, given.task)
 
 
-def train(section: Train, given: Material, out: Path) -> None:
+def train(section: Train, given: Material, searches: Searches, out: Path) -> None:
     """Fit the candidates and write each to a folder of its name below `out`."""
-    for name, fitted in fit_candidates(section, given):
+    for name, fitted in fit_candidates(section, given, searches):
         folder = out / name
         folder.mkdir()
         write_candidate(folder, fitted)
@@ -163,11 +213,17 @@ def main() -> None:
     parser.add_argument("--training-set", type=Path, required=True, help="parquet file of `training_set`")
     parser.add_argument("--out", type=Path, required=True, help="folder to write the fitted candidates to")
     arguments = parser.parse_args()
-    plan = read_plan(read_settings().plan)
-    table = read_training_set(arguments.training_set)
-    given = material(plan, table)
-    with whole_folder(arguments.out) as fresh:
-        train(plan.train, given, fresh)
+    settings = read_settings()
+    plan = read_plan(settings.plan)
+    given = material(plan, read_training_set(arguments.training_set))
+    with ExitStack() as open_ones, whole_folder(arguments.out) as fresh:
+        log = None
+        if any(isinstance(each, PreparedCandidate) and each.tune for each in plan.train.candidates.values()):
+            log = open_ones.enter_context(open_trial_log(settings, ensure_database(settings), plan.project.name))
+        searches = Searches(
+            settings.state / "tuning", data_revision(arguments.training_set), log.log if log else lambda *_: None
+        )
+        train(plan.train, given, searches, fresh)
 
 
 if __name__ == "__main__":

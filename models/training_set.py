@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -14,6 +15,7 @@ from core.database import ensure_database
 from core.entry import run
 from core.errors import PlanError
 from core.files import require, write_whole
+from core.plan import GroupedSplit, TemporalSplit
 from core.plan_file import read_plan
 from core.settings import read_settings
 from feature_repo.apply import applied_tables
@@ -21,14 +23,16 @@ from feature_repo.build_features import instants, open_grid, open_rows
 from feature_repo.datasets import accepted_glob
 from feature_repo.duck import open_duckdb
 from feature_repo.registry import open_store
+from models.folds import grouped_folds, stratified_folds
 from models.labels import label_rows
+from models.rows import entity_codes, labels_of, task_of
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     import feast
 
-    from core.plan import Entity, Label, Period, Problem, TemporalSplit
+    from core.plan import Entity, Label, Period, Problem, Split
 
 TRAIN, VALIDATION, TEST, GAP = "train", "validation", "test", "gap"
 
@@ -47,6 +51,33 @@ def part_of(split: TemporalSplit, as_of: datetime) -> str:
     return TRAIN if as_of + split.gap <= split.validation_from else GAP
 
 
+def parts_of(split: Split, rows: pa.Table, key: str, problem: Problem) -> pa.Array:
+    """Say for each labelled row which part of the split it belongs to.
+
+    Raises
+    ------
+    PlanError
+        If there are too few rows, entities or rows of a class for the folds of the split.
+
+    """
+    if isinstance(split, TemporalSplit):
+        as_of = rows.column("as_of")
+        parts = {instant: part_of(split, instant) for instant in as_of.unique().to_pylist()}
+        return pa.array([parts[instant] for instant in as_of.to_pylist()], pa.string())
+    task = task_of(problem, rows)
+    label = labels_of(rows.column("label"), task)
+    try:
+        if isinstance(split, GroupedSplit):
+            folds = grouped_folds(entity_codes(rows.column(key)), label, split.folds, task, split.seed)
+        else:
+            folds = stratified_folds(label, split.folds, task, split.seed)
+    except PlanError as error:
+        raise PlanError(f"training_set.split: {error}") from None
+    found = np.full(len(label), TRAIN, dtype=object)
+    found[folds[0].check], found[folds[1].check] = TEST, VALIDATION
+    return pa.array(found, pa.string())
+
+
 def labelled_entities(
     accepted: Path, label: Label, entity: Entity, period: Period, every: str, problem: Problem = "binary"
 ) -> pa.Table:
@@ -58,7 +89,9 @@ def labelled_entities(
         return label_rows(connection, label, entity.key, rows, grid, problem)
 
 
-def training_set(store: feast.FeatureStore, labelled: pa.Table, service: str, split: TemporalSplit) -> pa.Table:
+def training_set(
+    store: feast.FeatureStore, labelled: pa.Table, service: str, split: Split, problem: Problem = "binary"
+) -> pa.Table:
     """Join the features of `service` to the labelled entities.
 
     Returns
@@ -75,9 +108,7 @@ def training_set(store: feast.FeatureStore, labelled: pa.Table, service: str, sp
     )
     joined = retrieval.to_arrow()
     joined = joined.rename_columns(["as_of" if name == "event_timestamp" else name for name in joined.column_names])
-    parts = {as_of: part_of(split, as_of) for as_of in joined.column("as_of").unique().to_pylist()}
-    column = pa.array([parts[as_of] for as_of in joined.column("as_of").to_pylist()], pa.string())
-    joined = joined.add_column(3, "split", column)
+    joined = joined.add_column(3, "split", parts_of(split, joined, labelled.column_names[0], problem))
     return joined.filter(pc.not_equal(joined.column("split"), GAP))
 
 
@@ -125,7 +156,7 @@ def main() -> None:
     section, problem = plan.training_set, plan.project.problem
     every = section.as_of.every
     labelled = labelled_entities(arguments.accepted, plan.label, plan.unit, section.as_of, every, problem)
-    table = training_set(open_store(settings), labelled, section.service, section.split)
+    table = training_set(open_store(settings), labelled, section.service, section.split, problem)
     counts = check_parts(table, problem)
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")

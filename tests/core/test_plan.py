@@ -396,6 +396,66 @@ FAULTS: dict[str, tuple[Change, str]] = {
         {"train/candidates/trees/params/n_jobs": 4},
         "train.candidates.trees.params.n_jobs: the platform sets this parameter itself; take it out",
     ),
+    "a step that there is not": (
+        {"train/candidates/trees/numeric": ["standard_scael"]},
+        "train.candidates.trees.numeric.0: 'step' should be one of 'leave_out', 'impute_mean', ",
+    ),
+    "a parameter of a step that there is not": (
+        {"train/candidates/trees/numeric": [{"step": "winsorise", "low": 0.1}]},
+        "train.candidates.trees.numeric.0: unknown key 'low'; allowed here: step, lower, upper; did you mean 'lower'?",
+    ),
+    "a winsorising upside down": (
+        {"train/candidates/trees/numeric": [{"step": "winsorise", "lower": 0.9, "upper": 0.1}]},
+        "train.candidates.trees.numeric.0: lower 0.9 is not below upper 0.1",
+    ),
+    "a step beside leave_out": (
+        {"train/candidates/trees/numeric": ["leave_out", "log"]},
+        "train.candidates.trees.numeric: leave_out stands alone: ",
+    ),
+    "an order of no feature": (
+        {"train/candidates/trees/categorical": [{"step": "ordinal", "order": {"history.half": ["a"]}}]},
+        "train.candidates.trees.categorical: ordinal.order: 'history.half' is no string feature; allowed here: history.shop",
+    ),
+    "levels that do not become numbers": (
+        {"train/candidates/rule": {"estimator": "mlp", "categorical": ["impute_mode"]}},
+        "train.candidates.rule.categorical: no step makes history.shop a number; add one_hot, ",
+    ),
+    "a text step without a text": (
+        {"train/candidates/trees/text": ["tfidf"]},
+        "train.candidates.trees.text: the service 'all_of_it' has no feature of the dtype text",
+    ),
+    "a blend of what is no candidate": (
+        {"train/candidates/both": {"estimator": "blend", "of": ["trees", "rules"]}},
+        "train.candidates.both.of: 'rules' is not a candidate that stands by itself; allowed here: ",
+    ),
+    "a blend with too few weights": (
+        {"train/candidates/both": {"estimator": "blend", "of": ["trees", "rule"], "weights": [1]}},
+        "train.candidates.both.weights: there are 1 weights for 2 candidates",
+    ),
+    "a regression for classes": (
+        {"train/candidates/line": {"estimator": "linear_regression"}},
+        "train.candidates.line.estimator: it predicts numbers; for a binary problem write logistic_regression",
+    ),
+    "a search for no key": (
+        {"train/candidates/trees/tune": {"search": {"round": {"low": 1, "high": 9}}}},
+        "train.candidates.trees.tune.search.round: 1 is not allowed there: ",
+    ),
+    "a search outside of what is allowed": (
+        {"train/candidates/trees/tune": {"search": {"rounds": {"low": 0, "high": 9}}}},
+        "train.candidates.trees.tune.search.rounds: 0 is not allowed there: Input should be greater than or equal to 1",
+    ),
+    "a search for a parameter of the platform": (
+        {"train/candidates/trees/tune": {"search": {"params.n_jobs": {"values": [4]}}}},
+        "train.candidates.trees.params.n_jobs: the platform sets this parameter itself; take it out",
+    ),
+    "a grid over a range": (
+        {"train/candidates/trees/tune": {"sampler": "grid", "search": {"rounds": {"low": 1, "high": 9}}}},
+        "train.candidates.trees.tune: a grid needs the values of rounds one by one, as in {values: [1, 2]}",
+    ),
+    "a range of nothing to search": (
+        {"train/candidates/trees/tune": {"search": {"rounds": {"low": 9, "high": 1}}}},
+        "train.candidates.trees.tune.search.rounds: low 9 is not below high 1",
+    ),
     "a baseline that is no candidate": (
         {"evaluate/baseline": "ruel"},
         "evaluate.baseline: 'ruel' is not a declared candidate; ",
@@ -588,6 +648,19 @@ def test_reserved_names_are_refused_as_features() -> None:
         assert faults == [
             f"build_features.views.history.features.{name}: this name is the platform's own; choose another"
         ]
+
+
+def test_a_steps_name_stands_for_the_step_with_its_defaults() -> None:
+    short, long = (
+        _shop({"train/candidates/trees/numeric": [step]}).train.candidates["trees"]
+        for step in ("impute_median", {"step": "impute_median", "indicator": False})
+    )
+    assert short == long
+
+
+@pytest.mark.parametrize("kind", ["stratified", "grouped"])
+def test_a_split_may_be_of_folds(kind: str) -> None:
+    assert _shop({"training_set/split": {"kind": kind, "folds": 4}}).training_set.split.kind == kind
 
 
 def test_lightgbm_knows_no_other_name_for_a_parameter_that_the_platform_sets() -> None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
 from core.errors import PlanError
+from core.plan import GroupedSplit
 from core.plan_candidates import Train
 from models.encoding import encode, vectors_of
 from models.model_file import load_model
-from models.train import Material, fit_candidates
+from models.train import Material, Searches, fit_candidates
 from tests.models.candidate_kinds import FEATURES, TASKS, rows_for, table
 
 if TYPE_CHECKING:
@@ -26,7 +28,8 @@ _STACK = {"estimator": "stacking", "of": ["line", "trees"], "folds": 3}
 
 def _material(problem: Problem, entities: int = 100) -> Material:
     rows = rows_for(problem)
-    return Material(FEATURES, TASKS[problem], rows, rows, np.arange(len(rows.label)) % entities)
+    places = np.arange(len(rows.label))
+    return Material(FEATURES, TASKS[problem], rows, rows, places % entities, places, GroupedSplit(kind="grouped"))
 
 
 def _fitted(problem: Problem, given: Material | None = None, **ensembles: dict[str, Any]) -> dict[str, Fitted]:
@@ -37,7 +40,7 @@ def _fitted(problem: Problem, given: Material | None = None, **ensembles: dict[s
         "trees": {"estimator": "lightgbm", "rounds": 20, "params": {"min_child_samples": 5}},
     }
     section = Train.model_validate({"seed": 1, "candidates": candidates})
-    return dict(fit_candidates(section, given or _material(problem)))
+    return dict(fit_candidates(section, given or _material(problem), Searches(Path(), "", lambda *_: None)))
 
 
 def _outputs(fitted: Fitted, inputs: Inputs) -> np.ndarray[Any, np.dtype[np.float64]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +12,8 @@ import pytest
 
 from core.database import sqlalchemy_url
 from core.errors import PantheraError
-from models.registry import DIGEST, CandidateRun, artifact_folder, open_registry
+from models.registry import DIGEST, CandidateRun, artifact_folder, open_registry, open_trial_log
+from models.tuning import Trial
 
 if TYPE_CHECKING:
     from core.settings import Settings
@@ -45,6 +47,24 @@ def test_a_bundle_is_registered_once_and_the_aliases_follow_the_roles(
     assert run.data.metrics == {"test_roc_auc": 0.75}
     assert run.data.params == {"rounds": "3"}
     assert Path(run.info.artifact_uri.removeprefix("file://"), "bundle", "model").read_text() == "d2"
+
+
+def test_every_trial_is_one_run_nested_in_its_search(settings: Settings) -> None:
+    url = settings.database_url or ""
+    trials = [Trial(0, {"rounds": 3}, 0.5, False, 1.5), Trial(1, {"rounds": 4}, math.nan, True, 0.5)]
+    with open_trial_log(settings, url, "project") as log:
+        log.log("trees", "study1", trials[:1])
+        log.log("trees", "study1", trials)
+    with open_trial_log(settings, url, "project") as log:  # another process, after the first was killed
+        log.log("trees", "study1", trials)
+    client = mlflow.MlflowClient(*[sqlalchemy_url(url, "mlflow")] * 2)
+    experiment = client.get_experiment_by_name("project")
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id], order_by=["attributes.start_time"])
+    parent, first, second = sorted(runs, key=lambda run: run.data.tags.get("trial", ""))
+    assert {run.data.tags["mlflow.parentRunId"] for run in (first, second)} == {parent.info.run_id}
+    assert (first.data.params, first.data.metrics) == ({"rounds": "3"}, {"loss": 0.5, "seconds": 1.5})
+    assert (second.data.metrics, second.info.status) == ({"seconds": 0.5}, "KILLED")
 
 
 def test_an_mlflow_that_cannot_be_reached_is_one_clear_line(

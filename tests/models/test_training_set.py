@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import re
+from typing import TYPE_CHECKING
+
 import pyarrow as pa
 import pytest
 
 from core.errors import PlanError
-from core.plan import Label, TemporalSplit, parse_instant
+from core.plan import GroupedSplit, Label, StratifiedSplit, TemporalSplit, parse_instant
 from feature_repo.duck import open_duckdb
 from models.labels import label_rows
-from models.training_set import check_parts, part_of
+from models.training_set import check_parts, part_of, parts_of
+
+if TYPE_CHECKING:
+    from core.plan import Problem, Split
 
 SPLIT = TemporalSplit.model_validate(
     {"kind": "temporal", "validation_from": "2024-03-01", "test_from": "2024-06-01", "gap": "30d"}
@@ -46,7 +52,7 @@ def test_an_empty_part_is_refused() -> None:
         check_parts(table)
 
 
-def labels(value: str) -> list[dict[str, object]]:
+def labels(value: str, problem: Problem = "binary") -> list[dict[str, object]]:
     label = Label.model_validate({"source": "s", "horizon": "10d", "value": value})
     times = [parse_instant(day) for day in ("2024-01-01", "2024-01-11", "2024-01-12")]
     with open_duckdb() as connection:
@@ -54,7 +60,7 @@ def labels(value: str) -> list[dict[str, object]]:
         grid = pa.table({"who": [1, 1], "as_of": [parse_instant("2024-01-01"), parse_instant("2024-01-02")]})
         connection.register("rows", rows)
         connection.register("grid", grid)
-        found: list[dict[str, object]] = label_rows(connection, label, "who", "rows", "grid").to_pylist()
+        found: list[dict[str, object]] = label_rows(connection, label, "who", "rows", "grid", problem).to_pylist()
     return found
 
 
@@ -71,3 +77,75 @@ def test_a_label_that_is_no_condition_is_refused() -> None:
 def test_a_label_whose_sql_fails_is_refused() -> None:
     with pytest.raises(PlanError, match="label: its SQL fails"):
         labels("sum(nothing) > 0")
+
+
+def _drawn(split: Split, problem: Problem = "binary") -> tuple[list[str], pa.Table]:
+    """Cut 60 rows of 20 entities."""
+    label = [0.5 * n for n in range(60)] if problem == "regression" else [n % 2 for n in range(60)]
+    rows = pa.table({"who": [n // 3 for n in range(60)], "label": label})
+    return parts_of(split, rows, "who", problem).to_pylist(), rows
+
+
+@pytest.mark.parametrize("problem", ["binary", "regression"])
+def test_a_stratified_split_has_a_fold_for_testing_and_one_for_validation(problem: Problem) -> None:
+    parts, rows = _drawn(StratifiedSplit(kind="stratified", folds=5), problem)
+    assert [parts.count(part) for part in ("train", "validation", "test")] == [36, 12, 12]
+    if problem == "binary":
+        labels = rows.column("label").to_pylist()
+        assert sum(label for part, label in zip(parts, labels, strict=True) if part == "test") == 6
+    assert _drawn(StratifiedSplit(kind="stratified", folds=5), problem)[0] == parts
+    assert _drawn(StratifiedSplit(kind="stratified", folds=5, seed=1), problem)[0] != parts
+
+
+def test_a_grouped_split_keeps_the_rows_of_an_entity_together() -> None:
+    parts, rows = _drawn(GroupedSplit(kind="grouped", folds=4))
+    found: dict[int, set[str]] = {}
+    for who, part in zip(rows.column("who").to_pylist(), parts, strict=True):
+        found.setdefault(who, set()).add(part)
+    assert all(len(of_one) == 1 for of_one in found.values())
+    assert set(parts) == {"train", "validation", "test"}
+
+
+def test_too_few_entities_for_a_split_are_told() -> None:
+    with pytest.raises(
+        PlanError, match=r"training_set\.split: 20 entities are too few for 30 folds; ask for fewer folds"
+    ):
+        _drawn(GroupedSplit(kind="grouped", folds=30))
+
+
+def test_a_class_that_training_lacks_is_refused() -> None:
+    table = pa.table(
+        {
+            "split": ["train", "train", "validation", "validation", "test", "test"],
+            "label": ["a", "b", "a", "b", "a", "c"],
+        }
+    )
+    with pytest.raises(PlanError, match="the test part has rows of the class 'c', the train part has none"):
+        check_parts(table, "multiclass")
+
+
+def test_a_part_in_which_no_number_differs_is_refused() -> None:
+    table = pa.table({"split": ["train", "train", "validation", "validation", "test"], "label": [0.5, 1, 2, 3, 4]})
+    with pytest.raises(PlanError, match=r"the test part has only the label 4\.0; it needs rows of different numbers"):
+        check_parts(table, "regression")
+
+
+@pytest.mark.parametrize(
+    ("problem", "value", "found"),
+    [("multiclass", "'n' || count(*)", ["n1", "n2"]), ("regression", "count(*) / 2", [0.5, 1.0])],
+)
+def test_labels_are_of_the_problems_type(problem: Problem, value: str, found: list[object]) -> None:
+    assert [row["label"] for row in labels(value, problem)] == found
+
+
+@pytest.mark.parametrize(
+    ("problem", "value", "told"),
+    [
+        ("multiclass", "nullif('a', 'a')", "gives None; a multiclass problem needs a class for every row"),
+        ("regression", "count(*) / nullif(0, 0)", "gives None; a regression needs a finite number for every row"),
+        ("regression", "'inf'::double", "gives inf; a regression needs a finite number for every row"),
+    ],
+)
+def test_a_label_that_is_none_of_the_problem_is_refused(problem: Problem, value: str, told: str) -> None:
+    with pytest.raises(PlanError, match=re.escape(told)):
+        labels(value, problem)
