@@ -79,6 +79,9 @@ class Contract:
     data_revision, code_revision, lock : the training set, the commit, and the sha256 of the locked packages.
     unseen_level : what a string feature's value that training did not have is: `as_missing`, or a reason to `refuse`.
     calibration : how the model's scores become probabilities; None gives them as they are.
+    classes : of a multiclass problem, in the order of their scores.
+    seen_until : when the last label window closed of the rows that it was fitted on or chosen by; None if not kept.
+    test_rows : sha256 of which rows it was tested on, and so has not seen.
 
     A sha256 is empty where the bundle's format did not say it.
 
@@ -103,6 +106,9 @@ class Contract:
     lock: str = ""
     unseen_level: UnseenLevel = "as_missing"
     calibration: Calibration | None = None
+    seen_until: datetime | None = None
+    test_rows: str = ""
+    classes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

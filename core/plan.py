@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from core.plan_candidates import Train  # noqa: TC001 - pydantic reads the annotations of its models
 from core.plan_evaluation import Evaluate  # noqa: TC001 - pydantic reads the annotations of its models
+from core.plan_register import Register  # noqa: TC001 - as above
 from core.plan_section import Name, Section, Share
 
 DType = Literal["int32", "int64", "float32", "float64", "string", "bool", "date", "timestamp"]
@@ -353,17 +354,6 @@ class TrainingSet(Section):
     service: Name
     as_of: AsOf
     split: Split
-
-
-class Register(Section):
-    """The name under which releases are registered, and what they promise.
-
-    `unseen_level` says what becomes of a string feature's value that training did not have: it is scored `as_missing`, or
-    its entity is answered with an error.
-    """
-
-    model: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]*$", max_length=60)]
-    unseen_level: Literal["as_missing", "refuse"] = "as_missing"
 
 
 class Materialize(Section):

@@ -225,6 +225,17 @@ def _evaluation(plan: Plan) -> Iterator[Finding]:
         yield "evaluate.calibration", "the scores of a regression are no probabilities; take the key out"
 
 
+def _register(plan: Plan) -> Iterator[Finding]:
+    section, problem = plan.register_, plan.project.problem
+    chosen = {f"not_lose.{metric}": metric for metric in section.not_lose}
+    if section.win is not None:
+        chosen["win"] = section.win
+    for key, metric in chosen.items():
+        yield from _undeclared(f"register.{key}", f"metric of a {problem} problem", metric, METRICS[problem])
+        if metric == "profit" and plan.evaluate.money is None:
+            yield f"register.{key}", "profit needs the key evaluate.money, which says what a decision earns"
+
+
 def _times(plan: Plan) -> Iterator[Finding]:
     snapshots, as_of = plan.build_features.snapshots, plan.materialize.as_of
     if not snapshots.start <= as_of <= snapshots.end:
@@ -244,4 +255,4 @@ def findings(plan: Plan) -> list[Finding]:
     found = [finding for check in (_entities, _sources, _personal, _quality, _views, _label) for finding in check(plan)]
     if found:
         return found
-    return [finding for check in (_one_entity, _candidates, _evaluation, _times) for finding in check(plan)]
+    return [finding for check in (_one_entity, _candidates, _evaluation, _register, _times) for finding in check(plan)]

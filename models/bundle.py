@@ -32,7 +32,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from numpy.typing import NDArray
+
     from core.contracts import Contract, Value
+    from models.encoding import Inputs
     from models.signing import Signer, TrustedKeys
 
 MANIFEST = "manifest.json"
@@ -46,7 +49,7 @@ _GOLDEN_TOLERANCE = 1e-9
 class Bundle:
     """A loaded bundle, ready to score.
 
-    `sample` is the checked content of `reference.parquet`.
+    `sample` is the checked content of `reference.parquet`, `size` the number of bytes of the files of the manifest.
     """
 
     digest: str
@@ -54,6 +57,7 @@ class Bundle:
     model: Model
     reference: Reference
     sample: bytes
+    size: int
     conformance: Conformance
 
     def fault(self, vector: Sequence[Value]) -> str | None:
@@ -74,14 +78,23 @@ class Bundle:
         fault = next(filter(None, map(self.conformance.fault, vectors)), None)
         if fault:
             raise BundleError(f"the bundle {self.digest[:12]} cannot score: {fault}")
+        found: list[float] = self.score_inputs(encode(vectors, self.contract.features)).tolist()
+        return found
+
+    def score_inputs(self, inputs: Inputs) -> NDArray[np.float64]:
+        """Score rows that have been encoded by the contract's features.
+
+        Raises
+        ------
+        BundleError
+            If the model cannot score them.
+
+        """
         try:
-            scores = self.model.score(encode(vectors, self.contract.features))
-            if self.contract.calibration:
-                scores = self.contract.calibration.apply(scores)
+            scores = self.model.score(inputs)
+            return self.contract.calibration.apply(scores) if self.contract.calibration else scores
         except ValueError as error:
             raise BundleError(f"the bundle {self.digest[:12]} cannot score: {error}") from None
-        found: list[float] = scores.tolist()
-        return found
 
 
 def golden_rows(vectors: Sequence[Sequence[Value]], scores: Sequence[float]) -> str:
@@ -153,6 +166,7 @@ def load_bundle(path: Path, trusted: TrustedKeys) -> Bundle:
         model=load_model(contract.estimator, contents["model"]),
         reference=Reference.from_json(contents["reference.json"].decode()),
         sample=contents["reference.parquet"],
+        size=sum(map(len, contents.values())),
         conformance=Conformance(contract),
     )
     _replay(bundle, json.loads(contents["golden.json"]))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from core.contracts import Contract, ContractView
@@ -17,9 +18,13 @@ from models.bundle import golden_rows
 from models.contract_format import FORMAT_VERSION, contract_to_json
 from models.encoding import encode_table, vectors_of
 from models.model_file import load_model
-from models.train import contract_features
+from models.rows import task_of
+from models.train import contract_features, part
+from models.training_set import TEST, TRAIN
 
 if TYPE_CHECKING:
+    from datetime import datetime, timedelta
+
     from core.contracts import ContractFeature
     from core.plan import Label, Plan
     from models.evaluation import CandidateResult
@@ -37,8 +42,9 @@ class Revisions:
     lock: str
 
 
-def contract_of(plan: Plan, result: CandidateResult, estimator: str, train: pa.Table, revisions: Revisions) -> Contract:
-    """Write down what a candidate takes and says, and from what it came."""
+def contract_of(plan: Plan, result: CandidateResult, estimator: str, table: pa.Table, revisions: Revisions) -> Contract:
+    """Write down what a candidate takes and says, and from what it came; `table` is its training set."""
+    train = part(table, TRAIN)
     features = tuple(
         _with_nulls(feature, train)
         for feature in contract_features(plan.build_features, plan.training_set.service, train)
@@ -62,6 +68,9 @@ def contract_of(plan: Plan, result: CandidateResult, estimator: str, train: pa.T
         code_revision=revisions.code,
         lock=revisions.lock,
         unseen_level=plan.register_.unseen_level,
+        classes=task_of(plan.project.problem, train).classes,
+        seen_until=seen_until(table, plan.label.horizon),
+        test_rows=rows_digest(part(table, TEST), plan.unit.key),
         calibration=None if result.calibration.kind == "none" else result.calibration,
     )
 
@@ -71,6 +80,22 @@ def contract_view(plan: Plan, name: str) -> ContractView:
     view = plan.build_features.views[name]
     definition = definition_of(view, plan.entities[plan.ingest[view.source].entity])
     return ContractView(name, declared_table(plan, name).name, view.ttl, definition)
+
+
+def seen_until(table: pa.Table, horizon: timedelta) -> datetime:
+    """Say when the last label window closed of the rows that candidates are fitted on, or chosen by."""
+    seen = table.filter(pc.not_equal(table.column("split"), TEST))
+    last: datetime = pc.max(seen.column("as_of")).as_py()
+    return last + horizon
+
+
+def rows_digest(rows: pa.Table, key: str) -> str:
+    """Give the sha256 of which entities, as of when, stand in `rows`, in whatever order."""
+    ordered = rows.select([key, "as_of"]).sort_by([(key, "ascending"), ("as_of", "ascending")])
+    digest = hashlib.sha256()
+    for column in ordered.columns:
+        digest.update("\n".join(column.cast(pa.string()).to_pylist()).encode())
+    return digest.hexdigest()
 
 
 def label_definition(label: Label) -> str:

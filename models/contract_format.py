@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, fields
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from core.calibration import Calibration
@@ -18,11 +18,13 @@ FORMAT_VERSION = 2
 
 
 def contract_to_json(contract: Contract) -> str:
-    """Write a contract; times as seconds."""
+    """Write a contract; durations as seconds, instants as ISO 8601."""
 
-    def plain(value: object) -> float:
+    def plain(value: object) -> float | str:
         if isinstance(value, timedelta):
             return value.total_seconds()
+        if isinstance(value, datetime):
+            return value.isoformat()
         raise TypeError(type(value).__name__)
 
     return json.dumps(asdict(contract), indent=2, sort_keys=True, default=plain) + "\n"
@@ -46,7 +48,7 @@ def contract_from_json(text: bytes) -> Contract:
         )
     try:
         return _contract(_READERS[version](stored))
-    except (AttributeError, KeyError, TypeError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise BundleError(f"the bundle's contract has other fields than format {version}: {error}") from None
 
 
@@ -64,6 +66,9 @@ def _from_1(stored: dict[str, Any]) -> dict[str, Any]:
         "lock": "",
         "unseen_level": "as_missing",
         "calibration": None,
+        "seen_until": None,
+        "classes": [],
+        "test_rows": "",
     }
 
 
@@ -82,11 +87,13 @@ def _contract(stored: dict[str, Any]) -> Contract:
         raise KeyError(lacking[0])
     views = (ContractView(**{**view, "ttl": timedelta(seconds=view["ttl"])}) for view in stored["views"])
     features = (ContractFeature(**{**feature, "levels": tuple(feature["levels"])}) for feature in stored["features"])
-    calibration = stored["calibration"]
+    calibration, seen_until = stored["calibration"], stored["seen_until"]
     return Contract(
         **{
             **stored,
             "calibration": None if calibration is None else Calibration.from_dict(calibration),
+            "seen_until": None if seen_until is None else datetime.fromisoformat(seen_until),
+            "classes": tuple(stored["classes"]),
             "views": tuple(views),
             "features": tuple(features),
             "horizon": timedelta(seconds=stored["horizon"]),

@@ -1,6 +1,6 @@
-"""Stage `register`: bundle the candidates, register them in MLflow and the ledger, and appoint champion and challenger.
+"""Stage `register`: bundle the candidates, enter them into MLflow's registry and the ledger, and have the best one judged.
 
-The best candidate on the validation rows becomes the champion, the next one the challenger.
+`models.appointment` says which roles follow from the verdict.
 """
 
 from __future__ import annotations
@@ -14,22 +14,32 @@ from core.entry import run
 from core.files import write_receipt
 from core.plan_file import read_plan
 from core.settings import read_settings
+from feature_repo.registry import open_store
 from models import ledger
-from models.bundle import write_bundle
+from models.appointment import compare, settle
+from models.bundle import load_bundle, write_bundle
 from models.bundling import Revisions, bundle_contents, contract_of
 from models.candidates import read_candidate
 from models.evaluation import read_evaluation
-from models.ledger import Act, NewRelease
+from models.ledger import NewRelease
 from models.registry import DIGEST, CandidateRun, open_registry
 from models.revisions import actor, code_revision, data_revision, lock_revision
-from models.signing import read_signer
+from models.signing import read_signer, read_trusted
 from models.train import part
-from models.training_set import TRAIN, read_training_set
+from models.training_set import TRAIN, join_features, read_training_set
 
 if TYPE_CHECKING:
-    from core.contracts import Contract
+    from collections.abc import Sequence
+
+    import pyarrow as pa
+
+    from core.contracts import Contract, ContractFeature
     from core.plan import Plan
-    from models.evaluation import CandidateResult, Evaluation
+    from core.settings import Settings
+    from models.bundle import Bundle
+    from models.evaluation import CandidateResult
+    from models.ledger import LedgerRelease, Verdict
+    from models.registry import Registry
 
 
 def metrics_of(result: CandidateResult) -> dict[str, float]:
@@ -42,15 +52,6 @@ def metrics_of(result: CandidateResult) -> dict[str, float]:
 def params_of(plan: Plan, candidate: str) -> dict[str, str]:
     """Name the candidate's settings in the plan."""
     return {key: str(value) for key, value in plan.train.candidates[candidate].model_dump().items()}
-
-
-def reason_of(evaluation: Evaluation, place: int) -> str:
-    """Say why the candidate at `place` has its role."""
-    result = evaluation.results[place]
-    value = result.validation[evaluation.primary]
-    return (
-        f"{('best', 'second best')[place]} of {len(evaluation.results)} by validation {evaluation.primary}, {value:.6f}"
-    )
 
 
 def release_of(contract: Contract, digest: str, version: str, metrics: dict[str, float], who: str) -> NewRelease:
@@ -81,6 +82,27 @@ def run_of(contract: Contract, bundle: Path, params: dict[str, str], metrics: di
     return CandidateRun(contract.candidate, params, metrics, tags, bundle)
 
 
+def enter_all(
+    arguments: argparse.Namespace, settings: Settings, plan: Plan, table: pa.Table, registry: Registry, url: str
+) -> list[NewRelease]:
+    """Bundle the candidates and enter them into MLflow's registry and the ledger; the best on the validation rows first."""
+    checkout = Path(__file__).resolve().parent.parent
+    revisions = Revisions(data_revision(arguments.training_set), code_revision(checkout), lock_revision(checkout))
+    train = part(table, TRAIN)
+    signer, who, releases = read_signer(settings), actor(settings, checkout), []
+    for result in read_evaluation(arguments.evaluation).results:
+        estimator, model = read_candidate(arguments.candidates / result.candidate)
+        contract = contract_of(plan, result, estimator, table, revisions)
+        digest = write_bundle(settings.bundles, bundle_contents(contract, model, train), signer)
+        metrics, params = metrics_of(result), params_of(plan, result.candidate)
+        version = registry.register(run_of(contract, settings.bundles / digest, params, metrics))
+        releases.append(release_of(contract, digest, version, metrics, who))
+    with connect(url) as connection:
+        for release in releases:
+            ledger.enter(connection, release)
+    return releases
+
+
 def main() -> None:
     """Run the stage."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -91,34 +113,32 @@ def main() -> None:
     arguments = parser.parse_args()
     settings = read_settings()
     plan = read_plan(settings.plan)
-    evaluation = read_evaluation(arguments.evaluation)
-    train = part(read_training_set(arguments.training_set), TRAIN)
-    data, checkout = data_revision(arguments.training_set), Path(__file__).resolve().parent.parent
-    revisions = Revisions(data, code_revision(checkout), lock_revision(checkout))
-    signer, who, name = read_signer(settings), actor(settings, checkout), plan.register_.model
+    table, model = read_training_set(arguments.training_set), plan.register_.model
     url = ensure_database(settings)
-    releases = []
-    with open_registry(settings, url, plan.project.name, name) as registry:
-        for result in evaluation.results:
-            estimator, model = read_candidate(arguments.candidates / result.candidate)
-            contract = contract_of(plan, result, estimator, train, revisions)
-            digest = write_bundle(settings.bundles, bundle_contents(contract, model, train), signer)
-            metrics, params = metrics_of(result), params_of(plan, result.candidate)
-            version = registry.register(run_of(contract, settings.bundles / digest, params, metrics))
-            releases.append(release_of(contract, digest, version, metrics, who))
+    key, trusted = plan.unit.key, read_trusted(settings)
+
+    def load(digest: str) -> Bundle:
+        return load_bundle(settings.bundles / digest, trusted)
+
+    def join(rows: pa.Table, features: Sequence[ContractFeature]) -> pa.Table:
+        return join_features(open_store(settings), rows, key, features)
+
+    with open_registry(settings, url, plan.project.name, model) as registry:
+        releases = enter_all(arguments, settings, plan, table, registry, url)
+
+        def judge(release: NewRelease, champion: LedgerRelease) -> Verdict:
+            return compare(plan, table, load, join, release, champion)
+
+        settled = settle(url, releases, judge, releases[0].registered_by)
         with connect(url) as connection:
-            ledger.lock_roles(connection, name)
-            for release in releases:
-                ledger.enter(connection, release)
-            for place, role in enumerate(ledger.ROLES):
-                act = Act("register", who, reason_of(evaluation, place))
-                ledger.appoint(connection, name, role, releases[place].release_id, act)
-            versions = ledger.versions(connection, name)
+            roles, versions = ledger.roles(connection, model), ledger.versions(connection, model)
         registry.follow(versions)
-    for role, release in zip(ledger.ROLES, releases, strict=False):
-        print(f"register: {role}: {release.release_id} (version {release.registry_version})")
-    roles: dict[str, object] = {role: release.release_id for role, release in zip(ledger.ROLES, releases, strict=False)}
-    write_receipt(arguments.receipt, {"model": name, "data_revision": revisions.data, **roles})
+    print(f"register: {settled.words}")
+    for role, release_id in roles.items():
+        print(f"register: {role}: {release_id or 'nobody'}")
+    entered = [release.release_id for release in releases]
+    receipt = {"model": model, "data_revision": releases[0].data_revision, "releases": entered}
+    write_receipt(arguments.receipt, {**receipt, **{str(role): release_id for role, release_id in roles.items()}})
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from models import ledger
 from models.bundle import load_bundle
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Mapping
     from datetime import datetime
     from pathlib import Path
 
@@ -68,41 +68,21 @@ class Story:
         return Group(*self._tables())
 
     def _tables(self) -> Iterator[Table]:
-        from rich.table import Table
-
         yield self._facts()
+        yield _numbers_table(self.release.metrics)
         if self.contract:
-            features = Table("feature", "dtype", "levels", "may be missing", title="Features, in the model's order")
-            for feature in self.contract.features:
-                levels = f"{len(feature.levels)}" if feature.dtype == "string" else ""
-                features.add_row(
-                    f"{feature.view}.{feature.name}", feature.dtype, levels, "yes" if feature.nullable else "no"
-                )
-            yield features
-        for verdict in self.verdicts:
-            yield _verdict_table(verdict)
-        roles = Table("since", "role", "from", "to", "by", "why", title="Roles")
-        for change in self.changes:
-            by = f"{change.actor} ({change.cause})"
-            roles.add_row(
-                _time(change.since),
-                change.role,
-                change.replaced or "",
-                change.release_id or "nobody",
-                by,
-                change.reason,
-            )
-        yield roles
-        served = Table("day", "arm", "predictions", title="Served")
-        for day in self.served:
-            served.add_row(day.day.isoformat(), day.arm, f"{day.predictions:,}")
-        yield served
+            yield _features_table(self.contract)
+        yield from map(_verdict_table, self.verdicts)
+        if self.changes:
+            yield _roles_table(self.changes)
+        if self.served:
+            yield _served_table(self.served)
 
     def _facts(self) -> Table:
-        from rich.table import Table
+        from rich.table import Column, Table
 
         release, contract = self.release, self.contract
-        table = Table("what", "value", title=f"Release {release.release_id}")
+        table = Table("what", Column("value", overflow="fold"), title=f"Release {release.release_id}")
         table.add_row("role", self.role or "none")
         table.add_row(
             "model", f"{release.model}, candidate {release.candidate}, MLflow version {release.registry_version}"
@@ -123,8 +103,8 @@ class Story:
             table.add_row(
                 "label", f"within {contract.horizon.days} days; definition {contract.label[:12] or 'not kept'}"
             )
-        for name, value in sorted(release.metrics.items()):
-            table.add_row(name, f"{value:.6g}")
+        if not self.served:
+            table.add_row("answered", "nobody")
         return table
 
 
@@ -155,6 +135,56 @@ def _views(connection: psycopg.Connection, contract: Contract) -> Iterator[Onlin
     for view in contract.views:
         until = online_history.watermark(connection, view.online_table)
         yield OnlineView(view.name, view.definition, view.online_table, until)
+
+
+def _numbers_table(metrics: Mapping[str, float]) -> Table:
+    from rich.table import Table
+
+    table = Table("metric", "validation", "test", title="Numbers")
+    found = {part: _of_part(metrics, part) for part in ("validation", "test")}
+    for name in dict.fromkeys([*found["validation"], *found["test"]]):
+        table.add_row(name, *(f"{found[part][name]:.6g}" if name in found[part] else "" for part in found))
+    return table
+
+
+def _of_part(metrics: Mapping[str, float], part: str) -> dict[str, float]:
+    return {name.removeprefix(f"{part}_"): metrics[name] for name in sorted(metrics) if name.startswith(f"{part}_")}
+
+
+def _features_table(contract: Contract) -> Table:
+    from rich.table import Table
+
+    table = Table("feature", "dtype", "levels", "may be missing", title="Features, in the model's order")
+    for feature in contract.features:
+        levels = f"{len(feature.levels)}" if feature.dtype == "string" else ""
+        missing = "yes" if feature.nullable else "no"
+        table.add_row(f"{feature.view}.{feature.name}", feature.dtype, levels, missing)
+    return table
+
+
+def _roles_table(changes: Iterable[RoleChange]) -> Table:
+    from rich.table import Table
+
+    table = Table("since", "role", "from", "to", "by", "why", title="Roles")
+    for change in changes:
+        table.add_row(
+            _time(change.since),
+            change.role,
+            change.replaced or "nobody",
+            change.release_id or "nobody",
+            f"{change.actor} ({change.cause})",
+            change.reason,
+        )
+    return table
+
+
+def _served_table(served: Iterable[ServedDay]) -> Table:
+    from rich.table import Table
+
+    table = Table("day", "arm", "predictions", title="Served")
+    for day in served:
+        table.add_row(day.day.isoformat(), day.arm, f"{day.predictions:,}")
+    return table
 
 
 def _verdict_table(verdict: LedgerVerdict) -> Table:

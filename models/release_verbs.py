@@ -48,9 +48,10 @@ class Listed:
 
 @dataclass(frozen=True)
 class Listing:
-    """The latest releases of a model, the newest first."""
+    """The latest releases of a model, the newest first; the plan's primary metric is the one that a terminal shows."""
 
     model: str
+    primary: str
     releases: tuple[Listed, ...]
 
     def to_dict(self) -> dict[str, Any]:
@@ -59,19 +60,23 @@ class Listing:
 
     def table(self) -> Table:
         """Lay the list out for a terminal."""
-        from rich.table import Table
+        from rich.table import Column, Table
 
-        names = list(dict.fromkeys(name for release in self.releases for name in release.test))
-        table = Table("release", "role", "verdict", *names, "entered", "by", title=f"Releases of {self.model}")
+        table = Table(
+            Column("release", no_wrap=True),
+            "role",
+            "verdict",
+            self.primary,
+            "entered",
+            title=f"Releases of {self.model}",
+        )
         for release in self.releases:
-            numbers = (f"{release.test[name]:.4f}" if name in release.test else "" for name in names)
             table.add_row(
                 release.release_id,
                 release.role or "",
                 release.verdict or "",
-                *numbers,
+                f"{release.test[self.primary]:.4f}" if self.primary in release.test else "",
                 release.entered,
-                release.registered_by,
             )
         return table
 
@@ -109,6 +114,7 @@ def list_verb(settings: Settings, plan: Plan, limit: int) -> Listing:
         verdicts = {said.release_id: said.outcome for said in ledger.verdicts(connection, _ids(found))}
     return Listing(
         model,
+        plan.evaluate.primary,
         tuple(
             Listed(
                 release_id=release.release_id,

@@ -28,10 +28,12 @@ from models.labels import label_rows
 from models.rows import entity_codes, labels_of, task_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
 
     import feast
 
+    from core.contracts import ContractFeature
     from core.plan import Entity, Label, Period, Problem, Split
 
 TRAIN, VALIDATION, TEST, GAP = "train", "validation", "test", "gap"
@@ -110,6 +112,21 @@ def training_set(
     joined = joined.rename_columns(["as_of" if name == "event_timestamp" else name for name in joined.column_names])
     joined = joined.add_column(3, "split", parts_of(split, joined, labelled.column_names[0], problem))
     return joined.filter(pc.not_equal(joined.column("split"), GAP))
+
+
+def join_features(store: feast.FeatureStore, rows: pa.Table, key: str, features: Sequence[ContractFeature]) -> pa.Table:
+    """Add columns to `rows`, which has `key` and `as_of`: features that its own service does not have, point in time."""
+    wanted = rows.select([key, "as_of"]).rename_columns([key, "event_timestamp"])
+    references = [f"{feature.view}:{feature.name}" for feature in features]
+    joined = store.get_historical_features(
+        wanted, references, full_feature_names=True, filter_by_created_timestamp=True
+    ).to_arrow()
+    # The store may give the rows in an order of its own.
+    order = pc.sort_indices(joined, [(key, "ascending"), ("event_timestamp", "ascending")])
+    place = pc.sort_indices(pc.sort_indices(rows, [(key, "ascending"), ("as_of", "ascending")]))
+    for feature in features:
+        rows = rows.append_column(feature.column, joined.column(feature.column).take(order).take(place))
+    return rows
 
 
 def check_parts(table: pa.Table, problem: Problem = "binary") -> dict[str, int]:

@@ -81,10 +81,11 @@ def _stale(settings: Settings, url: str, receipts: Path) -> Iterator[str]:
     with connect(url) as connection:
         if (receipts / "register.json").exists():
             said = read_receipt(receipts / "register.json", "register")
-            for role in ledger.ROLES:
-                release = ledger.find(connection, str(said.get(role)))
+            entered = said.get("releases")
+            for release_id in entered if isinstance(entered, list) else ():
+                release = ledger.find(connection, release_id)
                 if release is None:
-                    yield f"the ledger has no release {said.get(role)}, which was registered as {role}; run `panthera repair`"
+                    yield f"the ledger has no release {release_id}, which was registered; run `panthera repair`"
                     continue
                 try:
                     check_bundle(settings.bundles / release.bundle_digest, read_trusted(settings))

@@ -25,8 +25,7 @@ from models.signing import read_signer
 if TYPE_CHECKING:
     from core.settings import Settings
 
-PLAN = parse_plan(
-    """
+TEXT = """
 project: {name: world, problem: binary, statement: "Who leaves?"}
 entities:
   account: {key: account_id, dtype: int64, source: visits}
@@ -66,7 +65,7 @@ serve:
   decisions: {above: call, below: wait}
 monitor: {psi_alarm: 0.1, parity_sample: 0.5}
 """
-)
+PLAN = parse_plan(TEXT)
 FEATURES = (ContractFeature("history", "orders", "int64"),)
 TABLE = "history__1"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -36,6 +36,9 @@ CONTRACT = Contract(
     lock="sha256:1",
     unseen_level="refuse",
     calibration=Calibration("sigmoid", (Curve(slope=0.5),)),
+    seen_until=datetime(2026, 1, 1, tzinfo=UTC),
+    classes=("basic", "plus"),
+    test_rows="t" * 64,
 )
 #: What format 1 said of the same contract, as it was written then.
 OF_FORMAT_1 = {
@@ -77,6 +80,9 @@ def test_a_contract_of_format_1_says_nothing_of_what_came_later() -> None:
         lock="",
         unseen_level="as_missing",
         calibration=None,
+        seen_until=None,
+        classes=(),
+        test_rows="",
     )
 
 

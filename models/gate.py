@@ -1,0 +1,187 @@
+"""The gate: whether a new release may take the champion's place, by what both say about the same later rows.
+
+A check of a metric looks at the gain: how much better the new release is, positive where it is better, with its interval
+from draws of entities that both are measured under. It must win in one metric: the whole interval beyond the margin. It
+must not lose in others: no part of the interval beyond the margin on the other side (non-inferiority). An interval that
+the rows do not give passes nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from statistics import median
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from models.intervals import difference
+from models.metrics import LOWER_IS_BETTER
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from core.contracts import Value
+    from core.plan_evaluation import Metric
+    from core.plan_register import Register
+    from models.bundle import Bundle
+    from models.intervals import Resampling
+    from models.ledger import Outcome
+    from models.metrics import Observed
+
+_MICROSECONDS = 1e6
+_BYTES_OF_A_MEGABYTE = 1e6
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at.
+
+    Attributes
+    ----------
+    check : what, such as `wins roc_auc` or `bundle size`.
+    passed : whether it is as the plan wants it.
+    failed : whether it is surely otherwise; a check may be neither.
+    found : the numbers in words.
+    challenger, champion : what was measured of both, in the metric's own direction.
+    gain, lower, upper : how much better the challenger is, and the interval of that; None where there is none.
+    limit : what the plan asks for.
+
+    """
+
+    check: str
+    passed: bool
+    failed: bool
+    found: str
+    challenger: float | None
+    champion: float | None = None
+    gain: float | None = None
+    lower: float | None = None
+    upper: float | None = None
+    limit: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give what JSON can hold."""
+        return asdict(self)
+
+
+class _Gain(NamedTuple):
+    """What both measured, and how much better the challenger is, with the bounds of that."""
+
+    challenger: float
+    champion: float
+    gain: float
+    lower: float
+    upper: float
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A release as the gate sees it: its scores beside the test rows, the time of one row, and its size."""
+
+    rows: Observed
+    row_us: float
+    bundle_bytes: int
+
+
+def judge(
+    section: Register, primary: Metric, challenger: Contender, champion: Contender, resampling: Resampling
+) -> list[Check]:
+    """Check what the plan asks of a challenger.
+
+    Raises
+    ------
+    ValueError
+        If the two were not scored on the same rows.
+
+    """
+    win = section.win or primary
+    gains = {
+        metric: _compared(metric, challenger.rows, champion.rows, resampling)
+        for metric in dict.fromkeys([win, *section.not_lose])
+    }
+    return [
+        _wins(win, gains[win], section.win_by),
+        *(_does_not_lose(metric, gains[metric], margin) for metric, margin in section.not_lose.items()),
+        *_limits(section, challenger, champion),
+    ]
+
+
+def outcome_of(checks: Sequence[Check]) -> Outcome:
+    """Sum the checks up: `won` if all passed, `lost` if one surely failed, else `undecided`."""
+    if all(check.passed for check in checks):
+        return "won"
+    return "lost" if any(check.failed for check in checks) else "undecided"
+
+
+def reason_of(checks: Sequence[Check]) -> str:
+    """Say why the outcome is what it is."""
+    decisive = (
+        [check for check in checks if check.failed] or [check for check in checks if not check.passed] or checks[:1]
+    )
+    return "; ".join(f"{check.check}: {check.found}" for check in decisive)
+
+
+def row_microseconds(bundle: Bundle, vectors: Sequence[Sequence[Value]]) -> float:
+    """Measure how long a bundle takes for one row: the median over `vectors`, each scored alone."""
+    taken = []
+    for vector in vectors:
+        began = perf_counter()
+        bundle.score([vector])
+        taken.append(perf_counter() - began)
+    return median(taken) * _MICROSECONDS
+
+
+def _compared(metric: Metric, challenger: Observed, champion: Observed, resampling: Resampling) -> _Gain:
+    found = difference(metric, challenger, champion, resampling)
+    if metric in LOWER_IS_BETTER:
+        return _Gain(found.first, found.second, -found.difference, -found.upper, -found.lower)
+    return _Gain(found.first, found.second, found.difference, found.lower, found.upper)
+
+
+def _wins(metric: Metric, gain: _Gain, margin: float) -> Check:
+    # Written so that a bound of NaN neither passes nor fails, here as below.
+    return _of_gain(f"wins {metric}", gain, margin, passed=gain.lower > margin, failed=gain.upper < 0)
+
+
+def _does_not_lose(metric: Metric, gain: _Gain, margin: float) -> Check:
+    return _of_gain(f"does not lose {metric}", gain, -margin, passed=gain.lower >= -margin, failed=gain.upper < -margin)
+
+
+def _of_gain(check: str, gain: _Gain, limit: float, *, passed: bool, failed: bool) -> Check:
+    known = np.isfinite([gain.lower, gain.upper]).all()
+    interval = f"{gain.lower:+.4g} to {gain.upper:+.4g}" if known else "too few entities for an interval"
+    return Check(
+        check,
+        passed,
+        failed,
+        f"{gain.challenger:.4g} against {gain.champion:.4g}, better by {gain.gain:+.4g} ({interval}), "
+        f"wanted above {limit:+.4g}",
+        challenger=_number(gain.challenger),
+        champion=_number(gain.champion),
+        gain=_number(gain.gain),
+        lower=_number(gain.lower),
+        upper=_number(gain.upper),
+        limit=limit,
+    )
+
+
+def _number(value: float) -> float | None:
+    """Give what JSON can hold: undefined is null there."""
+    return float(value) if np.isfinite(value) else None
+
+
+def _limits(section: Register, challenger: Contender, champion: Contender) -> list[Check]:
+    megabytes, others = (each.bundle_bytes / _BYTES_OF_A_MEGABYTE for each in (challenger, champion))
+    return [
+        _limit("time of a row", "µs", challenger.row_us, champion.row_us, section.max_row_us),
+        _limit("bundle size", "MB", megabytes, others, section.max_bundle_mb),
+    ]
+
+
+def _limit(check: str, unit: str, one: float, other: float, most: float | None) -> Check:
+    passed = most is None or one <= most
+    words = f"{one:.3g} {unit} against {other:.3g} {unit}" + (
+        "" if most is None else f", at most {most:g} {unit} wanted"
+    )
+    return Check(check, passed, not passed, words, one, other, limit=most)
