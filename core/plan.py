@@ -209,18 +209,22 @@ class Source(Section):
 
 
 class QualityRules(Section):
-    """What a row of a source must satisfy to be accepted; `max_rejected` is the share at which the run fails."""
+    """What a row of a source must satisfy to be accepted; `max_rejected` is the share of faulty rows at which the run fails.
+
+    In the columns `as_missing` a value at fault is taken as missing, and the row is kept; it counts as a faulty one.
+    """
 
     not_null: tuple[Name, ...] = Field(default=(), strict=False)
     range: dict[Name, Annotated[tuple[Bound, Bound], Field(strict=False)]] = Field(default_factory=dict)
     allowed: dict[Name, Annotated[tuple[str, ...], Field(strict=False)]] = Field(default_factory=dict)
     pattern: dict[Name, str] = Field(default_factory=dict)
     unique: tuple[Name, ...] = Field(default=(), strict=False)
+    as_missing: tuple[Name, ...] = Field(default=(), strict=False)
     max_rejected: Share = 0.0
 
     def columns(self) -> Iterator[tuple[str, str]]:
         """Yield (rule, column) for every column that a rule names."""
-        for rule in ("not_null", "range", "allowed", "pattern", "unique"):
+        for rule in ("not_null", "range", "allowed", "pattern", "unique", "as_missing"):
             for column in getattr(self, rule):
                 yield rule, column
 

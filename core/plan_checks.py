@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from datetime import timedelta
 
-    from core.plan import AsOf, Column, Plan, View
+    from core.plan import AsOf, Column, Plan, QualityRules, Source, View
 
 Finding = tuple[str, str]
 
@@ -80,7 +80,10 @@ def _quality(plan: Plan) -> Iterator[Finding]:
         yield from _undeclared(f"validate.{name}", "source", name, plan.ingest)
         if name not in plan.ingest:
             continue
-        columns = plan.ingest[name].columns
+        source = plan.ingest[name]
+        columns = source.columns
+        keys = {entity.key for entity in plan.entities.values()}
+        yield from _needed_values(f"validate.{name}.as_missing", source, rules, keys)
         for rule, column in rules.columns():
             yield from _undeclared(f"validate.{name}.{rule}", "column", column, columns)
             yield from _of_person(f"validate.{name}.{rule}", rule, column, columns.get(column))
@@ -103,6 +106,13 @@ def _of_person(path: str, rule: str, column: str, declared: Column | None) -> It
         yield path, f"{column!r} is removed when it is ingested, so no rule can see it"
     if pii == "hash" and rule in {"allowed", "pattern"}:
         yield path, f"{column!r} is hashed when it is ingested, so no rule can see what it says"
+
+
+def _needed_values(path: str, source: Source, rules: QualityRules, keys: set[str]) -> Iterator[Finding]:
+    """Find the columns that cannot be missing, although the rules take a fault in them as missing."""
+    times = (time.column for time in (source.event_time, source.created_time) if time is not None)
+    for column in sorted({*keys, *times, *rules.not_null, *rules.unique}.intersection(rules.as_missing)):
+        yield path, f"{column!r} must have a value in every row; take it out here, or out of not_null or unique"
 
 
 def _regular(path: str, pattern: str) -> Iterator[Finding]:

@@ -3,33 +3,43 @@
 from __future__ import annotations
 
 import argparse
+import os
+import re
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from core.entry import run
 from core.errors import PlanError
 from core.files import require, whole_folder
 from core.plan_file import read_plan
 from core.settings import read_settings
-from feature_repo.datasets import BUCKETS, bucket_file, write_table
+from feature_repo.datasets import BUCKETS, bucket_file
 from feature_repo.duck import identifier, literal, open_duckdb
-from feature_repo.view_rows import compute_view
+from feature_repo.view_rows import compute_snapshots
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import datetime
 
     import duckdb
 
     from core.plan import Entity, Period, View
 
 
+def renamed(files: str | Path) -> str:
+    """Write the relation of accepted rows under the names that feature SQL uses."""
+    return f"""(SELECT * RENAME (event_timestamp AS event_time, created_timestamp AS created_time)
+        FROM read_parquet({literal(files)}))"""
+
+
 def open_rows(connection: duckdb.DuckDBPyConnection, relation: str, files: str | Path) -> str:
     """Register accepted rows as `relation`, under the names that feature SQL uses; return it."""
-    connection.execute(
-        f"""CREATE OR REPLACE TEMP VIEW {relation} AS
-            SELECT * RENAME (event_timestamp AS event_time, created_timestamp AS created_time)
-            FROM read_parquet({literal(files)})"""
-    )
+    connection.execute(f"CREATE OR REPLACE TEMP VIEW {relation} AS FROM {renamed(files)}")
     return relation
 
 
@@ -45,25 +55,76 @@ def instants(period: Period, every: str) -> str:
 
 
 def open_grid(connection: duckdb.DuckDBPyConnection, relation: str, key: str, rows: str, times: str) -> str:
-    """Make the table `relation` of all pairs (key, as_of) such that the entity had a knowable row in `rows` by then."""
+    """Make the view `relation` of all pairs (key, as_of) such that the entity had a knowable row in `rows` by then."""
     column = identifier(key)
     connection.execute(
-        f"""CREATE OR REPLACE TEMP TABLE {relation} AS
-            SELECT {column}, as_of FROM {times}
-            JOIN (SELECT {column}, min(greatest(event_time, created_time)) AS since FROM {rows} GROUP BY 1) ON since <= as_of
-            ORDER BY 1, 2"""
+        f"""CREATE OR REPLACE TEMP TABLE {relation}_since AS
+            SELECT {column}, min(greatest(event_time, created_time)) AS since FROM {rows} GROUP BY 1"""
+    )
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE {relation}_times AS SELECT as_of FROM {times}")
+    connection.execute(
+        f"""CREATE OR REPLACE TEMP VIEW {relation} AS
+            SELECT {column}, as_of FROM {relation}_times JOIN {relation}_since ON since <= as_of"""
     )
     return relation
 
 
+def _load(connection: duckdb.DuckDBPyConnection, source: str, view: View, key: str, files: Path, last: datetime) -> str:
+    """Read into memory what `view` needs of a source's rows: the columns that its SQL names, up to the `last` instant."""
+    relation = f"rows_of_{source}"
+    present = [row[0] for row in connection.execute(f"DESCRIBE FROM {renamed(files)}").fetchall()]
+    sql = " ".join(feature.sql for feature in view.features.values() if (feature.source or view.source) == source)
+    needed = [column for column in present if column in {key, "event_time", "created_time"} or is_named(column, sql)]
+    connection.execute(
+        f"""CREATE TEMP TABLE {relation} AS SELECT {", ".join(map(identifier, needed))} FROM {renamed(files)}
+            WHERE event_time <= TIMESTAMPTZ {literal(last.isoformat())}"""
+    )
+    return relation
+
+
+def is_named(column: str, sql: str) -> bool:
+    """Say whether `sql` may speak of `column`; where it names columns by a pattern, it may speak of any."""
+    star = re.search(r"\bcolumns\b|(?<!\bcount)[(,]\s*\*", sql, re.IGNORECASE)
+    return star is not None or re.search(rf"\b{re.escape(column)}\b", sql, re.IGNORECASE) is not None
+
+
+def _writer(out: Path, schema: pa.Schema) -> pq.ParquetWriter:
+    """Open a file of snapshots; only texts repeat so much that a dictionary is worth its time."""
+    texts = [field.name for field in schema if pa.types.is_string(field.type)]
+    return pq.ParquetWriter(out, schema, compression="zstd", use_dictionary=texts)
+
+
 def build_bucket(view: View, entity: Entity, period: Period, accepted: Path, bucket: int, out: Path) -> int:
-    """Write the snapshots of `view` for the entities of one bucket to `out`; return the number of rows."""
-    with open_duckdb() as connection:
-        rows = open_sources(connection, {name: bucket_file(accepted, name, bucket) for name in view.sources})
+    """Write the snapshots of `view` for the entities of one bucket to `out`; return the number of rows.
+
+    One thread works on it, so that sums are added up in the same order on every machine.
+    """
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with open_duckdb(threads=1) as connection:
+        rows = {
+            source: _load(connection, source, view, entity.key, bucket_file(accepted, source, bucket), period.end)
+            for source in view.sources
+        }
         home = open_rows(connection, "home_rows", bucket_file(accepted, entity.source, bucket))
         grid = open_grid(connection, "grid", entity.key, home, instants(period, view.every))
-        connection.register("snapshots", compute_view(connection, view, entity.key, rows, grid))
-        return write_table(connection, "FROM snapshots", out)
+        written = 0
+        with ExitStack() as stack:
+            writer = None
+            for table in compute_snapshots(connection, view, entity.key, rows, grid):
+                writer = writer or stack.enter_context(_writer(out, table.schema))
+                writer.write_table(table)
+                written += len(table)
+    return written
+
+
+def build_view(view: View, entity: Entity, period: Period, accepted: Path, folder: Path) -> int:
+    """Write the snapshots of `view` to the files of `folder`, as many buckets at a time as there are cores; count the rows."""
+
+    def build(bucket: int) -> int:
+        return build_bucket(view, entity, period, accepted, bucket, bucket_file(folder.parent, folder.name, bucket))
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return sum(pool.map(build, range(BUCKETS)))
 
 
 def main() -> None:
@@ -80,17 +141,7 @@ def main() -> None:
         for name, view in plan.build_features.views.items():
             entity = plan.entities[plan.ingest[view.source].entity]
             try:
-                rows = sum(
-                    build_bucket(
-                        view,
-                        entity,
-                        plan.build_features.snapshots,
-                        arguments.accepted,
-                        bucket,
-                        bucket_file(fresh, name, bucket),
-                    )
-                    for bucket in range(BUCKETS)
-                )
+                rows = build_view(view, entity, plan.build_features.snapshots, arguments.accepted, fresh / name)
             except PlanError as error:
                 raise PlanError(f"build_features.views.{name}: {error}") from None
             print(f"build_features: {name}: {rows:,} rows")

@@ -28,9 +28,10 @@ from feature_repo.ingest import hashed_columns, with_pseudonyms
 from feature_repo.materialize import bring_online
 from feature_repo.online_refresh import Load
 from feature_repo.online_tables import declared_table
+from feature_repo.quality import known_time
 from feature_repo.readers import read_source, scratch_folder, without_rows
 from feature_repo.registry import changing_features
-from feature_repo.validate import Validated, known_time, validate
+from feature_repo.validate import Validated, validate
 from feature_repo.view_rows import compute_view
 
 if TYPE_CHECKING:
@@ -136,9 +137,10 @@ def _write_new_rows(name: str, source: Source, accepted: Path, raw: Path, downlo
 
 def _refuse_too_many(name: str, result: Validated, rules: QualityRules, rejected: Path) -> None:
     rows, limit = result.accepted + result.rejected, rules.max_rejected
-    if result.rejected > rows * limit + _TOLERATED * math.sqrt(rows * limit * (1 - limit)) + 1:
+    faulty = result.rejected + result.mended
+    if faulty > rows * limit + _TOLERATED * math.sqrt(rows * limit * (1 - limit)) + 1:
         raise QualityError(
-            f"validate.{name}: {result.rejected:,} of {rows:,} new rows were rejected, more than max_rejected "
+            f"validate.{name}: {faulty:,} of {rows:,} new rows were rejected or mended, more than max_rejected "
             f"({limit:.2%}) allows even by chance; none was taken in, all of the rejected are in {rejected}: correct the "
             "source or the rules, and catch up again"
         )

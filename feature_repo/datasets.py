@@ -43,5 +43,7 @@ def bucket_of(key: str) -> str:
 def write_table(connection: duckdb.DuckDBPyConnection, query: str, path: Path) -> int:
     """Write the rows of `query`, in its order, to the parquet file `path`; return their number."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    written = connection.execute(f"COPY ({query}) TO {literal(path)} (FORMAT parquet, COMPRESSION zstd)").fetchone()
+    # The second version has encodings for numbers and times that make files smaller and faster to read.
+    options = "FORMAT parquet, PARQUET_VERSION v2, COMPRESSION zstd"
+    written = connection.execute(f"COPY ({query}) TO {literal(path)} ({options})").fetchone()
     return int(written[0]) if written else 0

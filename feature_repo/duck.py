@@ -23,10 +23,22 @@ SQL_TYPES = {
 }
 
 
-def open_duckdb() -> duckdb.DuckDBPyConnection:
-    """Open an in-memory DuckDB in UTC that never fetches an extension."""
+#: What one connection that may spill holds in memory.
+_MEMORY_LIMIT = "3GB"
+
+
+def open_duckdb(spill: Path | None = None, threads: int | None = None) -> duckdb.DuckDBPyConnection:
+    """Open an in-memory DuckDB in UTC that never fetches an extension.
+
+    With a folder to `spill` to it takes bounded memory; `threads` are as many as the machine has cores unless said.
+    """
     connection = duckdb.connect(config={"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"})
     connection.execute("SET TimeZone = 'UTC'")
+    if spill is not None:
+        connection.execute(f"SET temp_directory = {literal(spill)}")
+        connection.execute(f"SET memory_limit = {literal(_MEMORY_LIMIT)}")
+    if threads is not None:
+        connection.execute(f"SET threads = {threads}")
     connection.execute("SET enable_progress_bar = false")
     return connection
 

@@ -2,11 +2,15 @@
 
 An accepted row has, beside its columns, `event_timestamp` and `created_timestamp` (when it happened, when it became known)
 and `source_row` (its place in the source). Without a created time a row is known from its event time on.
+
+The rows pass once through the rules, into scratch files by bucket; duplicates are then looked for and the accepted rows
+sorted bucket by bucket, so that memory holds a bucket and not a source.
 """
 
 from __future__ import annotations
 
 import argparse
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,149 +22,53 @@ from core.plan import QualityRules
 from core.plan_file import read_plan
 from core.settings import read_settings
 from feature_repo.datasets import BUCKETS, bucket_file, bucket_of, raw_file, write_table
-from feature_repo.duck import SQL_TYPES, identifier, literal, open_duckdb
+from feature_repo.duck import identifier, literal, open_duckdb
+from feature_repo.quality import Fault, any_of, as_ingested, row_faults, typed_rows, value_faults
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     import duckdb
 
-    from core.plan import Source, TimeColumn
-
-_OFFSET = r"(Z|[+-]\d\d(:?\d\d)?)$"
+    from core.plan import Source
 
 
 @dataclass(frozen=True)
 class Validated:
-    """How many rows of a source were accepted, rejected, and left out because they came after the extract's end."""
+    """What became of the rows of a source.
+
+    Attributes
+    ----------
+    accepted, rejected : rows.
+    left_out : rows that happened or became known after the end of the extract, of a source that grows.
+    mended : accepted rows with a value that was at fault and is now missing.
+
+    """
 
     accepted: int
     rejected: int
     left_out: int = 0
+    mended: int = 0
 
     @property
-    def rejected_share(self) -> float:
-        """Share of the rows that were rejected; 0 without any."""
-        return self.rejected / max(self.accepted + self.rejected, 1)
+    def faulty_share(self) -> float:
+        """Share of the rows that were rejected or mended; 0 without any."""
+        return (self.rejected + self.mended) / max(self.accepted + self.rejected, 1)
 
 
-def _typed_time(time: TimeColumn, found: str, dtype: str) -> str:
-    """Write the SQL that turns a column, found as a DuckDB type, into an instant; null where it cannot."""
-    column = f"raw.{identifier(time.column)}"
-    zone = literal(time.zone or "UTC")
-    if found == "VARCHAR" and time.format is not None:
-        parsed = f"try_strptime({column}, {literal(time.format)})"
-    else:
-        parsed = f"TRY_CAST({column} AS TIMESTAMP)"
-    if dtype == "date":
-        end = " + INTERVAL 1 DAY - INTERVAL 1 MICROSECOND" if time.at == "end_of_day" else ""
-        return f"timezone({zone}, date_trunc('day', {parsed}){end})"
-    if found.startswith("TIMESTAMP WITH TIME ZONE"):
-        return f"CAST({column} AS TIMESTAMPTZ)"
-    local = f"timezone({zone}, {parsed})" if time.zone or (time.format or "").count("%z") else "NULL"
-    if found != "VARCHAR":
-        return local
-    return f"CASE WHEN regexp_matches({column}, {literal(_OFFSET)}) THEN TRY_CAST({column} AS TIMESTAMPTZ) ELSE {local} END"
+@dataclass(frozen=True)
+class _Scratch:
+    """The judged rows on disk: typed, with the flags `faulty` and `mended`, split by bucket."""
 
+    folder: Path
+    rows: int
 
-def _times(source: Source) -> dict[str, TimeColumn]:
-    times = {"event_timestamp": source.event_time}
-    if source.created_time is not None:
-        times["created_timestamp"] = source.created_time
-    return times
+    def bucket(self, number: int) -> str:
+        """Give the relation of one bucket's rows, or of none; all that a bucket has in common lies in its folder."""
+        return f"(FROM {self.all()} WHERE bucket = {number})"
 
-
-def known_time(source: Source, found: dict[str, str]) -> str:
-    """Write the SQL of the instant from which a row of the relation `raw` is known; null where it has no time.
-
-    `found` maps the columns of `raw` to their DuckDB types.
-    """
-    times = (
-        _typed_time(time, found[time.column], source.columns[time.column].dtype) for time in _times(source).values()
-    )
-    return f"greatest({', '.join(times)})"
-
-
-def _typed_columns(source: Source, found: dict[str, str]) -> dict[str, str]:
-    """Map each name of an accepted row to the SQL over `raw` that gives it its type."""
-    formats = {time.column: time.format for time in _times(source).values()}
-    typed = {}
-    for name, column in source.columns.items():
-        raw = f"raw.{identifier(name)}"
-        if found[name] == "VARCHAR" and formats.get(name) and column.dtype in {"date", "timestamp"}:
-            raw = f"try_strptime({raw}, {literal(formats[name] or '')})"
-        typed[name] = f"TRY_CAST({raw} AS {SQL_TYPES[column.dtype]})"
-    for name, time in _times(source).items():
-        typed[name] = _typed_time(time, found[time.column], source.columns[time.column].dtype)
-    return typed
-
-
-def _reasons(source: Source, rules: QualityRules) -> Iterator[tuple[str, str]]:
-    """Yield (reason, SQL condition under which it holds) over the relation `typed` and its `raw_…` texts."""
-    for name, declared in source.columns.items():
-        yield f"{name}: not a {declared.dtype}", f"raw_{name} IS NOT NULL AND {identifier(name)} IS NULL"
-    for name, time in _times(source).items():
-        yield (
-            f"{time.column}: no time that can be placed (a time zone is missing, or the format is another)",
-            f"{name} IS NULL",
-        )
-    observed = source.observed_until.isoformat()
-    if source.later_rows == "reject":
-        yield (
-            f"{source.event_time.column}: after observed_until {observed}",
-            f"event_timestamp > TIMESTAMPTZ {literal(observed)}",
-        )
-    for name in rules.not_null:
-        yield f"{name}: null", f"raw_{name} IS NULL"
-    for name, (low, high) in rules.range.items():
-        column = identifier(name)
-        yield (
-            f"{name}: outside [{low:g}, {high:g}]",
-            f"{column} IS NOT NULL AND NOT coalesce({column} BETWEEN {low} AND {high}, false)",
-        )
-        if source.columns[name].dtype.startswith("float"):
-            yield f"{name}: not a number", f"isnan({column})"
-    for name, allowed in rules.allowed.items():
-        values = ", ".join(literal(value) for value in allowed)
-        yield f"{name}: not among {', '.join(allowed)}", f"CAST({identifier(name)} AS VARCHAR) NOT IN ({values})"
-    for name, pattern in rules.pattern.items():
-        yield f"{name}: does not match {pattern}", f"NOT regexp_full_match({identifier(name)}, {literal(pattern)})"
-    if rules.unique:
-        order = "created_timestamp, source_row"
-        columns = ", ".join(identifier(name) for name in rules.unique)
-        yield (
-            f"duplicate of an earlier row by {', '.join(rules.unique)}",
-            f"row_number() OVER (PARTITION BY {columns} ORDER BY {order}) > 1",
-        )
-
-
-def _within(source: Source) -> str:
-    """Say in SQL which typed rows are part of the extract; a row without a time is, and is judged."""
-    if source.later_rows == "reject":
-        return "true"
-    observed = f"TIMESTAMPTZ {literal(source.observed_until.isoformat())}"
-    return f"coalesce(greatest(event_timestamp, created_timestamp) <= {observed}, true)"
-
-
-def _judge(connection: duckdb.DuckDBPyConnection, source: Source, key: str, rules: QualityRules, raw: Path) -> None:
-    """Make the temporary table `judged`: the typed rows, their raw texts, and the list of reasons against each."""
-    relation = f"read_parquet({literal(require(raw, 'ingest'))})"
-    found = {row[0]: str(row[1]) for row in connection.execute(f"DESCRIBE SELECT * FROM {relation}").fetchall()}
-    typed = _typed_columns(source, found)
-    if "created_timestamp" not in typed:
-        typed["created_timestamp"] = typed["event_timestamp"]
-    chosen = ", ".join(f"{sql} AS {identifier(name)}" for name, sql in typed.items())
-    texts = ", ".join(f"CAST(raw.{identifier(name)} AS VARCHAR) AS raw_{name}" for name in source.columns)
-    rules = rules.model_copy(
-        update={"not_null": tuple(dict.fromkeys((key, source.event_time.column, *rules.not_null)))}
-    )
-    reasons = ", ".join(f"CASE WHEN {sql} THEN {literal(reason)} END" for reason, sql in _reasons(source, rules))
-    connection.execute(
-        f"""CREATE OR REPLACE TEMP TABLE judged AS
-            SELECT *, list_filter([{reasons}], lambda reason: reason IS NOT NULL) AS reasons
-            FROM (SELECT raw.source_row, {chosen}, {texts} FROM {relation} AS raw)
-            WHERE {_within(source)}"""
-    )
+    def all(self) -> str:
+        """Give the relation of all rows."""
+        files = literal(self.folder / "*" / "*.parquet")
+        return f"read_parquet({files}, hive_partitioning = true, hive_types = {{'bucket': INTEGER}})"
 
 
 def validate(source: Source, key: str, rules: QualityRules, raw: Path, accepted: Path, rejected: Path) -> Validated:
@@ -169,37 +77,145 @@ def validate(source: Source, key: str, rules: QualityRules, raw: Path, accepted:
     Raises
     ------
     QualityError
-        If the share of rejected rows is above `rules.max_rejected`; `rejected` is written then, `accepted` is not.
+        If the share of rows that are rejected or mended is above `rules.max_rejected`; then `rejected` is written, and
+        `accepted` is not.
 
     """
-    with open_duckdb() as connection:
-        _judge(connection, source, key, rules, raw)
-        texts = ", ".join(f"raw_{name} AS {identifier(name)}" for name in source.columns)
-        bad = f"SELECT source_row, reasons, {texts} FROM judged WHERE len(reasons) > 0 ORDER BY source_row"
-        refused = write_table(connection, bad, rejected)
-        counts = f"SELECT (SELECT count(*) FROM judged), (SELECT count(*) FROM read_parquet({literal(raw)}))"
-        judged, total = connection.execute(counts).fetchall()[0]
-        result = Validated(accepted=judged - refused, rejected=refused, left_out=total - judged)
-        if not result.rejected_share <= rules.max_rejected or not (result.accepted or rules.max_rejected == 1):
+    accepted.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=accepted.parent) as folder, open_duckdb(spill=Path(folder)) as connection:
+        _open_typed(connection, source, raw)
+        scratch = _judge(connection, source, key, rules, Path(folder) / "judged")
+        _find_refused(connection, key, rules, scratch)
+        refused = _write_rejected(connection, source, key, rules, rejected)
+        result = _count(connection, scratch, refused, raw)
+        if not result.faulty_share <= rules.max_rejected or not (result.accepted or rules.max_rejected == 1):
             raise QualityError(_refusal(connection, result, rules, rejected))
-        columns = ", ".join(map(identifier, [*source.columns, "event_timestamp", "created_timestamp"]))
+        columns = ", ".join(map(identifier, ("source_row", *_accepted_columns(source))))
         for bucket in range(BUCKETS):
-            good = f"""SELECT source_row, {columns} FROM judged WHERE len(reasons) = 0 AND {bucket_of(key)} = {bucket}
-                ORDER BY {identifier(key)}, event_timestamp, created_timestamp, source_row"""
+            good = f"""SELECT {columns} FROM {scratch.bucket(bucket)} ANTI JOIN refused USING (source_row)
+                ORDER BY event_timestamp, created_timestamp, source_row"""
             write_table(connection, good, bucket_file(accepted.parent, accepted.name, bucket))
     return result
 
 
+def _accepted_columns(source: Source) -> tuple[str, ...]:
+    return (*source.columns, "event_timestamp", "created_timestamp")
+
+
+def _open_typed(connection: duckdb.DuckDBPyConnection, source: Source, raw: Path) -> None:
+    """Make the view `typed`, as `feature_repo.quality` describes it."""
+    relation = f"read_parquet({literal(require(raw, 'ingest'))})"
+    found = {row[0]: str(row[1]) for row in connection.execute(f"DESCRIBE SELECT * FROM {relation}").fetchall()}
+    connection.execute(f"CREATE TEMP VIEW typed AS {typed_rows(source, relation, found)}")
+
+
+def _judge(
+    connection: duckdb.DuckDBPyConnection, source: Source, key: str, rules: QualityRules, folder: Path
+) -> _Scratch:
+    """Write the typed rows to scratch files by bucket, each with what was found of its faults but for duplicates."""
+    at_fault = {name: any_of(value_faults(source, rules, name)) for name in rules.as_missing}
+    mended = " OR ".join(["false", *at_fault.values()])
+    columns = ", ".join(
+        f"CASE WHEN {at_fault[name]} THEN NULL ELSE {identifier(name)} END AS {identifier(name)}"
+        if name in at_fault
+        else identifier(name)
+        for name in _accepted_columns(source)
+    )
+    quoted = identifier(key)
+    # A hash of each entity, not of each row: the cryptographic one would take most of the time.
+    entities = f"(SELECT DISTINCT {quoted} FROM typed)"
+    connection.execute(
+        f"CREATE TEMP TABLE homes AS SELECT {quoted} AS home, {bucket_of(key)} AS bucket FROM {entities}"
+    )
+    connection.execute("SET preserve_insertion_order = false")
+    written = connection.execute(
+        f"""COPY (
+            SELECT source_row, {columns}, {any_of(row_faults(source, rules, key))} AS faulty, {mended} AS mended,
+                coalesce(bucket, 0) AS bucket
+            FROM typed LEFT JOIN homes ON {quoted} = home
+        ) TO {literal(folder)} (FORMAT parquet, COMPRESSION snappy, PARTITION_BY (bucket))"""
+    ).fetchone()
+    connection.execute("SET preserve_insertion_order = true")
+    return _Scratch(folder, int(written[0]) if written else 0)
+
+
+def _find_refused(connection: duckdb.DuckDBPyConnection, key: str, rules: QualityRules, scratch: _Scratch) -> None:
+    """Make the table `refused` of the rejected rows: `source_row`, and whether it is a `duplicate`."""
+    connection.execute("CREATE TEMP TABLE refused (source_row BIGINT, duplicate BOOLEAN)")
+    connection.execute("CREATE TEMP TABLE doubled (source_row BIGINT)")
+    if not scratch.rows:
+        return
+    if rules.unique:
+        # Rows that are equal in the key lie in one bucket.
+        parts = [scratch.bucket(number) for number in range(BUCKETS)] if key in rules.unique else [scratch.all()]
+        for part in parts:
+            connection.execute(f"INSERT INTO doubled {_duplicates(part, rules)}")
+    connection.execute(
+        f"""INSERT INTO refused
+            SELECT source_row, doubled.source_row IS NOT NULL FROM {scratch.all()} LEFT JOIN doubled USING (source_row)
+            WHERE faulty OR doubled.source_row IS NOT NULL"""
+    )
+
+
+def _duplicates(rows: str, rules: QualityRules) -> str:
+    """Select the rows that are equal, in the unique columns, to one that was known before; nulls are equal."""
+    columns = [identifier(name) for name in rules.unique]
+    equal = " AND ".join(f"row.{column} IS NOT DISTINCT FROM several.{column}" for column in columns)
+    listed, partition = ", ".join(columns), ", ".join(f"row.{column}" for column in columns)
+    return f"""
+        SELECT row.source_row FROM {rows} AS row
+        JOIN (SELECT {listed} FROM {rows} GROUP BY ALL HAVING count(*) > 1) AS several ON {equal}
+        QUALIFY row_number() OVER (PARTITION BY {partition} ORDER BY row.created_timestamp, row.source_row) > 1"""
+
+
+def _write_rejected(
+    connection: duckdb.DuckDBPyConnection, source: Source, key: str, rules: QualityRules, rejected: Path
+) -> int:
+    """Write the refused rows as they were ingested, each with all its reasons; return their number."""
+    faults = list(row_faults(source, rules, key))
+    if rules.unique:
+        faults.append(Fault(f"duplicate of an earlier row by {', '.join(rules.unique)}", "duplicate"))
+    reasons = ", ".join(f"CASE WHEN {fault.condition} THEN {literal(fault.reason)} END" for fault in faults)
+    texts = ", ".join(f"CAST({as_ingested(name)} AS VARCHAR) AS {identifier(name)}" for name in source.columns)
+    return write_table(
+        connection,
+        f"""SELECT source_row, list_filter([{reasons}], lambda reason: reason IS NOT NULL) AS reasons, {texts}
+            FROM typed JOIN refused USING (source_row) ORDER BY source_row""",
+        rejected,
+    )
+
+
+def _count(connection: duckdb.DuckDBPyConnection, scratch: _Scratch, refused: int, raw: Path) -> Validated:
+    total = connection.execute(f"SELECT count(*) FROM read_parquet({literal(raw)})").fetchall()[0][0]
+    mended = 0
+    if scratch.rows:
+        kept = f"{scratch.all()} ANTI JOIN refused USING (source_row)"
+        mended = connection.execute(f"SELECT count(*) FROM {kept} WHERE mended").fetchall()[0][0]
+    return Validated(scratch.rows - refused, refused, left_out=total - scratch.rows, mended=mended)
+
+
 def _refusal(connection: duckdb.DuckDBPyConnection, result: Validated, rules: QualityRules, rejected: Path) -> str:
     commonest = connection.execute(
-        "SELECT reason, count(*) FROM (SELECT unnest(reasons) AS reason FROM judged) GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT 3"
+        f"""SELECT reason, count(*) FROM (SELECT unnest(reasons) AS reason FROM read_parquet({literal(rejected)}))
+            GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT 3"""
     ).fetchall()
     reasons = "; ".join(f"{reason} ({count:,})" for reason, count in commonest)
+    mended = f" and {result.mended:,} have a value at fault" if result.mended else ""
     return (
-        f"{result.rejected:,} of {result.accepted + result.rejected:,} rows ({result.rejected_share:.2%}) were rejected, "
-        f"the limit max_rejected is {rules.max_rejected:.2%}; most often: {reasons}; all of them with their reasons are in "
-        f"{rejected}: correct the source or the rules"
+        f"{result.rejected:,} of {result.accepted + result.rejected:,} rows were rejected{mended} ({result.faulty_share:.2%}), "
+        f"the limit max_rejected is {rules.max_rejected:.2%}; most often: {reasons or 'no rejection'}; all of them with their "
+        f"reasons are in {rejected}: correct the source or the rules"
     )
+
+
+def _summary(result: Validated) -> str:
+    counts = {
+        "accepted": result.accepted,
+        "rejected": result.rejected,
+        "left out, which came later": result.left_out,
+        "with a value at fault, now missing": result.mended,
+    }
+    return ", ".join(f"{count:,} {what}" for what, count in counts.items() if count or what in {"accepted", "rejected"})
 
 
 def main() -> None:
@@ -220,8 +236,7 @@ def main() -> None:
                 )
             except QualityError as error:
                 raise QualityError(f"validate.{name}: {error}") from None
-            later = f", {result.left_out:,} of later left out" if source.later_rows == "leave_out" else ""
-            print(f"validate: {name}: {result.accepted:,} accepted, {result.rejected:,} rejected{later}")
+            print(f"validate: {name}: {_summary(result)}")
 
 
 if __name__ == "__main__":

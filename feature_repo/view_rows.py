@@ -3,10 +3,17 @@
 This is the one place that gives the plan's feature SQL a meaning. The build of snapshots, the label, and the parity check
 all come through here. A row counts at `as_of` when it had happened and was known: event time <= as_of and created time
 <= as_of; a window (with its lag) further keeps as_of - lag - window < event time <= as_of - lag.
+
+There are two ways to the same facts. For scattered pairs the rows are joined to the grid by their entity. For a grid of few
+instants and many entities the rows of one instant after another are chosen by their times alone, which touches only the
+rows inside each window and needs no join.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 import duckdb
@@ -15,102 +22,144 @@ from core.errors import PlanError
 from feature_repo.duck import SQL_TYPES, identifier
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from datetime import timedelta
+    from collections.abc import Callable, Iterator, Mapping
+    from datetime import datetime
 
     import pyarrow as pa
 
     from core.plan import Feature, View
 
-#: Which rows a feature looks at: of which source, in which window, with which lag.
-_Span = tuple[str, "timedelta | None", "timedelta | None"]
 
-#: The condition under which a row counts at an as-of instant.
-KNOWABLE = "source.event_time <= grid.as_of AND source.created_time <= grid.as_of"
+@dataclass(frozen=True)
+class Span:
+    """Which rows a fact looks at: those of `source` with as_of - lag - window < event time <= as_of - lag.
 
+    Without a window they reach back without end. Unless `knowable` is false, only rows known by as_of count.
+    """
 
-def interval(length: timedelta) -> str:
-    """Write `length` as an SQL interval."""
-    return f"INTERVAL {int(length.total_seconds())} SECOND"
-
-
-def _in_span(span: _Span) -> str:
-    _, window, lag = span
-    end = "grid.as_of" if lag is None else f"grid.as_of - {interval(lag)}"
-    bounds = [KNOWABLE]
-    if lag is not None:
-        bounds.append(f"source.event_time <= {end}")
-    if window is not None:
-        bounds.append(f"source.event_time > {end} - {interval(window)}")
-    return " AND ".join(bounds)
+    source: str
+    window: timedelta | None = None
+    lag: timedelta = timedelta()
+    knowable: bool = True
 
 
-def _by_span(view: View) -> dict[_Span, dict[str, Feature]]:
-    spans: dict[_Span, dict[str, Feature]] = {}
+#: For each span, by name, aggregates over the columns of its rows and `as_of`.
+Facts = dict[Span, dict[str, str]]
+
+
+def facts_of(view: View) -> Facts:
+    """Sort the features of `view` that are aggregates by their spans."""
+    facts: Facts = {}
     for name, feature in view.features.items():
         if feature.over == "rows":
-            spans.setdefault((feature.source or view.source, feature.window, feature.lag), {})[name] = feature
-    return spans
+            span = Span(feature.source or view.source, feature.window, feature.lag or timedelta())
+            facts.setdefault(span, {})[name] = _cast(feature)
+    return facts
 
 
 def _cast(feature: Feature) -> str:
     return f"CAST(({feature.sql}) AS {SQL_TYPES[feature.dtype]})"
 
 
-def span_query(key: str, rows: str, grid: str, expressions: dict[str, str], knowable: str) -> str:
-    """Evaluate aggregates over the rows of every pair in `grid`, empty ones as SQL does over no row (a count is 0).
+def _in_span(span: Span, as_of: Callable[[timedelta], str]) -> str:
+    """Write which rows are in `span`; `as_of` writes the as-of instant, moved by a length of time."""
+    bounds = [f"source.event_time <= {as_of(-span.lag)}"]
+    if span.knowable:
+        bounds.append(f"source.created_time <= {as_of(timedelta())}")
+    if span.window is not None:
+        bounds.append(f"source.event_time > {as_of(-span.lag - span.window)}")
+    return " AND ".join(bounds)
 
-    `expressions` maps a name to an aggregate over the columns of `rows` and `as_of`; `knowable` chooses the rows of a
-    pair by `source` and `grid`.
-    """
+
+def _moved_as_of(length: timedelta) -> str:
+    seconds = int(length.total_seconds())
+    return f"(grid.as_of + INTERVAL ({seconds}) SECOND)" if seconds else "grid.as_of"
+
+
+def _instant(time: datetime) -> str:
+    return f"TIMESTAMPTZ '{time.isoformat()}'"
+
+
+def _rows_of_pairs(rows: Mapping[str, str], key: str, grid: str, span: Span) -> str:
+    on = f"source.{identifier(key)} = grid.{identifier(key)} AND {_in_span(span, _moved_as_of)}"
+    return f"SELECT source.*, grid.as_of FROM {grid} AS grid JOIN {rows[span.source]} AS source ON {on}"
+
+
+def _rows_at(rows: Mapping[str, str], time: datetime, span: Span) -> str:
+    within = _in_span(span, lambda length: _instant(time + length))
+    return f"SELECT source.*, {_instant(time)} AS as_of FROM {rows[span.source]} AS source WHERE {within}"
+
+
+def _open_empty(connection: duckdb.DuckDBPyConnection, facts: Facts, rows: Mapping[str, str], grid: str) -> None:
+    """Make the table `empty` of what the facts are over no row at each instant of `grid`, as SQL has it: a count is 0."""
+    chosen = "".join(
+        f", (SELECT {sql} FROM {rows[span.source]} AS source WHERE false HAVING count(*) = 0) AS {identifier(name)}"
+        for span, members in facts.items()
+        for name, sql in members.items()
+    )
+    connection.execute(
+        f"""CREATE OR REPLACE TEMP TABLE empty AS
+            SELECT instants.as_of{chosen} FROM (SELECT DISTINCT as_of FROM {grid}) AS instants"""
+    )
+
+
+def _facts_query(facts: Facts, key: str, grid: str, rows_in: Callable[[Span], str]) -> str:
+    """Write the query of the facts of every pair in `grid`; `rows_in` selects a span's rows, each with its `as_of`."""
     key = identifier(key)
-    names = [identifier(name) for name in expressions]
-    facts = ", ".join(f"{sql} AS {name}" for sql, name in zip(expressions.values(), names, strict=True))
-    empty = ", ".join(
-        f"(SELECT {sql} FROM {rows} AS source WHERE false HAVING count(*) = 0) AS {name}"
-        for sql, name in zip(expressions.values(), names, strict=True)
-    )
-    chosen = ", ".join(
-        f"CASE WHEN facts.{key} IS NULL THEN empty.{name} ELSE facts.{name} END AS {name}" for name in names
-    )
+    chosen, joins = "", ""
+    for number, (span, members) in enumerate(facts.items()):
+        part = f"part{number}"
+        aggregates = ", ".join(f"{sql} AS {identifier(name)}" for name, sql in members.items())
+        joins += f"""
+        LEFT JOIN (SELECT {key}, as_of, {aggregates} FROM ({rows_in(span)}) GROUP BY {key}, as_of) AS {part}
+            ON {part}.{key} = grid.{key} AND {part}.as_of = grid.as_of"""
+        for name in map(identifier, members):
+            chosen += f", CASE WHEN {part}.{key} IS NULL THEN empty.{name} ELSE {part}.{name} END AS {name}"
     return f"""
-        WITH facts AS (
-            SELECT grid.{key}, grid.as_of, {facts}
-            FROM {grid} AS grid JOIN {rows} AS source ON source.{key} = grid.{key} AND {knowable}
-            GROUP BY grid.{key}, grid.as_of
-        ), empty AS (
-            SELECT instants.as_of, {empty} FROM (SELECT DISTINCT as_of FROM {grid}) AS instants
-        )
-        SELECT grid.{key}, grid.as_of, {chosen}
-        FROM {grid} AS grid JOIN empty USING (as_of)
-        LEFT JOIN facts ON facts.{key} = grid.{key} AND facts.as_of = grid.as_of"""
+        SELECT grid.{key}, grid.as_of{chosen}
+        FROM {grid} AS grid JOIN empty ON empty.as_of = grid.as_of{joins}"""
 
 
-def view_query(view: View, key: str, rows: Mapping[str, str], grid: str) -> str:
-    """Write the query of `view` over the relations `rows` and `grid`, named as in `compute_view`."""
-    parts = _by_span(view)
-    if not parts:
-        parts = {(view.source, None, None): {}}
-    queries = [
-        span_query(
-            key, rows[span[0]], grid, {name: _cast(feature) for name, feature in members.items()}, _in_span(span)
-        )
-        for span, members in parts.items()
-    ]
-    joined = f"({queries[0]}) AS part0" + "".join(
-        f" JOIN ({query}) AS part{number} USING ({identifier(key)}, as_of)"
-        for number, query in enumerate(queries[1:], 1)
-    )
+def pair_facts(
+    connection: duckdb.DuckDBPyConnection, facts: Facts, key: str, rows: Mapping[str, str], grid: str
+) -> str:
+    """Write the query of the facts of every pair in `grid`, for scattered pairs.
+
+    Parameters
+    ----------
+    connection : on which the query is to be run; it gets the table `empty`.
+    facts, key, rows, grid : as for `compute_view`.
+
+    """
+    _open_empty(connection, facts, rows, grid)
+    return _facts_query(facts, key, grid, partial(_rows_of_pairs, rows, key, grid))
+
+
+def instant_facts(
+    connection: duckdb.DuckDBPyConnection, facts: Facts, key: str, rows: Mapping[str, str], grid: str
+) -> Iterator[str]:
+    """Write, for each instant of `grid` in order, the query of the facts of its pairs, for few instants and many entities.
+
+    The parameters are those of `pair_facts`; a query is to be run before the next one is asked for.
+    """
+    _open_empty(connection, facts, rows, grid)
+    times = connection.execute("SELECT as_of FROM empty ORDER BY as_of").fetchall()
+    for (time,) in times:
+        here = f"(SELECT * FROM {grid} WHERE as_of = {_instant(time)})"
+        yield _facts_query(facts, key, here, partial(_rows_at, rows, time))
+
+
+def _view_query(view: View, key: str, facts: str) -> str:
+    """Write the query of the view's rows over its facts, in their order."""
     derived = "".join(
         f", {_cast(feature)} AS {identifier(name)}"
         for name, feature in view.features.items()
         if feature.over == "features"
     )
-    columns = ", ".join(identifier(name) for name in view.features)
+    columns = ", ".join(map(identifier, view.features))
     return f"""
         SELECT {identifier(key)}, as_of AS event_timestamp, as_of AS created_timestamp, {columns}
-        FROM (SELECT *{derived} FROM {joined})
-        ORDER BY {identifier(key)}, as_of"""
+        FROM (SELECT *{derived} FROM ({facts}))"""
 
 
 def compute_view(
@@ -129,8 +178,9 @@ def compute_view(
 
     Returns
     -------
-    A table of one row for each pair, sorted: `key`, event_timestamp (the as-of), created_timestamp (the same: all that went
-    into the row was known by then), and each feature in its declared dtype; null where its SQL gives null.
+    A table of one row for each pair, sorted by instant and key: `key`, event_timestamp (the as-of), created_timestamp (the
+    same: all that went into the row was known by then), and each feature in its declared dtype; null where its SQL gives
+    null.
 
     Raises
     ------
@@ -139,7 +189,25 @@ def compute_view(
 
     """
     try:
-        return connection.sql(view_query(view, key, rows, grid)).to_arrow_table()
+        facts = pair_facts(connection, facts_of(view), key, rows, grid)
+        ordered = f"FROM ({_view_query(view, key, facts)}) ORDER BY event_timestamp, {identifier(key)}"
+        return connection.sql(ordered).to_arrow_table()
+    except duckdb.Error as error:
+        raise PlanError(blame(connection, view, key, rows, grid) or f"{view.source}: {error}") from None
+
+
+def compute_snapshots(
+    connection: duckdb.DuckDBPyConnection, view: View, key: str, rows: Mapping[str, str], grid: str
+) -> Iterator[pa.Table]:
+    """Compute `view` for every pair of `grid`, a table for each instant: together the rows that `compute_view` gives.
+
+    This is the way for few instants at which many entities are asked for; parameters and errors are the same.
+    """
+    # Else the wide side of each join, which grows with every span, would be hashed again and again.
+    connection.execute("SET disabled_optimizers = 'build_side_probe_side'")
+    try:
+        for facts in instant_facts(connection, facts_of(view), key, rows, grid):
+            yield connection.sql(_view_query(view, key, facts)).to_arrow_table()
     except duckdb.Error as error:
         raise PlanError(blame(connection, view, key, rows, grid) or f"{view.source}: {error}") from None
 
@@ -153,7 +221,8 @@ def blame(
         needed = {**sound, name: feature} if feature.over == "features" else {name: feature}
         alone = view.model_copy(update={"features": needed})
         try:
-            connection.execute(view_query(alone, key, rows, grid)).fetchall()
+            facts = pair_facts(connection, facts_of(alone), key, rows, grid)
+            connection.execute(_view_query(alone, key, facts)).fetchall()
         except duckdb.Error as error:
             reason = str(error).strip().splitlines()[0]
             source = feature.source or view.source

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from core.errors import PlanError
 from feature_repo.duck import identifier
-from feature_repo.view_rows import KNOWABLE, interval, span_query
+from feature_repo.view_rows import Span, instant_facts
 
 if TYPE_CHECKING:
     from core.plan import Label, Problem
@@ -27,7 +27,8 @@ def label_rows(
 
     Parameters
     ----------
-    connection, key, rows, grid : as for `feature_repo.view_rows.compute_view`; `rows` are those of the label's source.
+    connection, key, grid : as for `feature_repo.view_rows.compute_view`.
+    rows : name of the relation with the accepted rows of the label's source.
     label : as the plan declares it. Its population is judged on the rows knowable at as of; its value on all rows with
         as of < event time <= as of + horizon, whenever they became known.
 
@@ -42,17 +43,19 @@ def label_rows(
         If the SQL of population or value fails, or a value is not a label of such a problem.
 
     """
-    after = f"source.event_time > grid.as_of AND source.event_time <= grid.as_of + {interval(label.horizon)}"
-    members = span_query(key, rows, grid, {"member": label.population}, KNOWABLE)
-    values = span_query(key, rows, grid, {"label": label.value}, after)
-    quoted = identifier(key)
+    after = Span(label.source, window=label.horizon, lag=-label.horizon, knowable=False)
+    facts = {Span(label.source): {"member": label.population}, after: {"label": label.value}}
+    labelled = f"SELECT {identifier(key)}, as_of, CAST(label AS {_TYPES[problem]}) AS label"
     try:
-        table = connection.sql(
-            f"""SELECT {quoted}, as_of, CAST(label AS {_TYPES[problem]}) AS label
-                FROM ({values}) JOIN ({members}) USING ({quoted}, as_of) WHERE member ORDER BY {quoted}, as_of"""
-        ).to_arrow_table()
+        none = f"{labelled} FROM (SELECT *, NULL AS label FROM {grid} WHERE false)"
+        tables = [connection.sql(none).to_arrow_table()]
+        tables += (
+            connection.sql(f"{labelled} FROM ({query}) WHERE member").to_arrow_table()
+            for query in instant_facts(connection, facts, key, {label.source: rows}, grid)
+        )
     except duckdb.Error as error:
         raise PlanError(f"label: its SQL fails: {' '.join(str(error).split())}") from None
+    table = pa.concat_tables(tables).sort_by([(key, "ascending"), ("as_of", "ascending")])
     _check(table.column("label"), label, problem)
     return table
 

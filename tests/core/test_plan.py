@@ -324,6 +324,14 @@ FAULTS: dict[str, tuple[Change, str]] = {
         {"validate/orders/pattern/shop": "["},
         "validate.orders.pattern.shop: '[' is not a regular expression: ",
     ),
+    "a rule that may lose the key": (
+        {"validate/orders/as_missing": ["buyer_id"]},
+        "validate.orders.as_missing: 'buyer_id' must have a value in every row; ",
+    ),
+    "a rule that asks for a value and takes it away": (
+        {"validate/orders/as_missing": ["price"]},
+        "validate.orders.as_missing: 'price' must have a value in every row; ",
+    ),
     "a view of no source": (
         {"build_features/views/history/source": "ordres"},
         "build_features.views.history.source: 'ordres' is not a declared source; ",

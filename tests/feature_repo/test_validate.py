@@ -148,6 +148,55 @@ def test_of_duplicates_the_first_that_was_known_is_accepted(tmp_path: Path) -> N
     assert rejected[0]["reasons"] == ["duplicate of an earlier row by who, at"]
 
 
+def test_a_value_at_fault_is_taken_as_missing_where_the_rules_say_so(tmp_path: Path) -> None:
+    bad: list[dict[str, Any]] = [
+        {"amount": "-1"},
+        {"amount": "much"},
+        {"amount": "nan"},
+        {"kind": "c"},
+        {"amount": None},
+        {"amount": "-1", "who": None},
+    ]
+    rules = {"range": {"amount": [0, 10]}, "allowed": {"kind": ["a", "b"]}, "as_missing": ["amount", "kind"]}
+    result, accepted, rejected = run(tmp_path, [GOOD, *({**GOOD, **row} for row in bad)], rules)
+    assert result == Validated(accepted=6, rejected=1, mended=4)
+    assert [(row["amount"], row["kind"]) for row in accepted] == [
+        (5.0, "a"),
+        (None, "a"),
+        (None, "a"),
+        (None, "a"),
+        (5.0, None),
+        (None, "a"),
+    ]
+    assert [(row["source_row"], row["reasons"], row["amount"]) for row in rejected] == [(7, ["who: null"], "-1")]
+
+
+def test_values_taken_as_missing_count_towards_the_limit(tmp_path: Path) -> None:
+    rules = {"range": {"amount": [0, 10]}, "as_missing": ["amount"], "max_rejected": 0.5}
+    with pytest.raises(QualityError, match=r"0 of 3 rows were rejected and 2 have a value at fault \(66.67%\)"):
+        run(tmp_path, [GOOD, {**GOOD, "amount": "11"}, {**GOOD, "amount": "12"}], rules)
+
+
+def test_null_keys_are_duplicates_of_one_another(tmp_path: Path) -> None:
+    _, accepted, rejected = run(tmp_path, [{**GOOD, "kind": None}] * 2, {"unique": ["who", "kind"]})
+    assert [row["source_row"] for row in accepted] == [1]
+    assert rejected[0]["reasons"] == ["duplicate of an earlier row by who, kind"]
+
+
+def test_duplicates_are_found_across_entities_too(tmp_path: Path) -> None:
+    rows = [{**GOOD, "who": str(who), "kind": "ab"[who % 2]} for who in range(40)]
+    result, accepted, _ = run(tmp_path, rows, {"unique": ["kind"]})
+    assert (result.accepted, result.rejected) == (2, 38)
+    assert [row["source_row"] for row in accepted] == [1, 2]
+
+
+def test_rows_lie_in_the_order_of_their_times(tmp_path: Path) -> None:
+    times = ["2024-01-03T00:00:00Z", "2024-01-01T00:00:00Z", "2024-01-02T00:00:00Z"]
+    run(tmp_path, [{**GOOD, "at": time} for time in times])
+    files = [pq.read_table(file) for file in sorted((tmp_path / "accepted" / "sales").iterdir())]
+    assert [file.column("source_row").to_pylist() for file in files if file.num_rows] == [[2, 3, 1]]
+
+
 def test_of_a_source_that_grows_what_happened_or_became_known_later_is_left_out_and_not_rejected(
     tmp_path: Path,
 ) -> None:
@@ -167,15 +216,15 @@ def test_of_a_source_that_grows_what_happened_or_became_known_later_is_left_out_
 
 
 def test_too_many_rejections_fail_and_leave_the_reasons_and_nothing_else(tmp_path: Path) -> None:
-    with pytest.raises(QualityError, match=r"1 of 3 rows \(33.33%\) were rejected, the limit max_rejected is 33.00%"):
+    with pytest.raises(QualityError, match=r"1 of 3 rows were rejected \(33.33%\), the limit max_rejected is 33.00%"):
         run(tmp_path, [GOOD, GOOD, {**GOOD, "who": None}], {"max_rejected": 0.33})
     assert pq.read_table(tmp_path / "rejected.parquet").num_rows == 1
-    assert not (tmp_path / "accepted").exists()
+    assert list((tmp_path / "accepted").iterdir()) == []
 
 
 def test_rejections_at_the_limit_pass(tmp_path: Path) -> None:
     result, _, _ = run(tmp_path, [GOOD, {**GOOD, "who": None}], {"max_rejected": 0.5})
-    assert result.rejected_share == 0.5
+    assert result.faulty_share == 0.5
 
 
 def test_the_rows_of_an_entity_lie_in_one_file(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from core.errors import PlanError
 from core.plan import View
 from feature_repo.duck import open_duckdb
-from feature_repo.view_rows import compute_view
+from feature_repo.view_rows import compute_snapshots, compute_view
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,8 +48,12 @@ def compute(features: dict[str, dict[str, Any]], asked: Sequence[tuple[int, int]
         grid = {"shop": [shop for shop, _ in asked], "as_of": [day(number) for _, number in asked]}
         connection.register("asked_grid", pa.table(grid))
         rows = {"sales": "sales_rows", "visits": "visit_rows"}
-        found: list[dict[str, Any]] = compute_view(connection, view, "shop", rows, "asked_grid").to_pylist()
-    return found
+        found = compute_view(connection, view, "shop", rows, "asked_grid")
+        by_instant = compute_snapshots(connection, view, "shop", rows, "asked_grid")
+        in_order = [("event_timestamp", "ascending"), ("shop", "ascending")]
+        assert pa.concat_tables(by_instant).sort_by(in_order) == found
+    listed: list[dict[str, Any]] = found.to_pylist()
+    return listed
 
 
 def values(feature: dict[str, Any], asked: Sequence[tuple[int, int]]) -> list[object]:
@@ -114,8 +118,8 @@ def test_a_feature_may_come_from_another_source_and_be_put_in_relation_to_the_vi
     )
     assert [(row["spend"], row["people"], row["recent_people"], row["spend_per_head"]) for row in found] == [
         (30.0, 3.0, None, 10.0),
-        (30.0, 8.0, 5.0, 30.0 / 8.0),
         (None, 8.0, 8.0, None),
+        (30.0, 8.0, 5.0, 30.0 / 8.0),
     ]
 
 
@@ -124,10 +128,10 @@ def test_the_last_value_is_the_one_of_the_latest_event() -> None:
 
 
 def test_rows_come_sorted_with_both_times_at_the_as_of_instant() -> None:
-    found = compute({"fact": {"sql": "count(*)", "dtype": "int64"}}, [(2, 29), (1, 3), (1, 2)])
+    found = compute({"fact": {"sql": "count(*)", "dtype": "int64"}}, [(2, 29), (2, 3), (1, 3)])
     assert [(row["shop"], row["event_timestamp"], row["created_timestamp"]) for row in found] == [
-        (1, day(2), day(2)),
         (1, day(3), day(3)),
+        (2, day(3), day(3)),
         (2, day(29), day(29)),
     ]
 

@@ -1,0 +1,143 @@
+"""What a source's row should be, in SQL: its types and times, and the faults that the plan's rules find in it.
+
+The SQL speaks of two relations: `raw`, the rows as they were ingested, and `typed`, which has every declared column in its
+type (null where it cannot be), the two times, and beside each column what it was before, under the name `as_ingested`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from feature_repo.duck import SQL_TYPES, identifier, literal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from core.plan import QualityRules, Source, TimeColumn
+
+_OFFSET = r"(Z|[+-]\d\d(:?\d\d)?)$"
+
+
+class Fault(NamedTuple):
+    """Something that can be wrong with a row, and the SQL condition under which it is."""
+
+    reason: str
+    condition: str
+
+
+def as_ingested(column: str) -> str:
+    """Name what a column was before it got its type; the blank keeps it apart from every column that a plan can name."""
+    return identifier(f"raw {column}")
+
+
+def times_of(source: Source) -> dict[str, TimeColumn]:
+    """Map the platform's times to the columns that tell them."""
+    times = {"event_timestamp": source.event_time}
+    if source.created_time is not None:
+        times["created_timestamp"] = source.created_time
+    return times
+
+
+def typed_rows(source: Source, relation: str, found: Mapping[str, str]) -> str:
+    """Write the query of `typed` over the ingested rows in `relation`, whose columns have the DuckDB types `found`."""
+    typed = _typed_columns(source, found)
+    typed.setdefault("created_timestamp", typed["event_timestamp"])
+    columns = [f"{sql} AS {identifier(name)}" for name, sql in typed.items()]
+    before = [f"raw.{identifier(name)} AS {as_ingested(name)}" for name in source.columns]
+    chosen = ", ".join(("raw.source_row", *columns, *before))
+    return f"SELECT * FROM (SELECT {chosen} FROM {relation} AS raw) WHERE {_within(source)}"
+
+
+def known_time(source: Source, found: Mapping[str, str]) -> str:
+    """Write the SQL of the instant from which a row of the relation `raw` is known; null where it has no time.
+
+    `found` maps the columns of `raw` to their DuckDB types.
+    """
+    times = (
+        _typed_time(time, found[time.column], source.columns[time.column].dtype) for time in times_of(source).values()
+    )
+    return f"greatest({', '.join(times)})"
+
+
+def _typed_columns(source: Source, found: Mapping[str, str]) -> dict[str, str]:
+    formats = {time.column: time.format for time in times_of(source).values()}
+    typed = {}
+    for name, column in source.columns.items():
+        raw = f"raw.{identifier(name)}"
+        if found[name] == "VARCHAR" and formats.get(name) and column.dtype in {"date", "timestamp"}:
+            raw = f"try_strptime({raw}, {literal(formats[name] or '')})"
+        typed[name] = f"TRY_CAST({raw} AS {SQL_TYPES[column.dtype]})"
+    for name, time in times_of(source).items():
+        typed[name] = _typed_time(time, found[time.column], source.columns[time.column].dtype)
+    return typed
+
+
+def _typed_time(time: TimeColumn, found: str, dtype: str) -> str:
+    """Write the SQL that turns a column, found as a DuckDB type, into an instant; null where it cannot."""
+    column = f"raw.{identifier(time.column)}"
+    zone = literal(time.zone or "UTC")
+    if found == "VARCHAR" and time.format is not None:
+        parsed = f"try_strptime({column}, {literal(time.format)})"
+    else:
+        parsed = f"TRY_CAST({column} AS TIMESTAMP)"
+    if dtype == "date":
+        end = " + INTERVAL 1 DAY - INTERVAL 1 MICROSECOND" if time.at == "end_of_day" else ""
+        return f"timezone({zone}, date_trunc('day', {parsed}){end})"
+    if found.startswith("TIMESTAMP WITH TIME ZONE"):
+        return f"CAST({column} AS TIMESTAMPTZ)"
+    local = f"timezone({zone}, {parsed})" if time.zone or (time.format or "").count("%z") else "NULL"
+    if found != "VARCHAR":
+        return local
+    return f"CASE WHEN regexp_matches({column}, {literal(_OFFSET)}) THEN TRY_CAST({column} AS TIMESTAMPTZ) ELSE {local} END"
+
+
+def _within(source: Source) -> str:
+    """Say which rows are part of the extract; one without any time is, so that it is judged."""
+    if source.later_rows == "reject":
+        return "true"
+    observed = f"TIMESTAMPTZ {literal(source.observed_until.isoformat())}"
+    return f"coalesce(greatest(event_timestamp, created_timestamp) <= {observed}, true)"
+
+
+def row_faults(source: Source, rules: QualityRules, key: str) -> Iterator[Fault]:
+    """Yield the faults for which a row is rejected, but for that of a duplicate."""
+    for name in source.columns:
+        if name not in rules.as_missing:
+            yield from value_faults(source, rules, name)
+    for name, time in times_of(source).items():
+        yield Fault(
+            f"{time.column}: no time that can be placed (a time zone is missing, or the format is another)",
+            f"{name} IS NULL",
+        )
+    if source.later_rows == "reject":
+        observed = source.observed_until.isoformat()
+        yield Fault(
+            f"{source.event_time.column}: after observed_until {observed}",
+            f"event_timestamp > TIMESTAMPTZ {literal(observed)}",
+        )
+    for name in dict.fromkeys((key, source.event_time.column, *rules.not_null)):
+        yield Fault(f"{name}: null", f"{as_ingested(name)} IS NULL")
+
+
+def value_faults(source: Source, rules: QualityRules, name: str) -> Iterator[Fault]:
+    """Yield the faults that a value of the column `name` can have; a null has none."""
+    column, dtype = identifier(name), source.columns[name].dtype
+    yield Fault(f"{name}: not a {dtype}", f"{as_ingested(name)} IS NOT NULL AND {column} IS NULL")
+    if name in rules.range:
+        low, high = rules.range[name]
+        within = f"coalesce({column} BETWEEN {low} AND {high}, false)"
+        yield Fault(f"{name}: outside [{low:g}, {high:g}]", f"{column} IS NOT NULL AND NOT {within}")
+        if dtype.startswith("float"):
+            yield Fault(f"{name}: not a number", f"isnan({column})")
+    if name in rules.allowed:
+        allowed = rules.allowed[name]
+        values = ", ".join(map(literal, allowed))
+        yield Fault(f"{name}: not among {', '.join(allowed)}", f"CAST({column} AS VARCHAR) NOT IN ({values})")
+    if name in rules.pattern:
+        pattern = rules.pattern[name]
+        yield Fault(f"{name}: does not match {pattern}", f"NOT regexp_full_match({column}, {literal(pattern)})")
+
+
+def any_of(faults: Iterator[Fault]) -> str:
+    """Say that one of `faults` is there; a condition that is unknown does not hold."""
+    return " OR ".join(["false", *(f"coalesce({fault.condition}, false)" for fault in faults)])
