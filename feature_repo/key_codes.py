@@ -18,6 +18,60 @@ if TYPE_CHECKING:
 
     Integers = npt.NDArray[np.int64]
 
+#: A table of all integers from the least to the greatest may be so many times as long as the column.
+_SPARSE = 8
+
+
+@dataclass(frozen=True)
+class _Values:
+    """The distinct values of a column, found by a hash table."""
+
+    values: pa.Array
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def places(self, column: pa.ChunkedArray) -> Integers:
+        """Give the number of each value of `column`; -1 if it has none."""
+        found = pc.index_in(column, value_set=self.values)
+        return (pc.fill_null(found, -1) if found.null_count else found).to_numpy().astype(np.int64)  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True)
+class _Numbers:
+    """The distinct values of a column of integers that lie close together, found in a table of all between."""
+
+    start: int
+    table: Integers
+    count: int
+
+    def __len__(self) -> int:
+        return self.count
+
+    def places(self, column: pa.ChunkedArray) -> Integers:
+        """Give the number of each value of `column`; -1 if it has none."""
+        numbers = _integers(column, self.start - 1)
+        within = (numbers >= self.start) & (numbers < self.start + len(self.table))
+        if within.all():
+            return self.table[numbers - self.start]
+        return np.where(within, self.table[np.where(within, numbers - self.start, 0)], -1)
+
+
+def _integers(column: pa.ChunkedArray, null: int) -> Integers:
+    whole = column.cast(pa.int64())
+    return (pc.fill_null(whole, null) if whole.null_count else whole).to_numpy()  # type: ignore[no-any-return]
+
+
+def _distinct(column: pa.ChunkedArray) -> _Values | _Numbers:
+    if pa.types.is_signed_integer(column.type) and len(column) > column.null_count:
+        bounds = pc.min_max(column).as_py()
+        start, length = bounds["min"], bounds["max"] - bounds["min"] + 1
+        if length <= _SPARSE * len(column) and start > np.iinfo(np.int64).min:
+            present = np.zeros(length, bool)
+            present[_integers(column.drop_null(), 0) - start] = True
+            return _Numbers(start, np.where(present, np.cumsum(present) - 1, -1), int(present.sum()))
+    return _Values(pc.unique(column).drop_null())
+
 
 @dataclass(frozen=True)
 class KeyCodes:
@@ -26,11 +80,11 @@ class KeyCodes:
     Attributes
     ----------
     values : the distinct values of each key column.
-    pairs : for each column after the first, the sorted distinct pairs (code so far, code of its value) as one integer.
+    pairs : for each column after the first, the sorted distinct pairs (code so far, number of its value) as one integer.
 
     """
 
-    values: tuple[pa.Array, ...]
+    values: tuple[_Values | _Numbers, ...]
     pairs: tuple[Integers, ...]
 
     def __len__(self) -> int:
@@ -41,9 +95,9 @@ class KeyCodes:
         """Give the code of the key of each of the `rows` rows of `columns`; -1 if it has none, or has a null."""
         if not columns:
             return np.zeros(rows, np.int64)
-        codes = _places(columns[0], self.values[0])
+        codes = self.values[0].places(columns[0])
         for column, values, pairs in zip(columns[1:], self.values[1:], self.pairs, strict=True):
-            paired = _paired(codes, _places(column, values), len(values))
+            paired = _paired(codes, values.places(column), len(values))
             place = np.minimum(np.searchsorted(pairs, paired), len(pairs) - 1)
             codes = np.where((paired >= 0) & (pairs[place] == paired), place, -1) if len(pairs) else paired
         return codes
@@ -51,19 +105,14 @@ class KeyCodes:
 
 def encode(columns: Sequence[pa.ChunkedArray], rows: int) -> tuple[KeyCodes, Integers]:
     """Give the distinct keys of a table of `rows` rows their codes; return these, and the code of each row."""
-    values = tuple(pc.unique(column).drop_null() for column in columns)
+    values = tuple(map(_distinct, columns))
     pairs: list[Integers] = []
     for number in range(1, len(columns)):
         known = KeyCodes(values[:number], tuple(pairs)).of(columns[:number], rows)
-        paired = _paired(known, _places(columns[number], values[number]), len(values[number]))
+        paired = _paired(known, values[number].places(columns[number]), len(values[number]))
         pairs.append(np.unique(paired[paired >= 0]))
     keys = KeyCodes(values, tuple(pairs))
     return keys, keys.of(columns, rows)
-
-
-def _places(column: pa.ChunkedArray, values: pa.Array) -> Integers:
-    found: Integers = pc.fill_null(pc.index_in(column, value_set=values), -1).to_numpy()
-    return found.astype(np.int64)
 
 
 def _paired(first: Integers, second: Integers, width: int) -> Integers:

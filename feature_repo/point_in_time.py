@@ -5,14 +5,15 @@ latest event time wins, among equal event times the one created last, among equa
 whose event time is before as of - ttl is expired: nothing is joined.
 
 Only keys and times are looked at to find the winners, in arrays that are sorted once and searched by bisection. Their
-features are then taken from the files, one view and one part of its files after another, as they are stored.
+features are then taken from the files, one part of a view's files after another, as they are stored.
 """
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import cache
+from threading import Lock
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,7 +21,7 @@ import pyarrow as pa
 
 from core.errors import SourceError
 from feature_repo.key_codes import KeyCodes, common_type, encode
-from feature_repo.time_line import NEVER, TimeLine, microseconds
+from feature_repo.time_line import NEVER, TimeLine, in_order, microseconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -33,8 +34,10 @@ if TYPE_CHECKING:
     #: Key columns of the entity rows with the types in which they are compared.
     Keys = tuple[tuple[str, pa.DataType], ...]
 
-#: Rows that are taken at once, so that a chunk of text stays far below the 2 GiB that 32-bit offsets reach.
-_TAKEN = 1 << 17
+#: Rows of so many bytes, at their mean length, are taken at once.
+_CHUNK_BYTES = 1 << 28
+#: Views that are worked on at the same time, hence parts that are in memory.
+_AT_ONCE = 2
 
 
 @dataclass(frozen=True)
@@ -89,15 +92,16 @@ def point_in_time_join(entity_rows: pa.Table, as_of: str, views: Sequence[ViewJo
     _check_names(entity_rows, views)
     times = microseconds(entity_rows.column(as_of), as_of)
 
-    @cache
-    def asked(keys: Keys) -> _Asked:
-        return _Asked.of([entity_rows.column(name).cast(dtype) for name, dtype in keys], times)
+    asked = _Askers(entity_rows, times)
+
+    def features(view: ViewJoin) -> pa.Table:
+        return _features(view, *_find_winners(view, asked))
 
     result = entity_rows
-    for view in views:
-        features = _take_winners(view, _find_winners(view, entity_rows, times, asked))
-        for theirs, name in view.columns:
-            result = result.append_column(name, features.column(theirs))
+    with ThreadPoolExecutor(_AT_ONCE) as beside:
+        for view, found in zip(views, beside.map(features, views), strict=True):
+            for theirs, name in view.columns:
+                result = result.append_column(name, found.column(theirs))
     return result
 
 
@@ -131,8 +135,39 @@ class _Asked:
     def of(cls, columns: list[pa.ChunkedArray], times: Integers) -> _Asked:
         keys, codes = encode(columns, len(times))
         place = np.flatnonzero((codes >= 0) & (times != NEVER))
-        place = place[TimeLine.fit(len(keys), times[place]).order(codes[place], times[place])]
+        order, _ = in_order(TimeLine.fit(len(keys), times[place]).points(codes[place], times[place]))
+        place = place[order]
         return cls(keys, place, codes[place], times[place])
+
+
+class _Askers:
+    """The entity rows, sorted once for all views that have the same keys."""
+
+    def __init__(self, entity_rows: pa.Table, times: Integers) -> None:
+        self._rows = entity_rows
+        self._times = times
+        self._sorted: dict[Keys, _Asked] = {}
+        self._lock = Lock()
+
+    @property
+    def rows(self) -> int:
+        """How many there are."""
+        return len(self._rows)
+
+    def by(self, keys: Keys) -> _Asked:
+        """Give them sorted by key columns in the given types."""
+        with self._lock:
+            if keys not in self._sorted:
+                columns = [self._rows.column(name).cast(dtype) for name, dtype in keys]
+                self._sorted[keys] = _Asked.of(columns, self._times)
+            return self._sorted[keys]
+
+    def keys(self, view: ViewJoin, table: pa.Table) -> Keys:
+        """Name the key columns of a view, and the types in which they can be compared with those of its rows."""
+        return tuple(
+            (ours, common_type(ours, self._rows.column(ours).type, theirs, table.column(theirs).type))
+            for ours, theirs in view.keys
+        )
 
 
 @dataclass(frozen=True)
@@ -151,34 +186,46 @@ class _Rows:
     event: Integers
     created: Integers
 
-    def at(self, chosen: npt.NDArray[np.bool_] | Integers | slice) -> _Rows:
+    def at(self, chosen: Integers) -> _Rows:
         return _Rows(self.place[chosen], self.codes[chosen], self.event[chosen], self.created[chosen])
 
 
-@dataclass(frozen=True)
-class _Winners:
-    """For each entity row the number of the part that has its winner, and the row there; -1 where there is none."""
+def _find_winners(view: ViewJoin, asked: _Askers) -> tuple[Integers, list[int]]:
+    """Find for each entity row its winner: its number among the rows of all parts, and -1 where there is none.
 
-    part: Integers
-    row: Integers
+    Returns
+    -------
+    The winners, and the number with which each part starts.
 
-
-def _find_winners(view: ViewJoin, entity_rows: pa.Table, times: Integers, asked: Callable[[Keys], _Asked]) -> _Winners:
-    part, row = np.full(len(times), -1), np.full(len(times), -1)
-    event, created = np.full(len(times), NEVER), np.full(len(times), NEVER)
-    for number, read in enumerate(view.parts):
+    """
+    winners, starts, newest = np.full(asked.rows, -1), [0], _Newest(asked.rows)
+    for read in view.parts:
         table = read(view.compared)
-        keys = tuple(
-            (ours, common_type(ours, entity_rows.column(ours).type, theirs, table.column(theirs).type))
-            for ours, theirs in view.keys
-        )
-        place, rows = _best_known(asked(keys), _comparable(view, table, asked(keys).keys, keys), cutoff=view.cutoff)
-        newer = (rows.event > event[place]) | ((rows.event == event[place]) & (rows.created >= created[place]))
-        place, rows = place[newer], rows.at(newer)
-        part[place], row[place], event[place], created[place] = number, rows.place, rows.event, rows.created
-    if view.ttl is not None:
-        part[(part >= 0) & (times - event > view.ttl // timedelta(microseconds=1))] = -1
-    return _Winners(part, row)
+        keys = asked.keys(view, table)
+        frame = asked.by(keys)
+        rows = _comparable(view, table, frame.keys, keys)
+        place, best = _best_known(frame, rows, cutoff=view.cutoff, ttl=view.ttl)
+        if len(view.parts) > 1:
+            newer = newest.take_in(place, rows.event[best], rows.created[best])
+            place, best = place[newer], best[newer]
+        winners[place] = starts[-1] + rows.place[best]
+        starts.append(starts[-1] + len(table))
+    return winners, starts
+
+
+class _Newest:
+    """The times of the best row that each entity row has found in the parts so far."""
+
+    def __init__(self, rows: int) -> None:
+        self._event = np.full(rows, NEVER)
+        self._created = np.full(rows, NEVER)
+
+    def take_in(self, place: Integers, event: Integers, created: Integers) -> npt.NDArray[np.bool_]:
+        """Take in what another part has for the entity rows at `place`; tell which of that is the best now."""
+        newer = event > self._event[place]
+        newer |= (event == self._event[place]) & (created >= self._created[place])
+        self._event[place[newer]], self._created[place[newer]] = event[newer], created[newer]
+        return newer
 
 
 def _comparable(view: ViewJoin, table: pa.Table, codes: KeyCodes, keys: Keys) -> _Rows:
@@ -190,47 +237,53 @@ def _comparable(view: ViewJoin, table: pa.Table, codes: KeyCodes, keys: Keys) ->
     counts = (rows.codes >= 0) & (event != NEVER)
     if view.cutoff:
         counts &= created != NEVER
-    return rows if counts.all() else rows.at(counts)
+    return rows if counts.all() else rows.at(np.flatnonzero(counts))
 
 
-def _best_known(asked: _Asked, rows: _Rows, *, cutoff: bool) -> tuple[Integers, _Rows]:
-    """Find the best of the rows of a part; return where the entity rows stand that have one, and the row of each."""
+def _best_known(asked: _Asked, rows: _Rows, *, cutoff: bool, ttl: timedelta | None) -> tuple[Integers, Integers]:
+    """Find the best of the rows of a part; return where the entity rows stand that have one, and which of `rows` it is."""
+    if not len(rows.codes):
+        return asked.place[:0], rows.place
     known = np.maximum(rows.event, rows.created) if cutoff else rows.event
-    line = TimeLine.fit(len(asked.keys), known, asked.times)
-    order = line.order(rows.codes, known, rows.event, rows.created)
-    rows, known = rows.at(order), known[order]
+    line = TimeLine.fit(len(asked.keys), rows.event, known, asked.times)
+    order, points = in_order(line.points(rows.codes, known), rows.event, rows.created)
     if cutoff and (known > rows.event).any():
-        surpassing = _surpassing(rows, len(asked.keys))
-        rows, known = rows.at(surpassing), known[surpassing]
-    if not len(known):
-        return asked.place[:0], rows
-    latest = np.searchsorted(line.points(rows.codes, known), line.points(asked.codes, asked.times), side="right") - 1
-    found = (latest >= 0) & (rows.codes[latest] == asked.codes)
-    return asked.place[found], rows.at(latest[found])
+        surpassing = _surpassing(line.points(rows.codes, rows.event)[order])
+        order, points = order[surpassing], points[surpassing]
+    latest = np.searchsorted(points, line.points(asked.codes, asked.times), side="right") - 1
+    best = order[latest]
+    found = (latest >= 0) & (rows.codes[best] == asked.codes)
+    if ttl is not None:
+        found &= asked.times - rows.event[best] <= ttl // timedelta(microseconds=1)
+    return asked.place[found], best[found]
 
 
-def _surpassing(rows: _Rows, codes: int) -> npt.NDArray[np.bool_]:
-    """Of rows in the order in which they became known, tell those whose event is no older than any known before.
+def _surpassing(events: Integers) -> Integers:
+    """Of rows in the order in which they became known, list those whose event is no older than any known before.
 
     Rows may become known out of the order of their events. One that is older than what was known already is never the best;
     without those, the latest known row is the best.
+
+    Parameters
+    ----------
+    events : points on a line, hence the rows of one key are compared among themselves.
+
     """
-    events = TimeLine.fit(codes, rows.event).points(rows.codes, rows.event)
-    surpassing: npt.NDArray[np.bool_] = events >= np.maximum.accumulate(events)
-    return surpassing
+    return np.flatnonzero(events >= np.maximum.accumulate(events))
 
 
-def _take_winners(view: ViewJoin, winners: _Winners) -> pa.Table:
+def _features(view: ViewJoin, winners: Integers, starts: list[int]) -> pa.Table:
     """Read the features of the winners: a table with one row for each entity row."""
     columns = list(dict.fromkeys(theirs for theirs, _ in view.columns))
     if len(view.parts) == 1:
-        return _take(view.parts[0](columns), np.where(winners.part >= 0, winners.row, -1))
+        return _take(view.parts[0](columns), winners)
     taken: list[pa.Table] = []
-    found, count = np.full(len(winners.row), -1), 0
-    for number in np.unique(winners.part[winners.part >= 0]).tolist() or [0]:
-        place = np.flatnonzero(winners.part == number)
+    found, count = np.full(len(winners), -1), 0
+    part = np.searchsorted(starts, winners, side="right") - 1
+    for number in np.unique(part[part >= 0]).tolist() or [0]:
+        place = np.flatnonzero(part == number)
         found[place] = np.arange(count, count + len(place))
-        taken.append(_take(view.parts[number](columns), winners.row[place]))
+        taken.append(_take(view.parts[number](columns), winners[place] - starts[number]))
         count += len(place)
     return _take(pa.concat_tables(taken), found)
 
@@ -238,5 +291,6 @@ def _take_winners(view: ViewJoin, winners: _Winners) -> pa.Table:
 def _take(table: pa.Table, rows: Integers) -> pa.Table:
     """Take rows of a table by their places; -1 gives a row of nulls."""
     places = pa.array(rows, mask=rows < 0)
-    starts = range(0, max(len(rows), 1), _TAKEN)
-    return pa.concat_tables(table.take(places.slice(start, _TAKEN)) for start in starts)
+    # A chunk of text is reached by 32-bit offsets.
+    at_once = _CHUNK_BYTES // max(1, table.nbytes // max(1, len(table))) + 1
+    return pa.concat_tables(table.take(places.slice(start, at_once)) for start in range(0, max(len(rows), 1), at_once))

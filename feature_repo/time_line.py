@@ -48,7 +48,7 @@ def microseconds(column: pa.ChunkedArray, name: str) -> Integers:
     require_times(column.type, name)
     zone = column.type.tz if pa.types.is_timestamp(column.type) else None
     whole = column.cast(pa.timestamp("us", tz=zone), safe=False).cast(pa.int64())
-    times: Integers = pc.fill_null(whole, pa.scalar(NEVER, pa.int64())).to_numpy()
+    times: Integers = (pc.fill_null(whole, NEVER) if whole.null_count else whole).to_numpy()
     return times
 
 
@@ -91,12 +91,13 @@ class TimeLine:
             return codes * self.length + np.searchsorted(self.instants, times)
         return codes * self.length + (times - self.start)
 
-    def order(self, codes: Integers, times: Integers, *ties: Integers) -> Integers | slice:
-        """Say how to sort by code, time and then `ties`; what is equal in all keeps its order."""
-        points = self.points(codes, times)
-        if (np.diff(points) > 0).all():
-            return slice(None)
-        order = np.argsort(points)
-        if (np.diff(points[order]) == 0).any():
-            return np.lexsort((*reversed(ties), points))
-        return order
+
+def in_order(points: Integers, *ties: Integers) -> tuple[Integers, Integers]:
+    """Sort by `points` and then `ties`, equals in their present order; return the places in that order, and the points."""
+    if (points[1:] > points[:-1]).all():
+        return np.arange(len(points)), points
+    order: Integers = np.argsort(points)
+    in_line = points[order]
+    if (in_line[1:] == in_line[:-1]).any():
+        order = np.lexsort((*reversed(ties), points))
+    return order, in_line

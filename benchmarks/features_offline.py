@@ -1,0 +1,240 @@
+"""Point-in-time joins by Feast's DuckDB offline store and by ours, on the same files; the last line is one JSON object.
+
+Run it as `python benchmarks/features_offline.py`. Each store runs in fresh processes, by turns, and answers the same call of
+Feast's client: every customer as of three instants, 25 features of three views of six monthly snapshots, of which a row
+counts from its created time on. All values are compared.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+import types
+import warnings
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import feast
+    import numpy.typing as npt
+
+STORES = {"stock": "duckdb", "ours": "feature_repo.offline_store.PantheraOfflineStore"}
+VIEWS = {"orders": 8, "visits": 8, "profile": 9}
+SNAPSHOTS, INSTANTS = 6, 3
+INSTANT = pa.timestamp("us", tz="UTC")
+#: `ru_maxrss` counts KiB on Linux.
+RSS_PER_MB = 1e6 / 1024
+
+
+@dataclass(frozen=True)
+class Joined:
+    """What one process measured: the fastest of its joins, and the peak of its memory after the first."""
+
+    seconds: float
+    cpu_seconds: float
+    peak_mb: float
+
+
+def write_world(folder: Path, customers: int) -> None:
+    """Write three views of 8, 8 and 9 features and the entity rows, all from one seed, to parquet files in `folder`."""
+    random = np.random.default_rng(2024)
+    for name, features in VIEWS.items():
+        pq.write_table(_snapshots(random, customers, features), folder / f"{name}.parquet")
+    asked = {
+        "customer_id": np.tile(np.arange(customers), INSTANTS),
+        "event_timestamp": _months(np.repeat(np.arange(SNAPSHOTS - 2, SNAPSHOTS - 2 + INSTANTS), customers)),
+    }
+    pq.write_table(pa.table(asked), folder / "entity_rows.parquet")
+
+
+def _months(numbers: npt.NDArray[np.int64]) -> pa.Array:
+    starts = np.array([np.datetime64("2024-01", "us") + np.timedelta64(30 * month, "D") for month in range(12)])
+    return pa.array(starts[numbers]).cast(INSTANT)
+
+
+def _snapshots(random: np.random.Generator, customers: int, features: int) -> pa.Table:
+    """Lay out a row for each customer and month; one in fifty arrives up to two months late, the others within hours."""
+    rows = customers * SNAPSHOTS
+    delay = random.exponential(6 * 3600e6, rows)
+    delay += np.where(random.random(rows) < 0.02, random.uniform(0, 60 * 86400e6, rows), 0)  # noqa: PLR2004
+    event = _months(np.tile(np.arange(SNAPSHOTS), customers))
+    created = pa.array(event.cast(pa.int64()).to_numpy() + delay.astype(np.int64)).cast(INSTANT)
+    columns = {"customer_id": np.repeat(np.arange(customers), SNAPSHOTS), "event_timestamp": event, "created": created}
+    kinds = (
+        lambda: random.poisson(20, rows),
+        lambda: np.round(random.gamma(2, 30, rows), 2),
+        lambda: random.normal(size=rows),
+    )
+    for number in range(min(features, 8)):
+        columns[f"f{number}"] = kinds[number % 3]()
+    if features > 8:  # noqa: PLR2004 - the ninth is text
+        columns["f8"] = pa.array([f"segment {number}" for number in range(20)]).take(
+            pa.array(random.integers(0, 20, rows))
+        )
+    return pa.table(columns)
+
+
+def open_store(folder: Path, kind: str, scratch: Path) -> feast.FeatureStore:
+    """Open a feature store of the given kind of offline store, over the files in `folder`."""
+    import feast
+    from feast import types as feast_types
+    from feast.data_format import ParquetFormat
+    from feast.repo_config import RegistryConfig
+
+    config = feast.RepoConfig(
+        project="benchmark",
+        provider="local",
+        registry=RegistryConfig(path=str(scratch / "registry.db")),
+        offline_store={"type": kind},
+        online_store={"type": "sqlite", "path": str(scratch / "online.db")},
+        entity_key_serialization_version=3,
+    )
+    customer = feast.Entity(name="customer", join_keys=["customer_id"], value_type=feast.ValueType.INT64)
+    numbers = [feast_types.Int64, feast_types.Float64, feast_types.Float64]
+    dtypes = [*(numbers[number % 3] for number in range(8)), feast_types.String]
+    views = [
+        feast.FeatureView(
+            name=name,
+            entities=[customer],
+            ttl=timedelta(days=365),
+            schema=[
+                feast.Field(name="customer_id", dtype=feast_types.Int64),
+                *(feast.Field(name=f"f{number}", dtype=dtypes[number]) for number in range(features)),
+            ],
+            source=feast.FileSource(
+                name=name,
+                path=str(folder / f"{name}.parquet"),
+                file_format=ParquetFormat(),
+                timestamp_field="event_timestamp",
+                created_timestamp_column="created",
+            ),
+        )
+        for name, features in VIEWS.items()
+    ]
+    store = feast.FeatureStore(config=config)
+    store.apply([customer, *views])
+    return store
+
+
+def join(folder: Path, store: str, repeats: int, answer: Path | None) -> Joined:
+    """Join in this process, after a join of a few rows that imports what is needed; write the table to `answer`."""
+    # Ibis' extra for DuckDB would install it; since pyarrow 14.0.1 it does nothing.
+    sys.modules.setdefault("pyarrow_hotfix", types.ModuleType("pyarrow_hotfix"))
+    warnings.simplefilter("ignore")
+    asked = pq.read_table(folder / "entity_rows.parquet").to_pandas()
+    references = [f"{view}:f{number}" for view, features in VIEWS.items() for number in range(features)]
+    with tempfile.TemporaryDirectory() as scratch:
+        opened = open_store(folder, STORES[store], Path(scratch))
+
+        def retrieve(rows: object) -> pa.Table:
+            job = opened.get_historical_features(
+                rows, references, full_feature_names=True, filter_by_created_timestamp=True
+            )
+            return job.to_arrow()
+
+        retrieve(asked.head(10))
+        table = retrieve(asked)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / RSS_PER_MB
+        if answer is not None:
+            pq.write_table(table, answer)
+        del table
+        took = []
+        for _ in range(repeats):
+            started, busy = time.perf_counter(), time.process_time()
+            retrieve(asked)
+            took.append((time.perf_counter() - started, time.process_time() - busy))
+    return Joined(min(wall for wall, _ in took), min(cpu for _, cpu in took), round(peak, 1))
+
+
+def _join_apart(folder: Path, store: str, repeats: int, answer: Path | None) -> Joined:
+    command = [sys.executable, __file__, "--store", store, "--folder", str(folder), "--repeats", str(repeats)]
+    done = subprocess.run(
+        [*command, *(["--answer", str(answer)] if answer else [])], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise RuntimeError(f"the join by {store} failed: {done.stderr[-2000:]}")
+    return Joined(**json.loads(done.stdout.splitlines()[-1]))
+
+
+def require_equal(one: Path, other: Path) -> int:
+    """Check that two answers hold the same values for the same entity rows; return how many values.
+
+    Raises
+    ------
+    AssertionError
+        If they differ.
+
+    """
+    order = [("customer_id", "ascending"), ("event_timestamp", "ascending")]
+    first, second = (pq.read_table(path).sort_by(order) for path in (one, other))
+    for name in first.column_names:
+        ours, theirs = (table.column(name).combine_chunks() for table in (first, second))
+        if name == "event_timestamp":
+            ours, theirs = ours.cast(INSTANT), theirs.cast(INSTANT)
+        if not ours.equals(theirs.cast(ours.type)):
+            raise AssertionError(f"the stores give different values of {name}")
+    return int(first.num_rows * (first.num_columns - 2))
+
+
+def compare(folder: Path, customers: int, rounds: int = 3, repeats: int = 3) -> dict[str, float]:
+    """Join by both stores, by turns, on the same data written to `folder`; return the measures.
+
+    Returns
+    -------
+    `pit_join_speedup` and `pit_join_rss_ratio` (ours to stock), and what they are made of: seconds of the fastest join of
+    each store, and the median of their processes' peak memory in MB.
+
+    """
+    write_world(folder, customers)
+    answers = {store: folder / f"{store}.answer" for store in STORES}
+    found: dict[str, list[Joined]] = {store: [] for store in STORES}
+    for number in range(rounds):
+        for store in STORES:
+            found[store].append(_join_apart(folder, store, repeats, None if number else answers[store]))
+    values = require_equal(answers["ours"], answers["stock"])
+    seconds = {store: min(run.seconds for run in runs) for store, runs in found.items()}
+    cpu = {store: min(run.cpu_seconds for run in runs) for store, runs in found.items()}
+    peak = {store: median(run.peak_mb for run in runs) for store, runs in found.items()}
+    return {
+        "pit_join_speedup": round(seconds["stock"] / seconds["ours"], 1),
+        "pit_join_rss_ratio": round(peak["ours"] / peak["stock"], 2),
+        "pit_join_cpu_ratio": round(cpu["stock"] / cpu["ours"], 1),
+        "pit_join_values_equal": values,
+        **{f"pit_join_seconds_{store}": round(seconds[store], 3) for store in STORES},
+        **{f"pit_join_peak_mb_{store}": peak[store] for store in STORES},
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Read the arguments, measure, print."""
+    parser = argparse.ArgumentParser(description="Measure point-in-time joins.")
+    parser.add_argument("--customers", type=int, default=100_000)
+    parser.add_argument("--rounds", type=int, default=3, help="processes for each store")
+    parser.add_argument("--repeats", type=int, default=3, help="joins in each process")
+    parser.add_argument("--store", choices=STORES, help="join in this process only")
+    parser.add_argument("--folder", type=Path)
+    parser.add_argument("--answer", type=Path)
+    parsed = parser.parse_args(arguments)
+    if parsed.store:
+        print(json.dumps(asdict(join(parsed.folder, parsed.store, parsed.repeats, parsed.answer))))
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        print(json.dumps(compare(Path(scratch), parsed.customers, parsed.rounds, parsed.repeats)))
+
+
+if __name__ == "__main__":
+    main()
