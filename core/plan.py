@@ -353,11 +353,15 @@ class AsOf(Period):
 
 
 class TrainingSet(Section):
-    """Which feature service is joined to which as-of instants, and how they are split."""
+    """Which feature service is joined to which as-of instants, and how they are split.
+
+    `attributes` are features that are joined beside the service: evaluation looks at them, and no model sees them.
+    """
 
     service: Name
     as_of: AsOf
     split: Split
+    attributes: tuple[str, ...] = Field(default=(), strict=False)
 
 
 class Materialize(Section):

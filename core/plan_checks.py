@@ -231,6 +231,8 @@ def _evaluation(plan: Plan) -> Iterator[Finding]:
     for key in ("threshold", "money"):
         if problem != "binary" and getattr(section, key) is not None:
             yield f"evaluate.{key}", f"a {problem} problem has no decision at a threshold; take the key out"
+    if problem != "binary" and section.fairness is not None:
+        yield "evaluate.fairness", f"a {problem} problem selects nobody; take the key out"
     if problem == "regression" and section.calibration != "none":
         yield "evaluate.calibration", "the scores of a regression are no probabilities; take the key out"
 
@@ -244,6 +246,39 @@ def _register(plan: Plan) -> Iterator[Finding]:
         yield from _undeclared(f"register.{key}", f"metric of a {problem} problem", metric, METRICS[problem])
         if metric == "profit" and plan.evaluate.money is None:
             yield f"register.{key}", "profit needs the key evaluate.money, which says what a decision earns"
+
+
+def _attributes(plan: Plan) -> Iterator[Finding]:
+    views, unit = plan.build_features.views, plan.ingest[plan.label.source].entity
+    for reference in plan.training_set.attributes:
+        path = "training_set.attributes"
+        name, _, feature = reference.partition(".")
+        yield from _undeclared(path, "view", name, views)
+        if name not in views:
+            continue
+        yield from _undeclared(path, f"feature of {name}", feature, views[name].features)
+        if plan.ingest[views[name].source].entity != unit:
+            yield path, f"the view {name!r} is not about {unit!r}, which is what is predicted"
+
+
+def _groups(plan: Plan) -> Iterator[Finding]:
+    section, views = plan.evaluate, plan.build_features.views
+    pairs = plan.build_features.service_features(plan.training_set.service)
+    dtypes = {f"{view}.{name}": views[view].features[name].dtype for view, name in pairs}
+    for reference in plan.training_set.attributes:
+        name, _, feature = reference.partition(".")
+        if name in views and feature in views[name].features:
+            dtypes[reference] = views[name].features[feature].dtype
+    for name, group in section.groups.items():
+        path, dtype = f"evaluate.groups.{name}", dtypes.get(group.feature)
+        known = f"feature of {plan.training_set.service}, or attribute of training_set"
+        yield from _undeclared(f"{path}.feature", known, group.feature, dtypes)
+        if dtype in {"text", "timestamp"}:
+            yield f"{path}.feature", f"{group.feature} is a {dtype}; a group needs a string, a bool or a number"
+        elif dtype is not None and bool(group.edges) != (dtype in NUMERIC - {"bool"}):
+            yield f"{path}.edges", f"{group.feature} is a {dtype}; edges belong to numbers, and those need them"
+    for name in section.fairness.groups if section.fairness else ():
+        yield from _undeclared("evaluate.fairness.groups", "group", name, section.groups)
 
 
 def _times(plan: Plan) -> Iterator[Finding]:
@@ -265,4 +300,5 @@ def findings(plan: Plan) -> list[Finding]:
     found = [finding for check in (_entities, _sources, _personal, _quality, _views, _label) for finding in check(plan)]
     if found:
         return found
-    return [finding for check in (_one_entity, _candidates, _evaluation, _register, _times) for finding in check(plan)]
+    later = (_one_entity, _candidates, _evaluation, _attributes, _groups, _register, _times)
+    return [finding for check in later for finding in check(plan)]

@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from core.plan_section import Name, Section
+from core.plan_section import Name, Section, Share
 
 Metric = Literal[
     "roc_auc",
@@ -59,6 +59,36 @@ class Intervals(Section):
 
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
     repeats: Annotated[int, Field(ge=100, le=10_000)] = 500
+
+
+class Group(Section):
+    """A way to part the entities, by a feature or attribute: a text or a truth by its values, a number at `edges`.
+
+    An edge belongs to the part above it: edges [2, 5] make below 2, 2 to below 5, and 5 and above.
+    """
+
+    feature: str
+    edges: tuple[Annotated[float, Field(strict=False)], ...] = Field(default=(), strict=False)
+
+    @model_validator(mode="after")
+    def _ascends(self) -> Self:
+        if list(self.edges) != sorted(set(self.edges)):
+            raise ValueError(f"the edges {list(self.edges)} must ascend")
+        return self
+
+
+class Fairness(Section):
+    """The groups between whose parts decisions are compared, and the gap in selection rates that is found acceptable."""
+
+    groups: tuple[Name, ...] = Field(strict=False, min_length=1)
+    acceptable_gap: Share | None = None
+
+
+class WorstSlices(Section):
+    """The search for parts of the rows where the model does worst: found on validation rows, confirmed on test rows."""
+
+    minimum_entities: Annotated[int, Field(ge=30)] = 200
+    show: Annotated[int, Field(ge=1, le=50)] = 5
 
 
 class Money(Section):
@@ -121,6 +151,9 @@ class Evaluate(Section):
     quantile: Annotated[float, Field(gt=0, lt=1)] = 0.5
     intervals: Intervals = Intervals()
     money: Money | None = None
+    groups: dict[Name, Group] = Field(default_factory=dict)
+    fairness: Fairness | None = None
+    worst_slices: WorstSlices = WorstSlices()
 
     @model_validator(mode="after")
     def _measures_primary(self) -> Self:

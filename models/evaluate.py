@@ -23,6 +23,8 @@ from core.settings import read_settings
 from models.calibration import cross_fitted, fit_calibration
 from models.candidates import read_candidate
 from models.evaluation import CandidateResult, Evaluation
+from models.findings import Scored, find
+from models.groups import grouping
 from models.intervals import Resampling, estimates
 from models.metrics import LOWER_IS_BETTER, OF_ORDER, OF_PROBABILITIES, Observed, measure, numbered, statistic
 from models.model_file import load_model
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
     from core.plan import Problem
     from core.plan_evaluation import Evaluate, Metric
     from models.encoding import Inputs
+    from models.findings import Findings
     from models.intervals import Estimate
     from models.model_file import Model
     from models.rows import Rows, Task
@@ -117,9 +120,13 @@ def _defined(measured: Mapping[Metric, float]) -> dict[str, float]:
     return {name: value for name, value in measured.items() if np.isfinite(value)}
 
 
-def on_test_rows(section: Evaluate, judged: Sequence[Judged], seed: int) -> list[Judged]:
+def resampling_of(section: Evaluate, seed: int) -> Resampling:
+    """Say how intervals are computed."""
+    return Resampling(section.intervals.repeats, section.intervals.confidence, seed)
+
+
+def on_test_rows(section: Evaluate, judged: Sequence[Judged], resampling: Resampling) -> list[Judged]:
     """Measure all candidates on the test rows, with intervals from the same draws of entities."""
-    resampling = Resampling(section.intervals.repeats, section.intervals.confidence, seed)
     statistics = {
         f"{one.result.candidate} {metric}": statistic(metric, one.test) for one in judged for metric in section.metrics
     }
@@ -145,7 +152,12 @@ def _with_test(result: CandidateResult, found: Mapping[Metric, Estimate]) -> Can
 
 
 def evaluate(
-    section: Evaluate, problem: Problem, models: Mapping[str, Model], validation: Part, test: Part, seed: int
+    section: Evaluate,
+    problem: Problem,
+    models: Mapping[str, Model],
+    validation: Part,
+    test: Part,
+    seed: int,
 ) -> list[Judged]:
     """Measure `models`, the best by the primary metric on the validation rows first; equals keep the plan's order.
 
@@ -164,7 +176,32 @@ def evaluate(
             )
     sign = 1 if section.primary in LOWER_IS_BETTER else -1
     judged.sort(key=lambda one: sign * one.result.validation[section.primary])
-    return on_test_rows(section, judged, seed)
+    return on_test_rows(section, judged, resampling_of(section, seed))
+
+
+def look_closer(
+    section: Evaluate,
+    best: Judged,
+    validation: Part,
+    test: Part,
+    test_table: pa.Table,
+    features: Sequence[ContractFeature],
+    seed: int,
+) -> Findings:
+    """Look at the best candidate by group, slice, fairness and money; `test_table` has the columns of the groups."""
+    groups = [
+        grouping(name, group, test_table.column(group.feature.replace(".", "__")))
+        for name, group in section.groups.items()
+    ]
+    return find(
+        section,
+        best.result.candidate,
+        features,
+        Scored(best.validation, validation.rows.inputs.matrix),
+        Scored(best.test, test.rows.inputs.matrix),
+        groups,
+        resampling_of(section, seed),
+    )
 
 
 def main() -> None:
@@ -173,6 +210,7 @@ def main() -> None:
     parser.add_argument("--training-set", type=Path, required=True, help="parquet file of `training_set`")
     parser.add_argument("--candidates", type=Path, required=True, help="folder of the fitted candidates")
     parser.add_argument("--evaluation", type=Path, required=True, help="JSON file to write, with all that was found")
+    parser.add_argument("--findings", type=Path, required=True, help="JSON file to write, about the best candidate")
     parser.add_argument("--metrics", type=Path, required=True, help="JSON file to write, for `dvc metrics`")
     arguments = parser.parse_args()
     plan = read_plan(read_settings().plan)
@@ -185,7 +223,9 @@ def main() -> None:
     validation, test = (part_of(table, name, features, task, plan.unit.key) for name in (VALIDATION, TEST))
     judged = evaluate(section, plan.project.problem, models, validation, test, plan.train.seed)
     evaluation = Evaluation(section.primary, section.baseline, tuple(one.result for one in judged))
+    findings = look_closer(section, judged[0], validation, test, part(table, TEST), features, plan.train.seed)
     write_whole(arguments.evaluation, evaluation.to_json())
+    write_whole(arguments.findings, findings.to_json())
     write_whole(arguments.metrics, json.dumps(evaluation.metrics(), indent=2, sort_keys=True) + "\n")
     for result in evaluation.results:
         shown = ", ".join(f"{metric} {value:.4f}" for metric, value in result.test.items())

@@ -176,8 +176,9 @@ def equal_bins(values: NDArray[np.float64], bins: int) -> NDArray[np.int64]:
     return np.unique(np.searchsorted(edges, values, side="left"), return_inverse=True)[1].astype(np.int64)
 
 
-def confusion(rows: Observed, classes: int) -> NDArray[np.int64]:
+def confusion(rows: Observed) -> NDArray[np.int64]:
     """Count rows by (label, decision), of shape (classes, classes)."""
+    classes = 2 if rows.score.ndim == 1 else rows.classes
     cell = rows.label.astype(np.int64) * classes + rows.decided
     return np.bincount(cell, minlength=classes * classes).reshape(classes, classes)
 

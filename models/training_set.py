@@ -92,21 +92,32 @@ def labelled_entities(
 
 
 def training_set(
-    store: feast.FeatureStore, labelled: pa.Table, service: str, split: Split, problem: Problem = "binary"
+    store: feast.FeatureStore,
+    labelled: pa.Table,
+    service: str,
+    split: Split,
+    problem: Problem = "binary",
+    attributes: Sequence[str] = (),
 ) -> pa.Table:
-    """Join the features of `service` to the labelled entities.
+    """Join the features of `service`, and the `attributes` (`view.feature`), to the labelled entities.
 
     Returns
     -------
     One row for each labelled entity outside the gaps of the split: key, as_of, label, split, then the features in the
-    service's order as `view__feature`.
+    service's order as `view__feature`, then those of the attributes that are not among them.
 
     """
     entity_rows = labelled.rename_columns(
         ["event_timestamp" if name == "as_of" else name for name in labelled.column_names]
     )
+    listed = [
+        f"{projection.name}:{feature.name}"
+        for projection in store.get_feature_service(service).feature_view_projections
+        for feature in projection.features
+    ]
+    beside = [reference.replace(".", ":") for reference in attributes]
     retrieval = store.get_historical_features(
-        entity_rows, store.get_feature_service(service), full_feature_names=True, filter_by_created_timestamp=True
+        entity_rows, list(dict.fromkeys([*listed, *beside])), full_feature_names=True, filter_by_created_timestamp=True
     )
     joined = retrieval.to_arrow()
     joined = joined.rename_columns(["as_of" if name == "event_timestamp" else name for name in joined.column_names])
@@ -173,7 +184,8 @@ def main() -> None:
     section, problem = plan.training_set, plan.project.problem
     every = section.as_of.every
     labelled = labelled_entities(arguments.accepted, plan.label, plan.unit, section.as_of, every, problem)
-    table = training_set(open_store(settings), labelled, section.service, section.split, problem)
+    store = open_store(settings)
+    table = training_set(store, labelled, section.service, section.split, problem, section.attributes)
     counts = check_parts(table, problem)
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")

@@ -468,6 +468,30 @@ FAULTS: dict[str, tuple[Change, str]] = {
         {"evaluate/baseline": "ruel"},
         "evaluate.baseline: 'ruel' is not a declared candidate; ",
     ),
+    "an attribute that is no feature": (
+        {"training_set/attributes": ["history.colour"]},
+        "training_set.attributes: 'colour' is not a declared feature of history; ",
+    ),
+    "a group of an unknown column": (
+        {"evaluate/groups": {"city": {"feature": "history.city"}}},
+        "evaluate.groups.city.feature: 'history.city' is not a declared feature of all_of_it, or attribute of training_set; ",
+    ),
+    "a group of numbers without edges": (
+        {"evaluate/groups": {"busy": {"feature": "history.orders"}}},
+        "evaluate.groups.busy.edges: history.orders is a int64; edges belong to numbers, and those need them",
+    ),
+    "a group of texts with edges": (
+        {"evaluate/groups": {"place": {"feature": "history.shop", "edges": [1]}}},
+        "evaluate.groups.place.edges: history.shop is a string; edges belong to numbers, and those need them",
+    ),
+    "edges that do not ascend": (
+        {"evaluate/groups": {"busy": {"feature": "history.orders", "edges": [2, 1]}}},
+        "evaluate.groups.busy: the edges [2.0, 1.0] must ascend",
+    ),
+    "fairness between no group": (
+        {"evaluate/fairness": {"groups": ["sex"]}},
+        "evaluate.fairness.groups: 'sex' is not a declared group; ",
+    ),
     "a metric of another problem": (
         {"evaluate/metrics": ["roc_auc", "rmse"]},
         "evaluate.metrics: 'rmse' is not a declared metric of a binary problem; ",
