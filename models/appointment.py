@@ -79,30 +79,31 @@ def compare(
     except BundleError as error:
         return Verdict(*ids, "not_comparable", f"the champion's bundle cannot be loaded: {error}", ())
     task = task_of(plan.project.problem, part(table, TRAIN))
-    reason = obstacle(present.contract, plan, task.classes, part(table, TEST))
+    test = part(table, TEST)
+    reason = obstacle(present.contract, plan, task.classes, test)
     if reason:
         return Verdict(*ids, "not_comparable", f"the champion cannot be measured on these rows: {reason}", ())
     intervals = plan.evaluate.intervals
     resampling = Resampling(intervals.repeats, intervals.confidence, plan.train.seed)
-    one, other = (contender(plan, table, task, join, bundle) for bundle in (challenger, present))
+    one, other = (contender(plan, test, task, join, bundle) for bundle in (challenger, present))
     checks = judge(plan.register_, plan.evaluate.primary, one, other, resampling)
     return Verdict(*ids, outcome_of(checks), reason_of(checks), tuple(check.to_dict() for check in checks))
 
 
 def contender(
     plan: Plan,
-    table: pa.Table,
+    test: pa.Table,
     task: Task,
     join: Callable[[pa.Table, Sequence[ContractFeature]], pa.Table],
     bundle: Bundle,
 ) -> Contender:
-    """Have a bundle score the test rows of `table`, and see how long it takes for one."""
+    """Have a bundle score the rows `test`, and see how long it takes for one."""
     features = bundle.contract.features
-    missing = [feature for feature in features if feature.column not in table.column_names]
-    full = join(table, missing) if missing else table
-    test = part_of(full, TEST, features, task, plan.unit.key)
-    scores = bundle.score_inputs(test.rows.inputs)
-    rows = observed(plan.evaluate, plan.project.problem, test, scores, bundle.contract.threshold)
+    missing = [feature for feature in features if feature.column not in test.column_names]
+    full = join(test, missing) if missing else test
+    encoded = part_of(full, TEST, features, task, plan.unit.key)
+    scores = bundle.score_inputs(encoded.rows.inputs)
+    rows = observed(plan.evaluate, plan.project.problem, encoded, scores, bundle.contract.threshold)
     timed = vectors_of(full.take(spread(len(full), _TIMED_ROWS)), features)
     return Contender(rows, row_microseconds(bundle, timed), bundle.size)
 

@@ -115,10 +115,11 @@ def main() -> None:
     plan = read_plan(settings.plan)
     table, model = read_training_set(arguments.training_set), plan.register_.model
     url = ensure_database(settings)
-    key, trusted = plan.unit.key, read_trusted(settings)
+    key = plan.unit.key
 
     def load(digest: str) -> Bundle:
-        return load_bundle(settings.bundles / digest, trusted)
+        # Read here: the first bundle that is written makes the key.
+        return load_bundle(settings.bundles / digest, read_trusted(settings))
 
     def join(rows: pa.Table, features: Sequence[ContractFeature]) -> pa.Table:
         return join_features(open_store(settings), rows, key, features)

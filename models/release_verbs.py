@@ -138,10 +138,10 @@ def _ids(releases: list[LedgerRelease]) -> list[str]:
     return [release.release_id for release in releases]
 
 
-def show_verb(settings: Settings, release_id: str) -> Story:
+def show_verb(settings: Settings, plan: Plan, release_id: str) -> Story:
     """Tell all that is known about a release, of whichever model."""
     with connect(ensure_database(settings)) as connection:
-        release = _known(connection, release_id)
+        release = _known(connection, plan, release_id)
         return tell(connection, release, settings.bundles, read_trusted(settings))
 
 
@@ -156,7 +156,7 @@ def promote_verb(settings: Settings, plan: Plan, release_id: str, role: Role, wh
     """
 
     def change(connection: psycopg.Connection) -> None:
-        release = _known(connection, release_id)
+        release = _known(connection, plan, release_id)
         _of_this_model(release, plan)
         check_ready(connection, settings, plan, release)
         promotion.promote(connection, release, role, _act(settings, "promote", why))
@@ -176,9 +176,9 @@ def rollback_verb(settings: Settings, plan: Plan, to: str | None, why: str) -> R
 
     def change(connection: psycopg.Connection) -> None:
         if to is not None:
-            _of_this_model(_known(connection, to), plan)
+            _of_this_model(_known(connection, plan, to), plan)
         target = promotion.roll_back(connection, plan.register_.model, to, _act(settings, "rollback", why))
-        check_ready(connection, settings, plan, _known(connection, target))
+        check_ready(connection, settings, plan, _known(connection, plan, target))
 
     return _changed(settings, plan, change)
 
@@ -194,14 +194,14 @@ def retire_verb(settings: Settings, plan: Plan, release_id: str, why: str) -> Ro
     """
 
     def change(connection: psycopg.Connection) -> None:
-        release = _known(connection, release_id)
+        release = _known(connection, plan, release_id)
         _of_this_model(release, plan)
         promotion.retire(connection, release, _act(settings, "retire", why))
 
     return _changed(settings, plan, change)
 
 
-def sign_verb(settings: Settings, release_id: str) -> str:
+def sign_verb(settings: Settings, plan: Plan, release_id: str) -> str:
     """Sign the bundle of a release with the key of this place, and see that it loads; return the public key.
 
     Raises
@@ -211,7 +211,7 @@ def sign_verb(settings: Settings, release_id: str) -> str:
 
     """
     with connect(ensure_database(settings)) as connection:
-        release = _known(connection, release_id)
+        release = _known(connection, plan, release_id)
     signer, path = read_signer(settings), settings.bundles / release.bundle_digest
     sign_bundle(path, signer)
     load_bundle(path, signer.trusted)
@@ -243,21 +243,24 @@ def check_ready(connection: psycopg.Connection, settings: Settings, plan: Plan, 
         )
 
 
-def _known(connection: psycopg.Connection, release_id: str) -> LedgerRelease:
-    """Find a release by its id.
+def _known(connection: psycopg.Connection, plan: Plan, named: str) -> LedgerRelease:
+    """Find a release by its id, or by the role that it has for the plan's model.
 
     Raises
     ------
     StaleStateError
-        If the ledger has none of that id; it names the one that may have been meant.
+        If the ledger has none of that id, and then it names the one that may have been meant, or nobody has the role.
 
     """
-    found = ledger.find(connection, release_id)
-    if found is None:
-        close = get_close_matches(release_id, _ids(ledger.newest(connection, None, _MOST_KNOWN)), n=1)
-        meant = f"; did you mean {close[0]!r}?" if close else ""
-        raise StaleStateError(f"the ledger has no release {release_id!r}{meant} (`panthera releases` lists them)")
-    return found
+    model = plan.register_.model
+    found = ledger.current(connection, model, named) if named in ledger.ROLES else ledger.find(connection, named)
+    if found is not None:
+        return found
+    if named in ledger.ROLES:
+        raise StaleStateError(f"{model!r} has no {named} (`panthera releases` lists the releases)")
+    close = get_close_matches(named, _ids(ledger.newest(connection, None, _MOST_KNOWN)), n=1)
+    meant = f"; did you mean {close[0]!r}?" if close else ""
+    raise StaleStateError(f"the ledger has no release {named!r}{meant} (`panthera releases` lists them)")
 
 
 def _of_this_model(release: LedgerRelease, plan: Plan) -> None:

@@ -211,7 +211,7 @@ def release_show(arguments: argparse.Namespace) -> int:
     """Tell all about a release: data, code, features, numbers, verdicts, roles, and whom it answered when."""
     from models.release_verbs import show_verb
 
-    found = show_verb(read_settings(), arguments.release)
+    found = show_verb(read_settings(), _plan(), arguments.release)
     _show(found, found.table, as_json=arguments.json)
     return 0
 
@@ -248,7 +248,7 @@ def release_sign(arguments: argparse.Namespace) -> int:
     """Vouch for a bundle that nobody has signed, or a key that is gone: sign it with the key of this place."""
     from models.release_verbs import sign_verb
 
-    print(f"{arguments.release}: signed by {sign_verb(read_settings(), arguments.release)}")
+    print(f"{arguments.release}: signed by {sign_verb(read_settings(), _plan(), arguments.release)}")
     return 0
 
 
@@ -369,7 +369,7 @@ def _release_verbs(add: Callable[..., argparse.ArgumentParser]) -> None:
     promotion.add_argument("--role", choices=("champion", "challenger"), default="champion")
     back.add_argument("--to", metavar="ID", help="an earlier champion; without it: the one before the present one")
     for added in (show, sign, retire, promotion):
-        added.add_argument("release", metavar="ID", help="id of a release, as `panthera releases` lists them")
+        added.add_argument("release", metavar="ID", help="id of a release, or its role")
     for added in (retire, promotion, back):
         added.add_argument("--why", required=True, metavar="TEXT", help="the reason, which the ledger keeps")
     for added in (listing, show, retire, promotion, back):

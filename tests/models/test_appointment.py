@@ -219,7 +219,7 @@ def verdict(
 
     def join(rows: pa.Table, features: Sequence[ContractFeature]) -> pa.Table:
         assert [feature.column for feature in features] == ["history__orders"]
-        return rows.append_column("history__orders", TABLE.column("history__orders"))
+        return rows.append_column("history__orders", part(TABLE, TEST).column("history__orders"))
 
     return compare(plan, table, load, join, one, other)
 

@@ -93,7 +93,7 @@ def test_the_story_of_a_release_says_who_did_what_and_why(without_mlflow: Settin
             "'{}', '{}', '{}', now())"
         )
     rollback_verb(without_mlflow, PLAN, None, "too many complaints")
-    story = show_verb(without_mlflow, "two")
+    story = show_verb(without_mlflow, PLAN, "two")
     found = json.loads(json.dumps(story.to_dict()))
     assert (found["role"], found["fault"]) == (None, None)
     assert (found["release"]["data_revision"], found["contract"]["lock"]) == ("md5:1", "sha256:1")
@@ -124,7 +124,7 @@ def test_story_and_list_can_be_laid_out_for_a_terminal(
         enter(without_mlflow, name)
     promote_verb(without_mlflow, PLAN, "one", "champion", "the first")
     console = Console(width=200)
-    console.print(show_verb(without_mlflow, "one").table())
+    console.print(show_verb(without_mlflow, PLAN, "one").table())
     console.print(list_verb(without_mlflow, PLAN, 20).table())
     printed = capsys.readouterr().out
     for words in ("Release one", "history.orders", "the first", "Releases of churn", "champion", "0.8000"):
@@ -213,12 +213,22 @@ def test_a_rollback_to_a_release_that_cannot_answer_changes_nothing(without_mlfl
 def test_an_unknown_release_is_met_with_the_one_that_may_have_been_meant(places: Settings) -> None:
     enter(places, "lightgbm-0123456789ab")
     for ask in (
-        lambda: show_verb(places, "lightgbm-0123456789ba"),
+        lambda: show_verb(places, PLAN, "lightgbm-0123456789ba"),
         lambda: promote_verb(places, PLAN, "lightgbm-0123456789ba", "champion", "why"),
         lambda: rollback_verb(places, PLAN, "lightgbm-0123456789ba", "why"),
     ):
         with pytest.raises(StaleStateError, match="did you mean 'lightgbm-0123456789ab'"):
             ask()
+
+
+def test_a_release_is_found_by_its_role_as_well(without_mlflow: Settings) -> None:
+    for name, role in (("one", "champion"), ("two", "challenger")):
+        enter(without_mlflow, name)
+        promote_verb(without_mlflow, PLAN, name, role, "why")  # type: ignore[arg-type]
+    assert show_verb(without_mlflow, PLAN, "champion").release.release_id == "one"
+    assert promote_verb(without_mlflow, PLAN, "challenger", "champion", "better").roles["champion"] == "two"
+    with pytest.raises(StaleStateError, match="'churn' has no challenger"):
+        retire_verb(without_mlflow, PLAN, "challenger", "why")
 
 
 def test_a_change_without_a_reason_is_refused(places: Settings) -> None:
@@ -236,10 +246,10 @@ def test_a_challenger_is_retired(without_mlflow: Settings) -> None:
 
 def test_a_bundle_without_a_signature_loads_once_somebody_vouches_for_it(without_mlflow: Settings) -> None:
     _unsigned(without_mlflow)
-    assert "is not signed" in (show_verb(without_mlflow, "two").fault or "")
-    public = sign_verb(without_mlflow, "two")
+    assert "is not signed" in (show_verb(without_mlflow, PLAN, "two").fault or "")
+    public = sign_verb(without_mlflow, PLAN, "two")
     assert public in (without_mlflow.state / "keys" / "trusted").read_text()
-    assert show_verb(without_mlflow, "two").fault is None
+    assert show_verb(without_mlflow, PLAN, "two").fault is None
 
 
 def test_the_actor_is_whom_the_environment_names_or_git_or_the_system(places: Settings, tmp_path: Path) -> None:
