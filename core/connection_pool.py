@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
@@ -32,10 +32,9 @@ _OPTIONS = "-c timezone=UTC -c statement_timeout=4000"
 
 def connection_pool(url: str) -> Pool:
     """Make the pool for the server at `url`; nothing is opened before `await pool.open()`."""
-    given = conninfo_to_dict(url).get("options") or ""
     return AsyncConnectionPool(
         url,
-        kwargs={"autocommit": True, "connect_timeout": 2, "options": f"{given} {_OPTIONS}".strip()},
+        kwargs=_session(url, _OPTIONS),
         min_size=1,
         max_size=_MOST_CONNECTIONS,
         timeout=_SECONDS_TO_WAIT,
@@ -48,10 +47,9 @@ def connection_pool(url: str) -> Pool:
 
 def blocking_pool(url: str) -> BlockingPool:
     """Make and open a pool for threads that wait, for the server at `url`; it checks no connection before it lends it."""
-    given = conninfo_to_dict(url).get("options") or ""
     return ConnectionPool(
         url,
-        kwargs={"autocommit": True, "connect_timeout": 2, "options": f"{given} -c timezone=UTC".strip()},
+        kwargs=_session(url, "-c timezone=UTC"),
         min_size=1,
         max_size=_MOST_CONNECTIONS,
         timeout=_SECONDS_TO_CONNECT_AGAIN,
@@ -59,6 +57,12 @@ def blocking_pool(url: str) -> BlockingPool:
         open=True,
         name="panthera-blocking",
     )
+
+
+def _session(url: str, options: str) -> dict[str, Any]:
+    """Say how a pool's connections are made: each statement its own transaction, `options` after those of `url`."""
+    given = conninfo_to_dict(url).get("options") or ""
+    return {"autocommit": True, "connect_timeout": 2, "options": f"{given} {options}".strip()}
 
 
 def with_connection(pool: BlockingPool, work: Callable[[psycopg.Connection], _Result]) -> _Result:

@@ -17,6 +17,7 @@ from core.contracts import Contract, ContractFeature, ContractView
 from models.bundle import load_bundle
 from models.conformance import Conformance
 from serving.app import create_app
+from tests.models.release_world import TEXT
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -34,47 +35,7 @@ MATERIALIZED = datetime(2026, 3, 1, tzinfo=UTC)
 AS_OF = datetime(2026, 3, 2, tzinfo=UTC)
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 
-_PLAN = """
-project: {name: world, problem: binary, statement: "Who leaves?"}
-entities:
-  account: {key: account_id, dtype: int64, source: visits}
-ingest:
-  visits:
-    reader: {kind: csv, path: visits.csv}
-    entity: account
-    event_time: {column: at}
-    observed_until: "2026-06-01"
-    columns:
-      account_id: {dtype: int64}
-      at: {dtype: timestamp}
-label: {source: visits, horizon: 30d, value: "count(*) = 0"}
-build_features:
-  snapshots: {start: "2026-01-01", end: "2026-03-01"}
-  views:
-    history: {source: visits, ttl: 10d, every: 1 day, features: {orders: {sql: "count(*)", dtype: int64, unit: orders}}}
-  services: {all: [history.*]}
-training_set:
-  service: all
-  as_of: {start: "2026-01-01", end: "2026-03-01", every: 1 month}
-  split: {kind: temporal, validation_from: "2026-02-01", test_from: "2026-03-01", gap: 30d}
-train:
-  seed: 1
-  candidates:
-    majority: {estimator: majority}
-    orders: {estimator: single_feature, feature: history.orders}
-evaluate: {primary: roc_auc, metrics: [roc_auc], threshold: {maximise: f1}, baseline: majority}
-register: {model: world}
-materialize: {as_of: "2026-03-01"}
-serve:
-  missing: answer_and_flag
-  stale: answer_and_flag
-  experiment: first
-  salt: pepper
-  arms: {champion: 1, challenger: 1}
-  decisions: {above: call, below: wait}
-  max_entities: 5
-monitor: {psi_alarm: 0.1, parity_sample: 0.5}
-"""
+_PLAN = TEXT.replace("{model: churn}", "{model: world}").replace("below: wait}\n", "below: wait}\n  max_entities: 5\n")
 
 
 @dataclass(frozen=True)
