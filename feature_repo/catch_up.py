@@ -20,11 +20,10 @@ from core.database import ensure_database
 from core.errors import QualityError, SourceError
 from core.files import require
 from core.plan import QualityRules
-from core.pseudonyms import pii_key
 from feature_repo.build_features import open_grid, open_rows, open_sources
 from feature_repo.datasets import accepted_glob, raw_file, write_table
 from feature_repo.duck import identifier, literal, open_duckdb
-from feature_repo.ingest import hashed_columns, with_pseudonyms
+from feature_repo.ingest import key_for, with_pseudonyms
 from feature_repo.materialize import bring_online
 from feature_repo.online_refresh import Load
 from feature_repo.online_tables import declared_table
@@ -76,7 +75,7 @@ def catch_up(settings: Settings, plan: Plan, data: Path, as_of: datetime) -> Cau
     """
     for name in plan.ingest:
         require(data / "accepted" / name, "validate")
-    key = pii_key(settings) if any(map(hashed_columns, plan.ingest.values())) else None
+    key = key_for(settings, plan.ingest.values())
     taken = {name: _take_in(plan, name, data, settings.state / "downloads", key, as_of) for name in plan.ingest}
     loads = {}
     for name, view in plan.build_features.views.items():

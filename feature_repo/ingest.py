@@ -24,7 +24,10 @@ from feature_repo.duck import identifier, open_duckdb
 from feature_repo.readers import read_source, scratch_folder, without_rows
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from core.plan import Source
+    from core.settings import Settings
 
 
 def ingest(name: str, source: Source, folder: Path, downloads: Path, pii_key: bytes | None = None) -> int:
@@ -51,6 +54,11 @@ def hashed_columns(source: Source) -> list[str]:
     return [name for name, column in source.columns.items() if column.pii == "hash"]
 
 
+def key_for(settings: Settings, sources: Iterable[Source]) -> bytes | None:
+    """Give the key of the pseudonyms if one of `sources` has a column to hash; a plan without any needs no key."""
+    return pii_key(settings) if any(map(hashed_columns, sources)) else None
+
+
 def with_pseudonyms(connection: duckdb.DuckDBPyConnection, source: Source, query: str, pii_key: bytes | None) -> str:
     """Write `query` with pseudonyms in the columns that the plan hashes; null stays null."""
     hashed = hashed_columns(source)
@@ -71,7 +79,7 @@ def main() -> None:
     arguments = parser.parse_args()
     settings = read_settings()
     plan = read_plan(settings.plan)
-    key = pii_key(settings) if any(map(hashed_columns, plan.ingest.values())) else None
+    key = key_for(settings, plan.ingest.values())
     with whole_folder(arguments.raw) as fresh:
         for name, source in plan.ingest.items():
             rows = ingest(name, source, fresh, settings.state / "downloads", key)
