@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 import hypothesis
+import prometheus_client  # noqa: F401 - before Feast, whose import has it count by files that all of the process share
 
 from core.settings import silence_telemetry
 
