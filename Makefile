@@ -1,6 +1,6 @@
 # One command each; every one of them does its own set-up. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lock clean FORCE
+.PHONY: help setup demo test bench-world check lock clean FORCE
 
 # dvc's stages and tools call one another by name, so this checkout's programs come first.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -25,6 +25,7 @@ help:
 	@echo "make setup   install what requirements.lock names into .venv"
 	@echo "make demo    run the whole loop on real purchases and show what it found"
 	@echo "make test    run all tests, in random order"
+	@echo "make bench-world  time and memory of a million customers (minutes); CUSTOMERS=100000 for fewer"
 	@echo "make check   lint, format, types and import rules; changes nothing"
 	@echo "make lock    resolve requirements.lock again from pyproject.toml"
 	@echo "make clean   remove .venv and caches; keeps .panthera, data and reports"
@@ -64,6 +65,11 @@ demo: setup
 test: setup
 	@echo "test: pytest (minutes)"
 	@$(PYTHON) -m pytest
+
+CUSTOMERS ?= 1000000
+
+bench-world: setup
+	@$(PYTHON) benchmarks/world.py --customers $(CUSTOMERS)
 
 # Every step runs, so that all faults are seen at once.
 check: setup

@@ -98,11 +98,20 @@ class Project(Section):
 
 
 class Entity(Section):
-    """A thing that is predicted for; it exists from its first row in `source` on."""
+    """A thing that is predicted for.
+
+    It exists from its first row in `source` on and, if there is a source that tells of its end, until its first row there.
+    """
 
     key: Name
     dtype: Literal["int64", "string"]
     source: Name
+    until: Name | None = None
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The sources that tell when it exists."""
+        return (self.source, self.until) if self.until else (self.source,)
 
 
 class CsvReader(Section):

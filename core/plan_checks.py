@@ -35,11 +35,14 @@ def _undeclared(path: str, kind: str, name: str, declared: Iterable[str]) -> Ite
 
 def _entities(plan: Plan) -> Iterator[Finding]:
     for name, entity in plan.entities.items():
-        path = f"entities.{name}"
-        yield from _undeclared(f"{path}.source", "source", entity.source, plan.ingest)
-        source = plan.ingest.get(entity.source)
-        if source is not None and source.entity != name and source.entity in plan.entities:
-            yield f"{path}.source", f"{entity.source!r} has rows of the entity {source.entity!r}, not of {name!r}"
+        for key, named in (("source", entity.source), ("until", entity.until)):
+            if named is None:
+                continue
+            path = f"entities.{name}.{key}"
+            yield from _undeclared(path, "source", named, plan.ingest)
+            source = plan.ingest.get(named)
+            if source is not None and source.entity != name and source.entity in plan.entities:
+                yield path, f"{named!r} has rows of the entity {source.entity!r}, not of {name!r}"
 
 
 def _sources(plan: Plan) -> Iterator[Finding]:

@@ -7,6 +7,7 @@ import os
 import re
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +24,7 @@ from feature_repo.duck import identifier, literal, open_duckdb
 from feature_repo.view_rows import compute_snapshots
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from datetime import datetime
 
     import duckdb
@@ -54,19 +55,43 @@ def instants(period: Period, every: str) -> str:
     return f"(SELECT unnest(generate_series({start}, {end}, INTERVAL {literal(every)})) AS as_of)"
 
 
-def open_grid(connection: duckdb.DuckDBPyConnection, relation: str, key: str, rows: str, times: str) -> str:
-    """Make the view `relation` of all pairs (key, as_of) such that the entity had a knowable row in `rows` by then."""
+def open_grid(
+    connection: duckdb.DuckDBPyConnection, relation: str, key: str, rows: str, times: str, ends: str | None = None
+) -> str:
+    """Make the view `relation` of all pairs (key, as_of) such that the entity existed then.
+
+    That is, it had a knowable row in `rows` by then, and none in `ends`.
+    """
     column = identifier(key)
+    first = f"SELECT {column}, min(greatest(event_time, created_time)) AS"
+    ended = (
+        f"({first} until FROM {ends} GROUP BY 1)" if ends else f"(SELECT NULL AS {column}, NULL AS until WHERE false)"
+    )
     connection.execute(
-        f"""CREATE OR REPLACE TEMP TABLE {relation}_since AS
-            SELECT {column}, min(greatest(event_time, created_time)) AS since FROM {rows} GROUP BY 1"""
+        f"""CREATE OR REPLACE TEMP TABLE {relation}_lives AS
+            SELECT {column}, since, coalesce(until, TIMESTAMPTZ 'infinity') AS until
+            FROM ({first} since FROM {rows} GROUP BY 1) LEFT JOIN {ended} USING ({column})
+            ORDER BY {column}"""
     )
     connection.execute(f"CREATE OR REPLACE TEMP TABLE {relation}_times AS SELECT as_of FROM {times}")
     connection.execute(
         f"""CREATE OR REPLACE TEMP VIEW {relation} AS
-            SELECT {column}, as_of FROM {relation}_times JOIN {relation}_since ON since <= as_of"""
+            SELECT {column}, as_of FROM {relation}_times JOIN {relation}_lives ON since <= as_of AND until > as_of"""
     )
     return relation
+
+
+def open_existence(
+    connection: duckdb.DuckDBPyConnection,
+    relation: str,
+    entity: Entity,
+    files: Callable[[str], str | Path],
+    times: str,
+) -> str:
+    """Make the view `relation` of all pairs (key, as_of) in which `entity` exists; `files` names a source's files."""
+    home = open_rows(connection, f"{relation}_home", files(entity.source))
+    ends = open_rows(connection, f"{relation}_ends", files(entity.until)) if entity.until else None
+    return open_grid(connection, relation, entity.key, home, times, ends)
 
 
 def _load(connection: duckdb.DuckDBPyConnection, source: str, view: View, key: str, files: Path, last: datetime) -> str:
@@ -105,8 +130,8 @@ def build_bucket(view: View, entity: Entity, period: Period, accepted: Path, buc
             source: _load(connection, source, view, entity.key, bucket_file(accepted, source, bucket), period.end)
             for source in view.sources
         }
-        home = open_rows(connection, "home_rows", bucket_file(accepted, entity.source, bucket))
-        grid = open_grid(connection, "grid", entity.key, home, instants(period, view.every))
+        here = partial(bucket_file, accepted, bucket=bucket)
+        grid = open_existence(connection, "grid", entity, here, instants(period, view.every))
         written = 0
         with ExitStack() as stack:
             writer = None
@@ -135,7 +160,8 @@ def main() -> None:
     arguments = parser.parse_args()
     plan = read_plan(read_settings().plan)
     for view in plan.build_features.views.values():
-        for source in view.sources:
+        entity = plan.entities[plan.ingest[view.source].entity]
+        for source in (*view.sources, *entity.sources):
             require(arguments.accepted / source, "validate")
     with whole_folder(arguments.features) as fresh:
         for name, view in plan.build_features.views.items():

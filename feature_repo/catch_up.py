@@ -11,16 +11,18 @@ import os
 import shutil
 import tempfile
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import duckdb
+import pyarrow as pa
 
 from core.database import ensure_database
 from core.errors import QualityError, SourceError
 from core.files import require
 from core.plan import QualityRules
-from feature_repo.build_features import open_grid, open_rows, open_sources
+from feature_repo.build_features import open_existence, open_sources
 from feature_repo.datasets import accepted_glob, raw_file, write_table
 from feature_repo.duck import identifier, literal, open_duckdb
 from feature_repo.ingest import key_for, with_pseudonyms
@@ -31,13 +33,11 @@ from feature_repo.quality import known_time
 from feature_repo.readers import read_source, scratch_folder, without_rows
 from feature_repo.registry import changing_features
 from feature_repo.validate import Validated, validate
-from feature_repo.view_rows import compute_view
+from feature_repo.view_rows import compute_snapshots
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
-
-    import pyarrow as pa
 
     from core.plan import Plan, Source, View
     from core.settings import Settings
@@ -170,10 +170,9 @@ def _compute(plan: Plan, view: View, accepted: Path, as_of: datetime) -> pa.Tabl
     entity = plan.entities[plan.ingest[view.source].entity]
     with open_duckdb() as connection:
         rows = open_sources(connection, {source: accepted_glob(accepted, source) for source in view.sources})
-        home = open_rows(connection, "home_rows", accepted_glob(accepted, entity.source))
         times = f"(SELECT TIMESTAMPTZ {literal(as_of.isoformat())} AS as_of)"
-        grid = open_grid(connection, "grid", entity.key, home, times)
-        return compute_view(connection, view, entity.key, rows, grid)
+        grid = open_existence(connection, "grid", entity, partial(accepted_glob, accepted), times)
+        return pa.concat_tables(compute_snapshots(connection, view, entity.key, rows, grid))
 
 
 def _keep(features: Path, rows: pa.Table, as_of: datetime) -> None:

@@ -140,10 +140,12 @@ def instant_facts(
 ) -> Iterator[str]:
     """Write, for each instant of `grid` in order, the query of the facts of its pairs, for few instants and many entities.
 
-    The parameters are those of `pair_facts`; a query is to be run before the next one is asked for.
+    The parameters are those of `pair_facts`. Of an empty grid it is one query without a row.
     """
     _open_empty(connection, facts, rows, grid)
     times = connection.execute("SELECT as_of FROM empty ORDER BY as_of").fetchall()
+    if not times:
+        yield _facts_query(facts, key, grid, partial(_rows_of_pairs, rows, key, grid))
     for (time,) in times:
         here = f"(SELECT * FROM {grid} WHERE as_of = {_instant(time)})"
         yield _facts_query(facts, key, here, partial(_rows_at, rows, time))
@@ -201,7 +203,8 @@ def compute_snapshots(
 ) -> Iterator[pa.Table]:
     """Compute `view` for every pair of `grid`, a table for each instant: together the rows that `compute_view` gives.
 
-    This is the way for few instants at which many entities are asked for; parameters and errors are the same.
+    This is the way for few instants at which many entities are asked for; parameters and errors are the same. An empty
+    grid gives one empty table.
     """
     # Else the wide side of each join, which grows with every span, would be hashed again and again.
     connection.execute("SET disabled_optimizers = 'build_side_probe_side'")

@@ -47,12 +47,10 @@ def label_rows(
     facts = {Span(label.source): {"member": label.population}, after: {"label": label.value}}
     labelled = f"SELECT {identifier(key)}, as_of, CAST(label AS {_TYPES[problem]}) AS label"
     try:
-        none = f"{labelled} FROM (SELECT *, NULL AS label FROM {grid} WHERE false)"
-        tables = [connection.sql(none).to_arrow_table()]
-        tables += (
+        tables = [
             connection.sql(f"{labelled} FROM ({query}) WHERE member").to_arrow_table()
             for query in instant_facts(connection, facts, key, {label.source: rows}, grid)
-        )
+        ]
     except duckdb.Error as error:
         raise PlanError(f"label: its SQL fails: {' '.join(str(error).split())}") from None
     table = pa.concat_tables(tables).sort_by([(key, "ascending"), ("as_of", "ascending")])

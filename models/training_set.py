@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,7 @@ from core.plan import GroupedSplit, TemporalSplit
 from core.plan_file import read_plan
 from core.settings import read_settings
 from feature_repo.apply import applied_tables
-from feature_repo.build_features import instants, open_grid, open_rows
+from feature_repo.build_features import instants, open_existence, open_rows
 from feature_repo.datasets import accepted_glob
 from feature_repo.duck import open_duckdb
 from feature_repo.registry import open_store
@@ -85,9 +86,9 @@ def labelled_entities(
 ) -> pa.Table:
     """Label all entities that existed at each instant of `period`; columns: key, as_of, label."""
     with open_duckdb() as connection:
-        home = open_rows(connection, "home_rows", accepted_glob(accepted, entity.source))
         rows = open_rows(connection, "label_source", accepted_glob(accepted, label.source))
-        grid = open_grid(connection, "grid", entity.key, home, instants(period, every))
+        files = partial(accepted_glob, accepted)
+        grid = open_existence(connection, "grid", entity, files, instants(period, every))
         return label_rows(connection, label, entity.key, rows, grid, problem)
 
 

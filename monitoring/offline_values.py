@@ -5,12 +5,13 @@ from __future__ import annotations
 from bisect import bisect_right
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from core.errors import StaleStateError
-from feature_repo.build_features import open_grid, open_rows, open_sources
+from feature_repo.build_features import open_existence, open_sources
 from feature_repo.datasets import accepted_glob, snapshot_glob
 from feature_repo.duck import identifier, literal, open_duckdb
 from feature_repo.view_rows import compute_view
@@ -93,16 +94,15 @@ def recompute(
         If the accepted rows or the snapshots are not there.
 
     """
-    for folder in (*(accepted / source for source in view.sources), accepted / entity.source, features / name):
+    for folder in (*(accepted / source for source in (*view.sources, *entity.sources)), features / name):
         if not any(folder.glob("*.parquet")):
             raise StaleStateError(f"no table was found in {folder}; run `dvc repro build_features`, which writes it")
     with open_duckdb() as connection:
         connection.register("logged_rows", _logged_rows(name, entity, predictions, watermarks))
         connection.execute("CREATE TEMP TABLE logged AS FROM logged_rows")
         rows = open_sources(connection, {source: accepted_glob(accepted, source) for source in view.sources})
-        home = open_rows(connection, "home_rows", accepted_glob(accepted, entity.source))
         times = "(SELECT DISTINCT as_of FROM logged)"
-        open_grid(connection, "existing", entity.key, home, times)
+        open_existence(connection, "existing", entity, partial(accepted_glob, accepted), times)
         key = identifier(entity.key)
         pairs = f"SELECT DISTINCT {key}, as_of FROM logged SEMI JOIN existing USING ({key}, as_of)"
         connection.execute(f"CREATE TEMP TABLE grid AS {pairs}")

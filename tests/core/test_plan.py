@@ -275,6 +275,10 @@ FAULTS: dict[str, tuple[Change, str]] = {
         {"entities/buyer/source": "order"},
         "entities.buyer.source: 'order' is not a declared source; allowed here: orders; did you mean 'orders'?",
     ),
+    "an end of no source": (
+        {"entities/buyer/until": "leaves"},
+        "entities.buyer.until: 'leaves' is not a declared source; allowed here: orders",
+    ),
     "a source of no entity": (
         {"ingest/orders/entity": "byer"},
         "ingest.orders.entity: 'byer' is not a declared entity; allowed here: buyer",

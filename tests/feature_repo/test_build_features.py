@@ -1,0 +1,119 @@
+"""Snapshots on disk: which entities have one at which instant, and what is read for it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from core.errors import PlanError
+from core.plan import Entity, Period, View
+from feature_repo.build_features import build_view, is_named
+from feature_repo.datasets import BUCKETS, bucket_file, bucket_of, write_table
+from feature_repo.duck import open_duckdb
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+TIMES = pa.timestamp("us", tz="UTC")
+MEMBER = Entity(key="member", dtype="int64", source="joins", until="leaves")
+
+
+def day(number: int) -> datetime:
+    return datetime(2024, 1, number, tzinfo=UTC)
+
+
+PERIOD = Period(start=day(2), end=day(4))
+#: (member, day, day it became known, amount) by source
+ROWS = {
+    "joins": [(1, 1, 1, 0.0), (2, 1, 3, 0.0), (3, 1, 1, 0.0), (4, 5, 5, 0.0)],
+    "leaves": [(3, 2, 3, 0.0), (2, 4, 5, 0.0)],
+    "visits": [(1, 1, 1, 0.1), (1, 2, 2, 0.2), (1, 3, 3, 0.3), (3, 2, 2, 5.0)],
+}
+
+
+def view(sql: str = "sum(amount)") -> View:
+    return View.model_validate(
+        {
+            "source": "visits",
+            "ttl": "3d",
+            "every": "1 day",
+            "features": {"fact": {"sql": sql, "window": "2d", "dtype": "float64", "unit": "x"}},
+        }
+    )
+
+
+@pytest.fixture
+def accepted(tmp_path: Path) -> Path:
+    for source, rows in ROWS.items():
+        members, happened, known, amounts = zip(*rows, strict=True)
+        table = pa.table(
+            {
+                "member": pa.array(members, pa.int64()),
+                "event_timestamp": pa.array(map(day, happened), TIMES),
+                "created_timestamp": pa.array(map(day, known), TIMES),
+                "amount": amounts,
+                "remark": ["-"] * len(rows),
+            }
+        )
+        with open_duckdb() as connection:
+            connection.register("rows", table)
+            for bucket in range(BUCKETS):
+                query = f"FROM rows WHERE {bucket_of('member')} = {bucket}"
+                write_table(connection, query, bucket_file(tmp_path / "accepted", source, bucket))
+    return tmp_path / "accepted"
+
+
+def built(accepted: Path, found: View) -> list[dict[str, Any]]:
+    folder = accepted.parent / "features" / "attendance"
+    written = build_view(found, MEMBER, PERIOD, accepted, folder)
+    files = sorted(folder.iterdir())
+    assert len(files) == BUCKETS
+    table = pa.concat_tables(pq.read_table(file) for file in files)
+    assert written == len(table)
+    rows: list[dict[str, Any]] = table.sort_by([("event_timestamp", "ascending"), ("member", "ascending")]).to_pylist()
+    return rows
+
+
+def test_an_entity_has_snapshots_from_when_it_is_known_until_its_end_is_known(accepted: Path) -> None:
+    found = [(row["event_timestamp"].day, row["member"]) for row in built(accepted, view())]
+    assert found == [(2, 1), (2, 3), (3, 1), (3, 2), (4, 1), (4, 2)]
+
+
+def test_snapshots_hold_the_facts_of_each_instant(accepted: Path) -> None:
+    found = {(row["event_timestamp"].day, row["member"]): row["fact"] for row in built(accepted, view())}
+    assert found == {(2, 1): 0.1 + 0.2, (2, 3): 5.0, (3, 1): 0.2 + 0.3, (3, 2): None, (4, 1): 0.3, (4, 2): None}
+
+
+def test_the_same_rows_give_the_same_bytes(accepted: Path) -> None:
+    def content() -> list[bytes]:
+        built(accepted, view())
+        return [file.read_bytes() for file in sorted((accepted.parent / "features" / "attendance").iterdir())]
+
+    assert content() == content()
+
+
+def test_a_feature_that_fails_is_named_from_whichever_thread(accepted: Path) -> None:
+    with pytest.raises(PlanError, match=r"the feature 'fact' over 'visits' has an SQL that fails.*amuont"):
+        built(accepted, view("sum(amuont)"))
+
+
+@pytest.mark.parametrize(
+    ("sql", "expected"),
+    [
+        ("sum(amount)", True),
+        ("sum(AMOUNT)", True),
+        ('max("amount")', True),
+        ("count(*)", False),
+        ("sum(amounts)", False),
+        ("max(other) * 2", False),
+        ("count( * ) FILTER (kind = 'x')", False),
+        ("max(COLUMNS(*))", True),
+        ("first(struct_pack(*))", True),
+    ],
+)
+def test_a_column_is_read_if_the_sql_may_speak_of_it(sql: str, expected: bool) -> None:
+    assert is_named("amount", sql) is expected

@@ -1,0 +1,106 @@
+"""How near the plan's models come to the best that is possible: `python -m worlds.subscription.bayes PROJECT`.
+
+The true hazard ranks customers as no model can do better, since whether somebody cancels is a draw with that probability
+(Bayes-optimal). Its ROC AUC on the test rows is what is left for a model to reach; 0.5 is reached without any.
+"""
+
+import argparse
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from sklearn.metrics import roc_auc_score
+
+from core.errors import PantheraError
+from core.files import require
+from core.plan_file import read_plan
+from models.candidates import read_candidate
+from models.model_file import load_model
+from models.rows import task_of
+from models.train import contract_features, part, rows_of
+from models.training_set import TEST, TRAIN, read_training_set
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """ROC AUCs on the same rows.
+
+    Attributes
+    ----------
+    rows, test_rows : customers and instants that were compared, and how many the test part has. Those without a true
+        hazard have cancelled already, but the record of it was not known in time.
+    bayes : of the true hazard.
+    candidates : of each candidate of the plan.
+
+    """
+
+    rows: int
+    test_rows: int
+    bayes: float
+    candidates: dict[str, float]
+
+    def share(self, candidate: str) -> float:
+        """How far `candidate` is on the way from 0.5 to the Bayes-optimal AUC."""
+        return (self.candidates[candidate] - 0.5) / (self.bayes - 0.5)
+
+
+def compare(project: Path) -> Comparison:
+    """Score the test rows of the plan that was run in the folder `project`, and rank them by the truth in its world.
+
+    Raises
+    ------
+    PantheraError
+        If the plan was not run there, or its world has no truth beside it.
+
+    """
+    plan = read_plan(project / "params.yaml")
+    table = read_training_set(project / "data" / "training_set.parquet")
+    fitting, test = part(table, TRAIN), part(table, TEST)
+    known = with_hazard(test, plan.unit.key, project / "world" / "truth" / "hazard.parquet")
+    rows = rows_of(
+        known,
+        contract_features(plan.build_features, plan.training_set.service, fitting),
+        task_of(plan.project.problem, fitting),
+    )
+    folder = require(project / "data" / "candidates", "train")
+    models = {name: load_model(*read_candidate(folder / name)) for name in plan.train.candidates}
+    return Comparison(
+        rows=len(known),
+        test_rows=len(test),
+        bayes=float(roc_auc_score(rows.label, known.column("hazard").to_numpy())),
+        candidates={
+            name: float(roc_auc_score(rows.label, np.ravel(model.outputs(rows.inputs))))
+            for name, model in models.items()
+        },
+    )
+
+
+def with_hazard(rows: pa.Table, key: str, truth: Path) -> pa.Table:
+    """Join the true hazard of the month that starts at `as_of` to those rows that have one."""
+    if not truth.exists():
+        raise PantheraError(f"there is no {truth}; link or generate the world as the folder `world` of the project")
+    hazard = pq.read_table(truth, columns=["customer_id", "month_start", "hazard"])
+    return rows.join(hazard, [key, "as_of"], ["customer_id", "month_start"], join_type="inner")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Print the comparison; return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m worlds.subscription.bayes", description=__doc__)
+    parser.add_argument("project", type=Path, help="project folder in which the world's plan was run")
+    parsed = parser.parse_args(arguments)
+    try:
+        found = compare(parsed.project)
+    except PantheraError as refusal:
+        print(f"error: {refusal}", file=sys.stderr)
+        return 2
+    print(f"Bayes-optimal ROC AUC {found.bayes:.4f} on {found.rows:,} of {found.test_rows:,} test rows")
+    for name, auc in sorted(found.candidates.items(), key=lambda item: -item[1]):
+        print(f"{name}: ROC AUC {auc:.4f}, {found.share(name):.1%} of the way from 0.5")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
