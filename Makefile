@@ -1,6 +1,6 @@
 # One command each; every one of them does its own set-up. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test bench-world check lock clean FORCE
+.PHONY: help setup demo test bench-world bench-features soak-features check lock clean FORCE
 
 # dvc's stages and tools call one another by name, so this checkout's programs come first.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -26,6 +26,8 @@ help:
 	@echo "make demo    run the whole loop on real purchases and show what it found"
 	@echo "make test    run all tests, in random order"
 	@echo "make bench-world  time and memory of a million customers (minutes); CUSTOMERS=100000 for fewer"
+	@echo "make bench-features   the feature store against Feast's own stores, on the same data (minutes)"
+	@echo "make soak-features    the feature store under kills, races, late rows and other time zones (minutes)"
 	@echo "make check   lint, format, types and import rules; changes nothing"
 	@echo "make lock    resolve requirements.lock again from pyproject.toml"
 	@echo "make clean   remove .venv and caches; keeps .panthera, data and reports"
@@ -81,6 +83,12 @@ check: setup
 	step lint-imports --no-logo; \
 	if [ -n "$$failed" ]; then echo "error: failed$${failed#;}" >&2; exit 1; fi; \
 	echo "check: all passed"
+
+bench-features: setup
+	@$(PYTHON) -m benchmarks.features
+
+soak-features: setup
+	@$(PYTHON) -m benchmarks.soak_features
 
 lock: setup
 	@echo "lock: resolving (a minute)"

@@ -6,9 +6,10 @@ It is built once, from what the loaded releases need; a read resolves nothing an
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
-from psycopg import AsyncRawCursor
+from psycopg import AsyncRawCursor, RawCursor
 
 from core.contracts import Freshness, Key, Value, ViewRead
 from feature_repo.online_query import ViewPart, key_array, read_statement
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime, timedelta
 
-    from psycopg import AsyncConnection
+    from psycopg import AsyncConnection, Connection
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,11 @@ class OnlineHandle:
         self._dtype = entity_dtype
         parts = tuple(ViewPart(view.online_table, ((entity_key, 0),), view.columns) for view in self.views)
         self._statement = read_statement(parts, (entity_dtype,))
+        ends = list(accumulate(1 + len(view.columns) for view in self.views))
+        #: For each view its name, its ttl, and where in a row its event time stands and its values end.
+        self._places = [
+            (view.name, view.ttl, begin, end) for view, begin, end in zip(self.views, [0, *ends], ends, strict=False)
+        ]
 
     async def read(
         self, connection: AsyncConnection, keys: Sequence[Key], as_of: datetime
@@ -54,16 +60,22 @@ class OnlineHandle:
 
         """
         cursor = AsyncRawCursor(connection)
-        await cursor.execute(self._statement, [key_array(keys, self._dtype)], prepare=True, binary=True)
+        await cursor.execute(self._statement, self._parameters(keys), prepare=True, binary=True)
         return [self._split(row, as_of) for row in await cursor.fetchall()]
 
+    def read_blocking(self, connection: Connection, keys: Sequence[Key], as_of: datetime) -> list[dict[str, ViewRead]]:
+        """Do what `read` does, for a caller that waits."""
+        cursor = RawCursor(connection).execute(self._statement, self._parameters(keys), prepare=True, binary=True)
+        return [self._split(row, as_of) for row in cursor.fetchall()]
+
+    def _parameters(self, keys: Sequence[Key]) -> list[object]:
+        return [key_array(keys, self._dtype)]
+
     def _split(self, row: tuple[Value, ...], as_of: datetime) -> dict[str, ViewRead]:
-        reads, place = {}, 0
-        for view in self.views:
-            event_time, values = row[place], row[place + 1 : place + 1 + len(view.columns)]
-            place += 1 + len(view.columns)
-            reads[view.name] = judge(event_time, values, view.ttl, as_of)  # type: ignore[arg-type]
-        return reads
+        return {
+            name: judge(row[place], row[place + 1 : end], ttl, as_of)  # type: ignore[arg-type]
+            for name, ttl, place, end in self._places
+        }
 
 
 def judge(event_time: datetime | None, values: tuple[Value, ...], ttl: timedelta, as_of: datetime) -> ViewRead:

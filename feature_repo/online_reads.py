@@ -21,9 +21,15 @@ if TYPE_CHECKING:
     from feast.protos.feast.types.EntityKey_pb2 import EntityKey
     from feast.protos.feast.types.Value_pb2 import Value
 
+    from feature_repo.feast_values import Codec
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SECOND = timedelta(seconds=1)
 _MICROSECOND = timedelta(microseconds=1)
+# Asked of the enumeration once: it looks a name up by name every time.
+_PRESENT, _NOT_FOUND, _OUTSIDE_MAX_AGE = (
+    int(status) for status in (FieldStatus.PRESENT, FieldStatus.NOT_FOUND, FieldStatus.OUTSIDE_MAX_AGE)
+)
 #: A key is looked for as the widest type of its kind, so that one out of range is unknown and not an error.
 _WIDE = {"int32": "int64", "float32": "float64"}
 
@@ -179,26 +185,33 @@ def add_to_response(
     """Add the features of one view to the response, under `names`."""
     statuses = [_status(asked, row, now) for row in rows]
     times = [_timestamp(row.event_time) for row in rows]
+    columns = zip(*(row.values for row in rows), strict=True)
     response.metadata.feature_names.val.extend(names)
-    for place, name in enumerate(asked.features):
-        codec, vector = asked.view.features[name], response.results.add()
-        field, load = codec.field, codec.from_column
-        for row, status in zip(rows, statuses, strict=True):
-            value = row.values[place] if status == FieldStatus.PRESENT else None
-            if value is None:
-                vector.values.add()
-            elif field:
-                vector.values.add(**{field: load(value)})
-            else:
-                vector.values.append(codec.load(value))
+    for name, column in zip(asked.features, columns, strict=True):
+        vector = response.results.add()
+        values = [value if status == _PRESENT else None for value, status in zip(column, statuses, strict=True)]
+        _add_values(vector.values, asked.view.features[name], values)
         vector.statuses.extend(statuses)
         vector.event_timestamps.extend(times)
 
 
+def _add_values(vector: Any, codec: Codec, values: Sequence[Any]) -> None:
+    """Make the messages where they are to be: this is most of the time that a read of many entities takes."""
+    add, field, load = vector.add, codec.field, codec.from_column
+    if not field:
+        vector.extend([codec.load(value) for value in values])
+        return
+    for value in values:
+        if value is None:
+            add()
+        else:
+            add(**{field: load(value)})
+
+
 def _status(asked: AskedView, row: Row, now: datetime) -> int:
     if row.event_time is None:
-        return int(FieldStatus.NOT_FOUND)
-    return int(FieldStatus.OUTSIDE_MAX_AGE if asked.expired(row, now) else FieldStatus.PRESENT)
+        return _NOT_FOUND
+    return _OUTSIDE_MAX_AGE if asked.expired(row, now) else _PRESENT
 
 
 def _timestamp(time: datetime | None) -> Timestamp:

@@ -59,7 +59,7 @@ def _closure(module: str) -> set[str]:
 def _stores() -> set[str]:
     """List the modules that Feast imports by name."""
     configuration = yaml.safe_load(FEATURE_STORE.read_text())
-    kinds = {configuration[store]["type"] for store in ("offline_store", "online_store")}
+    kinds = {configuration[store]["type"] for store in ("offline_store", "online_store", "batch_engine")}
     return {kind.rpartition(".")[0] for kind in kinds}
 
 

@@ -1,0 +1,49 @@
+"""The feature store against Feast's own stores, in one run on the same data; the last line is one JSON object.
+
+Run it as `make bench-features`, or with `--customers 10000` for a quick look. Every value is compared before anything is
+timed, and every figure is a ratio of two times of this run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from pathlib import Path
+
+from core.database import migrate
+from core.postgres_server import EmbeddedServer
+from core.settings import silence_telemetry
+
+
+def main() -> None:
+    """Read the arguments, measure, print."""
+    parser = argparse.ArgumentParser(description="Measure the feature store against Feast's own stores.")
+    parser.add_argument("--customers", type=int, default=100_000)
+    parser.add_argument("--scratch", type=Path, help="folder for the temporary data, some 3 GB for the default")
+    arguments = parser.parse_args()
+    silence_telemetry()
+    with tempfile.TemporaryDirectory(dir=arguments.scratch, prefix="panthera-bench-") as scratch:
+        folder = Path(scratch)
+        folder.chmod(0o755)  # the server may run as a user of its own
+        server = EmbeddedServer(folder / "server")
+        server.start()
+        try:
+            migrate(server.url)
+            measures = online(server.url, folder / "online", arguments.customers)
+        finally:
+            server.stop()
+    print(json.dumps(measures))
+
+
+def online(url: str, folder: Path, customers: int) -> dict[str, float]:
+    """Measure the online half; tell the times that the ratios are of."""
+    from benchmarks.features_online import measure
+
+    measured = measure(url, folder, customers)
+    print(f"online, seconds: {measured}")
+    return {name: round(ratio, 2) for name, ratio in measured.ratios().items()}
+
+
+if __name__ == "__main__":
+    main()

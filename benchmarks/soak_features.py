@@ -1,0 +1,319 @@
+"""The feature store under faults: each check prints what it did, and the run fails with the first that does not hold.
+
+Run it as `make soak-features`, or with `--times 3` for a quick look. The checks are functions of their size, so that the tests
+run small ones.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import pyarrow as pa
+
+from core.database import connect, migrate, sqlalchemy_url
+from core.postgres_server import EmbeddedServer
+from core.settings import silence_telemetry
+from feature_repo.datasets import bucket_file, write_table
+from feature_repo.duck import open_duckdb
+from feature_repo.online_tables import OnlineTable, create, merge_values
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+DAY = timedelta(days=1)
+TABLES = {
+    view: OnlineTable(f"{view}__soak", (("customer", "int64"),), (("run", "float64"), ("text", "string")))
+    for view in ("first", "second")
+}
+#: What a process of its own runs: the stage's function, or an apply under its lock.
+_MATERIALIZE = """
+import sys
+from datetime import datetime
+from pathlib import Path
+from benchmarks.soak_features import TABLES
+from feature_repo.materialize import materialize
+from feature_repo.registry import changing_features
+url, features, as_of = sys.argv[1:]
+with changing_features(url):
+    materialize(url, TABLES, Path(features), datetime.fromisoformat(as_of))
+"""
+_APPLY = """
+import sys
+from benchmarks.soak_features import apply_view
+apply_view(sys.argv[1], sys.argv[2], sys.argv[3])
+"""
+_ZONES = {"TZ": "Asia/Kolkata", "PGTZ": "America/New_York"}
+
+
+class NotHeld(Exception):  # noqa: N818
+    """A check did not hold."""
+
+
+def holds(condition: object, what: str) -> None:
+    """Refuse to go on unless `condition`."""
+    if not condition:
+        raise NotHeld(what)
+
+
+def write_run(features: Path, day: int, customers: int) -> None:
+    """Write snapshots in which every customer of both views has the number of the day."""
+    time_of_day = pa.array([START + day * DAY] * customers, pa.timestamp("us", tz="UTC"))
+    rows = pa.table(
+        {
+            "customer": range(customers),
+            "event_timestamp": time_of_day,
+            "created_timestamp": time_of_day,
+            "run": pa.array([float(day)] * customers),
+            "text": [None if customer % 7 == 0 else f"{customer} {day}" for customer in range(customers)],
+        }
+    )
+    for view in TABLES:
+        with open_duckdb() as duckdb:
+            duckdb.register("rows", rows)
+            write_table(duckdb, "FROM rows", bucket_file(features, view, day))
+
+
+def make_tables(url: str) -> None:
+    """Make the online tables anew."""
+    with connect(url) as connection:
+        for table in TABLES.values():
+            connection.execute(f"DROP TABLE IF EXISTS online.{table.name}".encode())
+            create(connection, table)
+        connection.execute("DELETE FROM panthera.materialization")
+
+
+def started(program: str, *arguments: str, environment: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
+    """Start a Python program in a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-c", program, *arguments], env={**os.environ, **(environment or {})}, stdin=subprocess.DEVNULL
+    )
+
+
+def checksum(url: str) -> list[tuple[object, ...]]:
+    """Sum up both tables and what is remembered of their runs."""
+    with connect(url) as connection:
+        return [
+            row
+            for table in TABLES.values()
+            for row in connection.execute(
+                f"SELECT count(*), md5(string_agg(t::text, '|' ORDER BY customer)) FROM online.{table.name} AS t".encode()
+            )
+        ]
+
+
+@dataclass
+class Readers:
+    """Somebody who reads both tables in one statement all the time, and remembers the runs that were seen together."""
+
+    url: str
+    seen: set[tuple[float, ...]] = field(default_factory=set)
+    _done: threading.Event = field(default_factory=threading.Event)
+
+    def __enter__(self) -> Self:
+        self._thread = threading.Thread(target=self._read)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def _read(self) -> None:
+        query = " UNION ALL ".join(f"SELECT run FROM online.{table.name}" for table in reversed(TABLES.values()))
+        with connect(self.url) as connection:
+            connection.autocommit = True
+            while not self._done.is_set():
+                rows = connection.execute(f"SELECT DISTINCT run FROM ({query}) AS rows".encode(), prepare=True)
+                self.seen.add(tuple(sorted(run for (run,) in rows)))
+
+
+def killed_materializations(url: str, folder: Path, times: int, customers: int) -> str:
+    """Kill a materialization at a random moment, many times; then run one to its end and compare with a clean run."""
+    chance, killed, mixed = random.Random(1), 0, set[tuple[float, ...]]()  # noqa: S311
+    make_tables(url)
+    write_run(folder, 0, customers)
+    clean = started(_MATERIALIZE, url, str(folder), START.isoformat())
+    began = time.perf_counter()
+    holds(clean.wait() == 0, "a materialization that nobody killed failed")
+    usual = time.perf_counter() - began
+    for day in range(1, times + 1):
+        write_run(folder, day, customers)
+        as_of = (START + day * DAY).isoformat()
+        with Readers(url) as readers:
+            run = started(_MATERIALIZE, url, str(folder), as_of)
+            time.sleep(chance.uniform(0.2, 1.1) * usual)
+            run.send_signal(signal.SIGKILL)
+            killed += run.wait() != 0
+            holds(started(_MATERIALIZE, url, str(folder), as_of).wait() == 0, "the run after a kill failed")
+        mixed |= {runs for runs in readers.seen if len(runs) != 1}
+        with connect(url) as connection:
+            left = connection.execute("SELECT relname FROM pg_class WHERE relname LIKE 'fresh\\_%' AND relkind = 'r'")
+            holds(not left.fetchall(), "a killed run left a table behind")
+    holds(not mixed, f"a reader saw rows of several runs at once: {mixed}")
+    after_kills = checksum(url)
+    make_tables(url)
+    holds(started(_MATERIALIZE, url, str(folder), as_of).wait() == 0, "the clean run failed")
+    holds(checksum(url) == after_kills, "the table is not that of a clean run")
+    return f"{killed} of {times} runs were killed; the tables equal a clean run, and no reader saw a mix"
+
+
+def random_orders(url: str, orders: int) -> str:
+    """Write the same ten rows of a customer in many random orders; the latest must stay every time."""
+    chance, table = random.Random(2), TABLES["first"]  # noqa: S311
+    make_tables(url)
+    at_once = 500
+    for begin in range(0, orders, at_once):
+        customers = range(begin, min(begin + at_once, orders))
+        rows = [
+            (customer, START + day * DAY, START + day * DAY, float(day), "")
+            for customer in customers
+            for day in range(10)
+        ]
+        chance.shuffle(rows)
+        with connect(url) as connection:
+            for part in (rows[:40], rows[40 : len(rows) // 2], rows[len(rows) // 2 :]):
+                merge_values(connection, table, part)
+    with connect(url) as connection:
+        wrong = connection.execute(f"SELECT count(*) FROM online.{table.name} WHERE run <> 9".encode()).fetchone()
+        total = connection.execute(f"SELECT count(*) FROM online.{table.name}".encode()).fetchone()
+    holds(wrong == (0,), f"{wrong} customers went back in time")
+    holds(total == (orders,), f"{total} customers are online, expected {orders}")
+    return f"{orders:,} random orders: the latest row stayed in each"
+
+
+def later_then_earlier(url: str, folder: Path, customers: int) -> str:
+    """Materialize a later instant, then an earlier one."""
+    make_tables(url)
+    for day in (1, 2):
+        write_run(folder, day, customers)
+    for day in (2, 1):
+        run = started(_MATERIALIZE, url, str(folder), (START + day * DAY).isoformat())
+        holds(run.wait() == 0, "a materialization failed")
+    with connect(url) as connection:
+        runs = [
+            connection.execute(f"SELECT DISTINCT run FROM online.{t.name}".encode()).fetchall() for t in TABLES.values()
+        ]
+    holds(runs == [[(2.0,)], [(2.0,)]], f"values went back in time: {runs}")
+    return "the later instant stayed"
+
+
+def other_zones(url: str, folder: Path, customers: int) -> str:
+    """Materialize in a process whose clock and whose server session are of other time zones."""
+    write_run(folder, 1, customers)
+    sums = []
+    for environment in ({}, _ZONES):
+        make_tables(url)
+        run = started(_MATERIALIZE, url, str(folder), (START + DAY).isoformat(), environment=environment)
+        holds(run.wait() == 0, "a materialization failed")
+        sums.append(checksum(url))
+    holds(sums[0] == sums[1], "a time moved with the zone")
+    return "no time moved with TZ and PGTZ"
+
+
+def apply_view(url: str, registry: str, name: str) -> None:
+    """Apply one view of Feast's, as `apply` does: under the lock, into the registry in the database."""
+    from feature_repo.registry import changing_features
+
+    with changing_features(url):
+        store, customer, source = _feast(registry)
+        import feast
+
+        view = feast.FeatureView(
+            name=name, entities=[customer], schema=[feast.Field(name="run", dtype=feast.types.Float64)], source=source
+        )
+        store.apply([customer, view])
+
+
+def _feast(registry: str) -> tuple[Any, ...]:
+    import feast
+    from feast.repo_config import RegistryConfig, RepoConfig
+
+    store = feast.FeatureStore(
+        config=RepoConfig(
+            project="soak",
+            provider="local",
+            registry=RegistryConfig(registry_type="sql", path=registry),
+            offline_store={"type": "feature_repo.offline_store.PantheraOfflineStore"},
+            online_store={"type": "feature_repo.online_store.PantheraOnlineStore"},
+            batch_engine={"type": "feature_repo.compute_engine.PantheraComputeEngine"},
+            entity_key_serialization_version=3,
+        )
+    )
+    customer = feast.Entity(name="customer", join_keys=["customer"], value_type=feast.ValueType.INT64)
+    source = feast.FileSource(
+        name="snapshots",
+        path="first/*.parquet",
+        timestamp_field="event_timestamp",
+        created_timestamp_column="created_timestamp",
+    )
+    return store, customer, source
+
+
+def parallel_applies(url: str, folder: Path, applies: int, customers: int) -> str:
+    """Apply views and materialize in processes at once, and kill an apply; nothing is lost and the registry loads."""
+    make_tables(url)
+    write_run(folder, 1, customers)
+    registry = sqlalchemy_url(url, "feast")
+    environment = {"PANTHERA_DATABASE_URL": url, "PANTHERA_STATE": str(folder / "state")}
+    killed = started(_APPLY, url, registry, "killed", environment=environment)
+    names = [f"view_{number}" for number in range(applies)]
+    running = [started(_APPLY, url, registry, name, environment=environment) for name in names]
+    running += [started(_MATERIALIZE, url, str(folder), (START + DAY).isoformat()) for _ in range(2)]
+    time.sleep(random.Random(3).uniform(3, 8))  # noqa: S311
+    killed.kill()
+    killed.wait()
+    holds([run.wait() for run in running] == [0] * len(running), "an apply or a materialization failed")
+    os.environ.update(environment)
+    store = _feast(registry)[0]
+    found = {view.name for view in store.list_feature_views()} - {"killed"}
+    holds(found == set(names), f"the registry has {sorted(found)}, expected {names}")
+    return f"{applies} applies and 2 materializations at once, and a killed apply: nothing is lost"
+
+
+def checks(url: str, folder: Path, times: int) -> Iterator[str]:
+    """Run every check at a size that `times` sets; 30 is the full one."""
+    yield killed_materializations(url, folder / "killed", times, 100 * times)
+    yield later_then_earlier(url, folder / "later", 1000)
+    yield random_orders(url, 100_000 * times // 30)
+    yield other_zones(url, folder / "zones", 1000)
+    yield parallel_applies(url, folder / "applies", max(times // 3, 2), 1000)
+
+
+def main() -> None:
+    """Read the arguments, check, print."""
+    parser = argparse.ArgumentParser(description="Check the feature store under faults.")
+    parser.add_argument("--times", type=int, default=30, help="kills; the other checks grow with it")
+    arguments = parser.parse_args()
+    silence_telemetry()
+    with tempfile.TemporaryDirectory(prefix="panthera-soak-") as scratch:
+        folder = Path(scratch)
+        folder.chmod(0o755)  # the server may run as a user of its own
+        server = EmbeddedServer(folder / "server")
+        server.start()
+        try:
+            migrate(server.url)
+            held = []
+            for told in checks(server.url, folder, arguments.times):
+                print(f"held: {told}", flush=True)
+                held.append(told)
+        finally:
+            server.stop()
+    print(json.dumps({"held": len(held), "failed": 0}))
+
+
+if __name__ == "__main__":
+    main()
