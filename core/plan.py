@@ -380,7 +380,10 @@ class Materialize(Section):
 
 
 class Decisions(Section):
-    """The names of the two decisions: at or above the threshold, and below it."""
+    """The names of the two decisions of a binary problem: at or above the threshold, and below it.
+
+    A multiclass problem decides for the most probable class, and a regression decides nothing.
+    """
 
     above: str
     below: str
@@ -399,7 +402,7 @@ class Serve(Section):
     experiment: Name
     salt: Annotated[str, Field(min_length=1)]
     arms: dict[Literal["champion", "challenger"], Annotated[int, Field(ge=0)]]
-    decisions: Decisions
+    decisions: Decisions = Decisions(above="", below="")
     max_entities: Annotated[int, Field(ge=1, le=10_000)] = 1000
 
     @model_validator(mode="after")

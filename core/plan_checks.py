@@ -236,6 +236,11 @@ def _evaluation(plan: Plan) -> Iterator[Finding]:
             yield f"evaluate.{key}", f"a {problem} problem has no decision at a threshold; take the key out"
     if problem != "binary" and section.fairness is not None:
         yield "evaluate.fairness", f"a {problem} problem selects nobody; take the key out"
+    if (problem == "binary") != bool(plan.serve.decisions.above):
+        needs = (
+            "needs the names of its two decisions" if problem == "binary" else "decides by no threshold: take it out"
+        )
+        yield "serve.decisions", f"a {problem} problem {needs}"
     if problem == "regression" and section.calibration != "none":
         yield "evaluate.calibration", "the scores of a regression are no probabilities; take the key out"
 

@@ -102,7 +102,8 @@ def contender(
     missing = [feature for feature in features if feature.column not in test.column_names]
     full = join(test, missing) if missing else test
     encoded = part_of(full, TEST, features, task, plan.unit.key)
-    scores = bundle.score_inputs(encoded.rows.inputs)
+    outputs = bundle.outputs_of(encoded.rows.inputs)
+    scores = outputs[:, 0] if outputs.shape[1] == 1 else outputs
     rows = observed(plan.evaluate, plan.project.problem, encoded, scores, bundle.contract.threshold)
     timed = vectors_of(full.take(spread(len(full), _TIMED_ROWS)), features)
     return Contender(rows, row_microseconds(bundle, timed), bundle.size)

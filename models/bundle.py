@@ -26,7 +26,7 @@ from core.reference import Reference
 from models.conformance import Conformance
 from models.contract_format import FORMAT_VERSION, contract_from_json
 from models.encoding import encode
-from models.model_file import Model, load_model
+from models.model_file import Model, calibrated, load_model, score_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -73,16 +73,27 @@ class Bundle:
             If a vector does not conform to the contract, or the model cannot score it.
 
         """
+        found: list[float] = score_of(self.outputs(vectors)).tolist()
+        return found
+
+    def outputs(self, vectors: Sequence[Sequence[Value]]) -> NDArray[np.float64]:
+        """Give all that the model says of vectors, calibrated, of the shape (vectors, outputs); see `Model.outputs`.
+
+        Raises
+        ------
+        BundleError
+            If a vector does not conform to the contract, or the model cannot score it.
+
+        """
         if not vectors:
-            return []
+            return np.empty((0, 1))
         fault = next(filter(None, map(self.conformance.fault, vectors)), None)
         if fault:
             raise BundleError(f"the bundle {self.digest[:12]} cannot score: {fault}")
-        found: list[float] = self.score_inputs(encode(vectors, self.contract.features)).tolist()
-        return found
+        return self.outputs_of(encode(vectors, self.contract.features))
 
-    def score_inputs(self, inputs: Inputs) -> NDArray[np.float64]:
-        """Score rows that have been encoded by the contract's features.
+    def outputs_of(self, inputs: Inputs) -> NDArray[np.float64]:
+        """Give all that the model says of rows that have been encoded by the contract's features, calibrated.
 
         Raises
         ------
@@ -91,8 +102,7 @@ class Bundle:
 
         """
         try:
-            scores = self.model.score(inputs)
-            return self.contract.calibration.apply(scores) if self.contract.calibration else scores
+            return calibrated(self.model.outputs(inputs), self.contract.calibration)
         except ValueError as error:
             raise BundleError(f"the bundle {self.digest[:12]} cannot score: {error}") from None
 
@@ -257,7 +267,8 @@ def _replay(bundle: Bundle, golden: dict[str, Any]) -> None:
         return datetime.fromisoformat(stored["time"]) if isinstance(stored, dict) else stored
 
     vectors = [[value(stored) for stored in vector] for vector in golden["vectors"]]
-    off = np.abs(np.asarray(bundle.score(vectors)) - np.asarray(golden["scores"]))
+    known = np.asarray(golden["scores"])
+    off = np.abs(np.asarray(bundle.score(vectors)) - known) / np.maximum(1, np.abs(known))
     if not off.size or not off.max() <= _GOLDEN_TOLERANCE:
         raise BundleError(
             f"the bundle {bundle.digest[:12]} does not score its golden rows as it did when it was trained "

@@ -17,7 +17,7 @@ from feature_repo.online_tables import declared_table, definition_of
 from models.bundle import golden_rows
 from models.contract_format import FORMAT_VERSION, contract_to_json
 from models.encoding import encode_table, vectors_of
-from models.model_file import load_model
+from models.model_file import calibrated, load_model, score_of
 from models.rows import task_of
 from models.train import contract_features, part
 from models.training_set import TEST, TRAIN
@@ -114,9 +114,8 @@ def spread(rows: int, wanted: int) -> pa.Array:
 
 def bundle_contents(contract: Contract, model: bytes, train: pa.Table) -> dict[str, bytes]:
     """Compose the files of a bundle from a fitted model and the rows it was trained on."""
-    scores = load_model(contract.estimator, model).score(encode_table(train, contract.features))
-    if contract.calibration:
-        scores = contract.calibration.apply(scores)
+    outputs = load_model(contract.estimator, model).outputs(encode_table(train, contract.features))
+    scores = score_of(calibrated(outputs, contract.calibration))
     # Free text has no bins to compare, and may say more about a person than a sample of rows should keep.
     binned = [feature.column for feature in contract.features if feature.dtype != "text"]
     columns = train.select(binned).append_column("score", pa.array(scores))

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from core.calibration import Calibration
     from models.columns import Columns
     from models.encoding import Inputs
 
@@ -44,8 +45,26 @@ class Model(ABC):
 
     def score(self, inputs: Inputs) -> NDArray[np.float64]:
         """Give one number for each row: the only output, or the probability of the most probable class."""
-        outputs = self.outputs(inputs)
-        return outputs[:, 0] if outputs.shape[1] == 1 else outputs.max(axis=1)
+        return score_of(self.outputs(inputs))
+
+
+def score_of(outputs: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Give one number for each row of outputs; see `Model.score`."""
+    return outputs[:, 0] if outputs.shape[1] == 1 else outputs.max(axis=1)
+
+
+def calibrated(outputs: NDArray[np.float64], calibration: Calibration | None) -> NDArray[np.float64]:
+    """Make probabilities of a model's outputs, in the shape that they have.
+
+    Raises
+    ------
+    ValueError
+        If the calibration is of another number of classes.
+
+    """
+    if calibration is None:
+        return outputs
+    return calibration.apply(outputs) if outputs.shape[1] > 1 else calibration.apply(outputs[:, 0])[:, None]
 
 
 class Estimator(Protocol):

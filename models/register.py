@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,7 +47,7 @@ def metrics_of(result: CandidateResult) -> dict[str, float]:
     """Name all of a candidate's measures by their part of the split."""
     parts = {"validation": result.validation, "test": result.test}
     measured = {f"{name}_{metric}": value for name, values in parts.items() for metric, value in values.items()}
-    return {**measured, "threshold": result.threshold}
+    return measured if math.isnan(result.threshold) else {**measured, "threshold": result.threshold}
 
 
 def params_of(plan: Plan, candidate: str) -> dict[str, str]:

@@ -14,9 +14,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
-    from core.contracts import Key, Value, ViewRead
+    from core.contracts import Contract, Key, Value, ViewRead
     from serving.features import EntityFacts, Facts
     from serving.releases import ActiveReleases, Input
+    from serving.scoring import Scored
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Policy:
     Attributes
     ----------
     missing, stale : what to do with an entity that has a view of that status; see the plan's section `serve`.
-    above, below : the decisions for a score at or above the threshold, and below it.
+    above, below : the decisions of a binary problem, for a score at or above the threshold, and below it.
 
     """
 
@@ -102,8 +103,8 @@ async def predict(
             else:
                 sound[case.position] = vector
         answered = [case for case in cases if case.position in sound]
-        for case, score in zip(answered, await release.scorer.score(list(sound.values())), strict=True):
-            entries[case.position] = _answer(case, score, facts.as_of, experiment, policy)
+        for case, scored in zip(answered, await release.scorer.score(list(sound.values())), strict=True):
+            entries[case.position] = _answer(case, scored, facts.as_of, experiment, policy)
     return [entries[position] for position in range(len(keys))]
 
 
@@ -130,7 +131,15 @@ def _vector(case: _Case, policy: Policy) -> list[Value]:
     return [_value(entry, case.facts.reads, policy) for entry in case.route.release.inputs]
 
 
-def _answer(case: _Case, score: float, as_of: datetime, experiment: Experiment, policy: Policy) -> Answer:
+def _decision(scored: Scored, contract: Contract, policy: Policy) -> str:
+    if scored.chosen is not None:
+        return scored.chosen
+    if contract.problem == "regression":
+        return ""
+    return policy.above if scored.score >= contract.threshold else policy.below
+
+
+def _answer(case: _Case, scored: Scored, as_of: datetime, experiment: Experiment, policy: Policy) -> Answer:
     entity, reads, release = str(case.key), case.facts.reads, case.route.release
     prediction_id = uuid4()
     prediction = Prediction(
@@ -140,8 +149,8 @@ def _answer(case: _Case, score: float, as_of: datetime, experiment: Experiment, 
         release_id=release.release_id,
         experiment=experiment.name,
         arm=case.route.arm,
-        score=score,
-        decision=policy.above if score >= release.bundle.contract.threshold else policy.below,
+        score=scored.score,
+        decision=_decision(scored, release.bundle.contract, policy),
         features={entry.column: _value(entry, reads, policy) for entry in release.logged},
         event_times={view: reads[table].event_time for view, table in release.logged_tables.items()},
         statuses={view: reads[table].status for view, table in release.logged_tables.items()},

@@ -51,7 +51,7 @@ def _entry(entry: Entry, key: EntityKey) -> dict[str, Any]:
         "release": entry.prediction.release_id,
         "arm": entry.prediction.arm,
         "score": entry.prediction.score,
-        "decision": entry.prediction.decision,
+        "decision": entry.prediction.decision or None,
         "features": statuses,
     }
 
@@ -99,5 +99,5 @@ def release(found: Release | None) -> dict[str, Any] | None:
         "created_at": instant(found.ledger.created_at),
         "feature_service": contract.feature_service,
         "features": len(contract.features),
-        "threshold": contract.threshold,
+        "threshold": None if math.isnan(contract.threshold) else contract.threshold,
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from core.batching import Batcher
@@ -15,14 +16,22 @@ if TYPE_CHECKING:
     from models.bundle import Bundle
 
 
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """What a model says of a vector: its score, and of a multiclass problem the most probable class, whose score it is."""
+
+    score: float
+    chosen: str | None = None
+
+
 class Scorer:
     """The scores of one event loop for one bundle."""
 
     def __init__(self, bundle: Bundle) -> None:
         self._bundle = bundle
-        self._batches: Batcher[Sequence[Sequence[Value]], list[float]] = Batcher(self._score)
+        self._batches: Batcher[Sequence[Sequence[Value]], list[Scored]] = Batcher(self._score)
 
-    async def score(self, vectors: Sequence[Sequence[Value]]) -> list[float]:
+    async def score(self, vectors: Sequence[Sequence[Value]]) -> list[Scored]:
         """Score vectors in the contract's order.
 
         Raises
@@ -33,9 +42,17 @@ class Scorer:
         """
         return await self._batches.submit(vectors)
 
-    async def _score(self, batch: Sequence[Sequence[Sequence[Value]]]) -> list[list[float]]:
-        scores = iter(self._bundle.score([vector for vectors in batch for vector in vectors]))
-        return [[_finite(next(scores)) for _ in vectors] for vectors in batch]
+    async def _score(self, batch: Sequence[Sequence[Sequence[Value]]]) -> list[list[Scored]]:
+        scored = iter(self._all([vector for vectors in batch for vector in vectors]))
+        return [[next(scored) for _ in vectors] for vectors in batch]
+
+    def _all(self, vectors: Sequence[Sequence[Value]]) -> list[Scored]:
+        classes = self._bundle.contract.classes
+        if not classes:
+            return [Scored(_finite(score)) for score in self._bundle.score(vectors)]
+        outputs = self._bundle.outputs(vectors)
+        best = outputs.argmax(axis=1)
+        return [Scored(_finite(float(row[place])), classes[place]) for row, place in zip(outputs, best, strict=True)]
 
 
 def _finite(score: float) -> float:

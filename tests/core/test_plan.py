@@ -448,6 +448,10 @@ FAULTS: dict[str, tuple[Change, str]] = {
         {"train/candidates/line": {"estimator": "linear_regression"}},
         "train.candidates.line.estimator: it predicts numbers; for a binary problem write logistic_regression",
     ),
+    "a binary problem without decisions": (
+        {"serve/decisions": ...},
+        "serve.decisions: a binary problem needs the names of its two decisions",
+    ),
     "a search for no key": (
         {"train/candidates/trees/tune": {"search": {"round": {"low": 1, "high": 9}}}},
         "train.candidates.trees.tune.search.round: 1 is not allowed there: ",

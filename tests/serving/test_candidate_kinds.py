@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import psycopg
@@ -18,31 +19,47 @@ from models.encoding import encode_table, vectors_of
 from models.model_file import load_model
 from models.rows import Rows
 from models.signing import read_signer
-from tests.models.candidate_kinds import KINDS, candidate, kinds_of
+from tests.models.candidate_kinds import KINDS, TASKS, candidate, kinds_of
 from tests.serving.conftest import MATERIALIZED, Client, World, contract_over, serve
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from core.plan import Problem
     from core.settings import Settings
 
-_KINDS = [kind for kind in kinds_of("binary") if "text" not in KINDS[kind]]
+_CASES: list[tuple[str, Problem]] = [
+    *((kind, "binary") for kind in kinds_of("binary")),
+    *((kind, "multiclass") for kind in ("l2", "lightgbm", "xgboost", "catboost")),
+    *((kind, "regression") for kind in ("line_l2", "lightgbm_with_text", "xgboost", "catboost")),
+]
 _FEATURES = (
     ContractFeature("history", "orders", "int64"),
     ContractFeature("history", "spend", "float64"),
     ContractFeature("history", "segment", "string", ("new", "regular")),
+    ContractFeature("history", "note", "text"),
 )
-_SERVED = 40
+_SERVED = 30
+_THRESHOLD = 0.4
 
 
-def _training_rows() -> tuple[pa.Table, Rows]:
-    """400 rows with every kind of gap, in which the label follows all three features."""
+def _training_rows(problem: Problem) -> tuple[pa.Table, Rows]:
+    """400 rows with every kind of gap, in which the label follows the numbers and the segment."""
     random = np.random.default_rng(5)
     orders = _with_gaps(random, [int(n) for n in random.integers(0, 30, 400)])
     spend = _with_gaps(random, [float(x) for x in random.gamma(2, 9, 400)])
     segment = [("new", "regular", None)[int(n)] for n in random.integers(0, 3, 400)]
-    table = pa.table({"history__orders": orders, "history__spend": spend, "history__segment": segment})
+    note = [" ".join(random.choice(["late", "slow", "good", "fast"], 2)) for _ in range(400)]
+    columns = {"orders": orders, "spend": spend, "segment": segment, "note": note}
+    table = pa.table({f"history__{name}": column for name, column in columns.items()})
     rows = zip(orders, spend, segment, strict=True)
-    label = [int((n or 0) + (x or 0) + 10 * (s == "new") > 35) for n, x, s in rows]
-    return table, Rows(encode_table(table, _FEATURES), np.asarray(label, dtype=np.int32))
+    number = np.asarray([float((n or 0) + (x or 0) + 10 * (s == "new")) for n, x, s in rows])
+    labels: dict[Problem, Any] = {
+        "binary": (number > 35).astype(np.int32),
+        "multiclass": np.digitize(number, [25, 40]).astype(np.int32),
+        "regression": number,
+    }
+    return table, Rows(encode_table(table, _FEATURES), labels[problem])
 
 
 def _with_gaps(random: np.random.Generator, values: list[float]) -> list[float | None]:
@@ -52,11 +69,11 @@ def _with_gaps(random: np.random.Generator, values: list[float]) -> list[float |
 def _bring_online(world: World, table: pa.Table) -> None:
     world.execute(
         "CREATE TABLE online.history_1 (account_id int8 PRIMARY KEY, event_timestamp timestamptz NOT NULL, "
-        "created_timestamp timestamptz NOT NULL, orders int8, spend float8, segment text)"
+        "created_timestamp timestamptz NOT NULL, orders int8, spend float8, segment text, note text)"
     )
     with psycopg.connect(world.url) as connection, connection.cursor() as cursor:
         cursor.executemany(
-            "INSERT INTO online.history_1 VALUES (%s, %s, %s, %s, %s, %s)",
+            "INSERT INTO online.history_1 VALUES (%s, %s, %s, %s, %s, %s, %s)",
             [(at, MATERIALIZED, MATERIALIZED, *row) for at, row in enumerate(vectors_of(table, _FEATURES)[:_SERVED])],
         )
     world.execute(
@@ -65,40 +82,58 @@ def _bring_online(world: World, table: pa.Table) -> None:
     )
 
 
-def _bundle(settings: Settings, kind: str, table: pa.Table, rows: Rows) -> tuple[str, list[float]]:
+def _bundle(
+    settings: Settings, kind: str, problem: Problem, table: pa.Table, rows: Rows
+) -> tuple[str, NDArray[np.float64]]:
     """Write the bundle of a fitted candidate; return its digest, and what the model says of the served rows offline."""
     spec = {**KINDS[kind], **({"feature": "history.orders"} if kind == "single_feature" else {})}
-    fitted = fit(candidate(spec), _FEATURES, rows, rows, 1)
-    contract = contract_over([("history_1", feature.name, feature.dtype) for feature in _FEATURES])
-    contract = replace(contract, candidate=kind, estimator=fitted.model_format, features=_FEATURES)
-    contents = bundle_contents(contract, fitted.content, table)
-    digest = write_bundle(settings.bundles, contents, read_signer(settings))
-    scores = load_model(fitted.model_format, fitted.content).score(rows.inputs.take(slice(_SERVED)))
-    return digest, [float(score) for score in scores]
+    task = TASKS[problem]
+    fitted = fit(candidate(spec), _FEATURES, rows, rows, 1, task)
+    contract = replace(
+        contract_over([("history_1", feature.name, feature.dtype) for feature in _FEATURES]),
+        problem=problem,
+        candidate=kind,
+        estimator=fitted.model_format,
+        features=_FEATURES,
+        threshold=_THRESHOLD if problem == "binary" else math.nan,
+        classes=task.classes,
+    )
+    digest = write_bundle(settings.bundles, bundle_contents(contract, fitted.content, table), read_signer(settings))
+    return digest, load_model(fitted.model_format, fitted.content).outputs(rows.inputs.take(slice(_SERVED)))
 
 
-@pytest.mark.parametrize("kind", _KINDS)
-def test_the_score_over_http_is_the_offline_score_of_the_same_row(bare_world: World, kind: str) -> None:
-    table, rows = _training_rows()
+def _decisions(problem: Problem, outputs: NDArray[np.float64]) -> list[str | None]:
+    if problem == "multiclass":
+        return [TASKS[problem].classes[place] for place in outputs.argmax(axis=1)]
+    return [("call" if score >= _THRESHOLD else "wait") if problem == "binary" else None for score in outputs[:, 0]]
+
+
+@pytest.mark.parametrize(("kind", "problem"), _CASES)
+def test_the_answer_over_http_is_the_offline_one_of_the_same_row(
+    bare_world: World, kind: str, problem: Problem
+) -> None:
+    table, rows = _training_rows(problem)
     _bring_online(bare_world, table)
-    digest, offline = _bundle(bare_world.settings, kind, table, rows)
+    digest, outputs = _bundle(bare_world.settings, kind, problem, table, rows)
     bare_world.enter("real", "champion", digest)
     bare_world.write_plan(max_entities=str(_SERVED))
+    offline = outputs.max(axis=1)
 
     async def use(client: Client) -> None:
-        together = [entry["score"] for entry in await client.entries(*range(_SERVED))]
-        alone = [(await client.entries(account))[0]["score"] for account in range(_SERVED)]
-        assert together == pytest.approx(offline, rel=0, abs=1e-9)
-        assert alone == pytest.approx(offline, rel=0, abs=1e-9)
-        assert max(offline) - min(offline) > 0.1 or kind == "majority"
+        together = await client.entries(*range(_SERVED))
+        alone = [(await client.entries(account))[0] for account in range(_SERVED)]
+        for entries in (together, alone):
+            assert [entry["score"] for entry in entries] == pytest.approx(offline.tolist(), rel=0, abs=1e-9)
+            assert [entry["decision"] for entry in entries] == _decisions(problem, outputs)
+        assert np.ptp(offline) > 0.1 or kind == "majority"
 
     serve(bare_world, use)
 
 
 def test_a_bundle_with_one_byte_changed_is_not_served(bare_world: World) -> None:
-    table, rows = _training_rows()
+    table, rows = _training_rows("binary")
     _bring_online(bare_world, table)
-    digest, _ = _bundle(bare_world.settings, _KINDS[0], table, rows)
+    digest, _ = _bundle(bare_world.settings, "majority", "binary", table, rows)
     model = bare_world.settings.bundles / digest / "model"
     content = bytearray(model.read_bytes())
     content[len(content) // 2] ^= 1
