@@ -13,6 +13,7 @@ import numpy as np
 
 from core.errors import BundleError, PantheraError
 from models.boosting import CATBOOST_CBM, LIGHTGBM_TEXT, XGBOOST_UBJ, catboost_columns, library
+from models.columns import dense
 from models.lightgbm_text import check_lightgbm_text
 from models.parts_file import read_parts
 from models.preparation import Preparation, preparation_from
@@ -127,6 +128,21 @@ class ScikitEstimator:
         return told[:, None] if told.ndim == 1 else told[:, self._only]
 
 
+class ForestTrees:
+    """The trees of a random forest of scikit-learn, asked one by one: its own way takes a thread pool for every call."""
+
+    def __init__(self, forest: Any, problem: str) -> None:
+        self._trees = [tree.tree_ for tree in forest.estimators_]
+        self._only = slice(1, None) if problem == "binary" else slice(None)
+
+    def outputs(self, columns: Columns) -> NDArray[np.float64]:  # noqa: D102
+        numbers = np.ascontiguousarray(dense(columns), dtype=np.float32)
+        told = np.zeros_like(self._trees[0].predict(numbers))
+        for tree in self._trees:
+            told += tree.predict(numbers)
+        return np.asarray((told / len(self._trees)).reshape(len(numbers), -1)[:, self._only])
+
+
 class LightGbmTrees:
     """Trees of LightGBM, read from their text; one thread, as requests come beside one another."""
 
@@ -208,9 +224,14 @@ def _load_parts(content: bytes) -> Model:
     raise BundleError(f"the model's outline says {kind!r}; this version reads {PREPARED}, {BLEND} and {STACKING}")
 
 
+def _scikit(estimator: Any, problem: str) -> Estimator:
+    kind = ForestTrees if hasattr(estimator, "estimators_") else ScikitEstimator
+    return kind(estimator, problem)
+
+
 def _estimator(model_format: str, content: bytes, problem: str) -> Estimator:
     readers: Mapping[str, Callable[[], Estimator]] = {
-        SKOPS: lambda: ScikitEstimator(read_skops(content), problem),
+        SKOPS: lambda: _scikit(read_skops(content), problem),
         LIGHTGBM_TEXT: lambda: LightGbmTrees(content),
         XGBOOST_UBJ: lambda: XgboostTrees(content),
         CATBOOST_CBM: lambda: CatBoostTrees(content, problem),
