@@ -130,7 +130,7 @@ def material(plan: Plan, table: pa.Table) -> Material:
     task = task_of(plan.project.problem, fitting)
     rows, checked = (rows_of(each, features, task) for each in (fitting, checking))
     as_of = fitting.column("as_of").cast(pa.timestamp("us", tz="UTC")).cast(pa.int64()).to_numpy()
-    entities = entity_codes(fitting.column(0))  # the key: see `models.training_set`
+    entities = entity_codes(fitting.column(plan.unit.key))
     return Material(features, task, rows, checked, entities, as_of, plan.training_set.split)
 
 

@@ -14,6 +14,7 @@ import pytest
 from core.contracts import ContractFeature
 from models.bundle import write_bundle
 from models.bundling import bundle_contents
+from models.calibration import fit_calibration
 from models.candidates import fit
 from models.encoding import encode_table, vectors_of
 from models.model_file import load_model
@@ -25,6 +26,7 @@ from tests.serving.conftest import MATERIALIZED, Client, World, contract_over, s
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from core.calibration import Kind
     from core.plan import Problem
     from core.settings import Settings
 
@@ -83,12 +85,14 @@ def _bring_online(world: World, table: pa.Table) -> None:
 
 
 def _bundle(
-    settings: Settings, kind: str, problem: Problem, table: pa.Table, rows: Rows
+    settings: Settings, kind: str, problem: Problem, table: pa.Table, rows: Rows, calibration: Kind = "none"
 ) -> tuple[str, NDArray[np.float64]]:
     """Write the bundle of a fitted candidate; return its digest, and what the model says of the served rows offline."""
     spec = {**KINDS[kind], **({"feature": "history.orders"} if kind == "single_feature" else {})}
     task = TASKS[problem]
     fitted = fit(candidate(spec), _FEATURES, rows, rows, 1, task)
+    outputs = load_model(fitted.model_format, fitted.content).outputs(rows.inputs)
+    curves = fit_calibration(calibration, rows.label, outputs) if calibration != "none" else None
     contract = replace(
         contract_over([("history_1", feature.name, feature.dtype) for feature in _FEATURES]),
         problem=problem,
@@ -97,9 +101,10 @@ def _bundle(
         features=_FEATURES,
         threshold=_THRESHOLD if problem == "binary" else math.nan,
         classes=task.classes,
+        calibration=curves,
     )
     digest = write_bundle(settings.bundles, bundle_contents(contract, fitted.content, table), read_signer(settings))
-    return digest, load_model(fitted.model_format, fitted.content).outputs(rows.inputs.take(slice(_SERVED)))
+    return digest, (curves.apply(outputs) if curves else outputs)[:_SERVED]
 
 
 def _decisions(problem: Problem, outputs: NDArray[np.float64]) -> list[str | None]:
@@ -115,8 +120,23 @@ def test_the_answer_over_http_is_the_offline_one_of_the_same_row(
     table, rows = _training_rows(problem)
     _bring_online(bare_world, table)
     digest, outputs = _bundle(bare_world.settings, kind, problem, table, rows)
-    bare_world.enter("real", "champion", digest)
-    bare_world.write_plan(max_entities=str(_SERVED))
+    _serve_the_offline_answers(bare_world, digest, problem, outputs)
+    assert np.ptp(outputs.max(axis=1)) > 0.1 or kind == "majority"
+
+
+@pytest.mark.parametrize("calibration", ["sigmoid", "isotonic"])
+def test_a_curve_for_each_class_is_applied_to_what_is_served(bare_world: World, calibration: Kind) -> None:
+    table, rows = _training_rows("multiclass")
+    _bring_online(bare_world, table)
+    digest, outputs = _bundle(bare_world.settings, "l2", "multiclass", table, rows, calibration)
+    assert outputs.sum(axis=1) == pytest.approx(1)
+    _serve_the_offline_answers(bare_world, digest, "multiclass", outputs)
+
+
+def _serve_the_offline_answers(world: World, digest: str, problem: Problem, outputs: NDArray[np.float64]) -> None:
+    """Serve a bundle, and compare each answer, asked for together and alone, with what its model says offline."""
+    world.enter("real", "champion", digest)
+    world.write_plan(max_entities=str(_SERVED))
     offline = outputs.max(axis=1)
 
     async def use(client: Client) -> None:
@@ -125,9 +145,8 @@ def test_the_answer_over_http_is_the_offline_one_of_the_same_row(
         for entries in (together, alone):
             assert [entry["score"] for entry in entries] == pytest.approx(offline.tolist(), rel=0, abs=1e-9)
             assert [entry["decision"] for entry in entries] == _decisions(problem, outputs)
-        assert np.ptp(offline) > 0.1 or kind == "majority"
 
-    serve(bare_world, use)
+    serve(world, use)
 
 
 def test_a_bundle_with_one_byte_changed_is_not_served(bare_world: World) -> None:
