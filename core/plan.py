@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from core.plan_candidates import Train  # noqa: TC001 - pydantic reads the annotations of its models
 from core.plan_evaluation import Evaluate  # noqa: TC001 - pydantic reads the annotations of its models
+from core.plan_leakage import Leakage
 from core.plan_register import Register  # noqa: TC001 - as above
 from core.plan_section import Name, Section, Share
 
@@ -365,11 +366,13 @@ class TrainingSet(Section):
     """Which feature service is joined to which as-of instants, and how they are split.
 
     `attributes` are features that are joined beside the service: evaluation looks at them, and no model sees them.
+    `leakage` says when a feature of the service is taken to know the label.
     """
 
     service: Name
     as_of: AsOf
     split: Split
+    leakage: Leakage = Leakage()
     attributes: tuple[str, ...] = Field(default=(), strict=False)
 
 

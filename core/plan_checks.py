@@ -269,6 +269,13 @@ def _attributes(plan: Plan) -> Iterator[Finding]:
             yield path, f"the view {name!r} is not about {unit!r}, which is what is predicted"
 
 
+def _allowed_to_know(plan: Plan) -> Iterator[Finding]:
+    pairs = plan.build_features.service_features(plan.training_set.service)
+    known, service = [f"{view}.{name}" for view, name in pairs], plan.training_set.service
+    for reference in plan.training_set.leakage.allow:
+        yield from _undeclared("training_set.leakage.allow", f"feature of {service}", reference, known)
+
+
 def _groups(plan: Plan) -> Iterator[Finding]:
     section, views = plan.evaluate, plan.build_features.views
     pairs = plan.build_features.service_features(plan.training_set.service)
@@ -308,5 +315,5 @@ def findings(plan: Plan) -> list[Finding]:
     found = [finding for check in (_entities, _sources, _personal, _quality, _views, _label) for finding in check(plan)]
     if found:
         return found
-    later = (_one_entity, _candidates, _evaluation, _attributes, _groups, _register, _times)
+    later = (_one_entity, _candidates, _evaluation, _attributes, _allowed_to_know, _groups, _register, _times)
     return [finding for check in later for finding in check(plan)]

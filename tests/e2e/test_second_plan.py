@@ -36,6 +36,7 @@ STAGES = [
     "build_features",
     "apply",
     "training_set",
+    "leakage",
     "train",
     "evaluate",
     "register",

@@ -72,6 +72,19 @@ class UnitChange(Change):
         return self
 
 
+class BackdatedTickets(Change):
+    """A leak: a customer who cancels is given a ticket that asks how to cancel, dated before the month began.
+
+    The desk writes it when the customer is gone. With `dated: as_written` its `created_time` says so, and whoever looks
+    at what was known by then does not see it; with `dated: back` that is dated back as well, and the ticket tells what
+    is to come. The hazard does not know of it.
+    """
+
+    kind: Literal["backdated_tickets"] = "backdated_tickets"
+    share: Rate = Field(default=1.0, description="of those who cancel")
+    dated: Literal["back", "as_written"] = "back"
+
+
 def _require_one_of(table: str, column: str, allowed: Mapping[str, tuple[str, ...]]) -> None:
     """Refuse a table that does not exist or a column that this kind of change cannot touch."""
     if table not in allowed:
@@ -82,4 +95,6 @@ def _require_one_of(table: str, column: str, allowed: Mapping[str, tuple[str, ..
         )
 
 
-AnyChange = Annotated[CovariateShift | ConceptShift | ColumnMissing | UnitChange, Field(discriminator="kind")]
+AnyChange = Annotated[
+    CovariateShift | ConceptShift | ColumnMissing | UnitChange | BackdatedTickets, Field(discriminator="kind")
+]

@@ -5,15 +5,16 @@ act on the world: score the customers with what is recorded so far, decide, adva
 `created_time`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 
 from worlds.subscription.arrays import Codes, Flags, Floats
+from worlds.subscription.backdated import backdated_tickets
 from worlds.subscription.billing import Billing
-from worlds.subscription.changes import CovariateShift
+from worlds.subscription.changes import BackdatedTickets, CovariateShift
 from worlds.subscription.contracts import Contracts, plan_records
 from worlds.subscription.feed import as_recorded
 from worlds.subscription.hazard import Hazards, Terms, hazards, wave
@@ -106,14 +107,17 @@ class Life:
 
         """
         month, hazard, happened = self.grid.month(self.month), HAZARD_SCHEMA.empty_table(), {}
+        cancelled = np.empty(0, np.int64)
         if month.number >= 0:
             terms = self.terms()
             truth = hazards(terms, self.people, self.settings, month)
             cancelled, happened["cancellations"] = self._cancel(terms, truth, offered)
             hazard = self._hazard_records(truth, cancelled)
         happened |= self._live(Presence(self.people.signup_day, self._cancel_day), month)
+        recorded = self._record(happened, month.number)
+        recorded["tickets"] = pa.concat_tables([recorded["tickets"], *self._backdated(month, cancelled, happened)])
         self.month += 1
-        return MonthOfLife(month.number, self._record(happened, month.number), hazard)
+        return MonthOfLife(month.number, recorded, hazard)
 
     def _cancel(self, terms: Terms, truth: Hazards, offered: Flags | None) -> tuple[Codes, pa.Table]:
         """Decide who cancels in the month; return their rows and records."""
@@ -200,6 +204,14 @@ class Life:
             ],
             schema=HAZARD_SCHEMA,
         )
+
+    def _backdated(self, month: Month, cancelled: Codes, happened: Mapping[str, pa.Table]) -> Iterator[pa.Table]:
+        """Write tickets of customers who are gone, if the world has that leak."""
+        for change in self.settings.changes:
+            if isinstance(change, BackdatedTickets) and change.active(month.number) and len(cancelled):
+                when = happened["cancellations"]["event_time"].to_numpy()
+                rng = self._stream(Topic.BACKDATED)
+                yield backdated_tickets(change, rng, self.people, month, cancelled, when)
 
     def _record(self, happened: Mapping[str, pa.Table], month: int) -> dict[str, pa.Table]:
         active = [change for change in self.settings.changes if change.active(month)]

@@ -23,6 +23,7 @@ class Topic(IntEnum):
     SUPPORT = 5
     INTEREST = 6
     FEED = 7
+    BACKDATED = 8
 
 
 @dataclass(frozen=True)

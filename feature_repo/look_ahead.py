@@ -1,0 +1,82 @@
+"""Features that look ahead: their values change when the rows that nobody could know as of then are taken away."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from feature_repo.build_features import open_grid, open_rows, renamed
+from feature_repo.datasets import BUCKETS, bucket_file
+from feature_repo.duck import identifier, literal, open_duckdb
+from feature_repo.view_rows import compute_view
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import datetime
+    from pathlib import Path
+
+    import duckdb
+
+    from core.plan import Entity, View
+
+#: What is taken away, in words and as the condition that rows which stay fulfil.
+_AHEAD = (
+    ("rows that happened after as of, as those that make the label", "event_time"),
+    ("rows that were created after as of", "created_time"),
+)
+_SAME = 1e-9
+
+
+def look_ahead(accepted: Path, view: View, entity: Entity, as_of: datetime) -> Iterator[tuple[str, str]]:
+    """Yield (feature, what it reads that was not known as of then) for the entities of one bucket, the largest.
+
+    A view is computed from all accepted rows, and again from those that had happened, or were known, at `as_of`. The same
+    rows are chosen by every sound feature, so a difference shows one whose SQL goes around the choice of rows.
+
+    Raises
+    ------
+    PlanError
+        If a feature's SQL is refused by DuckDB.
+
+    """
+    bucket = max(range(BUCKETS), key=lambda place: bucket_file(accepted, entity.source, place).stat().st_size)
+    files = {source: bucket_file(accepted, source, bucket) for source in {*view.sources, entity.source}}
+    with open_duckdb(threads=1) as connection:
+        home = open_rows(connection, "home_rows", files[entity.source])
+        grid = open_grid(connection, "grid", entity.key, home, f"(SELECT {_instant(as_of)} AS as_of)")
+        rows = {source: open_rows(connection, f"rows_of_{source}", files[source]) for source in view.sources}
+        whole = compute_view(connection, view, entity.key, rows, grid)
+        for words, column in _AHEAD:
+            for source, relation in rows.items():
+                _only_known(connection, relation, files[source], column, as_of)
+            known = compute_view(connection, view, entity.key, rows, grid)
+            for feature in view.features:
+                changed = _changed(whole.column(feature), known.column(feature))
+                if changed:
+                    yield feature, f"{changed:,} of {len(whole):,} values as of {as_of:%Y-%m-%d} come from {words}"
+
+
+def _instant(time: datetime) -> str:
+    return f"TIMESTAMPTZ {literal(time.isoformat())}"
+
+
+def _only_known(
+    connection: duckdb.DuckDBPyConnection, relation: str, files: Path, column: str, as_of: datetime
+) -> None:
+    connection.execute(
+        f"""CREATE OR REPLACE TEMP VIEW {relation} AS
+            FROM {renamed(files)} WHERE {identifier(column)} <= {_instant(as_of)}"""
+    )
+
+
+def _changed(whole: pa.ChunkedArray, known: pa.ChunkedArray) -> int:
+    """Count the values that differ; sums of the same numbers in another order do not."""
+    if not pa.types.is_floating(whole.type):
+        same = pc.fill_null(pc.equal(whole, known), False)
+        both = pc.and_(pc.is_null(whole), pc.is_null(known))
+        return len(whole) - int(pc.sum(pc.or_(same, both)).as_py() or 0)
+    one, other = (column.to_numpy(zero_copy_only=False) for column in (whole, known))
+    return int(np.count_nonzero(~np.isclose(one, other, rtol=_SAME, atol=_SAME, equal_nan=True)))

@@ -1,0 +1,59 @@
+"""Tickets that are written when a customer is gone, and dated before the month in which the customer cancelled."""
+
+import numpy as np
+import pyarrow as pa
+
+from worlds.subscription.arrays import Codes, Moments
+from worlds.subscription.changes import BackdatedTickets
+from worlds.subscription.feed import PROMPT_SECONDS
+from worlds.subscription.months import Month
+from worlds.subscription.people import DAY_ENDS, DAY_STARTS, People
+from worlds.subscription.support import CHANNELS, PRIORITIES
+from worlds.subscription.tables import TABLES, instants, records, words
+from worlds.subscription.ticket_text import REASONS
+
+#: How many days before the month such a ticket is dated at most.
+EARLIEST_DAYS = 28
+#: Above those of all tickets that were really opened, of which a customer has two a month at most; one cancels once.
+TICKET_NUMBER = 999
+
+
+def backdated_tickets(
+    change: BackdatedTickets,
+    rng: np.random.Generator,
+    people: People,
+    month: Month,
+    rows: Codes,
+    cancelled: Moments,
+) -> pa.Table:
+    """Write the tickets of a month in the schema of `tickets`.
+
+    Parameters
+    ----------
+    rows, cancelled : the customers who cancel in the month, and when.
+
+    """
+    draws = rng.random(len(rows))
+    days = month.start - 1 - rng.integers(0, EARLIEST_DAYS, len(rows))
+    seconds, prompt = rng.integers(DAY_STARTS, DAY_ENDS, len(rows)), rng.integers(1, PROMPT_SECONDS + 1, len(rows))
+    channels = rng.integers(0, len(CHANNELS), len(rows))
+    days = np.maximum(days, people.signup_day[rows] + 1)
+    chosen = np.flatnonzero((draws < change.share) & (days < month.start))
+    opened = month.grid.moments(days, seconds)[chosen]
+    written = opened if change.dated == "back" else cancelled[chosen]
+    reason = np.full(len(chosen), REASONS.index("cancellation"))
+    happened = records(
+        "tickets",
+        customer_id=people.customer_id[rows[chosen]],
+        event_time=opened,
+        ticket_id=people.customer_id[rows[chosen]] * 1_000 + TICKET_NUMBER,
+        state=pa.repeat("opened", len(chosen)),
+        opened_at=instants(opened),
+        channel=words(CHANNELS, channels[chosen]),
+        reason=words(REASONS, reason),
+        priority=PRIORITIES[reason],
+        text=pa.nulls(len(chosen), pa.string()),
+    )
+    schema = TABLES["tickets"].schema
+    known = written + (prompt[chosen] * 1_000_000).astype("timedelta64[us]")
+    return happened.add_column(2, schema.field("created_time"), instants(known)).cast(schema)
