@@ -89,6 +89,7 @@ class TrialLog:
         self._experiment = experiment
         self._parents: dict[str, str] = {}
         self._logged: dict[str, set[int]] = {}
+        self._begun: dict[str, dict[int, str]] = {}
 
     def log(self, candidate: str, study: str, trials: Sequence[Trial]) -> None:
         """Write those of the finished `trials` of a candidate's `study` that are not there yet."""
@@ -101,9 +102,11 @@ class TrialLog:
 
     def _find(self, candidate: str, study: str) -> None:
         found = self._client.search_runs([self._experiment], f"tags.{_STUDY} = '{study}'", max_results=50_000)
-        numbers = {run.info.run_id: run.data.tags.get(_TRIAL) for run in found}
-        self._logged[study] = {int(number) for number in numbers.values() if number is not None}
-        parents = [run_id for run_id, number in numbers.items() if number is None]
+        trials = {int(run.data.tags[_TRIAL]): run.info for run in found if _TRIAL in run.data.tags}
+        # Of a process that was killed while it wrote one, the run is there, but not all that belongs into it.
+        self._begun[study] = {number: run.run_id for number, run in trials.items() if run.status == "RUNNING"}
+        self._logged[study] = set(trials) - set(self._begun[study])
+        parents = [run.info.run_id for run in found if _TRIAL not in run.data.tags]
         if not parents:
             made = self._client.create_run(self._experiment, tags={_STUDY: study}, run_name=f"search of {candidate}")
             self._client.set_terminated(made.info.run_id)
@@ -111,16 +114,18 @@ class TrialLog:
         self._parents[study] = parents[0]
 
     def _write(self, candidate: str, study: str, trial: Trial) -> None:
-        tags = {_STUDY: study, _TRIAL: str(trial.number), "mlflow.parentRunId": self._parents[study]}
-        run_id = self._client.create_run(
-            self._experiment, tags=tags, run_name=f"{candidate} trial {trial.number}"
-        ).info.run_id
+        run_id = self._begun[study].pop(trial.number, None) or self._begin(candidate, study, trial.number)
         for name, value in trial.values.items():
             self._client.log_param(run_id, name, value)
         if not math.isnan(trial.loss):
             self._client.log_metric(run_id, "loss", trial.loss)
         self._client.log_metric(run_id, "seconds", trial.seconds)
         self._client.set_terminated(run_id, "KILLED" if trial.given_up else "FINISHED")
+
+    def _begin(self, candidate: str, study: str, number: int) -> str:
+        tags = {_STUDY: study, _TRIAL: str(number), "mlflow.parentRunId": self._parents[study]}
+        begun = self._client.create_run(self._experiment, tags=tags, run_name=f"{candidate} trial {number}")
+        return str(begun.info.run_id)
 
 
 @contextmanager

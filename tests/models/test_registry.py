@@ -67,6 +67,27 @@ def test_every_trial_is_one_run_nested_in_its_search(settings: Settings) -> None
     assert (second.data.metrics, second.info.status) == ({"seconds": 0.5}, "KILLED")
 
 
+def test_a_trial_whose_writer_was_killed_is_written_to_its_end(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, trial = settings.database_url or "", Trial(0, {"rounds": 3}, 0.5, False, 1.5)
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with open_trial_log(settings, url, "project") as log, monkeypatch.context() as patched:
+        patched.setattr(mlflow.MlflowClient, "log_metric", killed)
+        with pytest.raises(KeyboardInterrupt):
+            log.log("trees", "study1", [trial])
+    with open_trial_log(settings, url, "project") as log:
+        log.log("trees", "study1", [trial])
+    client = mlflow.MlflowClient(*[sqlalchemy_url(url, "mlflow")] * 2)
+    experiment = client.get_experiment_by_name("project")
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id], "tags.trial = '0'")
+    assert [(run.data.metrics, run.info.status) for run in runs] == [({"loss": 0.5, "seconds": 1.5}, "FINISHED")]
+
+
 def test_an_mlflow_that_cannot_be_reached_is_one_clear_line(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
