@@ -45,10 +45,15 @@ class ImputeConstant(Section):
 
 
 class ImputeKnn(Section):
-    """Put the mean of the nearest training rows in place of a missing value; it keeps all of them, so it is for small sets."""
+    """Put the mean of the nearest training rows in place of a missing value.
+
+    They are looked for among `reference_rows` training rows, spread evenly, which the model keeps: what one imputation
+    takes grows with them.
+    """
 
     step: Literal["impute_knn"]
     neighbours: Count = 5
+    reference_rows: Count = 5000
     indicator: bool = False
 
 

@@ -11,6 +11,7 @@ from typing import Any
 #: arrays, and our own transformers.
 TRUSTED = (
     "models.transformers.LevelRanks",
+    "models.transformers.NearestRowsImputer",
     "models.transformers.SignedLog",
     "models.transformers.Winsoriser",
     "numpy.dtype",

@@ -69,9 +69,9 @@ def _(step: ImputeConstant, fitting: Fitting) -> Any:  # noqa: ARG001
 
 @scikit_step.register(ImputeKnn)
 def _(step: ImputeKnn, fitting: Fitting) -> Any:  # noqa: ARG001
-    from sklearn.impute import KNNImputer
+    from models.transformers import NearestRowsImputer
 
-    return KNNImputer(n_neighbors=step.neighbours, add_indicator=step.indicator, keep_empty_features=True)
+    return NearestRowsImputer(step.reference_rows, n_neighbors=step.neighbours, add_indicator=step.indicator)
 
 
 @scikit_step.register(ImputeIterative)

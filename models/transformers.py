@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.impute import KNNImputer
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -72,3 +73,21 @@ class LevelRanks(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             known = ~np.isnan(matrix[:, place])
             ranked[known, place] = ranks[matrix[known, place].astype(np.int64)]
         return ranked
+
+
+class NearestRowsImputer(KNNImputer):  # type: ignore[misc]
+    """scikit-learn's imputer by nearest neighbours, looked for among some of the training rows.
+
+    It keeps the rows that it looks among, and compares each row that it completes with all of them; all training rows would
+    make a bundle as large as the training set, and the time of fitting grow with its square.
+    """
+
+    def __init__(self, reference_rows: int = 5000, *, n_neighbors: int = 5, add_indicator: bool = False) -> None:
+        super().__init__(n_neighbors=n_neighbors, add_indicator=add_indicator, keep_empty_features=True)
+        self.reference_rows = reference_rows
+
+    def fit(self, matrix: NDArray[np.float64], label: Any = None) -> Self:
+        """Keep `reference_rows` of the rows, spread evenly."""
+        kept = np.linspace(0, len(matrix) - 1, min(len(matrix), self.reference_rows)).astype(np.int64)
+        super().fit(matrix[kept], label)
+        return self
