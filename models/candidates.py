@@ -13,6 +13,7 @@ from core.files import require
 from core.plan_candidates import (
     BoostedCandidate,
     Candidate,
+    LinearSvmCandidate,
     MajorityCandidate,
     OfNumbersCandidate,
     SingleFeatureCandidate,
@@ -20,6 +21,7 @@ from core.plan_candidates import (
 from core.plan_steps import Impute, Scale
 from models.boosting import LIGHTGBM_TEXT, Part, data_for, grow
 from models.estimators import estimator_of
+from models.folds import refuse_few_rows
 from models.model_file import ESTIMATOR, PARTS, PREPARATION, PREPARED, SKOPS
 from models.parts_file import write_parts
 from models.preparation import Group, Preparation, is_plain, prepare
@@ -132,11 +134,13 @@ def fit_estimator(candidate: OfNumbersCandidate, part: Part, task: Task, seed: i
     Raises
     ------
     PlanError
-        If it refuses the columns.
+        If it refuses the columns, or there are fewer rows than folds that it asks for.
 
     """
     from sklearn.exceptions import ConvergenceWarning
 
+    if isinstance(candidate, LinearSvmCandidate) and task.problem != "regression":
+        refuse_few_rows(part.label, candidate.folds, task)
     estimator = estimator_of(candidate, task, seed)
     facts = {"columns": float(part.columns.shape[1])}
     with warnings.catch_warnings(record=True) as raised:

@@ -39,7 +39,7 @@ def stratified_folds(label: Labels, count: int, task: Task, seed: int) -> list[F
     """
     from sklearn.model_selection import KFold, StratifiedKFold
 
-    _refuse_few(label, count, task, "rows")
+    refuse_few_rows(label, count, task)
     kind = KFold if task.problem == "regression" else StratifiedKFold
     return _folds(kind(count, shuffle=True, random_state=seed).split(label, label))
 
@@ -55,8 +55,8 @@ def grouped_folds(groups: NDArray[np.int64], label: Labels, count: int, task: Ta
     """
     from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
 
-    _refuse_few(np.unique(groups), count, None, "entities")
-    _refuse_few(label, count, task, "rows")
+    _refuse_few(len(np.unique(groups)), count, "entities")
+    refuse_few_rows(label, count, task)
     kind = GroupKFold if task.problem == "regression" else StratifiedGroupKFold
     folds = _folds(kind(count, shuffle=True, random_state=seed).split(label, label, groups))
     _refuse_missing_class(folds, label, task)
@@ -98,18 +98,30 @@ def _folds(splits: Iterator[tuple[Places, Places]] | Sequence[tuple[Places, Plac
     return [Fold(fit, check) for fit, check in splits]
 
 
-def _refuse_few(values: Labels, count: int, task: Task | None, what: str) -> None:
-    if len(values) < count:
-        raise PlanError(f"{len(values)} {what} are too few for {count} folds; ask for fewer folds")
-    if task is None or task.problem == "regression":
+def refuse_few_rows(label: Labels, count: int, task: Task) -> None:
+    """Refuse rows that do not go round `count` folds.
+
+    Raises
+    ------
+    PlanError
+        If there are fewer rows, or fewer of a class, than folds.
+
+    """
+    _refuse_few(len(label), count, "rows")
+    if task.problem == "regression":
         return
-    counts = np.bincount(values.astype(np.int64), minlength=len(task.names))
+    counts = np.bincount(label.astype(np.int64), minlength=len(task.names))
     rarest = int(counts.argmin())
     if counts[rarest] < count:
         raise PlanError(
             f"the class {task.names[rarest]!r} has {counts[rarest]} rows, fewer than the {count} folds; ask for fewer folds, "
             "or let label.value put rare classes together"
         )
+
+
+def _refuse_few(found: int, count: int, what: str) -> None:
+    if found < count:
+        raise PlanError(f"{found} {what} are too few for {count} folds; ask for fewer folds")
 
 
 def _refuse_missing_class(folds: Sequence[Fold], label: Labels, task: Task) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -10,6 +11,7 @@ from core.plan import NUMERIC
 from core.plan_candidates import BoostedCandidate
 from core.plan_steps import LeaveOut, OneHot, Ordinal, TargetEncode
 from models.columns import Columns, beside, dense
+from models.folds import refuse_few_rows
 from models.selection import select
 from models.steps import Fitting, scikit_step
 
@@ -175,11 +177,18 @@ def _steps_for(steps: Sequence[Step], *, ordered: bool) -> list[Step]:
 
 
 def _fit_steps(steps: Sequence[Step], columns: Any, rows: Rows, fitting: Fitting, kind: str) -> tuple[Any, Columns]:
+    from sklearn.exceptions import ConvergenceWarning
     from sklearn.pipeline import make_pipeline
 
+    for step in steps:
+        if isinstance(step, TargetEncode):
+            refuse_few_rows(rows.label, step.folds, fitting.task)
     pipeline = make_pipeline(*(scikit_step(step, fitting) for step in steps))
     try:
-        return pipeline, pipeline.fit_transform(columns, rows.label)
+        with warnings.catch_warnings():
+            # Of the iterative imputation, which ends after the rounds that the plan gives it.
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            return pipeline, pipeline.fit_transform(columns, rows.label)
     except ValueError as error:
         named = ", ".join(step.step for step in steps)
         raise PlanError(f"{kind} [{named}]: {str(error).splitlines()[0]}") from None

@@ -178,6 +178,14 @@ def test_what_cannot_be_fitted_is_told_in_one_line(spec: dict[str, Any], expecte
     assert "\n" not in str(told.value)
 
 
+@pytest.mark.parametrize("spec", [KINDS["linear_svm"], {**_LINE, "categorical": ["target_encode"]}])
+def test_a_class_with_fewer_rows_than_folds_is_named(spec: dict[str, Any]) -> None:
+    rows = rows_for("binary")
+    few = rows.take(np.concatenate([np.flatnonzero(rows.label == 1)[:3], np.flatnonzero(rows.label == 0)]))
+    with pytest.raises(PlanError, match=r"^the class '1' has 3 rows, fewer than the 5 folds; ask for fewer folds"):
+        fit(candidate(spec), FEATURES, few, few, 1)
+
+
 @pytest.mark.parametrize("name", ["xgboost", "catboost"])
 def test_an_extra_that_is_not_installed_is_named(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def absent(module: str) -> None:
