@@ -1,6 +1,6 @@
 # One command each; every one of them does its own set-up. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test bench-world bench-features soak-features check lock clean FORCE
+.PHONY: help setup demo test bench-world bench-features soak-features bench-training soak-candidates check lock clean FORCE
 
 # dvc's stages and tools call one another by name, so this checkout's programs come first.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -28,6 +28,8 @@ help:
 	@echo "make bench-world  time and memory of a million customers (minutes); CUSTOMERS=100000 for fewer"
 	@echo "make bench-features   the feature store against Feast's own stores, on the same data (minutes)"
 	@echo "make soak-features    the feature store under kills, races, late rows and other time zones (minutes)"
+	@echo "make bench-training   tuning and scoring against the stock ways (minutes)"
+	@echo "make soak-candidates  every candidate kind, step and selector on 100,000 customers, to the served score (minutes)"
 	@echo "make check   lint, format, types and import rules; changes nothing"
 	@echo "make lock    resolve requirements.lock again from pyproject.toml"
 	@echo "make clean   remove .venv and caches; keeps .panthera, data and reports"
@@ -89,6 +91,13 @@ bench-features: setup
 
 soak-features: setup
 	@$(PYTHON) -m benchmarks.soak_features
+
+bench-training: setup
+	@$(PYTHON) -m benchmarks.training
+
+soak-candidates: CUSTOMERS = 100000
+soak-candidates: setup
+	@SUBSCRIPTION_CUSTOMERS=$(CUSTOMERS) $(PYTHON) -m pytest tests/worlds/test_subscription_candidates.py
 
 lock: setup
 	@echo "lock: resolving (a minute)"
