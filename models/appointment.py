@@ -17,9 +17,9 @@ from models import ledger, promotion
 from models.bundling import spread
 from models.comparability import obstacle
 from models.encoding import vectors_of
-from models.evaluate import observed, part_of
 from models.gate import Contender, judge, outcome_of, reason_of, row_microseconds
 from models.intervals import Resampling
+from models.judging import observed, part_of
 from models.ledger import Act, Verdict
 from models.rows import task_of
 from models.train import part

@@ -1,36 +1,32 @@
-"""Stage `evaluate`: measure every candidate on the validation rows, which choose, and on the test rows, which only tell.
-
-A candidate's scores are calibrated first, so that what is measured is what will be served. The curve is fitted on the
-validation rows, so there it flatters: their probabilities are measured by curves that did not see the row's entity, and
-their order before any curve.
-"""
+"""Stage `evaluate`: measure the candidates, look closer at the best one, and write a report that says what was found."""
 
 from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from core.entry import run
-from core.errors import PlanError
-from core.files import write_whole
+from core.files import whole_folder, write_whole
 from core.plan_file import read_plan
 from core.settings import read_settings
-from models.calibration import cross_fitted, fit_calibration
+from models import curves
 from models.candidates import read_candidate
-from models.evaluation import CandidateResult, Evaluation
+from models.encoding import encode_table, vectors_of
+from models.evaluation import Evaluation
+from models.evaluation_report import Figures, Method, Reasons, report
+from models.explanations import contributions, explanation
 from models.findings import Scored, find
 from models.groups import grouping
-from models.intervals import Resampling, estimates
-from models.metrics import LOWER_IS_BETTER, OF_ORDER, OF_PROBABILITIES, Observed, measure, numbered, statistic
+from models.intervals import difference
+from models.judging import evaluate, part_of, resampling_of
 from models.model_file import load_model
+from models.revisions import code_revision, data_revision
 from models.rows import task_of
-from models.thresholds import choose_threshold
-from models.train import contract_features, part, rows_of
+from models.train import contract_features, part
 from models.training_set import TEST, TRAIN, VALIDATION, read_training_set
 
 if TYPE_CHECKING:
@@ -41,142 +37,15 @@ if TYPE_CHECKING:
 
     from core.contracts import ContractFeature
     from core.plan import Problem
-    from core.plan_evaluation import Evaluate, Metric
-    from models.encoding import Inputs
+    from core.plan_evaluation import Evaluate
+    from models.explanations import Explanation
     from models.findings import Findings
-    from models.intervals import Estimate
+    from models.intervals import Difference
+    from models.judging import Judged, Part
     from models.model_file import Model
-    from models.rows import Rows, Task
 
-
-@dataclass(frozen=True)
-class Part:
-    """One part of the split: encoded rows with labels, and the number of each row's entity, of the shape (rows,)."""
-
-    rows: Rows
-    entity: NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Judged:
-    """One candidate, with its calibrated scores on both parts."""
-
-    result: CandidateResult
-    validation: Observed
-    test: Observed
-
-
-def part_of(table: pa.Table, name: str, features: Sequence[ContractFeature], task: Task, key: str) -> Part:
-    """Read one part of the split from the training set."""
-    chosen = part(table, name)
-    return Part(rows_of(chosen, features, task), numbered(chosen.column(key).to_numpy(zero_copy_only=False)))
-
-
-def observed(section: Evaluate, problem: Problem, part: Part, score: NDArray[np.float64], threshold: float) -> Observed:
-    """Put scores beside the rows that they are of, with what the plan says about measuring them."""
-    money = section.money
-    earned = (money.earned_of_lost, money.earned_of_staying) if money else (np.nan, np.nan)
-    return Observed(problem, part.rows.label, score, part.entity, threshold, section.top, section.quantile, earned)
-
-
-def _scores(model: Model, inputs: Inputs) -> NDArray[np.float64]:
-    """Give the only output of each row, or the outputs of all classes."""
-    outputs = model.outputs(inputs)
-    return outputs[:, 0] if outputs.shape[1] == 1 else outputs
-
-
-def judge(
-    section: Evaluate, problem: Problem, name: str, model: Model, validation: Part, test: Part, seed: int
-) -> Judged:
-    """Calibrate one candidate, choose its threshold, and measure it.
-
-    Raises
-    ------
-    PlanError
-        If it gives scores that are no numbers, or its calibration cannot be fitted.
-
-    """
-    raw, on_test = (_scores(model, part.rows.inputs) for part in (validation, test))
-    for place, scores in (("validation", raw), ("test", on_test)):
-        if not np.isfinite(scores).all():
-            strange = int(np.count_nonzero(~np.isfinite(scores)))
-            raise PlanError(
-                f"evaluate: the candidate {name!r} gives {strange:,} {place} scores that are no numbers; "
-                f"look at train.candidates.{name}"
-            )
-    label = validation.rows.label
-    calibration = fit_calibration(section.calibration, label, raw)
-    threshold = choose_threshold(section.threshold, section.money, label, calibration.apply(raw))
-    known = observed(section, problem, validation, calibration.apply(raw), threshold)
-    later = observed(section, problem, test, calibration.apply(on_test), threshold)
-    honest = replace(known, score=cross_fitted(section.calibration, label, raw, validation.entity, seed))
-    ranked = replace(known, score=raw)
-    seen = {**dict.fromkeys(OF_PROBABILITIES, honest), **dict.fromkeys(OF_ORDER, ranked)}
-    measured = {metric: measure(metric, seen.get(metric, known)) for metric in section.metrics}
-    return Judged(CandidateResult(name, _defined(measured), {}, threshold, calibration=calibration), known, later)
-
-
-def _defined(measured: Mapping[Metric, float]) -> dict[str, float]:
-    return {name: value for name, value in measured.items() if np.isfinite(value)}
-
-
-def resampling_of(section: Evaluate, seed: int) -> Resampling:
-    """Say how intervals are computed."""
-    return Resampling(section.intervals.repeats, section.intervals.confidence, seed)
-
-
-def on_test_rows(section: Evaluate, judged: Sequence[Judged], resampling: Resampling) -> list[Judged]:
-    """Measure all candidates on the test rows, with intervals from the same draws of entities."""
-    statistics = {
-        f"{one.result.candidate} {metric}": statistic(metric, one.test) for one in judged for metric in section.metrics
-    }
-    found = estimates(statistics, judged[0].test.entities, resampling)
-    return [
-        replace(
-            one,
-            result=_with_test(
-                one.result, {metric: found[f"{one.result.candidate} {metric}"] for metric in section.metrics}
-            ),
-        )
-        for one in judged
-    ]
-
-
-def _with_test(result: CandidateResult, found: Mapping[Metric, Estimate]) -> CandidateResult:
-    return replace(
-        result,
-        test=_defined({metric: estimate.value for metric, estimate in found.items()}),
-        test_lower=_defined({metric: estimate.lower for metric, estimate in found.items()}),
-        test_upper=_defined({metric: estimate.upper for metric, estimate in found.items()}),
-    )
-
-
-def evaluate(
-    section: Evaluate,
-    problem: Problem,
-    models: Mapping[str, Model],
-    validation: Part,
-    test: Part,
-    seed: int,
-) -> list[Judged]:
-    """Measure `models`, the best by the primary metric on the validation rows first; equals keep the plan's order.
-
-    Raises
-    ------
-    PlanError
-        If the primary metric is not defined for a candidate.
-
-    """
-    judged = [judge(section, problem, name, model, validation, test, seed) for name, model in models.items()]
-    for one in judged:
-        if section.primary not in one.result.validation:
-            raise PlanError(
-                f"evaluate.primary: the validation rows do not define {section.primary} of {one.result.candidate!r}; "
-                "choose another metric, or more rows"
-            )
-    sign = 1 if section.primary in LOWER_IS_BETTER else -1
-    judged.sort(key=lambda one: sign * one.result.validation[section.primary])
-    return on_test_rows(section, judged, resampling_of(section, seed))
+#: Rows of the test period that are explained, and rows of the training period that stand for `not known`.
+_EXPLAINED, _BACKGROUND = 200, 50
 
 
 def look_closer(
@@ -204,29 +73,137 @@ def look_closer(
     )
 
 
+def over_baseline(section: Evaluate, judged: Sequence[Judged], seed: int) -> Difference | None:
+    """Compare the best candidate with the baseline on the test rows; None where it is the baseline."""
+    best, baseline = judged[0], next(one for one in judged if one.result.candidate == section.baseline)
+    if best is baseline:
+        return None
+    return difference(section.primary, best.test, baseline.test, resampling_of(section, seed))
+
+
+def figures_of(problem: Problem, judged: Sequence[Judged]) -> Figures:
+    """Compute the curves of all candidates on the test rows; an order has curves where both labels occur."""
+    tests = {one.result.candidate: one.test for one in judged}
+    calibration = {name: curves.calibration(rows) for name, rows in tests.items()}
+    if problem != "binary" or len(np.unique(judged[0].test.label)) < 2:  # noqa: PLR2004 - both labels
+        return Figures(calibration)
+    return Figures(
+        calibration,
+        {name: curves.roc(rows) for name, rows in tests.items()},
+        {name: curves.precision_recall(rows) for name, rows in tests.items()},
+        {name: curves.gains(rows) for name, rows in tests.items()},
+    )
+
+
+def reasons_of(
+    model: Model, problem: Problem, features: Sequence[ContractFeature], train: pa.Table, test: pa.Table, seed: int
+) -> Reasons:
+    """Explain a sample of test rows, and name the reasons of the highest, the middle and the lowest score among them."""
+    chance = np.random.default_rng(seed)
+    background = encode_table(_some(train, _BACKGROUND, chance), features)
+    explained = _some(test, _EXPLAINED, chance)
+    found = contributions(model, problem, encode_table(explained, features), background, seed=seed)
+    totals = found.base + found.values.sum(axis=1)
+    output = totals.argmax(axis=1)
+    order = np.argsort(totals.max(axis=1), kind="stable")
+    vectors = vectors_of(explained, features)
+
+    def example(place: int) -> Explanation:
+        row = int(order[place])
+        return explanation(found, row, features, vectors[row], int(output[row]))
+
+    named = [
+        ("The highest score of the sample", -1),
+        ("A score in the middle", len(order) // 2),
+        ("The lowest score", 0),
+    ]
+    importance = zip((f"{feature.view}.{feature.name}" for feature in features), found.importance.tolist(), strict=True)
+    return Reasons(
+        importance=sorted(importance, key=lambda one: -one[1]),
+        rows=len(order),
+        examples=[(title, example(place)) for title, place in named],
+    )
+
+
+def _some(table: pa.Table, rows: int, chance: np.random.Generator) -> pa.Table:
+    return table.take(np.sort(chance.choice(len(table), min(rows, len(table)), replace=False)))
+
+
+def plot_files(figures: Figures, findings: Findings) -> dict[str, str]:
+    """Write the best candidate's curves for `dvc plots`, which compares those of revisions; an undefined one has no point."""
+    best = findings.candidate
+    drawn: Mapping[str, tuple[curves.Axes, NDArray[np.float64] | None]] = {
+        "calibration.csv": (curves.CALIBRATION, figures.calibration[best]),
+        "gains.csv": (curves.GAINS, figures.gains[best] if figures.gains else None),
+        "precision_recall.csv": (
+            curves.PRECISION_RECALL,
+            figures.precision_recall[best] if figures.precision_recall else None,
+        ),
+        "profit.csv": (curves.PROFIT, _profit(findings)),
+        "roc.csv": (curves.ROC, figures.roc[best] if figures.roc else None),
+    }
+    return {
+        name: curves.to_csv(axes, np.empty((0, 2)) if points is None else points)
+        for name, (axes, points) in drawn.items()
+    }
+
+
+def _profit(findings: Findings) -> NDArray[np.float64] | None:
+    if findings.money is None:
+        return None
+    return np.array([[point.share, point.profit.value] for point in findings.money.curve])
+
+
+def _span(table: pa.Table) -> str:
+    """Say of which instants rows are."""
+    times = table.column("as_of").unique().to_pylist()
+    return f"{min(times):%Y-%m-%d} to {max(times):%Y-%m-%d} ({len(table):,} rows)"
+
+
 def main() -> None:
     """Run the stage."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--training-set", type=Path, required=True, help="parquet file of `training_set`")
     parser.add_argument("--candidates", type=Path, required=True, help="folder of the fitted candidates")
-    parser.add_argument("--evaluation", type=Path, required=True, help="JSON file to write, with all that was found")
+    parser.add_argument("--evaluation", type=Path, required=True, help="JSON file to write, about all candidates")
     parser.add_argument("--findings", type=Path, required=True, help="JSON file to write, about the best candidate")
     parser.add_argument("--metrics", type=Path, required=True, help="JSON file to write, for `dvc metrics`")
+    parser.add_argument("--plots", type=Path, required=True, help="folder to write curves to, for `dvc plots`")
+    parser.add_argument("--report", type=Path, required=True, help="HTML file to write")
     arguments = parser.parse_args()
     plan = read_plan(read_settings().plan)
-    section = plan.evaluate
+    section, problem, seed = plan.evaluate, plan.project.problem, plan.train.seed
     table = read_training_set(arguments.training_set)
-    fitting = part(table, TRAIN)
+    fitting, checking, later = (part(table, name) for name in (TRAIN, VALIDATION, TEST))
     features = contract_features(plan.build_features, plan.training_set.service, fitting)
-    task = task_of(plan.project.problem, fitting)
+    task = task_of(problem, fitting)
     models = {name: load_model(*read_candidate(arguments.candidates / name)) for name in plan.train.candidates}
     validation, test = (part_of(table, name, features, task, plan.unit.key) for name in (VALIDATION, TEST))
-    judged = evaluate(section, plan.project.problem, models, validation, test, plan.train.seed)
+    judged = evaluate(section, problem, models, validation, test, seed)
     evaluation = Evaluation(section.primary, section.baseline, tuple(one.result for one in judged))
-    findings = look_closer(section, judged[0], validation, test, part(table, TEST), features, plan.train.seed)
+    findings = look_closer(section, judged[0], validation, test, later, features, seed)
+    figures = figures_of(problem, judged)
+    reasons = reasons_of(models[findings.candidate], problem, features, fitting, later, seed)
+    intervals = section.intervals
+    method = Method(
+        _span(checking),
+        _span(later),
+        intervals.repeats,
+        intervals.confidence,
+        section.calibration,
+        data_revision(arguments.training_set),
+        code_revision(Path(__file__).resolve().parent.parent),
+        plan.training_set.service,
+    )
+    baseline = over_baseline(section, judged, seed)
     write_whole(arguments.evaluation, evaluation.to_json())
     write_whole(arguments.findings, findings.to_json())
     write_whole(arguments.metrics, json.dumps(evaluation.metrics(), indent=2, sort_keys=True) + "\n")
+    with whole_folder(arguments.plots) as fresh:
+        for name, text in plot_files(figures, findings).items():
+            (fresh / name).write_text(text)
+    page = report(plan.project, evaluation, findings, figures, reasons, method, baseline)
+    write_whole(arguments.report, page)
     for result in evaluation.results:
         shown = ", ".join(f"{metric} {value:.4f}" for metric, value in result.test.items())
         print(f"evaluate: {result.candidate}: {shown} (test)")

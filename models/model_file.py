@@ -162,10 +162,13 @@ class XgboostTrees:
         self._xgboost = library("xgboost")
         self.booster = self._xgboost.Booster({"nthread": 1}, model_file=bytearray(content))
 
-    def outputs(self, columns: Columns) -> NDArray[np.float64]:  # noqa: D102
+    def data(self, columns: Columns) -> Any:
+        """Give columns as the library takes them."""
         types = self.booster.feature_types
-        data = self._xgboost.DMatrix(columns, feature_types=types, enable_categorical=True, nthread=1)
-        told = np.asarray(self.booster.predict(data), dtype=np.float64)
+        return self._xgboost.DMatrix(columns, feature_types=types, enable_categorical=True, nthread=1)
+
+    def outputs(self, columns: Columns) -> NDArray[np.float64]:  # noqa: D102
+        told = np.asarray(self.booster.predict(self.data(columns)), dtype=np.float64)
         return told[:, None] if told.ndim == 1 else told
 
 

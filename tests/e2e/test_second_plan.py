@@ -177,6 +177,18 @@ def test_features_come_with_their_times_and_their_freshness(served: Served) -> N
 
 
 @pytest.mark.usefixtures("served")
+def test_the_evaluation_has_a_report_curves_and_metrics_for_dvc(trained: Project) -> None:
+    page = (trained.folder / "reports" / "evaluation.html").read_text()
+    assert "Which members will not come within two weeks?" in page
+    assert "Why it says so" in page
+    drawn = trained.run("dvc", "plots", "show", "--out", "drawn")
+    assert drawn.returncode == 0, drawn.stderr
+    drawing = (trained.folder / "drawn" / "index.html").read_text()
+    assert all(f"data_plots_{curve}_csv" in drawing for curve in ("roc", "gains", "calibration", "precision_recall"))
+    assert "absence.roc_auc" in trained.run("dvc", "metrics", "show").stdout
+
+
+@pytest.mark.usefixtures("served")
 def test_a_second_repro_runs_nothing_and_a_leaf_only_what_follows_it(trained: Project) -> None:
     trained.repro()
     assert trained.repro() == []

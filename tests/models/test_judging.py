@@ -12,8 +12,8 @@ from core.calibration import Calibration, Curve
 from core.errors import PlanError, StaleStateError
 from core.plan_evaluation import Evaluate
 from models.encoding import Inputs
-from models.evaluate import Part, evaluate
 from models.evaluation import CandidateResult, Evaluation, read_evaluation
+from models.judging import Part, evaluate
 from models.model_file import Model
 from models.rows import Rows
 
