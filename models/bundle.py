@@ -25,7 +25,7 @@ from core.files import whole_folder
 from core.reference import Reference
 from models.conformance import Conformance
 from models.contract_format import FORMAT_VERSION, contract_from_json
-from models.encoding import encode
+from models.encoding import Encoder
 from models.model_file import Model, calibrated, load_model, score_of
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ class Bundle:
     sample: bytes
     size: int
     conformance: Conformance
+    encoder: Encoder
 
     def fault(self, vector: Sequence[Value]) -> str | None:
         """Say why a vector cannot be scored, or None: see `models.conformance`."""
@@ -90,7 +91,7 @@ class Bundle:
         fault = next(filter(None, map(self.conformance.fault, vectors)), None)
         if fault:
             raise BundleError(f"the bundle {self.digest[:12]} cannot score: {fault}")
-        return self.outputs_of(encode(vectors, self.contract.features))
+        return self.outputs_of(self.encoder(vectors))
 
     def outputs_of(self, inputs: Inputs) -> NDArray[np.float64]:
         """Give all that the model says of rows that have been encoded by the contract's features, calibrated.
@@ -178,6 +179,7 @@ def load_bundle(path: Path, trusted: TrustedKeys) -> Bundle:
         sample=contents["reference.parquet"],
         size=sum(map(len, contents.values())),
         conformance=Conformance(contract),
+        encoder=Encoder(contract.features),
     )
     _replay(bundle, json.loads(contents["golden.json"]))
     return bundle

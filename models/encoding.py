@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import pyarrow as pa
     from numpy.typing import NDArray
@@ -50,32 +50,52 @@ class Inputs:
         return Inputs(self.matrix[rows], {place: texts[rows] for place, texts in self.texts.items()})
 
 
+class Encoder:
+    """Encodes vectors in the order of `features`; made once for many calls, for it has the levels' codes at hand."""
+
+    def __init__(self, features: Sequence[ContractFeature]) -> None:
+        self._width = len(features)
+        self._texts = [place for place, feature in enumerate(features) if feature.dtype == "text"]
+        numbers = ((place, _number_of(feature)) for place, feature in enumerate(features))
+        self._numbers = [(place, number) for place, number in numbers if number]
+
+    def __call__(self, vectors: Sequence[Sequence[Value]]) -> Inputs:
+        """Encode `vectors`.
+
+        Raises
+        ------
+        ValueError
+            If a vector has another length than there are features.
+
+        """
+        rows: list[list[Any]] = []
+        for vector in vectors:
+            if len(vector) != self._width:
+                raise ValueError(f"a vector has {len(vector)} values, the contract {self._width}")
+            row = list(vector)
+            for place, number in self._numbers:
+                row[place] = number(row[place])
+            rows.append(row)
+        matrix = np.array(rows, dtype=np.float64).reshape(len(rows), self._width)  # None becomes NaN
+        texts = {place: np.array([vector[place] or "" for vector in vectors], dtype=object) for place in self._texts}
+        return Inputs(_finite(matrix), texts)
+
+
+def _number_of(feature: ContractFeature) -> Callable[[Any], float] | None:
+    """Say how a value that is no number becomes one; None for values that are numbers."""
+    if feature.dtype == "text":
+        return lambda _: np.nan
+    if feature.dtype == "string":
+        codes = {level: float(code) for code, level in enumerate(feature.levels)}
+        return lambda value: codes.get(value, np.nan)
+    if feature.dtype == "timestamp":
+        return lambda value: value.timestamp() if isinstance(value, datetime) else np.nan
+    return None
+
+
 def encode(vectors: Sequence[Sequence[Value]], features: Sequence[ContractFeature]) -> Inputs:
-    """Encode vectors in the contract's order.
-
-    Raises
-    ------
-    ValueError
-        If a vector has another length than the contract.
-
-    """
-    for vector in vectors:
-        if len(vector) != len(features):
-            raise ValueError(f"a vector has {len(vector)} values, the contract {len(features)}")
-    matrix = np.full((len(vectors), len(features)), np.nan)
-    texts: dict[int, Texts] = {}
-    for place, feature in enumerate(features):
-        values = [vector[place] for vector in vectors]
-        if feature.dtype == "text":
-            texts[place] = np.array([value or "" for value in values], dtype=object)
-        elif feature.dtype == "string":
-            codes = {level: float(code) for code, level in enumerate(feature.levels)}
-            matrix[:, place] = [codes.get(value, np.nan) for value in values]  # type: ignore[arg-type]
-        elif feature.dtype == "timestamp":
-            matrix[:, place] = [value.timestamp() if isinstance(value, datetime) else np.nan for value in values]
-        else:
-            matrix[:, place] = np.array(values, dtype=np.float64)  # None becomes NaN
-    return Inputs(_finite(matrix), texts)
+    """Encode vectors once; see `Encoder`."""
+    return Encoder(features)(vectors)
 
 
 def encode_table(table: pa.Table, features: Sequence[ContractFeature]) -> Inputs:
@@ -106,8 +126,11 @@ def _numbers(column: pa.ChunkedArray, feature: ContractFeature) -> NDArray[np.fl
 
 
 def _finite(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
-    matrix[np.isinf(matrix)] = np.nan
-    return np.clip(matrix, -_LARGEST, _LARGEST, out=matrix)
+    beyond = np.abs(matrix) > _LARGEST
+    if beyond.any():
+        matrix[np.isinf(matrix)] = np.nan
+        np.clip(matrix, -_LARGEST, _LARGEST, out=matrix)
+    return matrix
 
 
 def vectors_of(table: pa.Table, features: Sequence[ContractFeature]) -> list[tuple[Value, ...]]:

@@ -14,6 +14,7 @@ import numpy as np
 from core.errors import BundleError, PantheraError
 from models.boosting import CATBOOST_CBM, LIGHTGBM_TEXT, XGBOOST_UBJ, catboost_columns, library
 from models.columns import dense
+from models.lightgbm_row import LightGbmRow
 from models.lightgbm_text import check_lightgbm_text
 from models.parts_file import read_parts
 from models.preparation import Preparation, preparation_from
@@ -149,8 +150,11 @@ class LightGbmTrees:
     def __init__(self, content: bytes) -> None:
         check_lightgbm_text(content)
         self.booster = library("lightgbm").Booster(model_str=content.decode())
+        self._one = LightGbmRow(self.booster)
 
     def outputs(self, columns: Columns) -> NDArray[np.float64]:  # noqa: D102
+        if isinstance(columns, np.ndarray) and columns.shape == (1, self._one.width):
+            return self._one.outputs(columns)
         told = np.asarray(self.booster.predict(columns, num_threads=1), dtype=np.float64)
         return told[:, None] if told.ndim == 1 else told
 
