@@ -1,14 +1,15 @@
 """Training and scoring against the stock ways; the last line is one JSON object.
 
-Run it as `python benchmarks/training.py`, or `make bench-training`. Every comparison is made in this one process, on rows
+Run it as `python -m benchmarks.training`, or `make bench-training`. Every comparison is made in this one process, on rows
 that are drawn here: 24 numbers with gaps, one category, one free text, and a label that follows some of them.
 
-- `tune_speedup`: 40 trials over training parameters of LightGBM, as the plan's `tune` runs them, against a loop that makes
-  the Dataset anew for each of the same 40 parameters and fits it to its end; `tune_speedup_unpruned` is the same without
-  giving up trials, so the Dataset alone.
-- `bundle_load_ms`: loading a bundle whole: signature, hashes, model, golden rows.
-- `score_row_us`: one row from its values to its score, by candidate: `panthera` by its bundle, `scikit` by the fitted
-  pipeline or wrapper over a data frame of one row, `pyfunc` by `mlflow.pyfunc` over the same.
+- `tune_speedup`: 40 trials over training parameters of LightGBM, as the plan's `tune` runs them but without giving up any,
+  against a loop that makes the Dataset anew for each of the same 40 parameters; `tune_losses_equal` says whether both
+  came to the same losses.
+- `bundle_load_ms`: loading a bundle whole, by candidate: signature, hashes, model, golden rows.
+- `score_row_us`: one row from its values to its score, by candidate: `panthera` by its bundle, `scikit` by what a team
+  would fit by itself (a pipeline, or the library's wrapper in scikit-learn's shape), `pyfunc` by `mlflow.pyfunc`, both
+  over a data frame that is made of the values, `pyfunc_of_frame` over one that is there already.
 - `rows_per_second`: by number of rows, how many are encoded, fitted (LightGBM, 100 rounds) and scored a second.
 """
 
@@ -22,6 +23,8 @@ import tempfile
 import time
 import warnings
 from datetime import timedelta
+from functools import partial
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,14 +33,17 @@ import pyarrow as pa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pydantic import TypeAdapter
 
+from benchmarks.stock_candidates import stock_scores
 from core.contracts import Contract, ContractFeature, ContractView
-from core.plan_candidates import Candidate, LightGbmCandidate
+from core.plan_candidates import BlendCandidate, Candidate, LightGbmCandidate, StackingCandidate
 from core.plan_tuning import Tune
 from models.boosting import lightgbm_parameters
 from models.bundle import load_bundle, write_bundle
 from models.bundling import bundle_contents
 from models.candidates import fit
 from models.encoding import encode_table, vectors_of
+from models.ensembles import blend, stack
+from models.folds import stratified_folds
 from models.model_file import load_model
 from models.rows import BINARY, Rows
 from models.signing import Signer
@@ -45,14 +51,11 @@ from models.trial_loss import TrialLoss
 from models.tuning import search
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    import pandas as pd
+    from collections.abc import Callable, Iterator, Sequence
 
     from core.contracts import Value
     from models.bundle import Bundle
-
-    Score = Callable[[], object]
+    from models.candidates import Fitted
 
 _NUMBERS = 24
 _MISSING = 0.05
@@ -77,6 +80,8 @@ KINDS: dict[str, dict[str, Any]] = {
     "xgboost": {"estimator": "xgboost", "rounds": 300, "early_stopping": 300, "params": {"max_depth": 4}},
     "catboost": {"estimator": "catboost", "rounds": 300, "early_stopping": 300, "params": {"depth": 4}},
 }
+BLEND = {"estimator": "blend", "of": ["logistic_regression", "lightgbm"]}
+STACKING = {"estimator": "stacking", "of": ["logistic_regression", "lightgbm"], "folds": 3}
 _SEARCH = {
     "params.num_leaves": {"low": 7, "high": 31},
     "params.learning_rate": {"low": 0.02, "high": 0.3, "log": True},
@@ -84,7 +89,9 @@ _SEARCH = {
 }
 _TRIALS = 40
 _TUNE_ROUNDS = 30
+_TUNED = LightGbmCandidate(estimator="lightgbm", rounds=_TUNE_ROUNDS, early_stopping=_TUNE_ROUNDS)
 _REPEATS = 300
+_VECTORS = 50
 
 
 def draw(rows: int) -> tuple[pa.Table, np.ndarray[Any, np.dtype[np.int32]]]:
@@ -110,46 +117,40 @@ def candidate(spec: dict[str, Any]) -> Candidate:
     return read
 
 
-def measure_tuning(fitting: Rows, checking: Rows, scratch: Path) -> dict[str, float]:
-    """Time the search, and a loop over the same parameters that shares nothing."""
-    tuned = LightGbmCandidate(estimator="lightgbm", rounds=_TUNE_ROUNDS, early_stopping=_TUNE_ROUNDS)
-    seconds, values = {}, []
-    for name, prune in (("unpruned", False), ("pruned", True)):
-        tune = Tune.model_validate({"search": _SEARCH, "trials": _TRIALS, "prune": prune, "sampler": "random"})
-        started = time.perf_counter()
-        loss = TrialLoss(FEATURES, [(fitting, checking)], BINARY, 1)
-        found = search(tuned, tune, loss, scratch / f"{name}.journal", 1, lambda _: None)
-        seconds[name] = time.perf_counter() - started
-        values = [dict(trial.values) for trial in found.trials]
+def measure_tuning(fitting: Rows, checking: Rows, scratch: Path) -> dict[str, Any]:
+    """Time the search, and a loop over the same parameters that shares nothing between its trials."""
+    tune = Tune.model_validate({"search": _SEARCH, "trials": _TRIALS, "prune": False, "sampler": "random"})
     started = time.perf_counter()
-    for tried in values:
-        rebuilt(tuned, {path.removeprefix("params."): value for path, value in tried.items()}, fitting, checking)
+    loss = TrialLoss(FEATURES, [(fitting, checking)], BINARY, 1)
+    found = search(_TUNED, tune, loss, scratch / "trials.journal", 1, lambda _: None)
+    together = time.perf_counter() - started
+    started = time.perf_counter()
+    losses = [
+        rebuilt({path.removeprefix("params."): value for path, value in trial.values.items()}, fitting, checking)
+        for trial in found.trials
+    ]
     alone = time.perf_counter() - started
     return {
-        "tune_speedup": round(alone / seconds["pruned"], 2),
-        "tune_speedup_unpruned": round(alone / seconds["unpruned"], 2),
-        "tune_seconds": round(seconds["pruned"], 2),
+        "tune_speedup": round(alone / together, 2),
+        "tune_seconds": round(together, 2),
         "tune_rebuilt_seconds": round(alone, 2),
+        "tune_losses_equal": [trial.loss for trial in found.trials] == losses,
     }
 
 
-def rebuilt(tuned: LightGbmCandidate, params: dict[str, Any], fitting: Rows, checking: Rows) -> None:
-    """Fit as a loop does that shares nothing between its trials."""
+def rebuilt(params: dict[str, Any], fitting: Rows, checking: Rows) -> float:
+    """Fit as a loop does that shares nothing; return the loss."""
     import lightgbm
 
     data = lightgbm.Dataset(fitting.inputs.matrix, fitting.label, categorical_feature=[_NUMBERS])
-    lightgbm.train(
-        lightgbm_parameters(replace_params(tuned, params), BINARY, 1),
+    booster = lightgbm.train(
+        lightgbm_parameters(_TUNED.model_copy(update={"params": params}), BINARY, 1),
         data,
         num_boost_round=_TUNE_ROUNDS,
         valid_sets=[lightgbm.Dataset(checking.inputs.matrix, checking.label, reference=data)],
         callbacks=[lightgbm.early_stopping(_TUNE_ROUNDS, verbose=False)],
     )
-
-
-def replace_params(tuned: LightGbmCandidate, params: dict[str, Any]) -> LightGbmCandidate:
-    """Give the candidate with other parameters."""
-    return tuned.model_copy(update={"params": params})
+    return float(booster.best_score["valid_0"]["binary_logloss"])
 
 
 def contract_for(kind: str, model_format: str) -> Contract:
@@ -172,87 +173,48 @@ def contract_for(kind: str, model_format: str) -> Contract:
     )
 
 
+def fit_all(rows: Rows) -> dict[str, Fitted]:
+    """Fit every candidate."""
+    fitted = {kind: fit(candidate(spec), FEATURES, rows, rows, 1) for kind, spec in KINDS.items()}
+    blended, stacked = (candidate(spec) for spec in (BLEND, STACKING))
+    assert isinstance(blended, BlendCandidate)
+    assert isinstance(stacked, StackingCandidate)
+    folds = stratified_folds(rows.label, stacked.folds, BINARY, 1)
+    members = {name: candidate(KINDS[name]) for name in stacked.of}
+    return {
+        **fitted,
+        "blend": blend(blended, fitted, BINARY),
+        "stacking": stack(stacked, members, fitted, FEATURES, rows, rows, folds, 1, BINARY),
+    }
+
+
 def measure_scoring(table: pa.Table, rows: Rows, scratch: Path) -> dict[str, dict[str, Any]]:
     """Time a row's score and a bundle's load, by candidate."""
-    frame = table.drop_columns("v__note").to_pandas()
-    frame["v__tariff"] = frame["v__tariff"].astype("category")
     signer = Signer(Ed25519PrivateKey.generate())
+    vectors = vectors_of(table.slice(0, _VECTORS), FEATURES)
     loads, scores = {}, {}
-    for kind, spec in KINDS.items():
-        fitted = fit(candidate(spec), FEATURES, rows, rows, 1)
-        contract = contract_for(kind, fitted.model_format)
-        digest = write_bundle(scratch, bundle_contents(contract, fitted.content, table), signer)
-        loads[kind] = round(microseconds(lambda d=digest: load_bundle(scratch / d, signer.trusted), 10) / 1000, 2)  # type: ignore[misc]
-        bundle = load_bundle(scratch / digest, signer.trusted)
-        scores[kind] = row_times(kind, bundle, vectors_of(table.slice(0, 50), FEATURES), frame, rows, scratch)
+    for kind, fitted in fit_all(rows).items():
+        contents = bundle_contents(contract_for(kind, fitted.model_format), fitted.content, table)
+        folder = scratch / write_bundle(scratch, contents, signer)
+        loads[kind] = round(microseconds(partial(load_bundle, folder, signer.trusted), 10) / 1000, 2)
+        bundle = load_bundle(folder, signer.trusted)
+        own = microseconds(partial(_score_next, bundle, cycle(vectors)), _REPEATS)
+        stock = stock_scores(kind, table, rows.label, scratch / f"pyfunc_{kind}")
+        scikit, pyfunc, of_frame = (
+            microseconds(call, _REPEATS // 3) for call in (stock.scikit, stock.pyfunc, stock.pyfunc_of_frame)
+        )
+        times = {"panthera": own, "scikit": scikit, "pyfunc": pyfunc, "pyfunc_of_frame": of_frame}
+        times["times_faster_than_pyfunc"] = pyfunc / own
+        scores[kind] = {name: round(value, 1) for name, value in times.items()}
+        print(f"{kind}: loads in {loads[kind]} ms, a row {scores[kind]}")
     return {"bundle_load_ms": loads, "score_row_us": scores}
 
 
-def row_times(
-    kind: str, bundle: Bundle, vectors: Sequence[Sequence[Value]], frame: pd.DataFrame, rows: Rows, scratch: Path
-) -> dict[str, float]:
-    """Time one row by the bundle, by the stock estimator, and by pyfunc."""
-    turn = iter(range(10**9))
-    found = {"panthera": microseconds(lambda: bundle.score([vectors[next(turn) % len(vectors)]]), _REPEATS)}
-    stock = stock_estimator(kind)
-    if stock is not None:
-        stock.fit(frame, rows.label)
-        one = frame.iloc[[0]]
-        found["scikit"] = microseconds(lambda: stock.predict_proba(one), _REPEATS // 3)
-        found["pyfunc"] = microseconds(pyfunc_score(stock, frame, scratch / f"pyfunc_{kind}"), _REPEATS // 6)
-        found["times_faster_than_pyfunc"] = found["pyfunc"] / found["panthera"]
-    return {name: round(value, 1) for name, value in found.items()}
+def _score_next(bundle: Bundle, vectors: Iterator[Sequence[Value]]) -> None:
+    bundle.score([next(vectors)])
 
 
-def stock_estimator(kind: str) -> Any | None:
-    """Give what a team would fit by itself for the same candidate; None where there is nothing of the kind."""
-    from lightgbm import LGBMClassifier
-    from sklearn.compose import ColumnTransformer
-    from sklearn.dummy import DummyClassifier
-    from sklearn.ensemble import RandomForestClassifier
-    from sklearn.impute import SimpleImputer
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.neural_network import MLPClassifier
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import OneHotEncoder, StandardScaler
-    from sklearn.tree import DecisionTreeClassifier
-
-    numbers = [f"v__number{place}" for place in range(_NUMBERS)]
-    prepared = ColumnTransformer(
-        [
-            ("numbers", make_pipeline(SimpleImputer(strategy="median"), StandardScaler()), numbers),
-            ("levels", OneHotEncoder(handle_unknown="ignore", sparse_output=False), ["v__tariff"]),
-        ]
-    )
-    behind = {
-        "logistic_regression": LogisticRegression(max_iter=1000),
-        "decision_tree": DecisionTreeClassifier(max_depth=5, min_samples_leaf=20),
-        "random_forest": RandomForestClassifier(100, max_depth=8, min_samples_leaf=5),
-        "mlp": MLPClassifier((32,), early_stopping=True, max_iter=20),
-    }
-    alone = {
-        "majority": DummyClassifier(strategy="prior"),
-        "lightgbm": LGBMClassifier(n_estimators=300, num_leaves=15, n_jobs=1, verbosity=-1),
-    }
-    return make_pipeline(prepared, behind[kind]) if kind in behind else alone.get(kind)
-
-
-def pyfunc_score(stock: Any, frame: pd.DataFrame, folder: Path) -> Score:
-    """Save the stock estimator with its signature as MLflow does, load it as a pyfunc, and give its call for one row."""
-    import mlflow
-
-    one = frame.iloc[[0]]
-    flavour = mlflow.lightgbm if type(stock).__name__.startswith("LGBM") else mlflow.sklearn
-    options = {} if flavour is mlflow.lightgbm else {"serialization_format": "cloudpickle"}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        signature = mlflow.models.infer_signature(frame.head(5), stock.predict(frame.head(5)))
-        flavour.save_model(stock, str(folder), signature=signature, **options)
-        loaded = mlflow.pyfunc.load_model(str(folder))
-    return lambda: loaded.predict(one)
-
-
-def microseconds(call: Score, repeats: int) -> float:
+def microseconds(call: Callable[[], object], repeats: int) -> float:
     """Give the median time of a call."""
     taken = []
     for _ in range(repeats):
