@@ -21,11 +21,10 @@ from core.plan_file import read_plan
 from core.settings import read_settings
 from feature_repo.datasets import BUCKETS, bucket_file
 from feature_repo.duck import identifier, literal, open_duckdb
-from feature_repo.view_rows import compute_snapshots
+from feature_repo.view_rows import compute_snapshots, facts_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from datetime import datetime
 
     import duckdb
 
@@ -94,15 +93,20 @@ def open_existence(
     return open_grid(connection, relation, entity.key, home, times, ends)
 
 
-def _load(connection: duckdb.DuckDBPyConnection, source: str, view: View, key: str, files: Path, last: datetime) -> str:
-    """Read into memory what `view` needs of a source's rows: the columns that its SQL names, up to the `last` instant."""
+def _load(connection: duckdb.DuckDBPyConnection, source: str, view: View, key: str, files: Path, period: Period) -> str:
+    """Read into memory what `view` needs of a source's rows in `period`: the columns that its SQL names, the times it asks."""
     relation = f"rows_of_{source}"
     present = [row[0] for row in connection.execute(f"DESCRIBE FROM {renamed(files)}").fetchall()]
     sql = " ".join(feature.sql for feature in view.features.values() if (feature.source or view.source) == source)
     needed = [column for column in present if column in {key, "event_time", "created_time"} or is_named(column, sql)]
+    within = f"event_time <= TIMESTAMPTZ {literal(period.end.isoformat())}"
+    spans = [span for span in facts_of(view) if span.source == source]
+    reaches = [span.reach for span in spans if span.reach is not None]
+    if len(reaches) == len(spans):
+        within += f" AND event_time > TIMESTAMPTZ {literal((period.start - max(reaches)).isoformat())}"
     connection.execute(
         f"""CREATE TEMP TABLE {relation} AS SELECT {", ".join(map(identifier, needed))} FROM {renamed(files)}
-            WHERE event_time <= TIMESTAMPTZ {literal(last.isoformat())}"""
+            WHERE {within}"""
     )
     return relation
 
@@ -116,7 +120,7 @@ def is_named(column: str, sql: str) -> bool:
 def _writer(out: Path, schema: pa.Schema) -> pq.ParquetWriter:
     """Open a file of snapshots; only texts repeat so much that a dictionary is worth its time."""
     texts = [field.name for field in schema if pa.types.is_string(field.type)]
-    return pq.ParquetWriter(out, schema, compression="zstd", use_dictionary=texts)
+    return pq.ParquetWriter(out, schema, compression="lz4", use_dictionary=texts)
 
 
 def build_bucket(view: View, entity: Entity, period: Period, accepted: Path, bucket: int, out: Path) -> int:
@@ -127,7 +131,7 @@ def build_bucket(view: View, entity: Entity, period: Period, accepted: Path, buc
     out.parent.mkdir(parents=True, exist_ok=True)
     with open_duckdb(threads=1) as connection:
         rows = {
-            source: _load(connection, source, view, entity.key, bucket_file(accepted, source, bucket), period.end)
+            source: _load(connection, source, view, entity.key, bucket_file(accepted, source, bucket), period)
             for source in view.sources
         }
         here = partial(bucket_file, accepted, bucket=bucket)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import duckdb
 
 #: How many files a table is split into; a layout, not a result, hence not in the plan.
-BUCKETS = 16
+BUCKETS = 8
 
 
 def raw_file(folder: Path, source: str) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING
 
 import duckdb
@@ -40,6 +41,8 @@ def open_duckdb(spill: Path | None = None, threads: int | None = None) -> duckdb
     if threads is not None:
         connection.execute(f"SET threads = {threads}")
     connection.execute("SET enable_progress_bar = false")
+    # A result is copied where binding its query a second time, as a relation does, takes longer.
+    warnings.filterwarnings("ignore", "Arrow output on a DB-API result", UserWarning)
     return connection
 
 

@@ -23,7 +23,6 @@ from feature_repo.duck import SQL_TYPES, identifier
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
-    from datetime import datetime
 
     import pyarrow as pa
 
@@ -41,6 +40,16 @@ class Span:
     window: timedelta | None = None
     lag: timedelta = timedelta()
     knowable: bool = True
+
+    @property
+    def moves(self) -> tuple[timedelta, timedelta, timedelta]:
+        """How far from as of lie the last event time, the last created time and the bound before the first event time."""
+        return -self.lag, timedelta(), -self.lag - (self.window or timedelta())
+
+    @property
+    def reach(self) -> timedelta | None:
+        """How long before as of a row may have happened; None if without end."""
+        return None if self.window is None else self.lag + self.window
 
 
 #: For each span, by name, aggregates over the columns of its rows and `as_of`.
@@ -63,31 +72,39 @@ def _cast(feature: Feature) -> str:
 
 def _in_span(span: Span, as_of: Callable[[timedelta], str]) -> str:
     """Write which rows are in `span`; `as_of` writes the as-of instant, moved by a length of time."""
-    bounds = [f"source.event_time <= {as_of(-span.lag)}"]
+    last, known, before = span.moves
+    bounds = [f"source.event_time <= {as_of(last)}"]
     if span.knowable:
-        bounds.append(f"source.created_time <= {as_of(timedelta())}")
+        bounds.append(f"source.created_time <= {as_of(known)}")
     if span.window is not None:
-        bounds.append(f"source.event_time > {as_of(-span.lag - span.window)}")
+        bounds.append(f"source.event_time > {as_of(before)}")
     return " AND ".join(bounds)
 
 
-def _moved_as_of(length: timedelta) -> str:
-    seconds = int(length.total_seconds())
+def _moved_as_of(move: timedelta) -> str:
+    seconds = int(move.total_seconds())
     return f"(grid.as_of + INTERVAL ({seconds}) SECOND)" if seconds else "grid.as_of"
 
 
-def _instant(time: datetime) -> str:
-    return f"TIMESTAMPTZ '{time.isoformat()}'"
+def _parameter(move: timedelta) -> str:
+    """Name the parameter of `at_instant` that holds the as-of instant moved by a length of time."""
+    seconds = int(move.total_seconds())
+    return f"__as_of_{'minus' if seconds < 0 else 'plus'}_{abs(seconds)}"
 
 
-def _rows_of_pairs(rows: Mapping[str, str], key: str, grid: str, span: Span) -> str:
-    on = f"source.{identifier(key)} = grid.{identifier(key)} AND {_in_span(span, _moved_as_of)}"
-    return f"SELECT source.*, grid.as_of FROM {grid} AS grid JOIN {rows[span.source]} AS source ON {on}"
+def _part_of_pairs(rows: Mapping[str, str], key: str, grid: str, span: Span, aggregates: str) -> str:
+    on = f"source.{key} = grid.{key} AND {_in_span(span, _moved_as_of)}"
+    pairs = f"SELECT source.*, grid.as_of FROM {grid} AS grid JOIN {rows[span.source]} AS source ON {on}"
+    return f"SELECT {key}, as_of, {aggregates} FROM ({pairs}) GROUP BY {key}, as_of"
 
 
-def _rows_at(rows: Mapping[str, str], time: datetime, span: Span) -> str:
-    within = _in_span(span, lambda length: _instant(time + length))
-    return f"SELECT source.*, {_instant(time)} AS as_of FROM {rows[span.source]} AS source WHERE {within}"
+def _part_at(rows: Mapping[str, str], key: str, grid: str, span: Span, aggregates: str) -> str:
+    within = _in_span(span, _parameter)
+    if span.window is None:
+        # Entities that have ended would be grouped for ever; a window leaves their rows behind by itself.
+        within += f" AND {key} IN (SELECT {key} FROM {grid})"
+    return f"""SELECT {_parameter(timedelta())} AS as_of, {key}, {aggregates}
+        FROM (SELECT source.* FROM {rows[span.source]} AS source WHERE {within}) GROUP BY {key}"""
 
 
 def _open_empty(connection: duckdb.DuckDBPyConnection, facts: Facts, rows: Mapping[str, str], grid: str) -> None:
@@ -103,21 +120,22 @@ def _open_empty(connection: duckdb.DuckDBPyConnection, facts: Facts, rows: Mappi
     )
 
 
-def _facts_query(facts: Facts, key: str, grid: str, rows_in: Callable[[Span], str]) -> str:
-    """Write the query of the facts of every pair in `grid`; `rows_in` selects a span's rows, each with its `as_of`."""
-    key = identifier(key)
+def _facts_query(facts: Facts, key: str, grid: str, on: str, part_of: Callable[[Span, str], str]) -> str:
+    """Write the query of the facts of every pair in `grid`.
+
+    `part_of` writes the query of a span's aggregates, whose rows belong to the pair that is equal in the columns `on`.
+    """
     chosen, joins = "", ""
     for number, (span, members) in enumerate(facts.items()):
         part = f"part{number}"
         aggregates = ", ".join(f"{sql} AS {identifier(name)}" for name, sql in members.items())
         joins += f"""
-        LEFT JOIN (SELECT {key}, as_of, {aggregates} FROM ({rows_in(span)}) GROUP BY {key}, as_of) AS {part}
-            ON {part}.{key} = grid.{key} AND {part}.as_of = grid.as_of"""
+        LEFT JOIN ({part_of(span, aggregates)}) AS {part} USING ({on})"""
         for name in map(identifier, members):
             chosen += f", CASE WHEN {part}.{key} IS NULL THEN empty.{name} ELSE {part}.{name} END AS {name}"
     return f"""
         SELECT grid.{key}, grid.as_of{chosen}
-        FROM {grid} AS grid JOIN empty ON empty.as_of = grid.as_of{joins}"""
+        FROM {grid} AS grid JOIN empty USING (as_of){joins}"""
 
 
 def pair_facts(
@@ -132,23 +150,46 @@ def pair_facts(
 
     """
     _open_empty(connection, facts, rows, grid)
-    return _facts_query(facts, key, grid, partial(_rows_of_pairs, rows, key, grid))
+    key = identifier(key)
+    return _facts_query(facts, key, grid, f"{key}, as_of", partial(_part_of_pairs, rows, key, grid))
 
 
-def instant_facts(
-    connection: duckdb.DuckDBPyConnection, facts: Facts, key: str, rows: Mapping[str, str], grid: str
-) -> Iterator[str]:
-    """Write, for each instant of `grid` in order, the query of the facts of its pairs, for few instants and many entities.
+def at_instants(
+    connection: duckdb.DuckDBPyConnection,
+    facts: Facts,
+    key: str,
+    rows: Mapping[str, str],
+    grid: str,
+    over: Callable[[str], str],
+) -> Iterator[pa.Table]:
+    """Run, for each instant of `grid` in order, a query over the facts of its pairs: for few instants and many entities.
 
-    The parameters are those of `pair_facts`. Of an empty grid it is one query without a row.
+    Parameters
+    ----------
+    connection, facts, key, rows, grid : as for `pair_facts`.
+    over : writes the query over the query of the facts, whose columns are the key, `as_of` and each fact.
+
+    Returns
+    -------
+    What the query gives, a table for each instant; of an empty grid it is one table.
+
     """
-    _open_empty(connection, facts, rows, grid)
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE asked AS FROM {grid}")
+    _open_empty(connection, facts, rows, "asked")
     times = connection.execute("SELECT as_of FROM empty ORDER BY as_of").fetchall()
     if not times:
-        yield _facts_query(facts, key, grid, partial(_rows_of_pairs, rows, key, grid))
+        yield connection.execute(over(pair_facts(connection, facts, key, rows, "asked"))).to_arrow_table()
+        return
+    key = identifier(key)
+    here = f"(SELECT * FROM asked WHERE as_of = {_parameter(timedelta())})"
+    query = over(_facts_query(facts, key, here, key, partial(_part_at, rows, key, here)))
+    moves = sorted({move for span in facts for move in span.moves})
+    # The query is long: to read it once, not for each instant, takes a quarter off what an instant costs by itself.
+    connection.execute(f"CREATE OR REPLACE TEMP MACRO at_instant({', '.join(map(_parameter, moves))}) AS TABLE {query}")
     for (time,) in times:
-        here = f"(SELECT * FROM {grid} WHERE as_of = {_instant(time)})"
-        yield _facts_query(facts, key, here, partial(_rows_at, rows, time))
+        moved = ", ".join(f"TIMESTAMPTZ '{(time + move).isoformat()}'" for move in moves)
+        # A relation would bind the query twice, which costs more than the copy that a result makes.
+        yield connection.execute(f"FROM at_instant({moved})").to_arrow_table()
 
 
 def _view_query(view: View, key: str, facts: str) -> str:
@@ -206,11 +247,11 @@ def compute_snapshots(
     This is the way for few instants at which many entities are asked for; parameters and errors are the same. An empty
     grid gives one empty table.
     """
-    # Else the wide side of each join, which grows with every span, would be hashed again and again.
-    connection.execute("SET disabled_optimizers = 'build_side_probe_side'")
+    # The joins are written in a good order: else their wide side, which grows with every span, would be hashed again and
+    # again. The others cost more time than they save on a query that is planned for every instant.
+    connection.execute("SET disabled_optimizers = 'build_side_probe_side,join_order,compressed_materialization'")
     try:
-        for facts in instant_facts(connection, facts_of(view), key, rows, grid):
-            yield connection.sql(_view_query(view, key, facts)).to_arrow_table()
+        yield from at_instants(connection, facts_of(view), key, rows, grid, partial(_view_query, view, key))
     except duckdb.Error as error:
         raise PlanError(blame(connection, view, key, rows, grid) or f"{view.source}: {error}") from None
 

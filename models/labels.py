@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from core.errors import PlanError
 from feature_repo.duck import identifier
-from feature_repo.view_rows import Span, instant_facts
+from feature_repo.view_rows import Span, at_instants
 
 if TYPE_CHECKING:
     from core.plan import Label, Problem
@@ -45,12 +45,13 @@ def label_rows(
     """
     after = Span(label.source, window=label.horizon, lag=-label.horizon, knowable=False)
     facts = {Span(label.source): {"member": label.population}, after: {"label": label.value}}
-    labelled = f"SELECT {identifier(key)}, as_of, CAST(label AS {_TYPES[problem]}) AS label"
+
+    def members(found: str) -> str:
+        labelled = f"SELECT {identifier(key)}, as_of, CAST(label AS {_TYPES[problem]}) AS label"
+        return f"{labelled} FROM ({found}) WHERE member"
+
     try:
-        tables = [
-            connection.sql(f"{labelled} FROM ({query}) WHERE member").to_arrow_table()
-            for query in instant_facts(connection, facts, key, {label.source: rows}, grid)
-        ]
+        tables = list(at_instants(connection, facts, key, {label.source: rows}, grid, members))
     except duckdb.Error as error:
         raise PlanError(f"label: its SQL fails: {' '.join(str(error).split())}") from None
     table = pa.concat_tables(tables).sort_by([(key, "ascending"), ("as_of", "ascending")])
