@@ -50,11 +50,12 @@ class _Numbers:
 
     def places(self, column: pa.ChunkedArray) -> Integers:
         """Give the number of each value of `column`; -1 if it has none."""
-        numbers = _integers(column, self.start - 1)
-        within = (numbers >= self.start) & (numbers < self.start + len(self.table))
+        places = _integers(column, self.start - 1) - self.start
+        # Below the start a place wraps around to far beyond the end.
+        within = places.view(np.uint64) < len(self.table)
         if within.all():
-            return self.table[numbers - self.start]
-        return np.where(within, self.table[np.where(within, numbers - self.start, 0)], -1)
+            return self.table[places]
+        return np.where(within, self.table[np.where(within, places, 0)], -1)
 
 
 def _integers(column: pa.ChunkedArray, null: int) -> Integers:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 #: Rows of so many bytes, at their mean length, are taken at once.
 _CHUNK_BYTES = 1 << 28
 #: Views that are worked on at the same time, hence parts that are in memory.
-_AT_ONCE = 2
+_AT_ONCE = 4
 
 
 @dataclass(frozen=True)
@@ -186,7 +186,7 @@ class _Rows:
     event: Integers
     created: Integers
 
-    def at(self, chosen: Integers) -> _Rows:
+    def at(self, chosen: Integers | slice) -> _Rows:
         return _Rows(self.place[chosen], self.codes[chosen], self.event[chosen], self.created[chosen])
 
 
@@ -206,9 +206,9 @@ def _find_winners(view: ViewJoin, asked: _Askers) -> tuple[Integers, list[int]]:
         rows = _comparable(view, table, frame.keys, keys)
         place, best = _best_known(frame, rows, cutoff=view.cutoff, ttl=view.ttl)
         if len(view.parts) > 1:
-            newer = newest.take_in(place, rows.event[best], rows.created[best])
-            place, best = place[newer], best[newer]
-        winners[place] = starts[-1] + rows.place[best]
+            newer = newest.take_in(place, best.event, best.created)
+            place, best = place[newer], best.at(newer)
+        winners[place] = starts[-1] + best.place
         starts.append(starts[-1] + len(table))
     return winners, starts
 
@@ -240,36 +240,35 @@ def _comparable(view: ViewJoin, table: pa.Table, codes: KeyCodes, keys: Keys) ->
     return rows if counts.all() else rows.at(np.flatnonzero(counts))
 
 
-def _best_known(asked: _Asked, rows: _Rows, *, cutoff: bool, ttl: timedelta | None) -> tuple[Integers, Integers]:
-    """Find the best of the rows of a part; return where the entity rows stand that have one, and which of `rows` it is."""
+def _best_known(asked: _Asked, rows: _Rows, *, cutoff: bool, ttl: timedelta | None) -> tuple[Integers, _Rows]:
+    """Find the best of the rows of a part; return where the entity rows stand that have one, and for each of them its best."""
     if not len(rows.codes):
-        return asked.place[:0], rows.place
+        return asked.place[:0], rows
     known = np.maximum(rows.event, rows.created) if cutoff else rows.event
     line = TimeLine.fit(len(asked.keys), rows.event, known, asked.times)
-    order, points = in_order(line.points(rows.codes, known), rows.event, rows.created)
-    if cutoff and (known > rows.event).any():
-        surpassing = _surpassing(line.points(rows.codes, rows.event)[order])
-        order, points = order[surpassing], points[surpassing]
+    order, points = in_order(line.points(rows.codes, rows.event), rows.created)
+    if cutoff:
+        points = _first_known(line.points(rows.codes, known)[order])
     latest = np.searchsorted(points, line.points(asked.codes, asked.times), side="right") - 1
-    best = order[latest]
-    found = (latest >= 0) & (rows.codes[best] == asked.codes)
+    rows = rows.at(order)
+    found = (latest >= 0) & (rows.codes[latest] == asked.codes)
     if ttl is not None:
-        found &= asked.times - rows.event[best] <= ttl // timedelta(microseconds=1)
-    return asked.place[found], best[found]
+        found &= asked.times - rows.event[latest] <= ttl // timedelta(microseconds=1)
+    return asked.place[found], rows.at(latest[found])
 
 
-def _surpassing(events: Integers) -> Integers:
-    """Of rows in the order in which they became known, list those whose event is no older than any known before.
+def _first_known(known: Integers) -> Integers:
+    """Of rows in the order of their events, say from when on one of them, this or a later one, is known.
 
-    Rows may become known out of the order of their events. One that is older than what was known already is never the best;
-    without those, the latest known row is the best.
+    These never fall, and where they rise it is the row itself that becomes known then. So the last of them that is not after
+    an instant belongs to the latest event that was known.
 
     Parameters
     ----------
-    events : points on a line, hence the rows of one key are compared among themselves.
+    known : when the rows became known, as points on a line, hence the rows of one key are compared among themselves.
 
     """
-    return np.flatnonzero(events >= np.maximum.accumulate(events))
+    return np.minimum.accumulate(known[::-1])[::-1]
 
 
 def _features(view: ViewJoin, winners: Integers, starts: list[int]) -> pa.Table:
