@@ -33,6 +33,7 @@ def main() -> None:
             measures = online(server.url, folder / "online", arguments.customers)
         finally:
             server.stop()
+        measures |= offline(folder / "offline", arguments.customers)
     print(json.dumps(measures))
 
 
@@ -43,6 +44,16 @@ def online(url: str, folder: Path, customers: int) -> dict[str, float]:
     measured = measure(url, folder, customers)
     print(f"online, seconds: {measured}")
     return {name: round(ratio, 2) for name, ratio in measured.ratios().items()}
+
+
+def offline(folder: Path, customers: int) -> dict[str, float]:
+    """Measure the offline half; tell the seconds and the memory that the ratios are of."""
+    from benchmarks.features_offline import compare
+
+    folder.mkdir()
+    measured = compare(folder, customers)
+    print(f"offline, seconds and MB: {measured}")
+    return {name: ratio for name, ratio in measured.items() if name.endswith(("_speedup", "_ratio"))}
 
 
 if __name__ == "__main__":

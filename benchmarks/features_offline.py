@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -36,8 +35,6 @@ STORES = {"stock": "duckdb", "ours": "feature_repo.offline_store.PantheraOffline
 VIEWS = {"orders": 8, "visits": 8, "profile": 9}
 SNAPSHOTS, INSTANTS = 6, 3
 INSTANT = pa.timestamp("us", tz="UTC")
-#: `ru_maxrss` counts KiB on Linux.
-RSS_PER_MB = 1e6 / 1024
 
 
 @dataclass(frozen=True)
@@ -148,7 +145,7 @@ def join(folder: Path, store: str, repeats: int, answer: Path | None) -> Joined:
 
         retrieve(asked.head(10))
         table = retrieve(asked)
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / RSS_PER_MB
+        peak = peak_mb()
         if answer is not None:
             pq.write_table(table, answer)
         del table
@@ -158,6 +155,12 @@ def join(folder: Path, store: str, repeats: int, answer: Path | None) -> Joined:
             retrieve(asked)
             took.append((time.perf_counter() - started, time.process_time() - busy))
     return Joined(min(wall for wall, _ in took), min(cpu for _, cpu in took), round(peak, 1))
+
+
+def peak_mb() -> float:
+    """Return this process's largest memory so far in MB, without its parent's, which `ru_maxrss` starts from."""
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return int(status["VmHWM"].removesuffix("kB")) * 1024 / 1e6
 
 
 def _join_apart(folder: Path, store: str, repeats: int, answer: Path | None) -> Joined:

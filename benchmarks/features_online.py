@@ -263,9 +263,13 @@ def _handle_reads(url: str, stock: feast.FeatureStore, customers: int) -> tuple[
         _check_handle(handle, served, stock, customers)
         select = partial(_select, raw, raw_statement())
         for count, repeats in _READS.items():
-            asked = [_entities(customers, count, draw) for draw in range(10 * repeats)]
-            for read, median in zip((partial(_read_handle, handle, served), select), medians, strict=True):
-                median[count] = statistics.median([seconds(partial(read, keys)) for keys in asked])
+            times: tuple[list[float], list[float]] = ([], [])
+            for draw in range(10 * repeats):
+                keys = _entities(customers, count, draw)
+                for read, taken in zip((partial(_read_handle, handle, served), select), times, strict=True):
+                    taken.append(seconds(partial(read, keys)))
+            for median, taken in zip(medians, times, strict=True):
+                median[count] = statistics.median(taken)
     return medians
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
@@ -111,8 +111,7 @@ class Contract:
     classes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class ViewRead:
+class ViewRead(NamedTuple):
     """The online row of one entity in one view, as it stood for a request.
 
     `values` are in the order that the reader asked for; all None where the status is MISSING.

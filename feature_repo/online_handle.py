@@ -6,8 +6,9 @@ It is built once, from what the loaded releases need; a read resolves nothing an
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from itertools import accumulate
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from psycopg import AsyncRawCursor, RawCursor
 
@@ -16,9 +17,11 @@ from feature_repo.online_query import ViewPart, key_array, read_statement
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import datetime, timedelta
 
     from psycopg import AsyncConnection, Connection
+
+# Asked of the enumeration once: it looks a name up by name every time.
+_FRESH, _STALE, _MISSING = Freshness.FRESH, Freshness.STALE, Freshness.MISSING
 
 
 @dataclass(frozen=True)
@@ -40,10 +43,8 @@ class OnlineHandle:
         parts = tuple(ViewPart(view.online_table, ((entity_key, 0),), view.columns) for view in self.views)
         self._statement = read_statement(parts, (entity_dtype,))
         ends = list(accumulate(1 + len(view.columns) for view in self.views))
-        #: For each view its name, its ttl, and where in a row its event time stands and its values end.
-        self._places = [
-            (view.name, view.ttl, begin, end) for view, begin, end in zip(self.views, [0, *ends], ends, strict=False)
-        ]
+        #: For each view its ttl, and where in a row its event time stands and its values end.
+        self._places = [(view.ttl, begin, end) for view, begin, end in zip(self.views, [0, *ends], ends, strict=False)]
 
     async def read(
         self, connection: AsyncConnection, keys: Sequence[Key], as_of: datetime
@@ -61,26 +62,35 @@ class OnlineHandle:
         """
         cursor = AsyncRawCursor(connection)
         await cursor.execute(self._statement, self._parameters(keys), prepare=True, binary=True)
-        return [self._split(row, as_of) for row in await cursor.fetchall()]
+        return self._split(await cursor.fetchall(), as_of)
 
     def read_blocking(self, connection: Connection, keys: Sequence[Key], as_of: datetime) -> list[dict[str, ViewRead]]:
         """Do what `read` does, for a caller that waits."""
         cursor = RawCursor(connection).execute(self._statement, self._parameters(keys), prepare=True, binary=True)
-        return [self._split(row, as_of) for row in cursor.fetchall()]
+        return self._split(cursor.fetchall(), as_of)
 
     def _parameters(self, keys: Sequence[Key]) -> list[object]:
         return [key_array(keys, self._dtype)]
 
-    def _split(self, row: tuple[Value, ...], as_of: datetime) -> dict[str, ViewRead]:
-        return {
-            name: judge(row[place], row[place + 1 : end], ttl, as_of)  # type: ignore[arg-type]
-            for name, ttl, place, end in self._places
-        }
+    def _split(self, rows: Sequence[tuple[Any, ...]], as_of: datetime) -> list[dict[str, ViewRead]]:
+        names = [view.name for view in self.views]
+        reads = [
+            [judge(row[place], row[place + 1 : end], oldest, as_of) for row in rows]
+            for oldest, place, end in [(oldest_fresh(as_of, ttl), place, end) for ttl, place, end in self._places]
+        ]
+        return [dict(zip(names, of_entity, strict=True)) for of_entity in zip(*reads, strict=True)]
 
 
-def judge(event_time: datetime | None, values: tuple[Value, ...], ttl: timedelta, as_of: datetime) -> ViewRead:
-    """Say whether a row is FRESH (at most `ttl` old at `as_of`), STALE, or MISSING (absent, or of a later time)."""
+def oldest_fresh(as_of: datetime, ttl: timedelta) -> datetime:
+    """Give the event time of the oldest row that is fresh at `as_of`."""
+    try:
+        return as_of - ttl
+    except OverflowError:
+        return datetime.min.replace(tzinfo=UTC)
+
+
+def judge(event_time: datetime | None, values: tuple[Value, ...], oldest: datetime, as_of: datetime) -> ViewRead:
+    """Say whether a row is FRESH (at `as_of` no older than `oldest`), STALE, or MISSING (absent, or of a later time)."""
     if event_time is None or event_time > as_of:
-        return ViewRead(None, Freshness.MISSING, (None,) * len(values))
-    fresh = as_of - event_time <= ttl
-    return ViewRead(event_time, Freshness.FRESH if fresh else Freshness.STALE, values)
+        return ViewRead(None, _MISSING, (None,) * len(values))
+    return ViewRead(event_time, _FRESH if event_time >= oldest else _STALE, values)

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 _MOST_MILLISECONDS_IN_THE_WAY = 200
 _SECONDS_BETWEEN_ATTEMPTS = 0.1
 _ATTEMPTS = 600
+#: What PostgreSQL may hold in memory to compare a table with its load, and to build its index: millions of rows, not on disk.
+_MEMORY = "256MB"
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,8 @@ def refresh(
         If somebody reads one of the tables for a minute without a pause.
 
     """
+    connection.execute(f"SET LOCAL work_mem = '{_MEMORY}'")
+    connection.execute(f"SET LOCAL maintenance_work_mem = '{_MEMORY}'")
     fresh: dict[OnlineTable, sql.Identifier] = {}
     counts: dict[str, int] = {}
     for load in loads:

@@ -207,7 +207,7 @@ def _find_winners(view: ViewJoin, asked: _Askers) -> tuple[Integers, list[int]]:
         place, best = _best_known(frame, rows, cutoff=view.cutoff, ttl=view.ttl)
         if len(view.parts) > 1:
             newer = newest.take_in(place, best.event, best.created)
-            place, best = place[newer], best.at(newer)
+            place, best = place[newer], best.at(np.flatnonzero(newer))
         winners[place] = starts[-1] + best.place
         starts.append(starts[-1] + len(table))
     return winners, starts
