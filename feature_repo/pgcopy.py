@@ -77,7 +77,7 @@ def encode(rows: pa.RecordBatch, dtypes: Sequence[str]) -> Iterator[memoryview]:
 def _fields(name: str, column: pa.Array, dtype: str) -> _Fields:
     try:
         return _encoder(dtype)(column, dtype)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError, ValueError) as error:
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, TypeError, ValueError) as error:
         raise SourceError(f"the column {name!r} is {column.type} and cannot be stored as {dtype}: {error}") from None
 
 
