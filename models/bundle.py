@@ -108,8 +108,8 @@ class Bundle:
             raise BundleError(f"the bundle {self.digest[:12]} cannot score: {error}") from None
 
 
-def golden_rows(vectors: Sequence[Sequence[Value]], scores: Sequence[float]) -> str:
-    """Write rows with their scores, for replay at every load."""
+def golden_rows(vectors: Sequence[Sequence[Value]], scores: Sequence[float] | Sequence[Sequence[float]]) -> str:
+    """Write rows with their scores, or with the scores of all classes, for replay at every load."""
 
     def plain(value: Value) -> object:
         return {"time": value.isoformat()} if isinstance(value, datetime) else value
@@ -269,8 +269,9 @@ def _replay(bundle: Bundle, golden: dict[str, Any]) -> None:
         return datetime.fromisoformat(stored["time"]) if isinstance(stored, dict) else stored
 
     vectors = [[value(stored) for stored in vector] for vector in golden["vectors"]]
-    known = np.asarray(golden["scores"])
-    off = np.abs(np.asarray(bundle.score(vectors)) - known) / np.maximum(1, np.abs(known))
+    known, outputs = np.asarray(golden["scores"]), bundle.outputs(vectors)
+    told = outputs if known.ndim > 1 else score_of(outputs)
+    off = np.abs(told - known) / np.maximum(1, np.abs(known))
     if not off.size or not off.max() <= _GOLDEN_TOLERANCE:
         raise BundleError(
             f"the bundle {bundle.digest[:12]} does not score its golden rows as it did when it was trained "

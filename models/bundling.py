@@ -114,15 +114,16 @@ def spread(rows: int, wanted: int) -> pa.Array:
 
 def bundle_contents(contract: Contract, model: bytes, train: pa.Table) -> dict[str, bytes]:
     """Compose the files of a bundle from a fitted model and the rows it was trained on."""
-    outputs = load_model(contract.estimator, model).outputs(encode_table(train, contract.features))
-    scores = score_of(calibrated(outputs, contract.calibration))
+    model_outputs = load_model(contract.estimator, model).outputs(encode_table(train, contract.features))
+    outputs = calibrated(model_outputs, contract.calibration)
+    scores = score_of(outputs)
     # Free text has no bins to compare, and may say more about a person than a sample of rows should keep.
     binned = [feature.column for feature in contract.features if feature.dtype != "text"]
     columns = train.select(binned).append_column("score", pa.array(scores))
     sample = pa.BufferOutputStream()
     pq.write_table(columns.take(spread(len(columns), _REFERENCE_SAMPLE_ROWS)), sample, compression="zstd")
     golden = spread(train.num_rows, _GOLDEN_ROWS)
-    golden_scores = scores[golden.to_numpy()].tolist()
+    golden_scores = (outputs if contract.classes else scores)[golden.to_numpy()].tolist()
     return {
         "contract.json": contract_to_json(contract).encode(),
         "golden.json": golden_rows(vectors_of(train.take(golden), contract.features), golden_scores).encode(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,6 +18,7 @@ from pydantic import ValidationError
 
 from core.candidate_checks import OWN_LIGHTGBM
 from core.errors import PlanError
+from core.plan_candidates import Train
 from core.plan_checks import RESERVED, findings
 from core.plan_file import parse_plan, read_plan
 from core.plan_section import Section
@@ -707,3 +709,14 @@ def test_lightgbm_knows_no_other_name_for_a_parameter_that_the_platform_sets() -
     aliases = lightgbm.basic._ConfigAliases
     for name in OWN_LIGHTGBM:
         assert aliases.get(name) <= OWN_LIGHTGBM, aliases.get(name) - OWN_LIGHTGBM
+
+
+def test_the_candidates_of_the_readme_are_read() -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    (block,) = re.findall(r"^```yaml\n(train:.*?)^```", readme, flags=re.MULTILINE | re.DOTALL)
+    assert list(Train.model_validate(yaml.safe_load(block)["train"]).candidates) == [
+        "majority",
+        "logistic",
+        "trees",
+        "both",
+    ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import random
 import shutil
@@ -31,10 +32,11 @@ from models.bundle import SIGNATURE, golden_rows, load_bundle, sign_bundle, writ
 from models.bundling import bundle_contents
 from models.candidates import fit
 from models.contract_format import FORMAT_VERSION
-from models.encoding import encode, encode_table
+from models.encoding import encode, encode_table, vectors_of
 from models.model_file import load_model
 from models.rows import Rows
 from models.signing import Signer, TrustedKeys
+from tests.models import candidate_kinds as kinds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
 SIGNER = Signer(Ed25519PrivateKey.from_private_bytes(bytes(32)))
 STRANGER = Signer(Ed25519PrivateKey.from_private_bytes(bytes(31) + b"1"))
 TRUSTED = SIGNER.trusted
+CLASSES = kinds.TASKS["multiclass"]
 OLD_BUNDLES = Path(__file__).parent / "bundles_of_format_1"
 FEATURES = (
     ContractFeature("v", "amount", "float64"),
@@ -261,6 +264,28 @@ def test_a_model_that_no_longer_gives_its_golden_scores_is_refused(tmp_path: Pat
     }
     golden: dict[str, Any] = json.loads(contents["golden.json"])
     golden["scores"][0] += 1e-6
+    other = write_bundle(tmp_path, {**contents, "golden.json": json.dumps(golden).encode()}, SIGNER)
+    with pytest.raises(BundleError, match="does not score its golden rows"):
+        load_bundle(tmp_path / other, TRUSTED)
+
+
+def test_the_golden_rows_of_several_classes_hold_all_of_them(tmp_path: Path) -> None:
+    """Two classes whose places are exchanged: the most probable one is as probable as before."""
+    rows = kinds.rows_for("multiclass")
+    fitted = fit(kinds.candidate(kinds.KINDS["l2"]), kinds.FEATURES, rows, rows, 1, CLASSES)
+    several = replace(
+        contract("l2", fitted.model_format),
+        problem="multiclass",
+        features=kinds.FEATURES,
+        classes=CLASSES.classes,
+        threshold=math.nan,
+        calibration=Calibration("sigmoid", (Curve(slope=0.5), Curve(), Curve(intercept=0.1))),
+    )
+    contents = bundle_contents(several, fitted.content, kinds.table())
+    bundle = load_bundle(tmp_path / write_bundle(tmp_path, contents, SIGNER), TRUSTED)
+    assert bundle.outputs(vectors_of(kinds.table(), kinds.FEATURES)).sum(axis=1) == pytest.approx(1)
+    golden = json.loads(contents["golden.json"])
+    golden["scores"] = [[first, third, second] for first, second, third in golden["scores"]]
     other = write_bundle(tmp_path, {**contents, "golden.json": json.dumps(golden).encode()}, SIGNER)
     with pytest.raises(BundleError, match="does not score its golden rows"):
         load_bundle(tmp_path / other, TRUSTED)

@@ -191,9 +191,15 @@ def test_an_extra_that_is_not_installed_is_named(name: str, monkeypatch: pytest.
     def absent(module: str) -> None:
         raise ModuleNotFoundError(f"No module named {module!r}", name=module)
 
+    fitted, expected = (
+        _fit(KINDS[name], "binary"),
+        rf"^{name} is not installed; pip install 'pantherapredict\[{name}\]'",
+    )
     monkeypatch.setattr("models.boosting.import_module", absent)
-    with pytest.raises(PlanError, match=rf"{name} is not installed; pip install 'pantherapredict\[{name}\]'"):
+    with pytest.raises(PlanError, match=expected):
         _fit(KINDS[name], "binary")
+    with pytest.raises(PlanError, match=expected):
+        load_model(fitted.model_format, fitted.content)
 
 
 @pytest.mark.parametrize("kind", [kind for kind in kinds_of("binary") if kind != "majority"])
