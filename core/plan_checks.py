@@ -248,6 +248,11 @@ def _evaluation(plan: Plan) -> Iterator[Finding]:
 def _register(plan: Plan) -> Iterator[Finding]:
     section, problem = plan.register_, plan.project.problem
     chosen = {f"not_lose.{metric}": metric for metric in section.not_lose}
+    chosen |= {f"no_part_loses.{metric}": metric for metric in section.no_part_loses}
+    if section.no_part_loses and not plan.evaluate.groups:
+        yield "register.no_part_loses", "there are no parts; name groups in evaluate.groups"
+    if section.max_ece is not None and problem == "regression":
+        yield "register.max_ece", "the scores of a regression are no probabilities; take the key out"
     if section.win is not None:
         chosen["win"] = section.win
     for key, metric in chosen.items():

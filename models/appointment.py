@@ -17,7 +17,8 @@ from models import ledger, promotion
 from models.bundling import spread
 from models.comparability import obstacle
 from models.encoding import vectors_of
-from models.gate import Contender, judge, outcome_of, reason_of, row_microseconds
+from models.gate import Contender, Sides, judge, outcome_of, reason_of, row_microseconds
+from models.groups import groupings
 from models.intervals import Resampling
 from models.judging import observed, part_of
 from models.ledger import Act, Verdict
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
     from core.contracts import ContractFeature
     from core.plan import Plan
+    from core.plan_evaluation import Evaluate
     from models.bundle import Bundle
     from models.ledger import LedgerRelease, NewRelease
     from models.rows import Task
@@ -86,8 +88,16 @@ def compare(
     intervals = plan.evaluate.intervals
     resampling = Resampling(intervals.repeats, intervals.confidence, plan.train.seed)
     one, other = (contender(plan, test, task, join, bundle) for bundle in (challenger, present))
-    checks = judge(plan.register_, plan.evaluate.primary, one, other, resampling)
+    checks = judge(plan.register_, plan.evaluate.primary, one, other, resampling, sides_of(plan.evaluate, test))
     return Verdict(*ids, outcome_of(checks), reason_of(checks), tuple(check.to_dict() for check in checks))
+
+
+def sides_of(section: Evaluate, test: pa.Table) -> Sides:
+    """Part the rows `test` by the groups of the plan."""
+    fair = section.fairness
+    return Sides(
+        groupings(section, test), frozenset(fair.groups if fair else ()), fair.acceptable_gap if fair else None
+    )
 
 
 def contender(

@@ -20,7 +20,7 @@ from models.evaluation import Evaluation
 from models.evaluation_report import Figures, Method, Reasons, report
 from models.explanations import contributions, explanation
 from models.findings import Scored, find
-from models.groups import grouping
+from models.groups import groupings
 from models.intervals import difference
 from models.judging import evaluate, part_of, resampling_of
 from models.model_file import load_model
@@ -58,17 +58,13 @@ def look_closer(
     seed: int,
 ) -> Findings:
     """Look at the best candidate by group, slice, fairness and money; `test_table` has the columns of the groups."""
-    groups = [
-        grouping(name, group, test_table.column(group.feature.replace(".", "__")))
-        for name, group in section.groups.items()
-    ]
     return find(
         section,
         best.result.candidate,
         features,
         Scored(best.validation, validation.rows.inputs.matrix),
         Scored(best.test, test.rows.inputs.matrix),
-        groups,
+        groupings(section, test_table),
         resampling_of(section, seed),
     )
 

@@ -7,6 +7,7 @@ several, so the intervals come from `models.intervals`.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import combinations
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -52,9 +53,9 @@ class Fairness:
     Attributes
     ----------
     reference : the part with most entities, with which the others are compared.
-    gaps : of each rate, the largest less the smallest over the parts that have it. With several parts a gap is above 0 by
-        chance alone, and its interval is reflected for that (see `models.intervals.interval`); the signed differences
-        from the reference have no such tilt.
+    gaps : of each rate, the largest less the smallest over the parts that have it. A gap is above 0 by chance alone, so its
+        interval is made of those of the differences between two parts, together as sure as the confidence says
+        (Bonferroni): the gap is at least the largest difference that is sure, and at most the largest that is possible.
 
     """
 
@@ -132,9 +133,15 @@ def _gap(
     resampling: Resampling,
 ) -> Estimate:
     having = [part for part in parts if np.isfinite(points[part, rate])]
-    if len(having) < 2:  # noqa: PLR2004 - a gap is between two
+    pairs = list(combinations(having, 2))
+    if not pairs:
         return Estimate(np.nan, np.nan, np.nan)
-    values = [points[part, rate] for part in having]
-    value = max(values) - min(values)
-    spread = np.ptp(np.stack([drawn[part, rate] for part in having]), axis=0)
-    return Estimate(value, *interval(value, spread, smallest, resampling.confidence, basic=True))
+    sure = 1 - (1 - resampling.confidence) / len(pairs)
+    lowest, highest, value = [], [], 0.0
+    for one, other in pairs:
+        apart = points[one, rate] - points[other, rate]
+        lower, upper = interval(apart, drawn[one, rate] - drawn[other, rate], smallest, sure)
+        value = max(value, abs(apart))
+        lowest.append(np.maximum(np.maximum(lower, -upper), 0.0))
+        highest.append(np.maximum(-lower, upper))
+    return Estimate(value, float(np.max(lowest)), float(np.max(highest)))

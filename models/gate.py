@@ -3,66 +3,39 @@
 A check of a metric looks at the gain: how much better the new release is, positive where it is better, with its interval
 from draws of entities that both are measured under. It must win in one metric: the whole interval beyond the margin. It
 must not lose in others: no part of the interval beyond the margin on the other side (non-inferiority). An interval that
-the rows do not give passes nothing.
+the rows do not give passes nothing. Beside the rows as a whole it looks at the plan's groups, at whether decisions fall
+alike, at the probabilities themselves, and at the time and size of a release.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from statistics import median
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from models.intervals import difference
+from models.checks import Check, number
+from models.fairness import SELECTION
+from models.group_checks import gap_within, no_part_worse
+from models.intervals import difference, estimate
 from models.metrics import LOWER_IS_BETTER
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from core.contracts import Value
     from core.plan_evaluation import Metric
     from core.plan_register import Register
     from models.bundle import Bundle
+    from models.groups import Grouping
     from models.intervals import Resampling
     from models.ledger import Outcome
     from models.metrics import Observed
 
 _MICROSECONDS = 1e6
 _BYTES_OF_A_MEGABYTE = 1e6
-
-
-@dataclass(frozen=True)
-class Check:
-    """One thing that was looked at.
-
-    Attributes
-    ----------
-    check : what, such as `wins roc_auc` or `bundle size`.
-    passed : whether it is as the plan wants it.
-    failed : whether it is surely otherwise; a check may be neither.
-    found : the numbers in words.
-    challenger, champion : what was measured of both, in the metric's own direction.
-    gain, lower, upper : how much better the challenger is, and the interval of that; None where there is none.
-    limit : what the plan asks for.
-
-    """
-
-    check: str
-    passed: bool
-    failed: bool
-    found: str
-    challenger: float | None
-    champion: float | None = None
-    gain: float | None = None
-    lower: float | None = None
-    upper: float | None = None
-    limit: float | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Give what JSON can hold."""
-        return asdict(self)
 
 
 class _Gain(NamedTuple):
@@ -76,6 +49,15 @@ class _Gain(NamedTuple):
 
 
 @dataclass(frozen=True)
+class Sides:
+    """The groups of the test rows from which a challenger is looked at, and the gap in decisions that the plan accepts."""
+
+    groups: Sequence[Grouping] = ()
+    fair: frozenset[str] = frozenset()
+    acceptable_gap: float | None = None
+
+
+@dataclass(frozen=True)
 class Contender:
     """A release as the gate sees it: its scores beside the test rows, the time of one row, and its size."""
 
@@ -85,9 +67,14 @@ class Contender:
 
 
 def judge(
-    section: Register, primary: Metric, challenger: Contender, champion: Contender, resampling: Resampling
+    section: Register,
+    primary: Metric,
+    challenger: Contender,
+    champion: Contender,
+    resampling: Resampling,
+    sides: Sides | None = None,
 ) -> list[Check]:
-    """Check what the plan asks of a challenger.
+    """Check what the plan asks of a challenger; without `sides` the rows are looked at as a whole.
 
     Raises
     ------
@@ -103,8 +90,36 @@ def judge(
     return [
         _wins(win, gains[win], section.win_by),
         *(_does_not_lose(metric, gains[metric], margin) for metric, margin in section.not_lose.items()),
+        *_calibration(section, challenger.rows, champion.rows, resampling),
+        *_sides(section, challenger.rows, champion.rows, sides or Sides(), resampling),
         *_limits(section, challenger, champion),
     ]
+
+
+def _calibration(section: Register, one: Observed, other: Observed, resampling: Resampling) -> Iterator[Check]:
+    if section.max_ece is not None:
+        found, before = (estimate("ece", rows, resampling) for rows in (one, other))
+        yield Check(
+            "calibration error",
+            passed=bool(found.value <= section.max_ece),
+            failed=bool(found.lower > section.max_ece),
+            found=f"{found.value:.4g} ({found.lower:.4g} to {found.upper:.4g}) against {before.value:.4g}, "
+            f"at most {section.max_ece:g} wanted",
+            challenger=number(found.value),
+            champion=number(before.value),
+            lower=number(found.lower),
+            upper=number(found.upper),
+            limit=section.max_ece,
+        )
+
+
+def _sides(section: Register, one: Observed, other: Observed, sides: Sides, resampling: Resampling) -> Iterator[Check]:
+    for metric, margin in section.no_part_loses.items():
+        yield no_part_worse(metric, margin, one, other, sides.groups, resampling)
+    if sides.acceptable_gap is not None:
+        for group in sides.groups:
+            if group.name in sides.fair:
+                yield gap_within(SELECTION, sides.acceptable_gap, one, other, group, resampling)
 
 
 def outcome_of(checks: Sequence[Check]) -> Outcome:
@@ -157,18 +172,13 @@ def _of_gain(check: str, gain: _Gain, limit: float, *, passed: bool, failed: boo
         failed,
         f"{gain.challenger:.4g} against {gain.champion:.4g}, better by {gain.gain:+.4g} ({interval}), "
         f"wanted above {limit:+.4g}",
-        challenger=_number(gain.challenger),
-        champion=_number(gain.champion),
-        gain=_number(gain.gain),
-        lower=_number(gain.lower),
-        upper=_number(gain.upper),
+        challenger=number(gain.challenger),
+        champion=number(gain.champion),
+        gain=number(gain.gain),
+        lower=number(gain.lower),
+        upper=number(gain.upper),
         limit=limit,
     )
-
-
-def _number(value: float) -> float | None:
-    """Give what JSON can hold: undefined is null there."""
-    return float(value) if np.isfinite(value) else None
 
 
 def _limits(section: Register, challenger: Contender, champion: Contender) -> list[Check]:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-    from core.plan_evaluation import Group, Metric
+    from core.plan_evaluation import Evaluate, Group, Metric
     from models.intervals import Estimate, Resampling
     from models.metrics import Observed
 
@@ -70,6 +70,13 @@ def grouping(name: str, group: Group, column: pa.ChunkedArray) -> Grouping:
     place = np.searchsorted(np.asarray(group.edges), numbers, side="right")
     named = [MISSING if missing else bands[band] for missing, band in zip(np.isnan(numbers), place, strict=True)]
     return _numbered(name, [band for band in bands if band in set(named)], named)
+
+
+def groupings(section: Evaluate, rows: pa.Table) -> list[Grouping]:
+    """Part the rows of a training set by all groups of the plan."""
+    return [
+        grouping(name, group, rows.column(group.feature.replace(".", "__"))) for name, group in section.groups.items()
+    ]
 
 
 def _numbered(name: str, parts: Sequence[str], named: Sequence[str]) -> Grouping:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from models.metrics import Observed, statistic
+from models.metrics import Observed, SumOfSizes, statistic
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -29,6 +29,8 @@ MINIMUM_ENTITIES = 30
 _MOST_UNDEFINED = 0.05
 #: Weights that are held at once: about 64 MB.
 _BLOCK = 8_000_000
+#: How many times as large as observed the truth of a sum of sizes is tried to be.
+_SCALES = np.linspace(0, 3, 301)
 
 
 @dataclass(frozen=True)
@@ -93,18 +95,24 @@ def replicates(
 
 def estimates(statistics: Mapping[str, Statistic], entities: int, resampling: Resampling) -> dict[str, Estimate]:
     """Compute each statistic with its interval, from the same draws; see `interval`."""
-    everybody = np.ones((1, entities))
-    values = {name: float(of(everybody)[0]) if entities else np.nan for name, of in statistics.items()}
-    drawn = replicates(statistics, entities, resampling)
-    return {
-        name: Estimate(value, *interval(value, drawn[name], entities, resampling.confidence, basic=name == "ece"))
-        for name, value in values.items()
-    }
+    if not entities:
+        return {name: Estimate(np.nan, np.nan, np.nan) for name in statistics}
+    drawn = replicates(
+        {name: of.parts if isinstance(of, SumOfSizes) else of for name, of in statistics.items()}, entities, resampling
+    )
+    everybody, confidence = np.ones((1, entities)), resampling.confidence
+    found = {}
+    for name, of in statistics.items():
+        value = float(of(everybody)[0])
+        if isinstance(of, SumOfSizes):
+            bounds = size_interval(of.parts(everybody)[0], drawn[name], entities, confidence)
+        else:
+            bounds = interval(value, drawn[name], entities, confidence)
+        found[name] = Estimate(value, *bounds)
+    return found
 
 
-def interval(
-    value: float, drawn: NDArray[np.float64], entities: int, confidence: float, *, basic: bool = False
-) -> tuple[float, float]:
+def interval(value: float, drawn: NDArray[np.float64], entities: int, confidence: float) -> tuple[float, float]:
     """Give the bounds of a measure from its replicates: their quantiles, widened as Student's t is wider than the normal.
 
     Parameters
@@ -112,9 +120,6 @@ def interval(
     value, drawn : the measure, and its replicates of shape (repeats,).
     entities : how many were drawn from.
     confidence : the share of repeated studies whose interval holds the truth, nearly.
-    basic : reflect the quantiles at the value (2 value - quantile), for a measure that chance always makes larger, as an
-        absolute error: its replicates lie above the value as the value lies above the truth. Such an interval begins at 0
-        at the lowest, and reaches up to the value at least.
 
     Returns
     -------
@@ -123,8 +128,8 @@ def interval(
     References
     ----------
     Efron, B. (1979). Bootstrap methods: another look at the jackknife. Davison, A. C. and Hinkley, D. V. (1997). Bootstrap
-    methods and their application, 3.8 (clusters) and 5.2 (basic). Hesterberg, T. (2015). What teachers should know about
-    the bootstrap, section 5 (expanded percentile).
+    methods and their application, 3.8 (clusters). Hesterberg, T. (2015). What teachers should know about the bootstrap,
+    section 5 (expanded percentile).
 
     """
     defined = drawn[np.isfinite(drawn)]
@@ -132,9 +137,42 @@ def interval(
         return np.nan, np.nan
     tail = _tail(entities, confidence)
     low, high = np.quantile(defined, [tail, 1 - tail])
-    if basic:
-        return max(2 * value - float(high), 0.0), max(2 * value - float(low), value)
     return float(low), float(high)
+
+
+def size_interval(
+    parts: NDArray[np.float64], drawn: NDArray[np.float64], entities: int, confidence: float
+) -> tuple[float, float]:
+    """Give the bounds of a sum of absolute values, which is larger than the truth in every study and more so in every draw.
+
+    Where the truth is 0 no quantile of replicates reaches it. So every truth is tried: `parts`, made larger or smaller
+    together, to which a draw adds what it lies apart from them. A truth stays in the interval if the sum that was observed
+    lies between the quantiles of the sums that it gives.
+
+    Parameters
+    ----------
+    parts, drawn : the means whose sizes are added up, and their replicates of shape (repeats, parts).
+    entities, confidence : as for `interval`.
+
+    Returns
+    -------
+    (lower, upper); NaN with fewer than 30 entities.
+
+    References
+    ----------
+    Davison, A. C. and Hinkley, D. V. (1997), 5.4 (test inversion).
+
+    """
+    if entities < MINIMUM_ENTITIES or not np.isfinite(drawn).all():
+        return np.nan, np.nan
+    observed, apart, tail = float(np.abs(parts).sum()), drawn - parts, _tail(entities, confidence)
+    kept = []
+    for scale in _SCALES:
+        low, high = np.quantile(np.abs(scale * parts + apart).sum(axis=1), [tail, 1 - tail])
+        if low <= observed <= high:
+            kept.append(scale * observed)
+    # Nothing fits where the observed sum is smaller than chance makes it.
+    return (float(kept[0]), float(kept[-1])) if kept else (0.0, observed)
 
 
 def _tail(entities: int, confidence: float) -> float:

@@ -150,6 +150,21 @@ def _brier(rows: Observed) -> Statistic:
     return _mean(rows, ((rows.score - happened) ** 2).sum(axis=1))
 
 
+class SumOfSizes:
+    """A statistic that adds up the absolute values of some weighted means, which chance makes larger.
+
+    `parts` gives the means themselves, of the shape (repeats, parts), from which alone an interval can be found
+    (see `models.intervals.size_interval`).
+    """
+
+    def __init__(self, parts: Statistic) -> None:
+        self.parts = parts
+
+    def __call__(self, weights: Weights) -> NDArray[np.float64]:
+        """Compute the statistic."""
+        return np.asarray(np.abs(self.parts(weights)).sum(axis=1))
+
+
 def _ece(rows: Observed) -> Statistic:
     """Sum over bins of |sum of (label - score)| / rows; of several classes, the likeliest one's score is judged.
 
@@ -165,8 +180,8 @@ def _ece(rows: Observed) -> Statistic:
     happened = rows.label if rows.score.ndim == 1 else rows.decided == rows.label
     place = equal_bins(said, ECE_BINS)
     cells = [np.where(place == number, happened - said, 0.0) for number in range(int(place.max()) + 1)]
-    return additive(
-        rows, [np.ones(len(said)), *cells], lambda count, *residuals: np.abs(np.stack(residuals)).sum(axis=0) / count
+    return SumOfSizes(
+        additive(rows, [np.ones(len(said)), *cells], lambda count, *residuals: (np.stack(residuals) / count).T)
     )
 
 

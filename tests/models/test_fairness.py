@@ -54,6 +54,18 @@ def test_a_known_disparity_is_within_its_interval_in_most_worlds() -> None:
     assert held >= 35  # 38 expected
 
 
+def test_a_gap_is_within_its_interval_in_most_worlds_and_one_that_is_chance_alone_may_be_nothing() -> None:
+    held = 0
+    for seed in range(40):
+        gap = fairness(*world(seed), Resampling(repeats=200, seed=seed)).gaps
+        held += gap[SELECTION].lower <= 0.3 <= gap[SELECTION].upper
+        assert gap[TRUE_POSITIVE].lower <= gap[TRUE_POSITIVE].value <= gap[TRUE_POSITIVE].upper
+    assert held >= 35
+    rows, _ = world()
+    alike = Grouping("kind", ("a", "b"), rows.entity % 2)
+    assert fairness(rows, alike, Resampling(repeats=200)).gaps[SELECTION].lower == 0
+
+
 def test_the_interval_knows_that_rows_of_an_entity_are_decided_alike() -> None:
     rows, group = world()
     apart = Observed("binary", rows.label, rows.score, np.arange(len(rows.label)), 0.5)

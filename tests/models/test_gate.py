@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from core.plan_register import Register
-from models.gate import Contender, judge, outcome_of, reason_of, row_microseconds
+from models.gate import Contender, Sides, judge, outcome_of, reason_of, row_microseconds
+from models.groups import Grouping
 from models.intervals import Resampling
 from models.metrics import Observed
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from models.bundle import Bundle
-    from models.gate import Check
+    from models.checks import Check
 
 RESAMPLING = Resampling(repeats=200, confidence=0.95, seed=1)
 SECTION = Register(model="churn", win="roc_auc", not_lose={"log_loss": 0.01})
@@ -130,6 +131,83 @@ def test_a_release_that_is_too_slow_or_too_large_loses() -> None:
         found = judge(section, "roc_auc", loser, champion, RESAMPLING)
         assert outcome_of(found) == "lost"
         assert words in reason_of(found)
+
+
+def by_half(label: NDArray[np.int32]) -> Grouping:
+    """Part the entities of a world in two: the second half is `b`."""
+    return Grouping("half", ("a", "b"), (np.arange(len(label)) >= len(label) // 2).astype(np.int64))
+
+
+def test_a_release_that_serves_one_part_worse_loses_although_it_wins_on_the_whole() -> None:
+    truth, label = world(3, entities=1200)
+    group = by_half(label)
+    before = blurred(truth, 4, 2.0)
+    mixed = np.where(group.place == 1, blurred(truth, 5, 12.0), truth)
+    section = replace_section(not_lose={}, no_part_loses={"roc_auc": 0.01})
+    sides = Sides([group])
+    found = judge(section, "roc_auc", contender(mixed, label), contender(before, label), RESAMPLING, sides)
+    assert found[1].check == "no part loses roc_auc"
+    assert found[1].failed
+    assert "of 2 parts half: b does worst" in found[1].found
+    better = judge(section, "roc_auc", contender(truth, label), contender(before, label), RESAMPLING, sides)
+    assert outcome_of(better) == "won"
+
+
+def test_small_parts_do_not_stand_against_a_release() -> None:
+    truth, label = world(3)
+    place = np.zeros(len(label), np.int64)
+    place[:40] = 1  # 20 entities
+    section = replace_section(no_part_loses={"roc_auc": 0.0})
+    worse = truth.copy()
+    worse[:40] = 0.5
+    sides = Sides([Grouping("size", ("large", "small"), place)])
+    found = judge(
+        section, "roc_auc", contender(worse, label), contender(blurred(truth, 4, 2.0), label), RESAMPLING, sides
+    )
+    assert found[2].passed
+    assert "of 1 parts size: large does worst" in found[2].found
+    only = Sides([Grouping("size", ("small",), np.zeros(len(label), np.int64))])
+    few_truth, few = world(3, entities=20)
+    none = judge(section, "roc_auc", contender(few_truth, few), contender(few_truth, few), RESAMPLING, only)[2]
+    assert (none.passed, none.found) == (True, "no part is large enough to say")
+
+
+def test_decisions_that_fall_too_far_apart_are_refused() -> None:
+    """Scores that are drawn up in one half and down in the other select it far more often; the true chances do not."""
+    truth, label = world(3, entities=1200)
+    group = by_half(label)
+    apart = np.where(group.place == 1, 0.6, 0.4) + 0.3 * (truth - 0.5)
+    sides = Sides([group], frozenset({"half"}), 0.2)
+    found = judge(SECTION, "roc_auc", contender(apart, label), contender(truth, label), RESAMPLING, sides)[2]
+    assert (found.check, found.passed, found.failed) == ("gap of selection_rate in half", False, True)
+    assert found.challenger is not None
+    assert found.challenger > 0.5
+    alike = judge(SECTION, "roc_auc", contender(truth, label), contender(truth, label), RESAMPLING, sides)[2]
+    assert alike.passed
+    unasked = Sides([group], frozenset(), 0.2)
+    names = [
+        one.check
+        for one in judge(SECTION, "roc_auc", contender(apart, label), contender(truth, label), RESAMPLING, unasked)
+    ]
+    assert "gap of selection_rate in half" not in names
+
+
+def test_probabilities_that_cannot_be_believed_are_refused() -> None:
+    truth, label = world(3)
+    extreme = truth**4 / (truth**4 + (1 - truth) ** 4)
+    section = replace_section(not_lose={}, max_ece=0.08)
+    for score, passed in ((truth, True), (extreme, False)):
+        found = judge(section, "roc_auc", contender(score, label), contender(truth, label), RESAMPLING)[1]
+        assert (found.check, found.passed, found.failed) == ("calibration error", passed, not passed)
+
+
+def test_what_was_found_in_groups_can_be_kept_by_the_ledger() -> None:
+    truth, label = world(3, entities=40)
+    sides = Sides([by_half(label)], frozenset({"half"}), 0.2)
+    section = replace_section(no_part_loses={"roc_auc": 0.0}, max_ece=0.5)
+    found = judge(section, "roc_auc", contender(truth, label), contender(truth, label), RESAMPLING, sides)
+    json.dumps([one.to_dict() for one in found], allow_nan=False)
+    assert not next(one for one in found if one.check.startswith("gap")).failed
 
 
 def test_other_rows_are_not_compared() -> None:

@@ -13,6 +13,7 @@ from models.intervals import (
     interval,
     paired_difference,
     replicates,
+    size_interval,
 )
 from models.metrics import Observed, measure, statistic
 
@@ -57,11 +58,34 @@ def test_the_bounds_are_quantiles_widened_for_few_entities() -> None:
     assert (lower, upper) == pytest.approx((188, 9812), abs=2)
 
 
-def test_a_measure_that_chance_inflates_is_reflected_at_its_value() -> None:
-    drawn = np.linspace(0.2, 0.4, 1001)
-    lower, upper = interval(0.2, drawn, 1_000_000, 0.9, basic=True)
-    assert lower == pytest.approx(2 * 0.2 - 0.39, abs=1e-6)
-    assert upper == pytest.approx(0.2)
+def test_a_sum_of_sizes_is_held_against_every_truth_that_could_have_given_it() -> None:
+    """One part, observed at 2, whose draws lie 1 apart on either side: truths of 1 to 3 give sums that reach 2."""
+    drawn = 2 + np.linspace(-1, 1, 2001)[:, None]
+    lower, upper = size_interval(np.array([2.0]), drawn, 1_000_000, 0.999)
+    assert (lower, upper) == pytest.approx((1, 3), abs=0.05)
+
+
+def test_a_sum_of_sizes_that_is_chance_alone_may_be_nothing() -> None:
+    apart = np.random.default_rng(3).normal(size=(400, 10))
+    usual = np.full(10, (2 / np.pi) ** 0.5)  # the mean size of a normal
+    lower, upper = size_interval(usual, usual + apart, 1_000_000, 0.95)
+    assert lower == 0
+    assert upper > usual.sum() / 2
+
+
+def test_a_sum_that_is_smaller_than_chance_makes_it_may_be_nothing_too() -> None:
+    apart = np.random.default_rng(3).normal(size=(400, 10))
+    small = np.full(10, 0.001)
+    assert size_interval(small, small + apart, 1_000_000, 0.95)[0] == 0
+
+
+def test_the_calibration_error_of_true_probabilities_may_be_nothing() -> None:
+    chance = np.random.default_rng(8)
+    true = chance.uniform(0.05, 0.95, 2000)
+    rows = Observed("binary", (chance.random(2000) < true).astype(np.int32), true, np.arange(2000))
+    found = estimate("ece", rows, Resampling())
+    assert found.lower < 0.002
+    assert found.lower < found.value < 0.06
 
 
 @pytest.mark.parametrize("entities", [1, MINIMUM_ENTITIES - 1])
