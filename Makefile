@@ -1,6 +1,6 @@
 # One command each; every one of them does its own set-up. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test bench-world bench-features soak-features bench-training soak-candidates check lock clean FORCE
+.PHONY: help setup demo test bench-world bench-features soak-features bench-training soak-candidates soak-models check lock clean FORCE
 
 # dvc's stages and tools call one another by name, so this checkout's programs come first.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -29,6 +29,7 @@ help:
 	@echo "make bench-features   the feature store against Feast's own stores, on the same data (minutes)"
 	@echo "make soak-features    the feature store under kills, races, late rows and other time zones (minutes)"
 	@echo "make bench-training   tuning and scoring against the stock ways (minutes)"
+	@echo "make soak-models      what evaluations say, against worlds whose truth is known (half an hour)"
 	@echo "make soak-candidates  every candidate kind, step and selector on 100,000 customers, to the served score (minutes)"
 	@echo "make check   lint, format, types and import rules; changes nothing"
 	@echo "make lock    resolve requirements.lock again from pyproject.toml"
@@ -98,6 +99,9 @@ bench-training: setup
 soak-candidates: CUSTOMERS = 100000
 soak-candidates: setup
 	@SUBSCRIPTION_CUSTOMERS=$(CUSTOMERS) $(PYTHON) -m pytest tests/worlds/test_subscription_candidates.py
+
+soak-models: setup
+	@$(PYTHON) -m benchmarks.soak_models
 
 lock: setup
 	@echo "lock: resolving (a minute)"
