@@ -41,7 +41,8 @@ def _environment(settings: Settings) -> dict[str, str]:
 
 
 @contextmanager
-def _serving(settings: Settings) -> Iterator[httpx.Client]:
+def serving(settings: Settings) -> Iterator[httpx.Client]:
+    """Run the service for the length of the block."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -70,7 +71,7 @@ def _wait_until_live(client: httpx.Client, process: subprocess.Popen[bytes], log
 
 
 def test_bentoml_serves_health_metrics_and_our_routes(bare_world: World) -> None:
-    with _serving(bare_world.settings) as client:
+    with serving(bare_world.settings) as client:
         assert client.get("/readyz").status_code == 503
         refused = client.post("/v1/predict", json={"entity": {"account_id": 1}})
         assert refused.status_code == 503

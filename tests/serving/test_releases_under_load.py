@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from itertools import cycle
 from typing import TYPE_CHECKING, Any
@@ -16,8 +19,11 @@ from models.release_verbs import promote_verb, rollback_verb, show_verb
 from models.signing import read_trusted
 from tests.models.release_world import enter
 from tests.serving.conftest import Client, World, serve
+from tests.serving.test_bentoml import serving
 
 if TYPE_CHECKING:
+    import httpx
+
     from core.settings import Settings
 
 CLIENTS = 8
@@ -86,6 +92,47 @@ def test_no_request_fails_while_releases_come_and_go(bare_world: World, places: 
     assert {entry["release"] for entry in load.entries} == {"one", "two"}
     _each_answer_is_that_of_the_release_that_it_names(bare_world, places, load)
     _the_ledger_tells_it(places, load)
+
+
+def _ask(client: httpx.Client, stop: threading.Event, entries: list[dict[str, Any]], failed: list[str]) -> None:
+    """Ask until told to stop, and note what was answered."""
+    while not stop.is_set():
+        response = client.post("/v1/predict", json={"entities": [{"account_id": 1}, {"account_id": 2}]})
+        if response.status_code == 200:
+            entries += response.json()["predictions"]
+        else:
+            failed.append(response.text)
+
+
+def _wait_for(release_id: str, entries: list[dict[str, Any]]) -> None:
+    seen, end = len(entries), time.monotonic() + 30
+    while not any(entry["release"] == release_id for entry in entries[seen:]):
+        assert time.monotonic() < end, f"{release_id} never answered"
+        time.sleep(0.02)
+
+
+def test_no_request_fails_under_bentoml_while_releases_come_and_go(bare_world: World, places: Settings) -> None:
+    plan, stop = read_plan(places.plan), threading.Event()
+    entries: list[dict[str, Any]] = []
+    failed: list[str] = []
+    with serving(places) as client, ThreadPoolExecutor(4) as pool:
+        asking = [pool.submit(_ask, client, stop, entries, failed) for _ in range(4)]
+        try:
+            for number in range(2):
+                promote_verb(places, plan, "two", "champion", f"better, {number}")
+                _wait_for("two", entries)
+                rollback_verb(places, plan, None, f"worse after all, {number}")
+                _wait_for("one", entries)
+        finally:
+            stop.set()
+        for one in asking:
+            one.result()
+    assert failed == []
+    stored = bare_world.execute("SELECT prediction_id::text, release_id FROM panthera.prediction")
+    assert dict(stored) == {entry["prediction_id"]: entry["release"] for entry in entries}
+    story = show_verb(places, plan, "two")
+    assert [change.cause for change in story.changes] == ["promote", "rollback"] * 2
+    assert sum(day.predictions for day in story.served) == sum(entry["release"] == "two" for entry in entries)
 
 
 def _each_answer_is_that_of_the_release_that_it_names(world: World, settings: Settings, load: Load) -> None:
