@@ -1,10 +1,36 @@
-"""One thing that the gate looked at, in a form that the ledger keeps."""
+"""What the gate found: how much better one release is than another, and a check in the form that the ledger keeps."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from models.intervals import difference
+from models.metrics import LOWER_IS_BETTER
+
+if TYPE_CHECKING:
+    from core.plan_evaluation import Metric
+    from models.intervals import Resampling
+    from models.metrics import Observed
+
+
+class Gain(NamedTuple):
+    """What both measured, and how much better the challenger is, with the bounds of that; NaN where there are none."""
+
+    challenger: float
+    champion: float
+    gain: float
+    lower: float
+    upper: float
+
+
+def compared(metric: Metric, challenger: Observed, champion: Observed, resampling: Resampling) -> Gain:
+    """Say how much better the challenger is, positive where it is better, whichever way the metric counts."""
+    found = difference(metric, challenger, champion, resampling)
+    if metric in LOWER_IS_BETTER:
+        return Gain(found.first, found.second, -found.difference, -found.upper, -found.lower)
+    return Gain(found.first, found.second, found.difference, found.lower, found.upper)
 
 
 @dataclass(frozen=True)

@@ -12,15 +12,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from statistics import median
 from time import perf_counter
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from models.checks import Check, number
+from models.checks import Check, compared, number
 from models.fairness import SELECTION
 from models.group_checks import gap_within, no_part_worse
-from models.intervals import difference, estimate
-from models.metrics import LOWER_IS_BETTER
+from models.intervals import estimate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from core.plan_evaluation import Metric
     from core.plan_register import Register
     from models.bundle import Bundle
+    from models.checks import Gain
     from models.groups import Grouping
     from models.intervals import Resampling
     from models.ledger import Outcome
@@ -36,16 +36,6 @@ if TYPE_CHECKING:
 
 _MICROSECONDS = 1e6
 _BYTES_OF_A_MEGABYTE = 1e6
-
-
-class _Gain(NamedTuple):
-    """What both measured, and how much better the challenger is, with the bounds of that."""
-
-    challenger: float
-    champion: float
-    gain: float
-    lower: float
-    upper: float
 
 
 @dataclass(frozen=True)
@@ -84,7 +74,7 @@ def judge(
     """
     win = section.win or primary
     gains = {
-        metric: _compared(metric, challenger.rows, champion.rows, resampling)
+        metric: compared(metric, challenger.rows, champion.rows, resampling)
         for metric in dict.fromkeys([win, *section.not_lose])
     }
     return [
@@ -147,23 +137,16 @@ def row_microseconds(bundle: Bundle, vectors: Sequence[Sequence[Value]]) -> floa
     return median(taken) * _MICROSECONDS
 
 
-def _compared(metric: Metric, challenger: Observed, champion: Observed, resampling: Resampling) -> _Gain:
-    found = difference(metric, challenger, champion, resampling)
-    if metric in LOWER_IS_BETTER:
-        return _Gain(found.first, found.second, -found.difference, -found.upper, -found.lower)
-    return _Gain(found.first, found.second, found.difference, found.lower, found.upper)
-
-
-def _wins(metric: Metric, gain: _Gain, margin: float) -> Check:
+def _wins(metric: Metric, gain: Gain, margin: float) -> Check:
     # Written so that a bound of NaN neither passes nor fails, here as below.
     return _of_gain(f"wins {metric}", gain, margin, passed=gain.lower > margin, failed=gain.upper < 0)
 
 
-def _does_not_lose(metric: Metric, gain: _Gain, margin: float) -> Check:
+def _does_not_lose(metric: Metric, gain: Gain, margin: float) -> Check:
     return _of_gain(f"does not lose {metric}", gain, -margin, passed=gain.lower >= -margin, failed=gain.upper < -margin)
 
 
-def _of_gain(check: str, gain: _Gain, limit: float, *, passed: bool, failed: bool) -> Check:
+def _of_gain(check: str, gain: Gain, limit: float, *, passed: bool, failed: bool) -> Check:
     known = np.isfinite([gain.lower, gain.upper]).all()
     interval = f"{gain.lower:+.4g} to {gain.upper:+.4g}" if known else "too few entities for an interval"
     return Check(

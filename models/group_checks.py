@@ -2,36 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from models.checks import Check, number
+from models.checks import Check, compared, number
 from models.fairness import fairness
 from models.groups import select
-from models.intervals import MINIMUM_ENTITIES, difference
-from models.metrics import LOWER_IS_BETTER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from core.plan_evaluation import Metric
+    from models.checks import Gain
     from models.groups import Grouping
     from models.intervals import Resampling
     from models.metrics import Observed
-
-
-@dataclass(frozen=True)
-class _PartGain:
-    """How much better the challenger is in one part of a group, in that part's own direction of better."""
-
-    part: str
-    challenger: float
-    champion: float
-    gain: float
-    lower: float
-    upper: float
 
 
 def no_part_worse(
@@ -57,14 +44,14 @@ def no_part_worse(
         return Check(
             name, passed=True, failed=False, found="no part is large enough to say", challenger=None, limit=-margin
         )
-    worst = min(gains, key=lambda one: one.upper)
+    part, worst = min(gains, key=lambda one: one[1].upper)
     failed = worst.upper < -margin
     return Check(
         name,
         passed=not failed,
         failed=failed,
         found=(
-            f"of {len(gains)} parts {worst.part} does worst: {worst.challenger:.4g} against {worst.champion:.4g}, better by "
+            f"of {len(gains)} parts {part} does worst: {worst.challenger:.4g} against {worst.champion:.4g}, better by "
             f"{worst.gain:+.4g} ({worst.lower:+.4g} to {worst.upper:+.4g}), wanted not surely below {-margin:+.4g}"
         ),
         challenger=number(worst.challenger),
@@ -78,17 +65,12 @@ def no_part_worse(
 
 def _part_gains(
     metric: Metric, challenger: Observed, champion: Observed, group: Grouping, resampling: Resampling
-) -> Iterator[_PartGain]:
+) -> Iterator[tuple[str, Gain]]:
     for place, part in enumerate(group.parts):
         one, other = (select(rows, group.place == place) for rows in (challenger, champion))
-        if one.entities < MINIMUM_ENTITIES:
-            continue
-        found = difference(metric, one, other, resampling)
-        if np.isfinite([found.lower, found.upper]).all():
-            sign, bounds = (
-                (-1, (-found.upper, -found.lower)) if metric in LOWER_IS_BETTER else (1, (found.lower, found.upper))
-            )
-            yield _PartGain(f"{group.name}: {part}", found.first, found.second, sign * found.difference, *bounds)
+        gain = compared(metric, one, other, resampling)
+        if np.isfinite([gain.lower, gain.upper]).all():
+            yield f"{group.name}: {part}", gain
 
 
 def gap_within(

@@ -166,8 +166,8 @@ def test_small_parts_do_not_stand_against_a_release() -> None:
     )
     assert found[2].passed
     assert "of 1 parts size: large does worst" in found[2].found
-    only = Sides([Grouping("size", ("small",), np.zeros(len(label), np.int64))])
     few_truth, few = world(3, entities=20)
+    only = Sides([Grouping("size", ("small",), np.zeros(len(few), np.int64))])
     none = judge(section, "roc_auc", contender(few_truth, few), contender(few_truth, few), RESAMPLING, only)[2]
     assert (none.passed, none.found) == (True, "no part is large enough to say")
 
