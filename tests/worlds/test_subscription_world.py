@@ -80,6 +80,14 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def large_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """100,000 customers: as many as it takes to see a segment's rate of a single month."""
+    folder = tmp_path_factory.mktemp("large") / "world"
+    generate(SubscriptionSettings(customers=100_000), folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
 def clean_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """2,000 customers without faults, and with a concept shift as the only change."""
     folder = tmp_path_factory.mktemp("clean") / "world"
@@ -158,18 +166,21 @@ def test_mail_addresses_are_unique_and_nobody_owns_them(world: Path) -> None:
     assert _rows(world, sql) == [(20_000, 20_000, True)]
 
 
-def test_cancellations_of_each_segment_agree_with_the_stated_hazards(world: Path) -> None:
+def test_cancellations_of_each_segment_agree_with_the_stated_hazards_in_every_month(large_world: Path) -> None:
     rows = _rows(
-        world, "SELECT segment, sum(cancelled::INT), sum(hazard), sum(hazard * (1 - hazard)) FROM {hazard} GROUP BY 1"
+        large_world,
+        """SELECT segment, month_start, sum(cancelled::INT), sum(hazard), sum(hazard * (1 - hazard))
+        FROM {hazard} GROUP BY ALL""",
     )
     assert {row[0] for row in rows} == {"consumer", "family", "student", "business"}
-    for segment, cancelled, expected, variance in rows:
-        assert abs(cancelled - expected) <= DEVIATIONS * math.sqrt(variance), segment
+    assert len({row[1] for row in rows}) == SubscriptionSettings().months
+    for segment, month, cancelled, expected, variance in rows:
+        assert abs(cancelled - expected) <= DEVIATIONS * math.sqrt(variance), (segment, month)
 
 
-def test_cancellations_agree_with_the_stated_hazards_from_the_lowest_to_the_highest(world: Path) -> None:
+def test_cancellations_agree_with_the_stated_hazards_from_the_lowest_to_the_highest(large_world: Path) -> None:
     rows = _rows(
-        world,
+        large_world,
         """SELECT part, sum(cancelled::INT), sum(hazard), sum(hazard * (1 - hazard))
         FROM (SELECT *, ntile(10) OVER (ORDER BY hazard) AS part FROM {hazard}) GROUP BY 1""",
     )
