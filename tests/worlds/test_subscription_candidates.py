@@ -42,6 +42,7 @@ from models.training_set import TEST, read_training_set
 from serving.app import create_app
 from tests.fix_project import ROOT
 from tests.worlds.subscription_candidates import CASES, TRIALS
+from worlds.subscription.bayes import compare
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -199,6 +200,16 @@ def test_the_served_score_is_the_offline_score_of_the_same_row(name: str, traine
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
+def test_no_candidate_ranks_the_customers_better_than_their_true_hazard_and_the_best_comes_near(
+    trained: Trained,
+) -> None:
+    found = compare(trained.folder)
+    assert found.candidates["majority"] == 0.5
+    assert found.bayes > 0.85
+    # A twentieth is what chance may do to the difference on some 1,000 rows.
+    assert 0.85 < max(map(found.share, CASES)) < 1.05
+
+
 def test_after_a_kill_in_the_middle_of_tuning_the_finished_trials_count(trained: Trained) -> None:
     finished = finished_trials(trained.settings.state)
     assert _KILLED_AFTER <= len(trained.tried) < TRIALS == len(finished)
