@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     import mlflow
+    from mlflow.entities import RunInfo
 
     from core.settings import Settings
     from models.ledger import Role
@@ -62,10 +63,7 @@ class Registry:
             return str(known[0].version)
         logged = self._client.create_run(self._experiment, tags=dict(run.tags), run_name=run.candidate)
         run_id = logged.info.run_id
-        for name, value in run.params.items():
-            self._client.log_param(run_id, name, value)
-        for name, number in run.metrics.items():
-            self._client.log_metric(run_id, name, number)
+        _write(self._client, logged.info, run.params, run.metrics)
         self._client.log_artifacts(run_id, str(run.bundle), "bundle")
         self._client.set_terminated(run_id)
         source = f"{logged.info.artifact_uri}/bundle"
@@ -89,7 +87,7 @@ class TrialLog:
         self._experiment = experiment
         self._parents: dict[str, str] = {}
         self._logged: dict[str, set[int]] = {}
-        self._begun: dict[str, dict[int, str]] = {}
+        self._begun: dict[str, dict[int, RunInfo]] = {}
 
     def log(self, candidate: str, study: str, trials: Sequence[Trial]) -> None:
         """Write those of the finished `trials` of a candidate's `study` that are not there yet."""
@@ -104,7 +102,7 @@ class TrialLog:
         found = self._client.search_runs([self._experiment], f"tags.{_STUDY} = '{study}'", max_results=50_000)
         trials = {int(run.data.tags[_TRIAL]): run.info for run in found if _TRIAL in run.data.tags}
         # Of a process that was killed while it wrote one, the run is there, but not all that belongs into it.
-        self._begun[study] = {number: run.run_id for number, run in trials.items() if run.status == "RUNNING"}
+        self._begun[study] = {number: run for number, run in trials.items() if run.status == "RUNNING"}
         self._logged[study] = set(trials) - set(self._begun[study])
         parents = [run.info.run_id for run in found if _TRIAL not in run.data.tags]
         if not parents:
@@ -114,18 +112,24 @@ class TrialLog:
         self._parents[study] = parents[0]
 
     def _write(self, candidate: str, study: str, trial: Trial) -> None:
-        run_id = self._begun[study].pop(trial.number, None) or self._begin(candidate, study, trial.number)
-        for name, value in trial.values.items():
-            self._client.log_param(run_id, name, value)
-        if not math.isnan(trial.loss):
-            self._client.log_metric(run_id, "loss", trial.loss)
-        self._client.log_metric(run_id, "seconds", trial.seconds)
-        self._client.set_terminated(run_id, "KILLED" if trial.given_up else "FINISHED")
+        run = self._begun[study].pop(trial.number, None) or self._begin(candidate, study, trial.number)
+        loss = {} if math.isnan(trial.loss) else {"loss": trial.loss}
+        _write(self._client, run, trial.values, {**loss, "seconds": trial.seconds})
+        self._client.set_terminated(run.run_id, "KILLED" if trial.given_up else "FINISHED")
 
-    def _begin(self, candidate: str, study: str, number: int) -> str:
+    def _begin(self, candidate: str, study: str, number: int) -> RunInfo:
         tags = {_STUDY: study, _TRIAL: str(number), "mlflow.parentRunId": self._parents[study]}
-        begun = self._client.create_run(self._experiment, tags=tags, run_name=f"{candidate} trial {number}")
-        return str(begun.info.run_id)
+        return self._client.create_run(self._experiment, tags=tags, run_name=f"{candidate} trial {number}").info
+
+
+def _write(
+    client: mlflow.MlflowClient, run: RunInfo, params: Mapping[str, object], metrics: Mapping[str, float]
+) -> None:
+    """Log all in one call, as of the start of the run: one by one, each takes a transaction of its own."""
+    from mlflow.entities import Metric, Param
+
+    numbers = [Metric(name, number, run.start_time, 0) for name, number in metrics.items()]
+    client.log_batch(run.run_id, numbers, [Param(name, str(value)) for name, value in params.items()])
 
 
 @contextmanager

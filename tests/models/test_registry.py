@@ -76,7 +76,7 @@ def test_a_trial_whose_writer_was_killed_is_written_to_its_end(
         raise KeyboardInterrupt
 
     with open_trial_log(settings, url, "project") as log, monkeypatch.context() as patched:
-        patched.setattr(mlflow.MlflowClient, "log_metric", killed)
+        patched.setattr(mlflow.MlflowClient, "log_batch", killed)
         with pytest.raises(KeyboardInterrupt):
             log.log("trees", "study1", [trial])
     with open_trial_log(settings, url, "project") as log:
