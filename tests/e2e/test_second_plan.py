@@ -93,6 +93,7 @@ class Served:
     register: dict[str, Any]
     evaluation: Evaluation
     training_set: pa.Table
+    feast: dict[str, str]
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +109,7 @@ def served(trained: Project) -> Served:
         features = client.get("/v1/features", params={"member_id": "m001", "as_of": AS_OF}).raise_for_status()
         stale = client.post("/v1/predict", json={"entities": members[:1], "as_of": "2024-05-30T00:00:00Z"})
     data = trained.folder / "data"
+    commands = (["plan"], ["apply"], ["materialize", "2024-01-01T00:00:00", "2024-05-13T00:00:00"])
     return Served(
         predictions=answer.json()["predictions"],
         features=features.json(),
@@ -116,7 +118,15 @@ def served(trained: Project) -> Served:
         register=json.loads((data / "receipts" / "register.json").read_text()),
         evaluation=read_evaluation(data / "evaluation.json"),
         training_set=pq.read_table(data / "training_set.parquet"),
+        feast={command[0]: trained.run("panthera", "feast", *command).stdout for command in commands},
     )
+
+
+def test_feasts_own_commands_find_what_the_plan_defines(served: Served) -> None:
+    for command in ("plan", "apply"):
+        assert "No changes to registry" in served.feast[command]
+        assert "No changes to infrastructure" in served.feast[command]
+    assert "profile" in served.feast["materialize"]
 
 
 def test_every_candidate_beats_or_is_the_majority_rule(served: Served) -> None:

@@ -113,6 +113,23 @@ def test_what_has_no_columns_goes_through_feast(store: feast.FeatureStore, tmp_p
     assert (found["profile"], found["rounded"]) == ([{"a": "b"}], [2])
 
 
+def test_times_without_a_zone_are_of_utc_in_lists_too(store: feast.FeatureStore, tmp_path: Path) -> None:
+    naive = NOW.replace(tzinfo=None)
+    columns: dict[str, Any] = {
+        "customer_id": [1, 2],
+        "last": [naive, None],
+        "visits": [[naive, naive], []],
+        "event_timestamp": ago(1, 1),
+        "created": ago(1, 1),
+    }
+    types = {"last": feast_types.UnixTimestamp, "visits": feast_types.Array(feast_types.UnixTimestamp)}
+    store.apply([CUSTOMER, view("seen", types, source(tmp_path, "seen", columns))])
+    store.materialize(NOW - 2 * HOUR, NOW)
+    found = read(store, ["seen:last", "seen:visits"], customer_id=[1, 2])
+    assert found["last"] == [NOW, None]
+    assert found["visits"] == [[NOW, NOW], []]
+
+
 def test_a_failing_source_fails_the_run(store: feast.FeatureStore, tmp_path: Path) -> None:
     columns: dict[str, Any] = {"customer_id": [1], "x": [1.0], "event_timestamp": ago(1), "created": ago(1)}
     store.apply([CUSTOMER, view("spending", {"x": feast_types.Float64}, source(tmp_path, "spent", columns))])

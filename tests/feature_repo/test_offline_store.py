@@ -16,7 +16,11 @@ import pyarrow.parquet as pq
 import pytest
 from feast import types as feast_types
 from feast.data_source import PushMode
-from feast.errors import EntityTimestampInferenceException, FeastEntityDFMissingColumnsError
+from feast.errors import (
+    EntityTimestampInferenceException,
+    FeastEntityDFMissingColumnsError,
+    FeatureViewNotFoundException,
+)
 from feast.on_demand_feature_view import OnDemandFeatureView
 from feast.transformation.pandas_transformation import PandasTransformation
 
@@ -230,6 +234,34 @@ def test_a_composite_key_and_a_view_about_no_entity_are_joined_beside_others(tax
         [8, 100, 2.5, 10],
         [None, 200, 2.5, 20],
     ]
+
+
+def test_an_entity_that_is_asked_for_twice_is_answered_twice_and_an_unknown_one_with_nothing(taxi: Taxi) -> None:
+    asked = drivers([2, 9, 1, 2, 2], NOON, NOON, NOON, NOON, NOON - HOUR)
+    found = with_trips(taxi).ask(asked, ["driver_trips:trips"])
+    assert [row["trips"] for row in found] == [20, None, 10, 20, None]
+
+
+def test_a_view_that_changes_is_read_as_it_is_defined_now(taxi: Taxi) -> None:
+    taxi.write("trips.parquet", {**TRIPS, "plan": ["a", "b", "c"]})
+    one = drivers([1], NOON)
+
+    def defined(**fields: Any) -> feast.FeatureView:
+        schema = [feast.Field(name=name, dtype=dtype) for name, dtype in fields.items()]
+        return view("driver_trips", [DRIVER], source("trips.parquet"), schema=schema)
+
+    taxi.store.apply([DRIVER, defined(trips=feast_types.Int64, plan=feast_types.String)])
+    assert taxi.ask(one, ["driver_trips:trips", "driver_trips:plan"])[0]["plan"] == "a"
+    # `plan` is renamed in the file and in the view, `trips` is retyped in both, `km` is added.
+    taxi.write("trips.parquet", {**TRIPS, "trips": ["x", "y", "z"], "tariff": ["a", "b", "c"], "km": [1.5, 2.5, 3.5]})
+    taxi.store.apply([DRIVER, defined(trips=feast_types.String, tariff=feast_types.String, km=feast_types.Float64)])
+    found = taxi.ask(one, ["driver_trips:trips", "driver_trips:tariff", "driver_trips:km"])[0]
+    assert (found["trips"], found["tariff"], found["km"]) == ("x", "a", 1.5)
+    with pytest.raises(KeyError, match="plan"):
+        taxi.ask(one, ["driver_trips:plan"])
+    taxi.store.apply([DRIVER], objects_to_delete=[taxi.store.get_feature_view("driver_trips")], partial=False)
+    with pytest.raises(FeatureViewNotFoundException):
+        taxi.ask(one, ["driver_trips:km"])
 
 
 def double(rows: pd.DataFrame) -> pd.DataFrame:

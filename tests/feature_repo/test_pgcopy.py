@@ -125,6 +125,7 @@ def _of(column: pa.Array, dtype: str) -> tuple[OnlineTable, pa.Table]:
     ("column", "dtype", "reason"),
     [
         (pa.array([datetime(2026, 1, 1)], pa.timestamp("us")), "timestamp", "time zone"),  # noqa: DTZ001
+        (pa.array([[datetime(2026, 1, 1)]], pa.list_(pa.timestamp("us"))), "timestamp[]", "offset-naive"),  # noqa: DTZ001
         (pa.array([2**31]), "int32", "int32"),
         (pa.array(["x"]), "float64", "float64"),
         (pa.array([1.5]), "int64", "int64"),
