@@ -123,10 +123,12 @@ def served(trained: Project) -> Served:
 
 
 def test_feasts_own_commands_find_what_the_plan_defines(served: Served) -> None:
-    for command in ("plan", "apply"):
-        assert "No changes to registry" in served.feast[command]
-        assert "No changes to infrastructure" in served.feast[command]
-    assert "profile" in served.feast["materialize"]
+    assert "No changes to registry" in served.feast["plan"]
+    assert "No changes to infrastructure" in served.feast["plan"]
+    for command in ("apply", "materialize"):
+        assert "profile" in served.feast[command]
+        assert "attendance" in served.feast[command]
+    assert "Removing" not in served.feast["apply"]
 
 
 def test_every_candidate_beats_or_is_the_majority_rule(served: Served) -> None:
