@@ -18,7 +18,7 @@ from models.candidates import read_candidate
 from models.encoding import encode_table, vectors_of
 from models.evaluation import Evaluation
 from models.evaluation_report import Figures, Method, Reasons, report
-from models.explanations import contributions, explanation
+from models.explanations import BACKGROUND_ROWS, contributions, explanation
 from models.findings import Scored, find
 from models.groups import groupings
 from models.intervals import difference
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from models.model_file import Model
 
 #: Rows of the test period that are explained, and rows of the training period that stand for `not known`.
-_EXPLAINED, _BACKGROUND = 200, 50
+_EXPLAINED = 200
 
 
 def look_closer(
@@ -96,7 +96,7 @@ def reasons_of(
 ) -> Reasons:
     """Explain a sample of test rows, and name the reasons of the highest, the middle and the lowest score among them."""
     chance = np.random.default_rng(seed)
-    background = encode_table(_some(train, _BACKGROUND, chance), features)
+    background = encode_table(_some(train, BACKGROUND_ROWS, chance), features)
     explained = _some(test, _EXPLAINED, chance)
     found = contributions(model, problem, encode_table(explained, features), background, seed=seed)
     totals = found.base + found.values.sum(axis=1)

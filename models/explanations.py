@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from core.calibration import log_odds
 from models.boosting import catboost_columns, library
-from models.encoding import Inputs, encode
+from models.encoding import Inputs, encode, encode_table
 from models.model_file import CatBoostTrees, LightGbmTrees, PreparedModel, XgboostTrees
 
 if TYPE_CHECKING:
@@ -28,6 +30,10 @@ if TYPE_CHECKING:
     from models.model_file import Estimator, Model
 
 _SMALLEST = 1e-15
+#: Training rows whose values stand for `not known`.
+BACKGROUND_ROWS = 50
+#: Orders in which the features of a single prediction are revealed.
+_ORDERS = 5
 
 
 @dataclass(frozen=True)
@@ -156,21 +162,27 @@ def sampled(
     return Contributions(np.asarray(found.base_values, dtype=np.float64).reshape(len(inputs), -1)[0], values)
 
 
-def explain_vector(bundle: Bundle, vector: Sequence[Value], background: Inputs, output: int = 0) -> Explanation:
-    """Explain what a loaded bundle says of one vector in its contract's order.
+def explain_vector(bundle: Bundle, vector: Sequence[Value]) -> Explanation:
+    """Explain what a loaded bundle says of one vector in its contract's order; of several classes, of the likeliest.
 
-    `background` holds encoded rows of the bundle's own reference; LightGBM's trees do without it. `output` is the class, of
-    several.
+    The training rows that the bundle keeps stand for what is not known.
     """
     features = bundle.contract.features
     found = contributions(
-        bundle.model,
-        bundle.contract.problem,
-        encode([vector], features),
-        background,
-        orders=5,
+        bundle.model, bundle.contract.problem, encode([vector], features), background_of(bundle), orders=_ORDERS
     )
-    return explanation(found, 0, features, vector, output)
+    likeliest = int((found.base + found.values[0].sum(axis=0)).argmax())
+    return explanation(found, 0, features, vector, likeliest)
+
+
+def background_of(bundle: Bundle) -> Inputs:
+    """Encode some of the training rows that a bundle keeps; it keeps no free text, so that is missing in them."""
+    kept = pq.read_table(pa.BufferReader(bundle.sample))
+    some = kept.take(np.unique(np.linspace(0, len(kept) - 1, BACKGROUND_ROWS).astype(np.int64)))
+    for feature in bundle.contract.features:
+        if feature.column not in some.column_names:
+            some = some.append_column(feature.column, pa.nulls(len(some), pa.string()))
+    return encode_table(some, bundle.contract.features)
 
 
 def explanation(

@@ -66,6 +66,18 @@ def fetch_releases(connection: psycopg.Connection, start: datetime | None, end: 
     return [row[0] for row in connection.execute(query)]
 
 
+def fetch_one(connection: psycopg.Connection, prediction_id: UUID | None) -> tuple[str, LoggedPrediction] | None:
+    """Read one prediction and the release that made it; without an id the last one that was logged."""
+    chosen = sql.SQL("logged.prediction_id = {}").format(prediction_id) if prediction_id else sql.SQL("true")
+    latest = sql.SQL("{} ORDER BY logged_at DESC, prediction_id LIMIT 1")
+    found = _read(connection, latest.format(_COLUMNS.format(served=chosen)))
+    if not found:
+        return None
+    of = "SELECT release_id FROM panthera.prediction WHERE prediction_id = %s"
+    ((release_id,),) = connection.execute(of, [found[0].prediction_id])
+    return release_id, found[0]
+
+
 def fetch_share(
     connection: psycopg.Connection, release_id: str, share: float, start: datetime | None, end: datetime | None
 ) -> list[LoggedPrediction]:

@@ -1,4 +1,4 @@
-"""What `panthera drift`, `panthera parity` and `panthera cohorts` do: read places, open the database, call a check."""
+"""What `panthera drift`, `parity`, `cohorts` and `explain` do: read places, open the database, call a check."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from core.database import connect, ensure_database
 from core.errors import PantheraError, StaleStateError
 from feature_repo.online_tables import declared_table
 from models.bundle import load_bundle
+from models.explanations import explain_vector
 from models.ledger import current, find
 from models.signing import read_trusted
 from monitoring.cohorts import compare_cohorts
 from monitoring.drift import DriftResult, columns_drift
-from monitoring.logged_predictions import fetch_at_most, fetch_releases, fetch_share
+from monitoring.explained import ExplainedPrediction
+from monitoring.logged_predictions import fetch_at_most, fetch_one, fetch_releases, fetch_share
 from monitoring.offline_values import fetch_watermarks, recompute
 from monitoring.parity import check_parity, logged_vector, together
 from monitoring.served_counts import fetch_served_counts
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime, timedelta
     from pathlib import Path
+    from uuid import UUID
 
     import psycopg
 
@@ -183,6 +186,29 @@ def _draw(
         rows=rows,
         path=path,
     )
+
+
+def explain_verb(settings: Settings, prediction_id: UUID | None = None) -> ExplainedPrediction:
+    """Tell why a logged prediction has its score; without an id, why the last one that was logged has.
+
+    Raises
+    ------
+    PantheraError
+        If the log has no such prediction.
+
+    """
+    with connect(ensure_database(settings)) as connection:
+        found = fetch_one(connection, prediction_id)
+        if found is None:
+            raise PantheraError(
+                f"the log holds no prediction {prediction_id}; take the prediction_id of an answer of /v1/predict"
+                if prediction_id
+                else "no prediction was served yet, so there is nothing to explain; send requests to the service"
+            )
+        release_id, logged = found
+        bundle = _bundle_of(connection, settings, release_id)
+    why = explain_vector(bundle, logged_vector(logged, bundle.contract.features))
+    return ExplainedPrediction(release_id, logged, why)
 
 
 def _bundle_of(connection: psycopg.Connection, settings: Settings, release_id: str) -> Bundle:

@@ -8,6 +8,7 @@ import sys
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
+from uuid import UUID
 
 from core.errors import PantheraError
 from core.settings import read_settings, silence_telemetry
@@ -178,6 +179,15 @@ def parity(arguments: argparse.Namespace) -> int:
     return EXIT_FINDING if result.defects else 0
 
 
+def explain(arguments: argparse.Namespace) -> int:
+    """Tell what each feature added to the score of a prediction that was served."""
+    from monitoring.verbs import explain_verb
+
+    result = explain_verb(read_settings(), arguments.prediction)
+    _show(result, result.table, as_json=arguments.json)
+    return 0
+
+
 def cohorts(arguments: argparse.Namespace) -> int:
     """Compare the outcomes of champion and challenger over mature exposures."""
     from datetime import UTC, datetime
@@ -336,6 +346,9 @@ def _parser() -> argparse.ArgumentParser:
             added.add_argument("--report", type=Path, help="also draw an HTML report into this file")
         if name == "parity":
             added.add_argument("--data", type=Path, default=DATA, help="folder of the stages' tables")
+    added = verb("explain", explain)
+    added.add_argument("prediction", type=UUID, nargs="?", help="its prediction_id; without it: the last one")
+    added.add_argument("--json", action="store_true", help="print one JSON object")
     verb("key", key)
     _release_verbs(verbs.add_parser)
     _feature_verbs(verbs.add_parser)

@@ -7,12 +7,15 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 import numpy as np
 import psycopg
 import pyarrow as pa
 import pytest
+from psycopg.types.json import Jsonb
 
+from core.calibration import sigmoid
 from core.contracts import Contract, ContractView
 from core.database import connect
 from core.errors import PantheraError
@@ -27,7 +30,7 @@ from models.ledger import Act, NewRelease, appoint, enter
 from models.rows import Rows
 from models.signing import read_signer, read_trusted
 from monitoring.parity import Cause, logged_vector
-from monitoring.verbs import Window, cohorts_verb, drift_verb, parity_verb
+from monitoring.verbs import Window, cohorts_verb, drift_verb, explain_verb, parity_verb
 from tests.monitoring.log_rows import log_prediction
 from tests.monitoring.spending_world import (
     CUSTOMER,
@@ -222,3 +225,35 @@ def test_drift_of_a_window_without_predictions_is_an_error(
     serve(settings, digest, first())
     with pytest.raises(PantheraError, match=r"served no prediction after 1998-04-04 .* up to 1998-04-05"):
         drift_verb(settings, spending_plan, as_of=REQUEST + timedelta(days=1), window=timedelta(days=1))
+
+
+def test_an_explanation_names_what_the_one_feature_of_the_model_added(settings: Settings, digest: str) -> None:
+    """The others add nothing, and base and contributions give the score back: there is no calibration."""
+    serve(settings, digest, first(), second())
+    found = explain_verb(settings, UUID(int=1))
+    told = json.loads(json.dumps(found.to_dict(), allow_nan=False))
+    strongest, *others = told["contributions"]
+    assert told["release_id"] == "r1"
+    assert (strongest["feature"], strongest["value"]) == ("spending.orders", second().features["spending__orders"])
+    assert [one["adds"] for one in others] == [0.0] * (len(FEATURES) - 1)
+    assert told["raw_score"] == pytest.approx(told["base"] + strongest["adds"])
+    assert told["score"] == pytest.approx(sigmoid(np.array(told["raw_score"])))
+    assert found.table().row_count == len(FEATURES) + 2
+
+
+def test_without_an_id_the_last_prediction_is_explained(settings: Settings, digest: str) -> None:
+    serve(settings, digest, first())
+    serve_later = (
+        "INSERT INTO panthera.prediction SELECT (jsonb_populate_record(logged, %s)).* FROM panthera.prediction logged"
+    )
+    later = {"prediction_id": str(UUID(int=9)), "logged_at": "2100-01-01T00:00:00Z"}
+    with psycopg.connect(settings.database_url or "") as connection:
+        connection.execute(serve_later, [Jsonb(later)])
+    assert explain_verb(settings).logged.prediction_id == UUID(int=9)
+
+
+def test_a_prediction_that_nobody_made_is_named(settings: Settings) -> None:
+    with pytest.raises(PantheraError, match=f"the log holds no prediction {UUID(int=5)}"):
+        explain_verb(settings, UUID(int=5))
+    with pytest.raises(PantheraError, match="no prediction was served yet"):
+        explain_verb(settings)

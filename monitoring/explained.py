@@ -1,0 +1,54 @@
+"""One logged prediction, explained."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from core.contracts import Value
+    from models.explanations import Explanation
+    from monitoring.logged_predictions import LoggedPrediction
+
+
+@dataclass(frozen=True)
+class ExplainedPrediction:
+    """Why a prediction of the log has its score: what each feature, with the value that was served, added to it."""
+
+    release_id: str
+    logged: LoggedPrediction
+    why: Explanation
+
+    def to_dict(self) -> dict[str, object]:
+        """Give what JSON can hold; the contributions with the strongest first."""
+        return {
+            "prediction_id": str(self.logged.prediction_id),
+            "release_id": self.release_id,
+            "as_of": self.logged.as_of.isoformat(),
+            "score": self.logged.score,
+            "base": self.why.base,
+            "raw_score": self.why.raw_score,
+            "contributions": [
+                {"feature": one.feature, "value": _told(one.value), "adds": one.adds} for one in self.why.contributions
+            ],
+        }
+
+    def table(self) -> Table:
+        """Lay the explanation out for a terminal."""
+        from rich.table import Table
+
+        about = f"Prediction {self.logged.prediction_id} of {self.release_id}: score {self.logged.score:.4f}"
+        table = Table("feature", "value", title=about, caption="of the raw score, before calibration")
+        table.add_column("adds", justify="right")
+        table.add_row("(nothing known)", "", f"{self.why.base:+.4f}")
+        for one in self.why.contributions:
+            table.add_row(one.feature, "missing" if one.value is None else str(_told(one.value)), f"{one.adds:+.4f}")
+        table.add_row("(raw score)", "", f"{self.why.raw_score:+.4f}")
+        return table
+
+
+def _told(value: Value) -> object:
+    return value.isoformat() if isinstance(value, datetime) else value
