@@ -240,13 +240,13 @@ def apply_view(url: str, registry: str, name: str) -> None:
 
 def _feast(registry: str) -> tuple[Any, ...]:
     import feast
-    from feast.repo_config import RegistryConfig, RepoConfig
+    from feast.repo_config import RepoConfig
 
     store = feast.FeatureStore(
         config=RepoConfig(
             project="soak",
             provider="local",
-            registry=RegistryConfig(registry_type="sql", path=registry),
+            registry={"registry_type": "sql", "path": registry},
             offline_store={"type": "feature_repo.offline_store.PantheraOfflineStore"},
             online_store={"type": "feature_repo.online_store.PantheraOnlineStore"},
             batch_engine={"type": "feature_repo.compute_engine.PantheraComputeEngine"},
