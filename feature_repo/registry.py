@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from core.database import connect, ensure_database, sqlalchemy_url
 from core.errors import StaleStateError
+from core.settings import DATABASE_URL_ENV, STATE_ENV
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -52,8 +53,11 @@ def run_feast(settings: Settings, arguments: Sequence[str]) -> int:
     """
     program = Path(sys.executable).with_name("feast")
     command = [str(program), "-c", str(REPO), *arguments]
-    environment = {**os.environ, **registry_environment(settings)}
-    with changing_features(ensure_database(settings)) if _CHANGING.intersection(arguments) else nullcontext():
+    url = ensure_database(settings)
+    # Feast runs in the repository's folder, where a relative state folder would be another one, with a database of its own.
+    places = {DATABASE_URL_ENV: url, STATE_ENV: str(settings.state.resolve())}
+    environment = {**os.environ, **places, **registry_environment(settings)}
+    with changing_features(url) if _CHANGING.intersection(arguments) else nullcontext():
         return subprocess.call(command, env=environment)  # noqa: S603 - no shell
 
 
