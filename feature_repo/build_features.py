@@ -24,11 +24,11 @@ from feature_repo.duck import identifier, literal, open_duckdb
 from feature_repo.view_rows import compute_snapshots, facts_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     import duckdb
 
-    from core.plan import Entity, Period, View
+    from core.plan import Entity, Period, Plan, View
 
 
 def renamed(files: str | Path) -> str:
@@ -146,14 +146,38 @@ def build_bucket(view: View, entity: Entity, period: Period, accepted: Path, buc
     return written
 
 
-def build_view(view: View, entity: Entity, period: Period, accepted: Path, folder: Path) -> int:
-    """Write the snapshots of `view` to the files of `folder`, as many buckets at a time as there are cores; count the rows."""
+def build_views(plan: Plan, accepted: Path, folder: Path) -> Iterator[tuple[str, int]]:
+    """Write the snapshots of all views to `folder`, as many buckets at a time as there are cores; count each view's rows.
 
-    def build(bucket: int) -> int:
-        return build_bucket(view, entity, period, accepted, bucket, bucket_file(folder.parent, folder.name, bucket))
+    Raises
+    ------
+    PlanError
+        If a feature's SQL fails, with the names of view and feature; nothing further is begun.
 
+    """
+    period = plan.build_features.snapshots
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return sum(pool.map(build, range(BUCKETS)))
+        parts = {
+            name: [
+                pool.submit(
+                    build_bucket,
+                    view,
+                    plan.entities[plan.ingest[view.source].entity],
+                    period,
+                    accepted,
+                    bucket,
+                    bucket_file(folder, name, bucket),
+                )
+                for bucket in range(BUCKETS)
+            ]
+            for name, view in plan.build_features.views.items()
+        }
+        for name, counts in parts.items():
+            try:
+                yield name, sum(count.result() for count in counts)
+            except PlanError as error:
+                pool.shutdown(cancel_futures=True)
+                raise PlanError(f"build_features.views.{name}: {error}") from None
 
 
 def main() -> None:
@@ -168,12 +192,7 @@ def main() -> None:
         for source in (*view.sources, *entity.sources):
             require(arguments.accepted / source, "validate")
     with whole_folder(arguments.features) as fresh:
-        for name, view in plan.build_features.views.items():
-            entity = plan.entities[plan.ingest[view.source].entity]
-            try:
-                rows = build_view(view, entity, plan.build_features.snapshots, arguments.accepted, fresh / name)
-            except PlanError as error:
-                raise PlanError(f"build_features.views.{name}: {error}") from None
+        for name, rows in build_views(plan, arguments.accepted, fresh):
             print(f"build_features: {name}: {rows:,} rows")
 
 

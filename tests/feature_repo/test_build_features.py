@@ -11,7 +11,7 @@ import pytest
 
 from core.errors import PlanError
 from core.plan import Entity, Period, View
-from feature_repo.build_features import build_view, is_named
+from feature_repo.build_features import build_bucket, is_named
 from feature_repo.datasets import BUCKETS, bucket_file, bucket_of, write_table
 from feature_repo.duck import open_duckdb
 
@@ -69,7 +69,8 @@ def accepted(tmp_path: Path) -> Path:
 
 def built(accepted: Path, found: View) -> list[dict[str, Any]]:
     folder = accepted.parent / "features" / "attendance"
-    written = build_view(found, MEMBER, PERIOD, accepted, folder)
+    files = [bucket_file(folder.parent, folder.name, bucket) for bucket in range(BUCKETS)]
+    written = sum(build_bucket(found, MEMBER, PERIOD, accepted, bucket, file) for bucket, file in enumerate(files))
     files = sorted(folder.iterdir())
     assert len(files) == BUCKETS
     table = pa.concat_tables(pq.read_table(file) for file in files)
