@@ -11,8 +11,7 @@ import json
 import tempfile
 from pathlib import Path
 
-from core.database import migrate
-from core.postgres_server import EmbeddedServer
+from benchmarks.scratch_server import scratch_server
 from core.settings import silence_telemetry
 
 
@@ -23,17 +22,10 @@ def main() -> None:
     parser.add_argument("--scratch", type=Path, help="folder for the temporary data, some 3 GB for the default")
     arguments = parser.parse_args()
     silence_telemetry()
+    with scratch_server("panthera-bench-", arguments.scratch) as (url, folder):
+        measures = online(url, folder / "online", arguments.customers)
     with tempfile.TemporaryDirectory(dir=arguments.scratch, prefix="panthera-bench-") as scratch:
-        folder = Path(scratch)
-        folder.chmod(0o755)  # the server may run as a user of its own
-        server = EmbeddedServer(folder / "server")
-        server.start()
-        try:
-            migrate(server.url)
-            measures = online(server.url, folder / "online", arguments.customers)
-        finally:
-            server.stop()
-        measures |= offline(folder / "offline", arguments.customers)
+        measures |= offline(Path(scratch), arguments.customers)
     print(json.dumps(measures))
 
 
@@ -50,7 +42,6 @@ def offline(folder: Path, customers: int) -> dict[str, float]:
     """Measure the offline half; tell the seconds and the memory that the ratios are of."""
     from benchmarks.features_offline import compare
 
-    folder.mkdir()
     measured = compare(folder, customers)
     print(f"offline, seconds and MB: {measured}")
     return {name: ratio for name, ratio in measured.items() if name.endswith(("_speedup", "_ratio"))}

@@ -13,18 +13,16 @@ import random
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import pyarrow as pa
 
-from core.database import connect, migrate, sqlalchemy_url
-from core.postgres_server import EmbeddedServer
+from benchmarks.scratch_server import scratch_server
+from core.database import connect, sqlalchemy_url
 from core.settings import silence_telemetry
 from feature_repo.datasets import bucket_file, write_table
 from feature_repo.duck import open_duckdb
@@ -32,6 +30,7 @@ from feature_repo.online_tables import OnlineTable, create, merge_values
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -299,20 +298,12 @@ def main() -> None:
     parser.add_argument("--times", type=int, default=30, help="kills; the other checks grow with it")
     arguments = parser.parse_args()
     silence_telemetry()
-    with tempfile.TemporaryDirectory(prefix="panthera-soak-") as scratch:
-        folder = Path(scratch)
-        folder.chmod(0o755)  # the server may run as a user of its own
-        server = EmbeddedServer(folder / "server")
-        server.start()
-        try:
-            migrate(server.url)
-            held = []
-            for told in checks(server.url, folder, arguments.times):
-                print(f"held: {told}", flush=True)
-                held.append(told)
-        finally:
-            server.stop()
-    print(json.dumps({"held": len(held), "failed": 0}))
+    held = 0
+    with scratch_server("panthera-soak-") as (url, folder):
+        for told in checks(url, folder, arguments.times):
+            print(f"held: {told}", flush=True)
+            held += 1
+    print(json.dumps({"held": held}))
 
 
 if __name__ == "__main__":

@@ -142,7 +142,7 @@ def main() -> None:
                 for what, found in part:
                     print(f"held: {what}: {json.dumps(found)}", flush=True)
                     held[what] = found
-    print(json.dumps({"held": held, "failed": 0}))
+    print(json.dumps({"held": held}))
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from core.files import require, whole_folder
 from core.plan_file import read_plan
 from core.settings import read_settings
 from feature_repo.datasets import BUCKETS, bucket_file
-from feature_repo.duck import identifier, literal, open_duckdb
+from feature_repo.duck import identifier, instant, literal, open_duckdb
 from feature_repo.view_rows import compute_snapshots, facts_of
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def open_sources(connection: duckdb.DuckDBPyConnection, files: Mapping[str, str 
 
 def instants(period: Period, every: str) -> str:
     """Write the SQL of the instants start, start + every, ... up to and with end."""
-    start, end = (f"TIMESTAMPTZ {literal(time.isoformat())}" for time in (period.start, period.end))
+    start, end = map(instant, (period.start, period.end))
     return f"(SELECT unnest(generate_series({start}, {end}, INTERVAL {literal(every)})) AS as_of)"
 
 
@@ -99,11 +99,11 @@ def _load(connection: duckdb.DuckDBPyConnection, source: str, view: View, key: s
     present = [row[0] for row in connection.execute(f"DESCRIBE FROM {renamed(files)}").fetchall()]
     sql = " ".join(feature.sql for feature in view.features.values() if (feature.source or view.source) == source)
     needed = [column for column in present if column in {key, "event_time", "created_time"} or is_named(column, sql)]
-    within = f"event_time <= TIMESTAMPTZ {literal(period.end.isoformat())}"
+    within = f"event_time <= {instant(period.end)}"
     spans = [span for span in facts_of(view) if span.source == source]
     reaches = [span.reach for span in spans if span.reach is not None]
     if len(reaches) == len(spans):
-        within += f" AND event_time > TIMESTAMPTZ {literal((period.start - max(reaches)).isoformat())}"
+        within += f" AND event_time > {instant(period.start - max(reaches))}"
     connection.execute(
         f"""CREATE TEMP TABLE {relation} AS SELECT {", ".join(map(identifier, needed))} FROM {renamed(files)}
             WHERE {within}"""

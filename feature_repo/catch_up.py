@@ -24,7 +24,7 @@ from core.files import require
 from core.plan import QualityRules
 from feature_repo.build_features import open_existence, open_sources
 from feature_repo.datasets import accepted_glob, raw_file, write_table
-from feature_repo.duck import identifier, literal, open_duckdb
+from feature_repo.duck import identifier, instant, literal, open_duckdb
 from feature_repo.ingest import key_for, with_pseudonyms
 from feature_repo.materialize import bring_online
 from feature_repo.online_refresh import Load
@@ -170,7 +170,7 @@ def _compute(plan: Plan, view: View, accepted: Path, as_of: datetime) -> pa.Tabl
     entity = plan.entities[plan.ingest[view.source].entity]
     with open_duckdb() as connection:
         rows = open_sources(connection, {source: accepted_glob(accepted, source) for source in view.sources})
-        times = f"(SELECT TIMESTAMPTZ {literal(as_of.isoformat())} AS as_of)"
+        times = f"(SELECT {instant(as_of)} AS as_of)"
         grid = open_existence(connection, "grid", entity, partial(accepted_glob, accepted), times)
         return pa.concat_tables(compute_snapshots(connection, view, entity.key, rows, grid))
 

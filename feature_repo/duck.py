@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import duckdb
 
 if TYPE_CHECKING:
+    from datetime import datetime
     from pathlib import Path
 
 #: The plan's dtypes in DuckDB's words.
@@ -49,6 +50,11 @@ def open_duckdb(spill: Path | None = None, threads: int | None = None) -> duckdb
 def identifier(name: str) -> str:
     """Quote `name` as an SQL identifier."""
     return '"' + name.replace('"', '""') + '"'
+
+
+def instant(time: datetime) -> str:
+    """Write `time`, which has a zone, as an SQL timestamp."""
+    return f"TIMESTAMPTZ {literal(time.isoformat())}"
 
 
 def literal(value: str | Path) -> str:

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from feature_repo.build_features import open_grid, open_rows, renamed
 from feature_repo.datasets import BUCKETS, bucket_file
-from feature_repo.duck import identifier, literal, open_duckdb
+from feature_repo.duck import identifier, instant, open_duckdb
 from feature_repo.view_rows import compute_view
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def look_ahead(accepted: Path, view: View, entity: Entity, as_of: datetime) -> I
     files = {source: bucket_file(accepted, source, bucket) for source in {*view.sources, entity.source}}
     with open_duckdb(threads=1) as connection:
         home = open_rows(connection, "home_rows", files[entity.source])
-        grid = open_grid(connection, "grid", entity.key, home, f"(SELECT {_instant(as_of)} AS as_of)")
+        grid = open_grid(connection, "grid", entity.key, home, f"(SELECT {instant(as_of)} AS as_of)")
         rows = {source: open_rows(connection, f"rows_of_{source}", files[source]) for source in view.sources}
         whole = compute_view(connection, view, entity.key, rows, grid)
         for words, column in _AHEAD:
@@ -59,16 +59,12 @@ def look_ahead(accepted: Path, view: View, entity: Entity, as_of: datetime) -> I
                     yield feature, f"{changed:,} of {len(whole):,} values as of {as_of:%Y-%m-%d} come from {words}"
 
 
-def _instant(time: datetime) -> str:
-    return f"TIMESTAMPTZ {literal(time.isoformat())}"
-
-
 def _only_known(
     connection: duckdb.DuckDBPyConnection, relation: str, files: Path, column: str, as_of: datetime
 ) -> None:
     connection.execute(
         f"""CREATE OR REPLACE TEMP VIEW {relation} AS
-            FROM {renamed(files)} WHERE {identifier(column)} <= {_instant(as_of)}"""
+            FROM {renamed(files)} WHERE {identifier(column)} <= {instant(as_of)}"""
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from feature_repo.duck import SQL_TYPES, identifier, literal
+from feature_repo.duck import SQL_TYPES, identifier, instant, literal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -95,7 +95,7 @@ def _within(source: Source) -> str:
     """Say which rows are part of the extract; one without any time is, so that it is judged."""
     if source.later_rows == "reject":
         return "true"
-    observed = f"TIMESTAMPTZ {literal(source.observed_until.isoformat())}"
+    observed = instant(source.observed_until)
     return f"coalesce(greatest(event_timestamp, created_timestamp) <= {observed}, true)"
 
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import duckdb
 
 from core.errors import PlanError
-from feature_repo.duck import SQL_TYPES, identifier
+from feature_repo.duck import SQL_TYPES, identifier, instant
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -187,7 +187,7 @@ def at_instants(
     # The query is long: to read it once, not for each instant, takes a quarter off what an instant costs by itself.
     connection.execute(f"CREATE OR REPLACE TEMP MACRO at_instant({', '.join(map(_parameter, moves))}) AS TABLE {query}")
     for (time,) in times:
-        moved = ", ".join(f"TIMESTAMPTZ '{(time + move).isoformat()}'" for move in moves)
+        moved = ", ".join(instant(time + move) for move in moves)
         # A relation would bind the query twice, which costs more than the copy that a result makes.
         yield connection.execute(f"FROM at_instant({moved})").to_arrow_table()
 

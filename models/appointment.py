@@ -14,15 +14,14 @@ from typing import TYPE_CHECKING
 from core.database import connect
 from core.errors import BundleError
 from models import ledger, promotion
-from models.bundling import spread
 from models.comparability import obstacle
 from models.encoding import vectors_of
 from models.gate import Contender, Sides, judge, outcome_of, reason_of, row_microseconds
 from models.groups import groupings
 from models.intervals import Resampling
-from models.judging import observed, part_of
+from models.judging import observed, part_of, scores_of
 from models.ledger import Act, Verdict
-from models.rows import task_of
+from models.rows import spread, task_of
 from models.train import part
 from models.training_set import TEST, TRAIN
 
@@ -112,8 +111,7 @@ def contender(
     missing = [feature for feature in features if feature.column not in test.column_names]
     full = join(test, missing) if missing else test
     encoded = part_of(full, TEST, features, task, plan.unit.key)
-    outputs = bundle.outputs_of(encoded.rows.inputs)
-    scores = outputs[:, 0] if outputs.shape[1] == 1 else outputs
+    scores = scores_of(bundle.outputs_of(encoded.rows.inputs))
     rows = observed(plan.evaluate, plan.project.problem, encoded, scores, bundle.contract.threshold)
     timed = vectors_of(full.take(spread(len(full), _TIMED_ROWS)), features)
     return Contender(rows, row_microseconds(bundle, timed), bundle.size)

@@ -6,7 +6,6 @@ import hashlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -18,7 +17,7 @@ from models.bundle import golden_rows
 from models.contract_format import FORMAT_VERSION, contract_to_json
 from models.encoding import encode_table, vectors_of
 from models.model_file import calibrated, load_model, score_of
-from models.rows import task_of
+from models.rows import spread, task_of
 from models.train import contract_features, part
 from models.training_set import TEST, TRAIN
 
@@ -107,11 +106,6 @@ def _with_nulls(feature: ContractFeature, train: pa.Table) -> ContractFeature:
     return replace(feature, nullable=train.column(feature.column).null_count > 0)
 
 
-def spread(rows: int, wanted: int) -> pa.Array:
-    """Choose `wanted` places, spread evenly over `rows`; all of them if there are no more."""
-    return pa.array(np.unique(np.linspace(0, rows - 1, min(rows, wanted)).astype(np.int64)))
-
-
 def bundle_contents(contract: Contract, model: bytes, train: pa.Table) -> dict[str, bytes]:
     """Compose the files of a bundle from a fitted model and the rows it was trained on."""
     model_outputs = load_model(contract.estimator, model).outputs(encode_table(train, contract.features))
@@ -123,7 +117,7 @@ def bundle_contents(contract: Contract, model: bytes, train: pa.Table) -> dict[s
     sample = pa.BufferOutputStream()
     pq.write_table(columns.take(spread(len(columns), _REFERENCE_SAMPLE_ROWS)), sample, compression="zstd")
     golden = spread(train.num_rows, _GOLDEN_ROWS)
-    golden_scores = (outputs if contract.classes else scores)[golden.to_numpy()].tolist()
+    golden_scores = (outputs if contract.classes else scores)[golden].tolist()
     return {
         "contract.json": contract_to_json(contract).encode(),
         "golden.json": golden_rows(vectors_of(train.take(golden), contract.features), golden_scores).encode(),

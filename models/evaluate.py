@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from models.judging import Judged, Part
     from models.model_file import Model
 
-#: Rows of the test period that are explained, and rows of the training period that stand for `not known`.
+#: Rows of the test period that are explained.
 _EXPLAINED = 200
 
 

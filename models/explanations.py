@@ -19,6 +19,7 @@ from core.calibration import log_odds
 from models.boosting import catboost_columns, library
 from models.encoding import Inputs, encode, encode_table
 from models.model_file import CatBoostTrees, LightGbmTrees, PreparedModel, XgboostTrees
+from models.rows import spread
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -178,7 +179,7 @@ def explain_vector(bundle: Bundle, vector: Sequence[Value]) -> Explanation:
 def background_of(bundle: Bundle) -> Inputs:
     """Encode some of the training rows that a bundle keeps; it keeps no free text, so that is missing in them."""
     kept = pq.read_table(pa.BufferReader(bundle.sample))
-    some = kept.take(np.unique(np.linspace(0, len(kept) - 1, BACKGROUND_ROWS).astype(np.int64)))
+    some = kept.take(spread(len(kept), BACKGROUND_ROWS))
     for feature in bundle.contract.features:
         if feature.column not in some.column_names:
             some = some.append_column(feature.column, pa.nulls(len(some), pa.string()))

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from core.contracts import ContractFeature
     from core.plan import Problem
     from core.plan_evaluation import Evaluate, Metric
-    from models.encoding import Inputs
     from models.intervals import Estimate
     from models.model_file import Model
     from models.rows import Rows, Task
@@ -65,9 +64,8 @@ def observed(section: Evaluate, problem: Problem, part: Part, score: NDArray[np.
     return Observed(problem, part.rows.label, score, part.entity, threshold, section.top, section.quantile, earned)
 
 
-def _scores(model: Model, inputs: Inputs) -> NDArray[np.float64]:
+def scores_of(outputs: NDArray[np.float64]) -> NDArray[np.float64]:
     """Give the only output of each row, or the outputs of all classes."""
-    outputs = model.outputs(inputs)
     return outputs[:, 0] if outputs.shape[1] == 1 else outputs
 
 
@@ -82,7 +80,7 @@ def judge(
         If it gives scores that are no numbers, or its calibration cannot be fitted.
 
     """
-    raw, on_test = (_scores(model, part.rows.inputs) for part in (validation, test))
+    raw, on_test = (scores_of(model.outputs(part.rows.inputs)) for part in (validation, test))
     for place, scores in (("validation", raw), ("test", on_test)):
         if not np.isfinite(scores).all():
             strange = int(np.count_nonzero(~np.isfinite(scores)))

@@ -108,3 +108,8 @@ def row_weights(weight: ClassWeight | None, label: Labels, task: Task) -> NDArra
 def entity_codes(keys: pa.ChunkedArray) -> NDArray[np.int64]:
     """Give each entity a number, in the order in which they first occur."""
     return np.asarray(keys.combine_chunks().dictionary_encode().indices.to_numpy(), dtype=np.int64)
+
+
+def spread(rows: int, wanted: int) -> NDArray[np.int64]:
+    """Choose `wanted` places, spread evenly over `rows`; all of them if there are no more."""
+    return np.unique(np.linspace(0, rows - 1, min(rows, wanted)).astype(np.int64))

@@ -9,6 +9,7 @@ import numpy as np
 
 from core.errors import PlanError
 from core.plan_steps import ByCorrelation, ByElimination, ByL1, ByScore, ByTreeImportance
+from models.rows import spread
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,7 +35,7 @@ def select(selectors: Sequence[Selector], columns: Any, label: Labels, task: Tas
         If a selector refuses the columns, or keeps none.
 
     """
-    rows = np.unique(np.linspace(0, columns.shape[0] - 1, min(columns.shape[0], MOST_ROWS)).astype(np.int64))
+    rows = spread(columns.shape[0], MOST_ROWS)
     sample, judged = _filled(columns[rows]), label[rows]
     kept = np.flatnonzero(np.ptp(sample, axis=0) > 0)
     for selector in selectors:

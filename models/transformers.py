@@ -8,6 +8,8 @@ import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.impute import KNNImputer
 
+from models.rows import spread
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -88,6 +90,6 @@ class NearestRowsImputer(KNNImputer):  # type: ignore[misc]
 
     def fit(self, matrix: NDArray[np.float64], label: Any = None) -> Self:
         """Keep `reference_rows` of the rows, spread evenly."""
-        kept = np.linspace(0, len(matrix) - 1, min(len(matrix), self.reference_rows)).astype(np.int64)
+        kept = spread(len(matrix), self.reference_rows)
         super().fit(matrix[kept], label)
         return self

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
 from typing import TYPE_CHECKING
+
+from monitoring.parity import json_value
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from core.contracts import Value
     from models.explanations import Explanation
     from monitoring.logged_predictions import LoggedPrediction
 
@@ -32,7 +32,8 @@ class ExplainedPrediction:
             "base": self.why.base,
             "raw_score": self.why.raw_score,
             "contributions": [
-                {"feature": one.feature, "value": _told(one.value), "adds": one.adds} for one in self.why.contributions
+                {"feature": one.feature, "value": json_value(one.value), "adds": one.adds}
+                for one in self.why.contributions
             ],
         }
 
@@ -45,10 +46,8 @@ class ExplainedPrediction:
         table.add_column("adds", justify="right")
         table.add_row("(nothing known)", "", f"{self.why.base:+.4f}")
         for one in self.why.contributions:
-            table.add_row(one.feature, "missing" if one.value is None else str(_told(one.value)), f"{one.adds:+.4f}")
+            table.add_row(
+                one.feature, "missing" if one.value is None else str(json_value(one.value)), f"{one.adds:+.4f}"
+            )
         table.add_row("(raw score)", "", f"{self.why.raw_score:+.4f}")
         return table
-
-
-def _told(value: Value) -> object:
-    return value.isoformat() if isinstance(value, datetime) else value

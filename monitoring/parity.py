@@ -94,9 +94,7 @@ class ParityResult:
             "mismatches": {cause.value: self.mismatches[cause] for cause in Cause},
             "score_mismatches": self.score_mismatches,
             "defects": self.defects,
-            "examples": [
-                {key: _json_value(value) for key, value in vars(example).items()} for example in self.examples
-            ],
+            "examples": [{key: json_value(value) for key, value in vars(example).items()} for example in self.examples],
         }
 
     def table(self) -> Table:
@@ -121,7 +119,8 @@ class ParityResult:
         return table
 
 
-def _json_value(value: Any) -> Any:
+def json_value(value: Any) -> Any:
+    """Give what JSON can hold of a feature's value."""
     return value.isoformat() if isinstance(value, datetime) else value
 
 

@@ -1,0 +1,29 @@
+"""A PostgreSQL server of a run's own, in a folder that goes with it."""
+
+from __future__ import annotations
+
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from core.database import migrate
+from core.postgres_server import EmbeddedServer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@contextmanager
+def scratch_server(prefix: str, parent: Path | None = None) -> Iterator[tuple[str, Path]]:
+    """Make a folder with a migrated server in it, give the server's URL and the folder, and take both away."""
+    with tempfile.TemporaryDirectory(dir=parent, prefix=prefix) as scratch:
+        folder = Path(scratch)
+        folder.chmod(0o755)  # the server may run as a user of its own
+        server = EmbeddedServer(folder / "server")
+        server.start()
+        try:
+            migrate(server.url)
+            yield server.url, folder
+        finally:
+            server.stop()
