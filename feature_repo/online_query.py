@@ -16,19 +16,32 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class KeyOf:
+    """A key that is not asked for but stands in a feature of another part, which has its own keys from the parameters."""
+
+    part: int
+    feature: str
+
+
+@dataclass(frozen=True)
 class ViewPart:
     """What is read of one online table.
 
     Attributes
     ----------
-    keys : for each key column, its name and which of the statement's parameters has its values.
+    keys : for each key column, its name and which of the statement's parameters has its values, or which part.
     features : the columns that are read, after the event time.
 
     """
 
     online_table: str
-    keys: tuple[tuple[str, int], ...]
+    keys: tuple[tuple[str, int | KeyOf], ...]
     features: tuple[str, ...]
+
+    @property
+    def is_linked(self) -> bool:
+        """Whether a key of it stands in another part."""
+        return any(isinstance(place, KeyOf) for _, place in self.keys)
 
 
 @lru_cache(maxsize=1024)
@@ -39,16 +52,17 @@ def read_statement(parts: tuple[ViewPart, ...], parameters: tuple[str, ...]) -> 
     the table has no row for the keys.
     """
     columns, joins = [], []
-    for number, part in enumerate(parts):
-        alias = sql.Identifier(f"view{number}")
-        names = (sql.Identifier("event_timestamp"), *map(column_identifier, part.features))
-        columns += [sql.SQL("{}.{}").format(alias, name) for name in names]
+    # A part that is joined by another one's feature stands after it.
+    for number in sorted(range(len(parts)), key=lambda number: parts[number].is_linked):
+        alias, part = _alias(number), parts[number]
         keys = sql.SQL(" AND ").join(
-            sql.SQL("{}.{} = asked.{}").format(alias, column_identifier(name), sql.Identifier(f"key{place}"))
-            for name, place in part.keys
+            sql.SQL("{}.{} = {}").format(alias, column_identifier(name), _value(place)) for name, place in part.keys
         )
         table = sql.Identifier(SCHEMA, part.online_table)
         joins.append(sql.SQL("LEFT JOIN {} AS {} ON {}").format(table, alias, keys))
+    for number, part in enumerate(parts):
+        names = (sql.Identifier("event_timestamp"), *map(column_identifier, part.features))
+        columns += [sql.SQL("{}.{}").format(_alias(number), name) for name in names]
     arrays = listed(
         sql.SQL("${}::{}[]").format(sql.SQL(str(place + 1)), postgres_type(dtype))
         for place, dtype in enumerate(parameters)
@@ -59,6 +73,17 @@ def read_statement(parts: tuple[ViewPart, ...], parameters: tuple[str, ...]) -> 
         .format(listed(columns), arrays, asked, sql.SQL(" ").join(joins))
         .as_bytes()
     )
+
+
+def _alias(number: int) -> sql.Identifier:
+    return sql.Identifier(f"view{number}")
+
+
+def _value(place: int | KeyOf) -> sql.Composable:
+    """Name the value that a key column must have."""
+    if isinstance(place, KeyOf):
+        return sql.SQL("{}.{}").format(_alias(place.part), column_identifier(place.feature))
+    return sql.SQL("asked.{}").format(sql.Identifier(f"key{place}"))
 
 
 def key_array(values: Sequence[object], dtype: str) -> object:
