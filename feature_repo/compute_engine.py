@@ -48,7 +48,7 @@ class PantheraComputeEngine(LocalComputeEngine):  # type: ignore[misc]
     ) -> LocalMaterializationJob:
         if not isinstance(self.online_store, PantheraOnlineStore):
             return super()._materialize_one(registry, task, **options)
-        view = stored_view(task.project, task.feature_view)
+        view = stored_view(self.repo_config, task.feature_view)
         try:
             with self.online_store.changing():
                 if not _has_columns(task, view) or not self._bring(registry, task, view):

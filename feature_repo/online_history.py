@@ -90,8 +90,13 @@ def unfilled(connection: psycopg.Connection, names: Collection[str]) -> list[str
     return [name for (name,) in connection.execute(UNFILLED, [list(names)])]
 
 
-def register(connection: psycopg.Connection, project: str, view: str, name: str) -> str | None:
-    """Enter `name` as the one table of `view` from now on; return the table that it takes over from, if any."""
+def register(
+    connection: psycopg.Connection, project: str, view: str, name: str, *, beside_others: bool = False
+) -> str | None:
+    """Enter `name` as the one table of `view` from now on; return the table that it takes over from, if any.
+
+    `beside_others`, it takes over from none and none is retired.
+    """
     before = connection.execute(
         "SELECT online_table FROM panthera.online_table WHERE project = %s AND view = %s AND online_table <> %s "
         "AND retired_at IS NULL",
@@ -103,6 +108,8 @@ def register(connection: psycopg.Connection, project: str, view: str, name: str)
         "WHERE online_table.retired_at IS NOT NULL",
         [name, project, view],
     )
+    if beside_others:
+        return None
     retire(connection, project, view, kept=name)
     return before[0] if before else None
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from feast import FeatureView
     from feast.protos.feast.types.EntityKey_pb2 import EntityKey
     from feast.protos.feast.types.Value_pb2 import Value
+    from feast.repo_config import RepoConfig
 
     from feature_repo.feast_values import Codec
 
@@ -94,9 +95,9 @@ class _Parameters:
         return self._places[asked]
 
 
-def ask_one(project: str, view: FeatureView, keys: Sequence[EntityKey], features: Sequence[str] | None) -> Asked:
+def ask_one(config: RepoConfig, view: FeatureView, keys: Sequence[EntityKey], features: Sequence[str] | None) -> Asked:
     """Ask one view for the rows of `keys`; without `features` for all of them."""
-    stored, parameters = stored_view(project, view), _Parameters()
+    stored, parameters = stored_view(config, view), _Parameters()
     columns = list(zip(*(stored.sought_key(key) for key in keys), strict=True))
     placed = tuple(
         (name, parameters.place(column, codec.dtype))
@@ -107,7 +108,7 @@ def ask_one(project: str, view: FeatureView, keys: Sequence[EntityKey], features
 
 
 def ask_several(
-    project: str,
+    config: RepoConfig,
     references: Sequence[tuple[FeatureView, list[str]]],
     keys: Mapping[str, list[Value]],
     entity_keys: Mapping[str, str],
@@ -127,9 +128,7 @@ def ask_several(
 
     """
     parameters, placed = _Parameters(), []
-    views = [
-        AskedView(stored_view(project, view), tuple(features), time_to_live(view)) for view, features in references
-    ]
+    views = [AskedView(stored_view(config, view), tuple(features), time_to_live(view)) for view, features in references]
     for asked, (view, _) in zip(views, references, strict=True):
         given = utils._get_table_entity_values(view, entity_keys, keys)  # noqa: SLF001 - Feast gives a store no other way
         missing = sorted(asked.view.keys.keys() - given.keys())

@@ -73,7 +73,7 @@ class PantheraOnlineStore(OnlineStore):  # type: ignore[misc]
         data: list[_Row],
         progress: Callable[[int], Any] | None,
     ) -> None:
-        view = stored_view(config.project, table)
+        view = stored_view(config, table)
         rows = [_row(view, *each) for each in data]
         try:
             self._change(lambda connection: online_tables.merge_values(connection, view.table, rows))
@@ -103,7 +103,7 @@ class PantheraOnlineStore(OnlineStore):  # type: ignore[misc]
     ) -> list[_Read]:
         if not entity_keys:
             return []
-        asked = ask_one(config.project, table, entity_keys, requested_features)
+        asked = ask_one(config, table, entity_keys, requested_features)
         (rows,) = self._fetch(asked)
         return messages(asked.views[0], rows, datetime.now(UTC))
 
@@ -116,7 +116,7 @@ class PantheraOnlineStore(OnlineStore):  # type: ignore[misc]
     ) -> list[_Read]:
         if not entity_keys:
             return []
-        asked = ask_one(config.project, table, entity_keys, requested_features)
+        asked = ask_one(config, table, entity_keys, requested_features)
         (rows,) = await self._fetch_async(asked)
         return messages(asked.views[0], rows, datetime.now(UTC))
 
@@ -131,7 +131,7 @@ class PantheraOnlineStore(OnlineStore):  # type: ignore[misc]
         include_feature_view_version_metadata: bool,
     ) -> None:
         """Read all views in one round trip: what Feast calls for `get_online_features`."""
-        asked = ask_several(config.project, grouped_refs, join_key_values, entity_name_to_join_key_map)
+        asked = ask_several(config, grouped_refs, join_key_values, entity_name_to_join_key_map)
         reply = _Reply(online_features_response, full_feature_names, include_feature_view_version_metadata)
         reply.add(grouped_refs, asked, self._fetch(asked))
 
@@ -146,7 +146,7 @@ class PantheraOnlineStore(OnlineStore):  # type: ignore[misc]
         include_feature_view_version_metadata: bool,
     ) -> None:
         """Do what `_read_features_per_fv` does without blocking."""
-        asked = ask_several(config.project, grouped_refs, join_key_values, entity_name_to_join_key_map)
+        asked = ask_several(config, grouped_refs, join_key_values, entity_name_to_join_key_map)
         reply = _Reply(online_features_response, full_feature_names, include_feature_view_version_metadata)
         reply.add(grouped_refs, asked, await self._fetch_async(asked))
 
@@ -159,23 +159,27 @@ class PantheraOnlineStore(OnlineStore):  # type: ignore[misc]
         entities_to_keep: Sequence[Entity],  # noqa: ARG002
         partial: bool,  # noqa: ARG002
     ) -> None:
-        views = [stored_view(config.project, view) for view in tables_to_keep]
+        views = [stored_view(config, view) for view in tables_to_keep]
 
         def change(connection: psycopg.Connection) -> None:
             for view in tables_to_delete:
                 view_versions.remove(connection, config.project, view.name, is_declared(view))
             for view in views:
-                view_versions.apply(connection, config.project, view.name, view.table, view.declared)
+                view_versions.apply(connection, view)
 
         self._change(change)
 
     def plan(self, config: RepoConfig, desired_registry_proto: Registry) -> list[InfraObject]:
         """Refuse the views that cannot be stored; there is nothing else to plan."""
         for message in desired_registry_proto.feature_views:
-            stored_view(config.project, FeatureView.from_proto(message))
+            stored_view(config, FeatureView.from_proto(message))
         for message in desired_registry_proto.stream_feature_views:
-            stored_view(config.project, StreamFeatureView.from_proto(message))
+            stored_view(config, StreamFeatureView.from_proto(message))
         return []
+
+    def _is_versioned_read_supported(self) -> bool:
+        """Tell Feast that `view@v2:feature` can be read; it lists the stores that can itself."""
+        return True
 
     def teardown(  # noqa: D102
         self,

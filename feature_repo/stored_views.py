@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from feast import FeatureView, Field
     from feast.protos.feast.types.EntityKey_pb2 import EntityKey
+    from feast.repo_config import RepoConfig
 
 #: Feast's own views, which it makes while it writes: their rows are kept by the whole of Feast's serialized entity key.
 _UNAPPLIED = "__precomputed__"
@@ -37,6 +38,7 @@ class StoredView:
     Attributes
     ----------
     declared : whether the plan declared the view, so that a release may read its table after the view has changed.
+    versioned : whether Feast's registry keeps versions of the view, so that each has a table for itself, and may be read.
     keys, features : how the values of each join key and feature are stored, by name.
 
     """
@@ -45,6 +47,7 @@ class StoredView:
     name: str
     table: OnlineTable
     declared: bool
+    versioned: bool
     keys: Mapping[str, Codec]
     features: Mapping[str, Codec]
 
@@ -108,11 +111,11 @@ class StoredView:
             raise SourceError(f"the feature {name!r} of the view {self.name!r}: {error}") from None
 
 
-def stored_view(project: str, view: FeatureView) -> StoredView:
+def stored_view(config: RepoConfig, view: FeatureView) -> StoredView:
     """Say how `view` is stored.
 
     The table of a view that the plan declared is named by its tag; that of any other view by project, name and schema, so
-    that a changed schema gets a new table.
+    that a changed schema gets a new table, and by its version where the registry is to keep versions online.
 
     Raises
     ------
@@ -123,7 +126,17 @@ def stored_view(project: str, view: FeatureView) -> StoredView:
     keys = tuple(_Column(field) for field in _key_fields(view))
     names = {column.field.name for column in keys}
     features = tuple(_Column(field) for field in view.features if field.name not in names)
-    return _stored_view(project, view.name, _tags(view).get(ONLINE_TABLE), keys, features)
+    return _stored_view(
+        config.project, view.name, _version(config, view), _tags(view).get(ONLINE_TABLE), keys, features
+    )
+
+
+def _version(config: RepoConfig, view: FeatureView) -> int | None:
+    """Say which version of `view` is meant: the one that is asked for, or the one that it is; None where there are none."""
+    if not config.registry.enable_online_feature_view_versioning:
+        return None
+    asked = getattr(view.projection, "version_tag", None)
+    return (getattr(view, "current_version_number", None) if asked is None else asked) or 0
 
 
 def _key_fields(view: FeatureView) -> Sequence[Field]:
@@ -164,7 +177,12 @@ class _Column:
 
 @lru_cache(maxsize=1024)
 def _stored_view(
-    project: str, name: str, tag: str | None, keys: tuple[_Column, ...], features: tuple[_Column, ...]
+    project: str,
+    name: str,
+    version: int | None,
+    tag: str | None,
+    keys: tuple[_Column, ...],
+    features: tuple[_Column, ...],
 ) -> StoredView:
     key_codecs = {column.field.name: key_codec(column.field, name) for column in keys} or _WHOLE_KEY
     codecs = {column.field.name: codec(column.field, name) for column in features}
@@ -173,15 +191,18 @@ def _stored_view(
             f"the view {name!r} has {len(codecs)} features; PostgreSQL has {_MOST_COLUMNS} columns in a table: split it"
         )
     table = OnlineTable(
-        name=tag or _derived_name(project, name, key_codecs, codecs),
+        name=tag or _derived_name(project, name, version or 0, key_codecs, codecs),
         keys=tuple((key, found.dtype) for key, found in key_codecs.items()),
         features=tuple((feature, codecs[feature].dtype) for feature in sorted(codecs)),
     )
-    return StoredView(project, name, table, tag is not None, key_codecs, codecs)
+    return StoredView(project, name, table, tag is not None, version is not None, key_codecs, codecs)
 
 
-def _derived_name(project: str, name: str, keys: Mapping[str, Codec], features: Mapping[str, Codec]) -> str:
+def _derived_name(
+    project: str, name: str, version: int, keys: Mapping[str, Codec], features: Mapping[str, Codec]
+) -> str:
     columns = [
         [(column, found.dtype, found.field) for column, found in sorted(part.items())] for part in (keys, features)
     ]
-    return versioned_name(f"{project}_{name}", name_hash(repr([project, name, *columns])))
+    identity = [project, name, *columns, *([version] if version else [])]
+    return versioned_name(f"{project}_{name}", name_hash(repr(identity)))

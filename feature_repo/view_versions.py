@@ -2,7 +2,8 @@
 
 A changed definition gets a new table. What the plan declares means something else after a change, so its new table starts
 empty and the old one stays, retired, as long as a release reads it. Another view of Feast's is changed by its fields alone:
-its new table takes over the values of every field that is still there and has the same type.
+its new table takes over the values of every field that is still there and has the same type. Where Feast's registry keeps
+versions for the online store, nothing is taken over or retired: each version may be filled, and read, beside the others.
 """
 
 from __future__ import annotations
@@ -19,13 +20,15 @@ from feature_repo.online_types import column_name
 if TYPE_CHECKING:
     import psycopg
 
+    from feature_repo.stored_views import StoredView
 
-def apply(connection: psycopg.Connection, project: str, view: str, table: OnlineTable, declared: bool) -> None:
-    """Make `table` the one of `view` from now on."""
-    online_tables.create(connection, table)
-    before = history.register(connection, project, view, table.name)
-    if before is not None and not declared:
-        _take_over(connection, before, table)
+
+def apply(connection: psycopg.Connection, view: StoredView) -> None:
+    """Make the table of `view` the one of its name from now on, or that of one more version."""
+    online_tables.create(connection, view.table)
+    before = history.register(connection, view.project, view.name, view.table.name, beside_others=view.versioned)
+    if before is not None and not view.declared:
+        _take_over(connection, before, view.table)
 
 
 def remove(connection: psycopg.Connection, project: str, view: str, declared: bool) -> None:

@@ -27,20 +27,22 @@ STORE_ID = feast.Field(name="store_id", dtype=feast_types.String)
 
 
 @contextmanager
-def opened_store(folder: Path, database_url: str) -> Iterator[feast.FeatureStore]:
-    """Open a feature store whose online rows are in the database at `database_url`."""
+def opened_store(folder: Path, database_url: str, *, versions: bool = False) -> Iterator[feast.FeatureStore]:
+    """Open a feature store whose online rows are in the database at `database_url`; with `versions` of views kept online."""
     environment = {DATABASE_URL_ENV: database_url, STATE_ENV: str(folder / "state")}
     with mock.patch.dict(os.environ, environment):
-        store = feast.FeatureStore(config=repo_config(folder))
+        store = feast.FeatureStore(config=repo_config(folder, versions=versions))
         yield store
         store._get_provider().online_store._pools.blocking().close()
 
 
-def repo_config(folder: Path) -> RepoConfig:
+def repo_config(folder: Path, *, versions: bool = False) -> RepoConfig:
     return RepoConfig(
         project=PROJECT,
         provider="local",
-        registry=RegistryConfig(path=str(folder / "registry.db"), cache_ttl_seconds=0),
+        registry=RegistryConfig(
+            path=str(folder / "registry.db"), cache_ttl_seconds=0, enable_online_feature_view_versioning=versions
+        ),
         offline_store={"type": "feature_repo.offline_store.PantheraOfflineStore"},
         online_store={"type": "feature_repo.online_store.PantheraOnlineStore"},
         batch_engine={"type": "feature_repo.compute_engine.PantheraComputeEngine"},

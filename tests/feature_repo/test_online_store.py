@@ -16,6 +16,7 @@ from feast.data_source import PushSource
 from feast.protos.feast.serving.ServingService_pb2 import FieldStatus
 
 from core.errors import DatabaseError, SourceError, StaleStateError
+from feature_repo import online_history
 from tests.feature_repo.feast_shop import (
     CUSTOMER,
     CUSTOMER_ID,
@@ -213,6 +214,30 @@ def test_a_changed_schema_keeps_what_is_still_the_same(store: feast.FeatureStore
     store.apply([CUSTOMER, spending(empty, **before)])
     found = read(store, [f"spending:{name}" for name in before], customer_id=[1])
     assert found == {"customer_id": [1], "spend": [2.5], "plan": ["a"], "age": [30], "gone": [True]}
+
+
+def test_each_version_of_a_view_is_read_and_written_beside_the_others(
+    tmp_path: Path, database_url: str, empty: FileSource
+) -> None:
+    with opened_store(tmp_path, database_url, versions=True) as store:
+        store.apply([CUSTOMER, spending(empty, spend=feast_types.Float64)])
+        store.write_to_online_store("spending", rows(customer_id=[1], spend=[1.5]))
+        store.apply([CUSTOMER, spending(empty, spend=feast_types.Float64, visits=feast_types.Int64)])
+        assert read(store, ["spending:spend"], customer_id=[1])["spend"] == [None]
+        store.write_to_online_store("spending", rows(customer_id=[1], spend=[2.5], visits=[3]))
+        found = {
+            name: read(store, [name], customer_id=[1])["spend"] for name in ("spending:spend", "spending@v0:spend")
+        }
+        assert found == {"spending:spend": [2.5], "spending@v0:spend": [1.5]}
+        with psycopg.connect(database_url) as connection:
+            online_history.collect(connection, needed=set())
+        assert read(store, ["spending@v0:spend", "spending@v1:visits"], customer_id=[1]) == {
+            "customer_id": [1],
+            "spend": [1.5],
+            "visits": [3],
+        }
+        store.apply([CUSTOMER], objects_to_delete=[spending(empty)], partial=False)
+        assert tables(database_url) == []
 
 
 def test_a_removed_view_is_empty_when_it_comes_back(
