@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
-    from datetime import datetime, timedelta
-
     from core.calibration import Calibration
 
 #: A feature's value as it travels: None is missing.
@@ -111,12 +110,36 @@ class Contract:
     classes: tuple[str, ...] = ()
 
 
+#: From when on PostgreSQL counts.
+_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+def microseconds_of(instant: datetime) -> int:
+    """Count the microseconds from the start of 2000 in UTC, as PostgreSQL does."""
+    return (instant - _EPOCH) // _MICROSECOND
+
+
+def instant_of(microseconds: int) -> datetime:
+    """Give the instant of what `microseconds_of` counts, in UTC."""
+    return _EPOCH + timedelta(microseconds=microseconds)
+
+
 class ViewRead(NamedTuple):
     """The online row of one entity in one view, as it stood for a request.
 
-    `values` are in the order that the reader asked for; all None where the status is MISSING.
+    Attributes
+    ----------
+    event : when it happened, in microseconds as `microseconds_of` counts them; None where the status is MISSING.
+    values : in the order that the reader asked for; all None where the status is MISSING.
+
     """
 
-    event_time: datetime | None
+    event: int | None
     status: Freshness
     values: tuple[Value, ...]
+
+    @property
+    def event_time(self) -> datetime | None:
+        """When it happened."""
+        return None if self.event is None else instant_of(self.event)
