@@ -23,6 +23,7 @@ from feast.repo_config import FeastConfigBaseModel, RepoConfig
 from feast.utils import compute_non_entity_date_range
 
 from core.errors import SourceError
+from feature_repo import feast_metrics
 from feature_repo.entity_frame import AS_OF, read_entity_frame
 from feature_repo.feast_source import FeastSource, located, type_name
 from feature_repo.feature_files import add_to_folder
@@ -32,6 +33,7 @@ from feature_repo.time_line import INSTANT, NEVER, instants, microseconds, requi
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from datetime import date
 
     import pandas as pd
     from feast import FeatureView
@@ -212,6 +214,78 @@ class PantheraOfflineStore(OfflineStore):  # type: ignore[misc]
         """List the columns of a source's files, with their Arrow types."""
         schema = FeastSource.open(config, data_source).files.schema
         return [(field.name, type_name(field.type)) for field in schema]
+
+    @staticmethod
+    def compute_monitoring_metrics(  # noqa: D102
+        config: RepoConfig,
+        data_source: DataSource,
+        feature_columns: list[tuple[str, str]],
+        timestamp_field: str,
+        start_date: datetime | None = None,
+        end_date: datetime | None = None,
+        histogram_bins: int = 20,
+        top_n: int = 10,
+    ) -> list[dict[str, Any]]:
+        source = FeastSource.open(config, data_source)
+        names = [name for name, _ in feature_columns]
+        columns = [source.column(name) for name in names]
+        time = source.column(timestamp_field)
+        parts = (read(list(dict.fromkeys([*columns, time]))) for read in source.files.parts())
+        found = pa.concat_tables(_between(part, time, start_date, end_date) for part in parts)
+        rows = found.select(columns).rename_columns(names)
+        return feast_metrics.measure(rows, feature_columns, histogram_bins, top_n)
+
+    @staticmethod
+    def get_monitoring_max_timestamp(  # noqa: D102
+        config: RepoConfig, data_source: DataSource, timestamp_field: str
+    ) -> datetime | None:
+        source = FeastSource.open(config, data_source)
+        time = source.column(timestamp_field)
+        parts = (read([time]).column(time) for read in source.files.parts())
+        known = np.concatenate([microseconds(part, time) for part in parts])
+        known = known[known != NEVER]
+        latest: datetime | None = instants(known.max(keepdims=True))[0].as_py() if len(known) else None
+        return latest
+
+    @staticmethod
+    def ensure_monitoring_tables(config: RepoConfig) -> None:
+        """Do nothing: the table comes with the database's migrations."""
+
+    @staticmethod
+    def save_monitoring_metrics(  # noqa: D102
+        config: RepoConfig,  # noqa: ARG004
+        metric_type: str,
+        metrics: list[dict[str, Any]],
+    ) -> None:
+        feast_metrics.keep(metric_type, metrics)
+
+    @staticmethod
+    def query_monitoring_metrics(  # noqa: D102
+        config: RepoConfig,  # noqa: ARG004
+        project: str,
+        metric_type: str,
+        filters: dict[str, Any] | None = None,
+        start_date: date | None = None,
+        end_date: date | None = None,
+    ) -> list[dict[str, Any]]:
+        return feast_metrics.kept(metric_type, {"project_id": project or None, **(filters or {})}, start_date, end_date)
+
+    @staticmethod
+    def clear_monitoring_baseline(  # noqa: D102
+        config: RepoConfig,  # noqa: ARG004
+        project: str,
+        feature_view_name: str | None = None,
+        feature_name: str | None = None,
+        data_source_type: str | None = None,
+    ) -> None:
+        feast_metrics.end_baseline(
+            {
+                "project_id": project,
+                "feature_view_name": feature_view_name,
+                "feature_name": feature_name,
+                "data_source_type": data_source_type,
+            }
+        )
 
 
 #: The as-of column of `_every_key`: no column of a file has this name.
