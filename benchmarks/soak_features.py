@@ -21,11 +21,13 @@ from typing import TYPE_CHECKING, Any, Self
 
 import pyarrow as pa
 
+from benchmarks.held import holds
 from benchmarks.scratch_server import scratch_server
 from core.database import connect, sqlalchemy_url
 from core.settings import silence_telemetry
-from feature_repo.datasets import bucket_file, write_table
+from feature_repo.datasets import bucket_file, snapshot_glob, write_table
 from feature_repo.duck import open_duckdb
+from feature_repo.materialize import increment
 from feature_repo.online_tables import OnlineTable, create, merge_values
 
 if TYPE_CHECKING:
@@ -56,16 +58,6 @@ from benchmarks.soak_features import apply_view
 apply_view(sys.argv[1], sys.argv[2], sys.argv[3])
 """
 _ZONES = {"TZ": "Asia/Kolkata", "PGTZ": "America/New_York"}
-
-
-class NotHeld(Exception):  # noqa: N818
-    """A check did not hold."""
-
-
-def holds(condition: object, what: str) -> None:
-    """Refuse to go on unless `condition`."""
-    if not condition:
-        raise NotHeld(what)
 
 
 def write_run(features: Path, day: int, customers: int) -> None:
@@ -210,6 +202,32 @@ def later_then_earlier(url: str, folder: Path, customers: int) -> str:
     return "the later instant stayed"
 
 
+def late_rows(url: str, folder: Path, runs: int, customers: int) -> str:
+    """Add rows day after day, most of them of days long past, and run an increment after each; every one must be there."""
+    chance, table, late = random.Random(7), TABLES["first"], 0  # noqa: S311
+    make_tables(url)
+    latest: dict[int, tuple[datetime, datetime, float, str]] = {}
+    for day in range(1, runs + 1):
+        created = START + day * DAY
+        rows = {}
+        for customer in chance.sample(range(customers), customers // 3):
+            event = created - chance.choice([0, 0, 1, 5, 30, 300]) * DAY
+            rows[customer] = (event, created, float(day), f"{customer} {day}")
+            late += event < created
+        columns = ("event_timestamp", "created_timestamp", "run", "text")
+        values = dict(zip(columns, map(list, zip(*rows.values(), strict=True)), strict=True))
+        with open_duckdb() as duckdb:
+            duckdb.register("rows", pa.table({"customer": list(rows), **values}))
+            write_table(duckdb, "FROM rows", bucket_file(folder, "first", day))
+        increment(url, "first", table, snapshot_glob(folder, "first"), created)
+        latest.update({who: row for who, row in rows.items() if who not in latest or row[:2] >= latest[who][:2]})
+        with connect(url) as connection:
+            found = connection.execute(f"SELECT customer, {', '.join(columns)} FROM online.{table.name}".encode())
+            online = {who: tuple(row) for who, *row in found}
+        holds(online == latest, f"after day {day} the table is not that of the rows known by then")
+    return f"{late:,} late rows in {runs} increments: each was online after the next run, unless a later event was"
+
+
 def other_zones(url: str, folder: Path, customers: int) -> str:
     """Materialize in a process whose clock and whose server session are of other time zones."""
     write_run(folder, 1, customers)
@@ -276,18 +294,25 @@ def parallel_applies(url: str, folder: Path, applies: int, customers: int) -> st
     killed.kill()
     killed.wait()
     holds([run.wait() for run in running] == [0] * len(running), "an apply or a materialization failed")
-    os.environ.update(environment)
     store = _feast(registry)[0]
     found = {view.name for view in store.list_feature_views()} - {"killed"}
+    store.registry.write_engine.dispose()
+    store.registry.read_engine.dispose()
     holds(found == set(names), f"the registry has {sorted(found)}, expected {names}")
     return f"{applies} applies and 2 materializations at once, and a killed apply: nothing is lost"
 
 
 def checks(url: str, folder: Path, times: int) -> Iterator[str]:
     """Run every check at a size that `times` sets; 30 is the full one."""
+    # Not above: the processes that are killed import this module, and need no models.
+    from benchmarks.soak_served import expired_values, refused_times
+
     yield killed_materializations(url, folder / "killed", times, 100 * times)
     yield later_then_earlier(url, folder / "later", 1000)
     yield random_orders(url, 100_000 * times // 30)
+    yield late_rows(url, folder / "late", times, 50 * times)
+    yield expired_values(url, folder / "expired", 10 * times)
+    yield refused_times(url, folder / "refused", 10 * times)
     yield other_zones(url, folder / "zones", 1000)
     yield parallel_applies(url, folder / "applies", max(times // 3, 2), 1000)
 

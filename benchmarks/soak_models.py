@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from benchmarks.coverage import coverage, threshold_coverage
-from benchmarks.soak_features import holds
+from benchmarks.held import holds
 from benchmarks.subscription_truth import disparities, known_rows, profit_threshold
 from core.settings import silence_telemetry
 from models.judging import resampling_of

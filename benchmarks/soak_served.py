@@ -1,0 +1,263 @@
+"""What the service makes of features that expired, and of times that it must refuse: its own routes, over a real release."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import numpy as np
+import pyarrow as pa
+
+from benchmarks.held import holds
+from core.contracts import Contract, ContractFeature, ContractView
+from core.database import connect
+from core.plan_candidates import SingleFeatureCandidate
+from core.plan_file import parse_plan
+from core.settings import Settings
+from feature_repo import online_history
+from feature_repo.online_tables import create, declared_table, merge_values
+from models import ledger
+from models.bundle import write_bundle
+from models.bundling import bundle_contents
+from models.candidates import fit
+from models.contract_format import FORMAT_VERSION
+from models.encoding import encode_table
+from models.rows import Rows
+from models.signing import read_signer
+from serving.app import create_app
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+    from pathlib import Path
+
+    from starlette.applications import Starlette
+
+    from feature_repo.online_tables import OnlineTable
+
+NOW = datetime(2026, 6, 1, tzinfo=UTC)
+DAY = timedelta(days=1)
+TTL = 10 * DAY
+_ORDERS = 5
+_PLAN = """
+project: {name: soak, problem: binary, statement: "Who leaves?"}
+entities:
+  account: {key: account_id, dtype: int64, source: visits}
+ingest:
+  visits:
+    reader: {kind: csv, path: visits.csv}
+    entity: account
+    event_time: {column: at}
+    observed_until: "2026-06-01"
+    columns: {account_id: {dtype: int64}, at: {dtype: timestamp}}
+label: {source: visits, horizon: 30d, value: "count(*) = 0"}
+build_features:
+  snapshots: {start: "2026-01-01", end: "2026-03-01"}
+  views:
+    history: {source: visits, ttl: 10d, every: 1 day, features: {orders: {sql: "count(*)", dtype: int64, unit: orders}}}
+  services: {all: [history.*]}
+training_set:
+  service: all
+  as_of: {start: "2026-01-01", end: "2026-03-01", every: 1 month}
+  split: {kind: temporal, validation_from: "2026-02-01", test_from: "2026-03-01", gap: 30d}
+train: {seed: 1, candidates: {majority: {estimator: majority}, orders: {estimator: single_feature, feature: history.orders}}}
+evaluate: {primary: roc_auc, metrics: [roc_auc], threshold: {maximise: f1}, baseline: majority}
+register: {model: soak}
+materialize: {as_of: "2026-03-01"}
+serve:
+  missing: MISSING
+  stale: STALE
+  experiment: first
+  salt: pepper
+  arms: {champion: 1, challenger: 0}
+  decisions: {above: call, below: wait}
+monitor: {psi_alarm: 0.1, parity_sample: 0.5}
+"""
+_POLICIES = (
+    ("answer_and_flag", "answer_and_flag"),
+    ("answer_and_flag", "as_missing"),
+    ("answer_and_flag", "refuse"),
+    ("refuse", "answer_and_flag"),
+)
+
+
+def expired_values(url: str, folder: Path, requests: int) -> str:
+    """Ask for accounts as of random instants, under each policy; every answer must say how old its values are, and obey."""
+    settings = _settings(url, folder)
+    table = _release(settings)
+    events = _fill(url, table, 200)
+    counted = Counter[str]()
+    for missing, stale in _POLICIES:
+        _write_plan(settings, missing, stale)
+        counted += asyncio.run(_ask(settings, events, missing, stale, requests))
+    holds({"FRESH", "STALE", "MISSING"} == set(counted), f"the requests met {dict(counted)} alone")
+    return f"{sum(counted.values()):,} values judged under {len(_POLICIES)} policies: none past its ttl was fresh, all counted"
+
+
+async def _ask(
+    settings: Settings, events: dict[int, datetime], missing: str, stale: str, requests: int
+) -> Counter[str]:
+    chance, seen, refused = random.Random(4), Counter[str](), Counter[str]()  # noqa: S311
+    scores: dict[tuple[str, int], set[float]] = {}
+    async with _served(settings) as (client, app):
+        for _ in range(requests):
+            asked, as_of = chance.sample(range(2 * len(events)), 20), NOW - chance.random() * 25 * DAY
+            body = {"entities": [{"account_id": account} for account in asked], "as_of": as_of.isoformat()}
+            response = await client.post("/v1/predict", json=body)
+            holds(response.status_code == httpx.codes.OK, f"a request was refused: {response.text}")
+            for account, entry in zip(asked, response.json()["predictions"], strict=True):
+                status = _status(events.get(account), as_of)
+                found = entry["features"]["history"]["status"]
+                holds(found == status, f"account {account} as of {as_of} is {found}, expected {status}")
+                seen[status] += 1
+                rule = {"FRESH": "", "STALE": stale, "MISSING": missing}[status]
+                code = entry.get("error", {}).get("code")
+                expected = f"features_{status.lower()}" if rule == "refuse" else None
+                holds(code == expected, f"{missing=} {stale=}: a {status} account was answered with {entry}")
+                if code:
+                    refused[code] += 1
+                else:
+                    known = status == "MISSING" or rule == "as_missing"
+                    scores.setdefault(("", 0) if known else ("orders", account % _ORDERS), set()).add(entry["score"])
+        holds(all(len(same) == 1 for same in scores.values()), f"{missing=} {stale=}: scores differ: {scores}")
+        told = _counters(app)
+        holds(told["panthera_feature_reads_total"] == seen, f"counted {told}, expected {seen}")
+        holds(told["panthera_refused_entities_total"] == refused, f"counted {told}, expected {refused}")
+    return seen
+
+
+def refused_times(url: str, folder: Path, requests: int) -> str:
+    """Send times without a zone or of the future to every route that takes one; each is refused, and nothing is stored."""
+    settings = _settings(url, folder)
+    table = _release(settings)
+    _write_plan(settings, "answer_and_flag", "answer_and_flag")
+    _fill(url, table, 0)
+    asyncio.run(_send(settings, requests))
+    with connect(url) as connection:
+        stored = connection.execute(f"SELECT event_timestamp FROM online.{table.name}".encode()).fetchall()
+        outcomes = connection.execute("SELECT count(*) FROM panthera.outcome").fetchone()
+    holds(stored == [(NOW + timedelta(minutes=4),)], f"refused rows were stored: {stored}")
+    holds(outcomes == (0,), f"{outcomes} refused outcomes were stored")
+    return f"{requests} times without a zone or in the future: each refused with 422 by four routes, none stored"
+
+
+async def _send(settings: Settings, requests: int) -> None:
+    chance = random.Random(5)  # noqa: S311
+    async with _served(settings) as (client, _):
+
+        async def sent(time: str) -> list[int]:
+            row = {"event_id": "e", "account_id": 1, "event_time": time, "features": {"orders": 1}}
+            outcome = {"outcome_id": "o", "account_id": 1, "observed_at": time, "value": 1}
+            responses = (
+                await client.post("/v1/features/push", json={"view": "history", "rows": [row]}),
+                await client.post("/v1/predict", json={"entities": [{"account_id": 1}], "as_of": time}),
+                await client.get("/v1/features", params={"account_id": "1", "as_of": time}),
+                await client.post("/v1/outcomes", json={"outcomes": [outcome]}),
+            )
+            return [response.status_code for response in responses]
+
+        for _ in range(requests):
+            naive = (NOW - chance.random() * 100 * DAY).replace(tzinfo=None).isoformat()
+            future = (NOW + timedelta(minutes=5, seconds=1) + chance.random() * 100 * DAY).isoformat()
+            for time in (naive, future):
+                statuses = await sent(time)
+                holds(
+                    statuses == [httpx.codes.UNPROCESSABLE_ENTITY] * 4, f"the time {time} was answered with {statuses}"
+                )
+        near = {"event_id": "near", "account_id": 1, "features": {"orders": 1}}
+        near["event_time"] = (NOW + timedelta(minutes=4)).isoformat()
+        taken = await client.post("/v1/features/push", json={"view": "history", "rows": [near]})
+        holds(taken.status_code == httpx.codes.OK, f"a clock that is minutes ahead was refused: {taken.text}")
+
+
+def _status(event: datetime | None, as_of: datetime) -> str:
+    if event is None or event > as_of:
+        return "MISSING"
+    return "FRESH" if as_of - event <= TTL else "STALE"
+
+
+def _settings(url: str, folder: Path) -> Settings:
+    folder.mkdir()
+    return Settings(plan=folder / "params.yaml", state=folder / "state", database_url=url, mlflow_url=None)
+
+
+def _write_plan(settings: Settings, missing: str, stale: str) -> None:
+    settings.plan.write_text(_PLAN.replace("MISSING", missing).replace("STALE", stale), encoding="utf-8")
+
+
+def _release(settings: Settings) -> OnlineTable:
+    """Make a release whose score turns on the number of orders, and the champion of it; give the table that it reads."""
+    table = declared_table(parse_plan(_PLAN.replace("MISSING", "refuse").replace("STALE", "refuse")), "history")
+    features = (ContractFeature("history", "orders", "int64"),)
+    train = pa.table({"history__orders": np.arange(2 * _ORDERS)})
+    labels = (np.arange(2 * _ORDERS) < _ORDERS).astype(np.int32)
+    rows = Rows(encode_table(train, features), labels)
+    fitted = fit(SingleFeatureCandidate(estimator="single_feature", feature="history.orders"), features, rows, rows, 1)
+    contract = Contract(
+        format_version=FORMAT_VERSION,
+        project="soak",
+        problem="binary",
+        candidate="orders",
+        estimator=fitted.model_format,
+        feature_service="all",
+        entity_key="account_id",
+        entity_dtype="int64",
+        views=(ContractView("history", table.name, TTL, "f" * 64),),
+        features=features,
+        threshold=0.5,
+        horizon=30 * DAY,
+        data_revision="md5:1",
+        code_revision="git:1",
+        model="soak",
+        lock="sha256:1",
+    )
+    digest = write_bundle(settings.bundles, bundle_contents(contract, fitted.content, train), read_signer(settings))
+    release = ledger.NewRelease(digest[:12], "soak", "orders", digest, "all", "md5:1", "git:1", "1", {})
+    with connect(settings.database_url or "") as connection:
+        ledger.enter(connection, release)
+        connection.execute(
+            "INSERT INTO panthera.release_role (model, role, release_id, reason, cause, actor) "
+            "VALUES ('soak', 'champion', %s, 'soak', 'promote', 'soak')",
+            [release.release_id],
+        )
+    return table
+
+
+def _fill(url: str, table: OnlineTable, accounts: int) -> dict[int, datetime]:
+    """Bring accounts online whose rows are up to 25 days old; give the time of each."""
+    chance = random.Random(6)  # noqa: S311
+    events = {account: NOW - chance.random() * 25 * DAY for account in range(accounts)}
+    with connect(url) as connection:
+        online_history.drop(connection, table.name)
+        create(connection, table)
+        merge_values(connection, table, [(key, event, event, key % _ORDERS) for key, event in events.items()])
+        online_history.record_run(connection, "history", table, NOW, accounts)
+    return events
+
+
+@asynccontextmanager
+async def _served(settings: Settings) -> AsyncIterator[tuple[httpx.AsyncClient, Starlette]]:
+    app = create_app(lambda: settings, lambda: NOW)
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=transport, base_url="http://service") as client,
+    ):
+        yield client, app
+
+
+def _counters(app: Starlette) -> dict[str, Counter[str]]:
+    """Read the service's own counts, by the last label of each series."""
+    found: dict[str, Counter[str]] = {
+        name: Counter() for name in ("panthera_feature_reads_total", "panthera_refused_entities_total")
+    }
+    for family in app.state.meters.registry.collect():
+        for sample in family.samples:
+            if sample.name in found:
+                labels: Sequence[Any] = list(sample.labels.values())
+                found[sample.name][labels[-1]] += int(sample.value)
+    return found
