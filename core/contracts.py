@@ -51,16 +51,42 @@ class ContractFeature:
 
 
 @dataclass(frozen=True)
+class Link:
+    """How a linked entity is reached from the one that is predicted for.
+
+    Attributes
+    ----------
+    view, feature : the feature of a view of the latter that holds the key of the former.
+    from_key : the key column of that view.
+    key, dtype : the key column of the linked entity.
+
+    """
+
+    view: str
+    feature: str
+    from_key: str
+    key: str
+    dtype: str
+
+    @property
+    def column(self) -> str:
+        """The name of the feature wherever views stand beside one another."""
+        return f"{self.view}__{self.feature}"
+
+
+@dataclass(frozen=True)
 class ContractView:
     """A view that a model reads: the online table of this very definition of it, and how long a row is fresh.
 
-    `definition` is the sha256 of the definition; empty where the bundle's format did not say.
+    `definition` is the sha256 of the definition; empty where the bundle's format did not say. `link` is there if the view
+    is about a linked entity.
     """
 
     name: str
     online_table: str
     ttl: timedelta
     definition: str = ""
+    link: Link | None = None
 
 
 @dataclass(frozen=True)

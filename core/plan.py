@@ -10,6 +10,7 @@ from zoneinfo import available_timezones
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from core.contracts import Link
 from core.plan_candidates import Train  # noqa: TC001 - pydantic reads the annotations of its models
 from core.plan_evaluation import Evaluate  # noqa: TC001 - pydantic reads the annotations of its models
 from core.plan_leakage import Leakage
@@ -99,20 +100,34 @@ class Project(Section):
 
 
 class Entity(Section):
-    """A thing that is predicted for.
+    """A thing that is predicted for, or that such a thing belongs to.
 
     It exists from its first row in `source` on and, if there is a source that tells of its end, until its first row there.
+
+    `of: view.feature` makes it a linked one: that feature, of a view of what is predicted for, holds its key, so that views
+    about it can stand in the same service. Without a source of its own it exists from when something first belonged to it.
     """
 
     key: Name
     dtype: Literal["int64", "string"]
-    source: Name
+    source: Name | None = None
     until: Name | None = None
+    of: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*$")] | None = None
+
+    @model_validator(mode="after")
+    def _is_known_to_exist(self) -> Self:
+        if self.source is None and self.of is None:
+            raise ValueError(
+                "an entity needs source, whose rows tell when it exists, or of, the feature that holds its key"
+            )
+        if self.source is None and self.until is not None:
+            raise ValueError("until tells of an end; it needs source, which tells of the beginning")
+        return self
 
     @property
     def sources(self) -> tuple[str, ...]:
         """The sources that tell when it exists."""
-        return (self.source, self.until) if self.until else (self.source,)
+        return tuple(source for source in (self.source, self.until) if source)
 
 
 class CsvReader(Section):
@@ -280,10 +295,12 @@ class Feature(Section):
 class View(Section):
     """A feature view: facts about one entity, snapshotted every `every`, fresh for `ttl`.
 
-    They come from the rows of `source`, but for features that name another one.
+    They come from the rows of `source`, but for features that name another one. The entity is that of `source`, unless
+    `entity` names a linked one: its facts come from the rows of what belongs to it.
     """
 
     source: Name
+    entity: Name | None = None
     ttl: Duration
     every: Cadence
     features: Annotated[dict[Name, Feature], Field(min_length=1)]
@@ -446,3 +463,20 @@ class Plan(Section):
     def unit(self) -> Entity:
         """The entity that is predicted for: the one whose rows the label counts."""
         return self.entities[self.ingest[self.label.source].entity]
+
+    def entity_name(self, view: View) -> str:
+        """Name the entity that `view` is about."""
+        return view.entity or self.ingest[view.source].entity
+
+    def entity_of(self, view: View) -> Entity:
+        """Give the entity that `view` is about."""
+        return self.entities[self.entity_name(view)]
+
+    def link_of(self, view: View) -> Link | None:
+        """Say how the entity that `view` is about is reached from what is predicted for; None if it is just that."""
+        entity = self.entity_of(view)
+        if entity.of is None:
+            return None
+        name, _, feature = entity.of.partition(".")
+        from_key = self.entity_of(self.build_features.views[name]).key
+        return Link(name, feature, from_key, entity.key, entity.dtype)

@@ -146,22 +146,74 @@ def _views(plan: Plan) -> Iterator[Finding]:
 
 
 def _view_sources(plan: Plan, name: str, view: View) -> Iterator[Finding]:
-    """Check the sources that single features name: declared, and about the view's own entity."""
-    home = plan.ingest.get(view.source)
-    for feature_name, feature in view.features.items():
-        if feature.source is None:
+    """Check the sources of a view: declared, and about the view's own entity or, if that is linked, what belongs to it."""
+    path = f"build_features.views.{name}"
+    if view.entity is not None:
+        yield from _undeclared(f"{path}.entity", "entity", view.entity, plan.entities)
+    if view.source not in plan.ingest:
+        return
+    about = plan.entity_name(view)
+    named = {f"{path}.source": view.source}
+    named |= {f"{path}.features.{key}.source": each.source for key, each in view.features.items() if each.source}
+    for key, source in named.items():
+        yield from _undeclared(key, "source", source, plan.ingest)
+        if source in plan.ingest and about in plan.entities:
+            yield from _of_entity(plan, key, source, about)
+
+
+def _of_entity(plan: Plan, path: str, source: str, about: str) -> Iterator[Finding]:
+    """Check that the rows of `source` tell of the entity `about`, or of what belongs to it."""
+    entity, found, label = plan.entities[about], plan.ingest[source], plan.ingest.get(plan.label.source)
+    if found.entity == about:
+        return
+    if entity.of is None:
+        yield (
+            path,
+            (
+                f"{source!r} has rows of the entity {found.entity!r}, the view is about {about!r}; a view takes rows of its "
+                "own entity, and of what belongs to it if entities says so with `of`"
+            ),
+        )
+    elif label is not None and found.entity != label.entity:
+        yield path, f"{source!r} has rows of the entity {found.entity!r}; expected {about!r} or {label.entity!r}"
+    elif entity.key in found.ingested().columns and found.columns[entity.key].dtype != entity.dtype:
+        dtype = found.columns[entity.key].dtype
+        yield path, f"its column {entity.key!r} is {dtype}, the key of the entity {about!r} is {entity.dtype}"
+
+
+def _links(plan: Plan) -> Iterator[Finding]:
+    """Check the entities that are reached from what is predicted for: by one feature of one of its views."""
+    views, label = plan.build_features.views, plan.ingest.get(plan.label.source)
+    for name, entity in plan.entities.items():
+        if entity.of is None:
             continue
-        path = f"build_features.views.{name}.features.{feature_name}.source"
-        yield from _undeclared(path, "source", feature.source, plan.ingest)
-        other = plan.ingest.get(feature.source)
-        if home is not None and other is not None and other.entity != home.entity:
+        path, (view, _, feature) = f"entities.{name}.of", entity.of.partition(".")
+        others = [other for other, declared in plan.entities.items() if declared.key == entity.key and other != name]
+        if others:
+            yield (
+                f"entities.{name}.key",
+                f"{entity.key!r} is the key of {others[0]!r} too; a linked entity needs its own",
+            )
+        if label is not None and label.entity == name:
+            yield path, f"{name!r} is what is predicted, so nothing links to it; take the key out"
+            continue
+        yield from _undeclared(path, "view", view, views)
+        if view not in views:
+            continue
+        yield from _undeclared(path, f"feature of {view}", feature, views[view].features)
+        home = plan.ingest.get(views[view].source)
+        about = views[view].entity or (home.entity if home else None)
+        if label is not None and about is not None and about != label.entity:
             yield (
                 path,
                 (
-                    f"{feature.source!r} has rows of the entity {other.entity!r}, the view's source {view.source!r} of "
-                    f"{home.entity!r}; a view is about one entity"
+                    f"the view {view!r} is about {about!r}; a link starts at what is predicted, {label.entity!r}, and "
+                    "links are not followed one after another"
                 ),
             )
+        found = views[view].features.get(feature)
+        if found is not None and found.dtype != entity.dtype:
+            yield path, f"{entity.of} is {found.dtype}, the key of the entity is {entity.dtype}; declare them alike"
 
 
 def _label(plan: Plan) -> Iterator[Finding]:
@@ -208,15 +260,16 @@ def _one_entity(plan: Plan) -> Iterator[Finding]:
     entity = plan.ingest[plan.label.source].entity
     for name in plan.build_features.services:
         for view in dict.fromkeys(view for view, _ in plan.build_features.service_features(name)):
-            found = plan.ingest[plan.build_features.views[view].source].entity
-            if found != entity:
-                yield (
-                    f"build_features.services.{name}",
-                    (
-                        f"the view {view!r} is about {found!r}, but what is predicted is {entity!r}; "
-                        f"a service takes views of {entity!r} only"
-                    ),
-                )
+            found = plan.entity_name(plan.build_features.views[view])
+            if found != entity and plan.entities[found].of is None:
+                yield f"build_features.services.{name}", _unreached(view, found, entity)
+
+
+def _unreached(view: str, about: str, unit: str) -> str:
+    return (
+        f"the view {view!r} is about {about!r}, but what is predicted is {unit!r}: say which feature of {unit!r} holds its key "
+        f"(entities.{about}.of: view.feature), or take the view out"
+    )
 
 
 def _candidates(plan: Plan) -> Iterator[Finding]:
@@ -270,8 +323,9 @@ def _attributes(plan: Plan) -> Iterator[Finding]:
         if name not in views:
             continue
         yield from _undeclared(path, f"feature of {name}", feature, views[name].features)
-        if plan.ingest[views[name].source].entity != unit:
-            yield path, f"the view {name!r} is not about {unit!r}, which is what is predicted"
+        about = plan.entity_name(views[name])
+        if about != unit and plan.entities[about].of is None:
+            yield path, _unreached(name, about, unit)
 
 
 def _allowed_to_know(plan: Plan) -> Iterator[Finding]:
@@ -317,7 +371,11 @@ def _times(plan: Plan) -> Iterator[Finding]:
 
 def findings(plan: Plan) -> list[Finding]:
     """List all that is wrong between the sections of `plan`; later checks rely on the names that earlier ones found."""
-    found = [finding for check in (_entities, _sources, _personal, _quality, _views, _label) for finding in check(plan)]
+    found = [
+        finding
+        for check in (_entities, _sources, _personal, _quality, _views, _links, _label)
+        for finding in check(plan)
+    ]
     if found:
         return found
     later = (_one_entity, _candidates, _evaluation, _attributes, _allowed_to_know, _groups, _register, _times)

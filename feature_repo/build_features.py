@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -19,16 +20,25 @@ from core.errors import PlanError
 from core.files import require, whole_folder
 from core.plan_file import read_plan
 from core.settings import read_settings
-from feature_repo.datasets import BUCKETS, bucket_file
+from feature_repo.datasets import (
+    BUCKETS,
+    MEMBERS,
+    accepted_glob,
+    bucket_file,
+    bucket_of,
+    write_table,
+)
 from feature_repo.duck import identifier, instant, literal, open_duckdb
+from feature_repo.linked_rows import linked_by, lives_of, placed
 from feature_repo.view_rows import compute_snapshots, facts_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     import duckdb
 
     from core.plan import Entity, Period, Plan, View
+    from feature_repo.linked_rows import Linked
 
 
 def renamed(files: str | Path) -> str:
@@ -88,27 +98,107 @@ def open_existence(
     times: str,
 ) -> str:
     """Make the view `relation` of all pairs (key, as_of) in which `entity` exists; `files` names a source's files."""
-    home = open_rows(connection, f"{relation}_home", files(entity.source))
+    home = open_rows(connection, f"{relation}_home", files(entity.source or MEMBERS))
     ends = open_rows(connection, f"{relation}_ends", files(entity.until)) if entity.until else None
     return open_grid(connection, relation, entity.key, home, times, ends)
+
+
+def open_view(
+    connection: duckdb.DuckDBPyConnection,
+    view: View,
+    entity: Entity,
+    linked: Linked | None,
+    accepted: Path,
+    times: str,
+    grid: str = "grid",
+) -> dict[str, str]:
+    """Open all that `compute_view` needs of a view: its rows, and as `grid` who exists at `times`.
+
+    Parameters
+    ----------
+    view, entity, linked : as the plan declares them: the entity that the view is about, and how it is reached.
+
+    Returns
+    -------
+    The name of a view with the rows of each source; if the entity is linked, they lie in the table `kept(source)`.
+
+    """
+    files = partial(accepted_glob, accepted)
+    if linked is None:
+        open_existence(connection, grid, entity, files, times)
+        return open_sources(connection, {source: files(source) for source in view.sources})
+    rows = {source: _place(connection, source, view, linked, [files]) for source in view.sources}
+    if entity.source:
+        open_existence(connection, grid, entity, files, times)
+    else:
+        open_grid(connection, grid, entity.key, lives_of(linked.link, kept(view.source)), times)
+    return rows
+
+
+def _place(
+    connection: duckdb.DuckDBPyConnection,
+    source: str,
+    view: View,
+    linked: Linked,
+    parts: Sequence[Callable[[str], str | Path]],
+    within: str = "true",
+) -> str:
+    """Make `rows_of_` a source of those of its rows that belong to a linked entity, with the columns that `view` needs.
+
+    They are kept as a table, since a view over files would place them anew for each span that looks at them.
+
+    Parameters
+    ----------
+    parts : each names the files of a source; all that is about one entity lies in one part.
+    within : a condition that rows must fulfil.
+
+    """
+    link = linked.link
+    for number, files in enumerate(parts):
+        rows = f"(FROM {renamed(files(source))} WHERE {within})"
+        needed = _needed(connection, rows, source, view, {link.from_key, link.key, "source_row"})
+        chosen = f"(SELECT {', '.join(map(identifier, needed))} FROM {rows})"
+        link_rows = {name: open_rows(connection, f"link_rows_of_{name}", files(name)) for name in linked.view.sources}
+        relation = placed(connection, linked, chosen, needed, link_rows)
+        make = f"INSERT INTO {kept(source)}" if number else f"CREATE TEMP TABLE {kept(source)} AS"
+        connection.execute(f"{make} FROM {relation}")
+    connection.execute(f"CREATE TEMP VIEW rows_of_{source} AS FROM {kept(source)}")
+    return f"rows_of_{source}"
+
+
+def kept(source: str) -> str:
+    """Name the table of a source's rows that belong to linked entities."""
+    return f"kept_{source}"
+
+
+def _needed(
+    connection: duckdb.DuckDBPyConnection, rows: str, source: str, view: View, always: Collection[str]
+) -> list[str]:
+    """List the columns of a source's `rows` that `view` needs: those that its SQL names, the times, and those in `always`."""
+    present = [row[0] for row in connection.execute(f"DESCRIBE FROM {rows}").fetchall()]
+    sql = " ".join(feature.sql for feature in view.features.values() if (feature.source or view.source) == source)
+    return [column for column in present if column in {*always, "event_time", "created_time"} or is_named(column, sql)]
 
 
 def _load(connection: duckdb.DuckDBPyConnection, source: str, view: View, key: str, files: Path, period: Period) -> str:
     """Read into memory what `view` needs of a source's rows in `period`: the columns that its SQL names, the times it asks."""
     relation = f"rows_of_{source}"
-    present = [row[0] for row in connection.execute(f"DESCRIBE FROM {renamed(files)}").fetchall()]
-    sql = " ".join(feature.sql for feature in view.features.values() if (feature.source or view.source) == source)
-    needed = [column for column in present if column in {key, "event_time", "created_time"} or is_named(column, sql)]
+    needed = _needed(connection, renamed(files), source, view, {key})
+    connection.execute(
+        f"""CREATE TEMP TABLE {relation} AS SELECT {", ".join(map(identifier, needed))} FROM {renamed(files)}
+            WHERE {_asked_for(view, source, period)}"""
+    )
+    return relation
+
+
+def _asked_for(view: View, source: str, period: Period) -> str:
+    """Write which rows of a source lie within what `view` looks back to from the instants of `period`."""
     within = f"event_time <= {instant(period.end)}"
     spans = [span for span in facts_of(view) if span.source == source]
     reaches = [span.reach for span in spans if span.reach is not None]
     if len(reaches) == len(spans):
         within += f" AND event_time > {instant(period.start - max(reaches))}"
-    connection.execute(
-        f"""CREATE TEMP TABLE {relation} AS SELECT {", ".join(map(identifier, needed))} FROM {renamed(files)}
-            WHERE {within}"""
-    )
-    return relation
+    return within
 
 
 def is_named(column: str, sql: str) -> bool:
@@ -123,10 +213,13 @@ def _writer(out: Path, schema: pa.Schema) -> pq.ParquetWriter:
     return pq.ParquetWriter(out, schema, compression="lz4", use_dictionary=texts)
 
 
-def build_bucket(view: View, entity: Entity, period: Period, accepted: Path, bucket: int, out: Path) -> int:
+def build_bucket(
+    view: View, entity: Entity, period: Period, accepted: Path, bucket: int, out: Path, lives: Path | None = None
+) -> int:
     """Write the snapshots of `view` for the entities of one bucket to `out`; return the number of rows.
 
-    One thread works on it, so that sums are added up in the same order on every machine.
+    The rows that tell when they exist lie in `lives`, by default where all others do, in `accepted`. One thread works on it,
+    so that sums are added up in the same order on every machine.
     """
     out.parent.mkdir(parents=True, exist_ok=True)
     with open_duckdb(threads=1) as connection:
@@ -134,7 +227,7 @@ def build_bucket(view: View, entity: Entity, period: Period, accepted: Path, buc
             source: _load(connection, source, view, entity.key, bucket_file(accepted, source, bucket), period)
             for source in view.sources
         }
-        here = partial(bucket_file, accepted, bucket=bucket)
+        here = partial(bucket_file, lives or accepted, bucket=bucket)
         grid = open_existence(connection, "grid", entity, here, instants(period, view.every))
         written = 0
         with ExitStack() as stack:
@@ -146,6 +239,43 @@ def build_bucket(view: View, entity: Entity, period: Period, accepted: Path, buc
     return written
 
 
+def spread(view: View, linked: Linked, period: Period, accepted: Path, out: Path) -> None:
+    """Write the rows of a linked entity's `view` to the folder `out` in buckets of that entity, and when it first had any.
+
+    What belongs to a linked entity lies in other buckets than it: they are those of its own key.
+    """
+    out.mkdir(parents=True)
+    parts = [partial(bucket_file, accepted, bucket=bucket) for bucket in range(BUCKETS)]
+    with open_duckdb(spill=out, threads=1) as connection:
+        for source in view.sources:
+            # The first row of the view's own source tells since when the entity exists, however short the windows.
+            within = (
+                f"event_time <= {instant(period.end)}" if source == view.source else _asked_for(view, source, period)
+            )
+            rows = _place(connection, source, view, linked, parts, within)
+            _write_buckets(connection, rows, linked.link.key, out, source)
+            if source == view.source:
+                _write_buckets(connection, lives_of(linked.link, rows), linked.link.key, out, MEMBERS)
+            connection.execute(f"DROP TABLE {kept(source)}")
+
+
+def _write_buckets(connection: duckdb.DuckDBPyConnection, relation: str, key: str, out: Path, name: str) -> None:
+    """Write rows, under the names that accepted rows have, to the files of the table `name`, in the order of their times."""
+    column = identifier(key)
+    connection.execute(
+        f"CREATE OR REPLACE TEMP TABLE homes AS SELECT {column}, {bucket_of(key)} AS bucket "
+        f"FROM (SELECT DISTINCT {column} FROM {relation})"
+    )
+    for bucket in range(BUCKETS):
+        write_table(
+            connection,
+            f"""SELECT event_time AS event_timestamp, created_time AS created_timestamp,
+                    rows.* EXCLUDE (event_time, created_time)
+                FROM {relation} AS rows JOIN homes USING ({column}) WHERE bucket = {bucket} ORDER BY ALL""",
+            bucket_file(out, name, bucket),
+        )
+
+
 def build_views(plan: Plan, accepted: Path, folder: Path) -> Iterator[tuple[str, int]]:
     """Write the snapshots of all views to `folder`, as many buckets at a time as there are cores; count each view's rows.
 
@@ -155,23 +285,24 @@ def build_views(plan: Plan, accepted: Path, folder: Path) -> Iterator[tuple[str,
         If a feature's SQL fails, with the names of view and feature; nothing further is begun.
 
     """
-    period = plan.build_features.snapshots
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        parts = {
-            name: [
-                pool.submit(
-                    build_bucket,
-                    view,
-                    plan.entities[plan.ingest[view.source].entity],
-                    period,
-                    accepted,
-                    bucket,
-                    bucket_file(folder, name, bucket),
-                )
-                for bucket in range(BUCKETS)
-            ]
-            for name, view in plan.build_features.views.items()
+    views, period = plan.build_features.views, plan.build_features.snapshots
+    with TemporaryDirectory(dir=folder) as scratch, ThreadPoolExecutor(os.cpu_count()) as pool:
+        links = {name: linked for name, view in views.items() if (linked := linked_by(plan, view))}
+        spreads = {
+            name: pool.submit(spread, views[name], linked, period, accepted, Path(scratch) / name)
+            for name, linked in links.items()
         }
+
+        def build(name: str, bucket: int) -> int:
+            view, entity, out = views[name], plan.entity_of(views[name]), bucket_file(folder, name, bucket)
+            if name not in links:
+                return build_bucket(view, entity, period, accepted, bucket, out)
+            # Begun before any bucket was, so it is done or under way.
+            spreads[name].result()
+            rows = Path(scratch) / name
+            return build_bucket(view, entity, period, rows, bucket, out, lives=accepted if entity.source else rows)
+
+        parts = {name: [pool.submit(build, name, bucket) for bucket in range(BUCKETS)] for name in views}
         for name, counts in parts.items():
             try:
                 yield name, sum(count.result() for count in counts)
@@ -188,8 +319,7 @@ def main() -> None:
     arguments = parser.parse_args()
     plan = read_plan(read_settings().plan)
     for view in plan.build_features.views.values():
-        entity = plan.entities[plan.ingest[view.source].entity]
-        for source in (*view.sources, *entity.sources):
+        for source in (*view.sources, *plan.entity_of(view).sources):
             require(arguments.accepted / source, "validate")
     with whole_folder(arguments.features) as fresh:
         for name, rows in build_views(plan, arguments.accepted, fresh):

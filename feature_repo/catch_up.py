@@ -11,7 +11,6 @@ import os
 import shutil
 import tempfile
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,10 +21,11 @@ from core.database import ensure_database
 from core.errors import QualityError, SourceError
 from core.files import require
 from core.plan import QualityRules
-from feature_repo.build_features import open_existence, open_sources
+from feature_repo.build_features import open_view
 from feature_repo.datasets import accepted_glob, raw_file, write_table
 from feature_repo.duck import identifier, instant, literal, open_duckdb
 from feature_repo.ingest import key_for, with_pseudonyms
+from feature_repo.linked_rows import linked_by
 from feature_repo.materialize import bring_online
 from feature_repo.online_refresh import Load
 from feature_repo.online_tables import declared_table
@@ -167,12 +167,10 @@ def _write_beside(connection: duckdb.DuckDBPyConnection, folder: Path, name: str
 
 def _compute(plan: Plan, view: View, accepted: Path, as_of: datetime) -> pa.Table:
     """Compute a view as of one instant for every entity that is known then."""
-    entity = plan.entities[plan.ingest[view.source].entity]
+    entity, times = plan.entity_of(view), f"(SELECT {instant(as_of)} AS as_of)"
     with open_duckdb() as connection:
-        rows = open_sources(connection, {source: accepted_glob(accepted, source) for source in view.sources})
-        times = f"(SELECT {instant(as_of)} AS as_of)"
-        grid = open_existence(connection, "grid", entity, partial(accepted_glob, accepted), times)
-        return pa.concat_tables(compute_snapshots(connection, view, entity.key, rows, grid))
+        rows = open_view(connection, view, entity, linked_by(plan, view), accepted, times)
+        return pa.concat_tables(compute_snapshots(connection, view, entity.key, rows, "grid"))
 
 
 def _keep(features: Path, rows: pa.Table, as_of: datetime) -> None:

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 BUCKETS = 8
 
 
+#: Where the lives of a linked entity lie that no source tells of: no source can have this name.
+MEMBERS = "members-by-link"
+
+
 def raw_file(folder: Path, source: str) -> Path:
     """Name the file of a source as it was read, before validation."""
     return folder / f"{source}.parquet"

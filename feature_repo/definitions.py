@@ -10,7 +10,8 @@ from feast import types as feast_types
 from feast.data_format import ParquetFormat
 
 from feature_repo.datasets import snapshot_glob
-from feature_repo.online_tables import online_table
+from feature_repo.linked_retrieval import LINK
+from feature_repo.online_tables import declared_table
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,11 +50,16 @@ class Definitions:
 def define(plan: Plan, features: Path) -> Definitions:
     """Generate the Feast objects of `plan`, whose snapshots lie in the folder `features` (relative to the repo's folder)."""
     entities = {
-        name: feast.Entity(name=name, join_keys=[entity.key], value_type=_KEY_TYPES[entity.dtype])
+        name: feast.Entity(
+            name=name,
+            join_keys=[entity.key],
+            value_type=_KEY_TYPES[entity.dtype],
+            tags={LINK: entity.of.replace(".", ":")} if entity.of else None,
+        )
         for name, entity in plan.entities.items()
     }
     views = {
-        name: _view(plan, name, view, entities[plan.ingest[view.source].entity], features)
+        name: _view(plan, name, view, entities[plan.entity_name(view)], features)
         for name, view in plan.build_features.views.items()
     }
     return Definitions(entities, views, {name: _service(plan, name, views) for name in plan.build_features.services})
@@ -75,7 +81,7 @@ def _view(plan: Plan, name: str, view: View, entity: feast.Entity, features: Pat
         schema=[key, *(_field(feature, view) for feature in view.features)],
         source=source,
         online=True,
-        tags={ONLINE_TABLE: online_table(name, view, plan.entities[entity.name]).name},
+        tags={ONLINE_TABLE: declared_table(plan, name).name},
     )
 
 

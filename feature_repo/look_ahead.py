@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from feature_repo.build_features import open_grid, open_rows, renamed
-from feature_repo.datasets import BUCKETS, bucket_file
+from feature_repo.build_features import kept, open_grid, open_sources, open_view, renamed
+from feature_repo.datasets import BUCKETS, MEMBERS, bucket_file
 from feature_repo.duck import identifier, instant, open_duckdb
 from feature_repo.view_rows import compute_view
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import duckdb
 
     from core.plan import Entity, View
+    from feature_repo.linked_rows import Linked
 
 #: What is taken away, in words and as the condition that rows which stay fulfil.
 _AHEAD = (
@@ -30,11 +31,14 @@ _AHEAD = (
 _SAME = 1e-9
 
 
-def look_ahead(accepted: Path, view: View, entity: Entity, as_of: datetime) -> Iterator[tuple[str, str]]:
+def look_ahead(
+    accepted: Path, view: View, entity: Entity, linked: Linked | None, as_of: datetime
+) -> Iterator[tuple[str, str]]:
     """Yield (feature, what it reads that was not known as of then) for the entities of one bucket, the largest.
 
-    A view is computed from all accepted rows, and again from those that had happened, or were known, at `as_of`. The same
-    rows are chosen by every sound feature, so a difference shows one whose SQL goes around the choice of rows.
+    Of a linked entity it is all of them. A view is computed from all accepted rows, and again from those that had happened,
+    or were known, at `as_of`. The same rows are chosen by every sound feature, so a difference shows one whose SQL goes
+    around the choice of rows.
 
     Raises
     ------
@@ -42,29 +46,43 @@ def look_ahead(accepted: Path, view: View, entity: Entity, as_of: datetime) -> I
         If a feature's SQL is refused by DuckDB.
 
     """
-    bucket = max(range(BUCKETS), key=lambda place: bucket_file(accepted, entity.source, place).stat().st_size)
-    files = {source: bucket_file(accepted, source, bucket) for source in {*view.sources, entity.source}}
+    times = f"(SELECT {instant(as_of)} AS as_of)"
     with open_duckdb(threads=1) as connection:
-        home = open_rows(connection, "home_rows", files[entity.source])
-        grid = open_grid(connection, "grid", entity.key, home, f"(SELECT {instant(as_of)} AS as_of)")
-        rows = {source: open_rows(connection, f"rows_of_{source}", files[source]) for source in view.sources}
-        whole = compute_view(connection, view, entity.key, rows, grid)
+        if linked is None:
+            files = _open_bucket(connection, accepted, view, entity, times)
+            sources = {source: renamed(file) for source, file in files.items()}
+        else:
+            open_view(connection, view, entity, linked, accepted, times)
+            sources = {source: kept(source) for source in view.sources}
+        # Feature SQL that goes around the choice of rows knows them by these names only.
+        rows = {source: f"rows_of_{source}" for source in view.sources}
+        whole = compute_view(connection, view, entity.key, rows, "grid")
         for words, column in _AHEAD:
-            for source, relation in rows.items():
-                _only_known(connection, relation, files[source], column, as_of)
-            known = compute_view(connection, view, entity.key, rows, grid)
+            for source, relation in sources.items():
+                _only_known(connection, rows[source], relation, column, as_of)
+            known = compute_view(connection, view, entity.key, rows, "grid")
             for feature in view.features:
                 changed = _changed(whole.column(feature), known.column(feature))
                 if changed:
                     yield feature, f"{changed:,} of {len(whole):,} values as of {as_of:%Y-%m-%d} come from {words}"
 
 
-def _only_known(
-    connection: duckdb.DuckDBPyConnection, relation: str, files: Path, column: str, as_of: datetime
-) -> None:
+def _open_bucket(
+    connection: duckdb.DuckDBPyConnection, accepted: Path, view: View, entity: Entity, times: str
+) -> dict[str, Path]:
+    """Open the rows of the largest bucket, and as `grid` who began to exist in it; return the file of each source."""
+    home = entity.source or MEMBERS
+    bucket = max(range(BUCKETS), key=lambda place: bucket_file(accepted, home, place).stat().st_size)
+    open_grid(connection, "grid", entity.key, renamed(bucket_file(accepted, home, bucket)), times)
+    files = {source: bucket_file(accepted, source, bucket) for source in view.sources}
+    open_sources(connection, files)
+    return files
+
+
+def _only_known(connection: duckdb.DuckDBPyConnection, name: str, rows: str, column: str, as_of: datetime) -> None:
+    """Make the view `name` hold those of `rows` that had happened, or were known, at `as_of`."""
     connection.execute(
-        f"""CREATE OR REPLACE TEMP VIEW {relation} AS
-            FROM {renamed(files)} WHERE {identifier(column)} <= {instant(as_of)}"""
+        f"CREATE OR REPLACE TEMP VIEW {name} AS FROM {rows} WHERE {identifier(column)} <= {instant(as_of)}"
     )
 
 

@@ -89,15 +89,18 @@ def listed(columns: Iterable[sql.Composable]) -> sql.Composed:
     return sql.SQL(", ").join(columns)
 
 
-def online_table(name: str, view: View, entity: Entity) -> OnlineTable:
-    """Name the online table of the view `name`, as it is defined now."""
+def online_table(name: str, view: View, entity: Entity, link: str = "") -> OnlineTable:
+    """Name the online table of the view `name`, as it is defined now; `link` is as for `definition_of`."""
     features = tuple((feature, spec.dtype) for feature, spec in view.features.items())
-    return OnlineTable(versioned_name(name, definition_of(view, entity)[:12]), ((entity.key, entity.dtype),), features)
+    version = definition_of(view, entity, link)[:12]
+    return OnlineTable(versioned_name(name, version), ((entity.key, entity.dtype),), features)
 
 
-def definition_of(view: View, entity: Entity) -> str:
-    """Give the sha256 of a view's definition, of which its key is a part."""
-    return hashlib.sha256(f"{entity.key} {entity.dtype} {view.model_dump_json()}".encode()).hexdigest()
+def definition_of(view: View, entity: Entity, link: str = "") -> str:
+    """Give the sha256 of a view's definition, of which its key is a part, and the `link` by which its entity is reached."""
+    # A view that names no entity is what it was before views could name one.
+    stated = view.model_dump_json(exclude=None if view.entity else {"entity"})
+    return hashlib.sha256(f"{entity.key} {entity.dtype} {link}{stated}".encode()).hexdigest()
 
 
 def versioned_name(view: str, version: str) -> str:
@@ -108,7 +111,22 @@ def versioned_name(view: str, version: str) -> str:
 def declared_table(plan: Plan, name: str) -> OnlineTable:
     """Name the online table of the view `name`, as `plan` defines it."""
     view = plan.build_features.views[name]
-    return online_table(name, view, plan.entities[plan.ingest[view.source].entity])
+    return online_table(name, view, plan.entity_of(view), _declared_link(plan, view))
+
+
+def declared_definition(plan: Plan, name: str) -> str:
+    """Give the sha256 of the definition of the view `name`, as `plan` has it."""
+    view = plan.build_features.views[name]
+    return definition_of(view, plan.entity_of(view), _declared_link(plan, view))
+
+
+def _declared_link(plan: Plan, view: View) -> str:
+    """Write the definition of the link to the entity of `view`: of another link, the same rows belong elsewhere."""
+    link = plan.link_of(view)
+    if link is None:
+        return ""
+    holder = plan.build_features.views[link.view]
+    return f"{link.feature} {definition_of(holder, plan.entity_of(holder))} "
 
 
 def create(connection: psycopg.Connection, table: OnlineTable) -> None:

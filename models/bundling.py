@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from core.contracts import Contract, ContractView
 from core.reference import build_reference
-from feature_repo.online_tables import declared_table, definition_of
+from feature_repo.online_tables import declared_definition, declared_table
 from models.bundle import golden_rows
 from models.contract_format import FORMAT_VERSION, contract_to_json
 from models.encoding import encode_table, vectors_of
@@ -22,6 +22,7 @@ from models.train import contract_features, part
 from models.training_set import TEST, TRAIN
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
     from datetime import datetime, timedelta
 
     from core.contracts import ContractFeature
@@ -57,7 +58,7 @@ def contract_of(plan: Plan, result: CandidateResult, estimator: str, table: pa.T
         feature_service=plan.training_set.service,
         entity_key=plan.unit.key,
         entity_dtype=plan.unit.dtype,
-        views=tuple(contract_view(plan, name) for name in dict.fromkeys(feature.view for feature in features)),
+        views=tuple(contract_views(plan, features)),
         features=features,
         threshold=result.threshold,
         horizon=plan.label.horizon,
@@ -77,8 +78,20 @@ def contract_of(plan: Plan, result: CandidateResult, estimator: str, table: pa.T
 def contract_view(plan: Plan, name: str) -> ContractView:
     """Name the view `name` as `plan` defines it."""
     view = plan.build_features.views[name]
-    definition = definition_of(view, plan.entities[plan.ingest[view.source].entity])
-    return ContractView(name, declared_table(plan, name).name, view.ttl, definition)
+    table, definition = declared_table(plan, name).name, declared_definition(plan, name)
+    return ContractView(name, table, view.ttl, definition, plan.link_of(view))
+
+
+def contract_views(plan: Plan, features: Iterable[ContractFeature]) -> Iterator[ContractView]:
+    """Name the views that `features` are of, and those that hold a link to one of them."""
+    views = [contract_view(plan, name) for name in dict.fromkeys(feature.view for feature in features)]
+    yield from views
+    named = {view.name for view in views}
+    yield from (
+        contract_view(plan, name)
+        for name in dict.fromkeys(view.link.view for view in views if view.link)
+        if name not in named
+    )
 
 
 def seen_until(table: pa.Table, horizon: timedelta) -> datetime:

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from core.calibration import Calibration
-from core.contracts import Contract, ContractFeature, ContractView
+from core.contracts import Contract, ContractFeature, ContractView, Link
 from core.errors import BundleError
 
 if TYPE_CHECKING:
@@ -27,7 +27,12 @@ def contract_to_json(contract: Contract) -> str:
             return value.isoformat()
         raise TypeError(type(value).__name__)
 
-    return json.dumps(asdict(contract), indent=2, sort_keys=True, default=plain) + "\n"
+    stored = asdict(contract)
+    # Format 2 came before links, and a view without one is written as it was then.
+    stored["views"] = [
+        {name: value for name, value in view.items() if name != "link" or value} for view in stored["views"]
+    ]
+    return json.dumps(stored, indent=2, sort_keys=True, default=plain) + "\n"
 
 
 def contract_from_json(text: bytes) -> Contract:
@@ -85,7 +90,16 @@ def _contract(stored: dict[str, Any]) -> Contract:
     lacking = [field.name for field in fields(Contract) if field.name not in stored]
     if lacking:
         raise KeyError(lacking[0])
-    views = (ContractView(**{**view, "ttl": timedelta(seconds=view["ttl"])}) for view in stored["views"])
+    views = (
+        ContractView(
+            **{
+                **view,
+                "ttl": timedelta(seconds=view["ttl"]),
+                "link": Link(**view["link"]) if "link" in view else None,
+            }
+        )
+        for view in stored["views"]
+    )
     features = (ContractFeature(**{**feature, "levels": tuple(feature["levels"])}) for feature in stored["features"])
     calibration, seen_until = stored["calibration"], stored["seen_until"]
     return Contract(

@@ -21,6 +21,7 @@ from core.errors import PlanError
 from core.files import require, write_whole
 from core.plan_file import read_plan
 from core.settings import read_settings
+from feature_repo.linked_rows import linked_by
 from feature_repo.look_ahead import look_ahead
 from models.rows import entity_codes, task_of
 from models.tell_tales import suspicion, tell_alone
@@ -78,8 +79,7 @@ def look_aheads(pairs: Sequence[tuple[str, str]], plan: Plan, accepted: Path, ta
     as_of = pc.max(table.column("as_of")).as_py()
     for name in dict.fromkeys(view for view, _ in pairs):
         view = plan.build_features.views[name]
-        entity = plan.entities[plan.ingest[view.source].entity]
-        for feature, reason in look_ahead(accepted, view, entity, as_of):
+        for feature, reason in look_ahead(accepted, view, plan.entity_of(view), linked_by(plan, view), as_of):
             if (name, feature) in pairs:
                 yield f"{name}.{feature}", reason
 

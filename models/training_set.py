@@ -23,6 +23,7 @@ from feature_repo.apply import applied_tables
 from feature_repo.build_features import instants, open_existence, open_rows
 from feature_repo.datasets import accepted_glob
 from feature_repo.duck import open_duckdb
+from feature_repo.linked_retrieval import historical_features
 from feature_repo.registry import open_store
 from models.folds import grouped_folds, stratified_folds
 from models.labels import label_rows
@@ -117,10 +118,7 @@ def training_set(
         for feature in projection.features
     ]
     beside = [reference.replace(".", ":") for reference in attributes]
-    retrieval = store.get_historical_features(
-        entity_rows, list(dict.fromkeys([*listed, *beside])), full_feature_names=True, filter_by_created_timestamp=True
-    )
-    joined = retrieval.to_arrow()
+    joined = historical_features(store, entity_rows, list(dict.fromkeys([*listed, *beside])))
     joined = joined.rename_columns(["as_of" if name == "event_timestamp" else name for name in joined.column_names])
     joined = joined.add_column(3, "split", parts_of(split, joined, labelled.column_names[0], problem))
     return joined.filter(pc.not_equal(joined.column("split"), GAP))
@@ -130,9 +128,7 @@ def join_features(store: feast.FeatureStore, rows: pa.Table, key: str, features:
     """Add columns to `rows`, which has `key` and `as_of`: features that its own service does not have, point in time."""
     wanted = rows.select([key, "as_of"]).rename_columns([key, "event_timestamp"])
     references = [f"{feature.view}:{feature.name}" for feature in features]
-    joined = store.get_historical_features(
-        wanted, references, full_feature_names=True, filter_by_created_timestamp=True
-    ).to_arrow()
+    joined = historical_features(store, wanted, references)
     # The store may give the rows in an order of its own.
     order = pc.sort_indices(joined, [(key, "ascending"), ("event_timestamp", "ascending")])
     place = pc.sort_indices(pc.sort_indices(rows, [(key, "ascending"), ("as_of", "ascending")]))

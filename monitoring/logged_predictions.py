@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     import psycopg
 
+    from core.contracts import Link
+
 _COLUMNS = sql.SQL(
     "SELECT prediction_id, entity, as_of, logged_at, score, features, event_times, statuses "
     "FROM panthera.prediction AS logged WHERE {served}"
@@ -56,6 +58,10 @@ class LoggedPrediction:
     def is_stale(self, view: str) -> bool:
         """Whether the row of `view` was older than its ttl."""
         return self.statuses.get(view) == Freshness.STALE
+
+    def linked_to(self, link: Link) -> Any:
+        """Give the key of the entity that a fresh link named; None if there was none."""
+        return self.features.get(link.column) if self.statuses.get(link.view) == Freshness.FRESH else None
 
 
 def fetch_releases(connection: psycopg.Connection, start: datetime | None, end: datetime | None) -> list[str]:

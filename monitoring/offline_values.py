@@ -5,14 +5,13 @@ from __future__ import annotations
 from bisect import bisect_right
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from core.errors import StaleStateError
-from feature_repo.build_features import open_existence, open_sources
-from feature_repo.datasets import accepted_glob, snapshot_glob
+from feature_repo.build_features import open_view
+from feature_repo.datasets import snapshot_glob
 from feature_repo.duck import identifier, literal, open_duckdb
 from feature_repo.view_rows import compute_view
 
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     import psycopg
 
     from core.plan import Entity, View
+    from feature_repo.linked_rows import Linked
     from monitoring.logged_predictions import LoggedPrediction
 
 
@@ -80,12 +80,15 @@ def recompute(
     *,
     accepted: Path,
     features: Path,
+    linked: Linked | None = None,
 ) -> list[OfflineRow]:
     """Find the offline counterpart of what each of `predictions` read from a view, in their order.
 
+    Of a linked entity it is the one of the link that was logged, if that was fresh.
+
     Parameters
     ----------
-    name, view, entity : the view as the plan declares it, and the entity it is about.
+    name, view, entity, linked : the view as the plan declares it, the entity it is about, and how that is reached.
     accepted, features : the folders of the accepted rows and of the snapshots.
 
     Raises
@@ -94,15 +97,15 @@ def recompute(
         If the accepted rows or the snapshots are not there.
 
     """
-    for folder in (*(accepted / source for source in (*view.sources, *entity.sources)), features / name):
+    sources = (*view.sources, *entity.sources, *(linked.view.sources if linked else ()))
+    for folder in (*(accepted / source for source in sources), features / name):
         if not any(folder.glob("*.parquet")):
             raise StaleStateError(f"no table was found in {folder}; run `dvc repro build_features`, which writes it")
     with open_duckdb() as connection:
-        connection.register("logged_rows", _logged_rows(name, entity, predictions, watermarks))
+        connection.register("logged_rows", _logged_rows(name, entity, linked, predictions, watermarks))
         connection.execute("CREATE TEMP TABLE logged AS FROM logged_rows")
-        rows = open_sources(connection, {source: accepted_glob(accepted, source) for source in view.sources})
         times = "(SELECT DISTINCT as_of FROM logged)"
-        open_existence(connection, "existing", entity, partial(accepted_glob, accepted), times)
+        rows = open_view(connection, view, entity, linked, accepted, times, "existing")
         key = identifier(entity.key)
         pairs = f"SELECT DISTINCT {key}, as_of FROM logged SEMI JOIN existing USING ({key}, as_of)"
         connection.execute(f"CREATE TEMP TABLE grid AS {pairs}")
@@ -111,12 +114,13 @@ def recompute(
 
 
 def _logged_rows(
-    name: str, entity: Entity, predictions: Sequence[LoggedPrediction], watermarks: Watermarks
+    name: str, entity: Entity, linked: Linked | None, predictions: Sequence[LoggedPrediction], watermarks: Watermarks
 ) -> pa.Table:
-    """Lay out, for each prediction, which entity it was about and as of when the offline side is asked."""
+    """Lay out, for each prediction, which entity the view was read of and as of when the offline side is asked."""
     times = [logged.event_time(name) for logged in predictions]
     key_type = pa.int64() if entity.dtype == "int64" else pa.string()
-    keys = [int(logged.entity) if entity.dtype == "int64" else logged.entity for logged in predictions]
+    named = [logged.linked_to(linked.link) if linked else logged.entity for logged in predictions]
+    keys = [None if key is None else int(key) if entity.dtype == "int64" else str(key) for key in named]
     instant = pa.timestamp("us", tz="UTC")
     return pa.table(
         {

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from core.contracts import ContractFeature
 from core.database import connect, ensure_database
 from core.errors import PantheraError, StaleStateError
+from feature_repo.linked_rows import linked_by
 from feature_repo.online_tables import declared_table
 from models.bundle import load_bundle
 from models.explanations import explain_vector
@@ -21,7 +23,7 @@ from monitoring.parity import check_parity, logged_vector, together
 from monitoring.served_counts import fetch_served_counts
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from datetime import datetime, timedelta
     from pathlib import Path
     from uuid import UUID
@@ -234,11 +236,21 @@ def _check(
     return check_parity(
         release_id,
         predictions,
-        features,
+        [*features, *_links_beside(plan, bundle.contract)],
         {view.name: _offline(connection, plan, data, view, predictions) for view in bundle.contract.views},
         bundle.score([logged_vector(logged, features) for logged in predictions]) if predictions else [],
         stale_is_missing=plan.serve.stale == "as_missing",
     )
+
+
+def _links_beside(plan: Plan, contract: Contract) -> Iterator[ContractFeature]:
+    """Yield the features that are no inputs of the model, and were logged because they hold a link."""
+    inputs = {feature.column for feature in contract.features}
+    links = {view.link.column: view.link for view in contract.views if view.link}
+    for column, link in links.items():
+        if column not in inputs:
+            declared = plan.build_features.views[link.view].features[link.feature]
+            yield ContractFeature(link.view, link.feature, declared.dtype)
 
 
 def _offline(
@@ -252,9 +264,10 @@ def _offline(
     return recompute(
         view.name,
         declared,
-        plan.entities[plan.ingest[declared.source].entity],
+        plan.entity_of(declared),
         predictions,
         fetch_watermarks(connection, view.online_table),
         accepted=data / "accepted",
         features=data / "features",
+        linked=linked_by(plan, declared),
     )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from core.errors import BundleError
-from feature_repo.online_handle import HandleView, OnlineHandle
+from feature_repo.online_handle import HandleLink, HandleView, OnlineHandle
 from feature_repo.online_history import unfilled
 from models.bundle import load_bundle
 from models.ledger import current
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     import psycopg
 
+    from core.contracts import Link
     from models.bundle import Bundle
     from models.ledger import LedgerRelease
     from models.signing import TrustedKeys
@@ -46,8 +47,8 @@ class Release:
     ----------
     inputs : the vector of its model, in the order of its contract.
     tables : the online table of each of the views that it reads, by the view's name.
-    logged, logged_tables : the same of all active releases together, its own where two define a view differently. That
-        is what the log remembers, so that another release can be scored from it later.
+    logged, logged_tables : the same of all active releases together, its own where two define a view differently, and the
+        features that hold links. That is what the log remembers, so that another release can be scored from it later.
 
     """
 
@@ -93,9 +94,20 @@ class _Pinned:
 
     @property
     def tables(self) -> dict[str, str]:
-        """The online table of each view that the model reads."""
-        read = {feature.view for feature in self.bundle.contract.features}
+        """The online table of each view that the model reads, or that holds a link to one."""
+        read = {feature.view for feature in self.bundle.contract.features} | {link.view for link in self.links.values()}
         return {view.name: view.online_table for view in self.bundle.contract.views if view.name in read}
+
+    @property
+    def links(self) -> dict[str, Link]:
+        """How the entity is reached of each view that is about a linked one."""
+        return {view.name: view.link for view in self.bundle.contract.views if view.link}
+
+    @property
+    def columns(self) -> dict[str, tuple[str, str]]:
+        """Where each value that is read stands, a view and its feature, by the name of its column."""
+        features = {feature.column: (feature.view, feature.name) for feature in self.bundle.contract.features}
+        return features | {link.column: (link.view, link.feature) for link in self.links.values()}
 
 
 @dataclass(frozen=True)
@@ -174,9 +186,14 @@ def _refuse_missing_tables(connection: psycopg.Connection, row: _Pinned) -> None
 def _activate(pinned: Sequence[_Pinned], key: EntityKey) -> ActiveReleases:
     columns = _columns_by_table(pinned)
     ttls = {view.online_table: view.ttl for row in pinned for view in row.bundle.contract.views}
-    handle = OnlineHandle(
-        [HandleView(table, table, ttls[table], tuple(names)) for table, names in columns.items()], key.name, key.dtype
-    )
+    # The definition of a linked view includes that of its link, so all releases that read its table link to it alike.
+    links = {
+        row.tables[view]: HandleLink(row.tables[link.view], link.feature, link.key)
+        for row in pinned
+        for view, link in row.links.items()
+    }
+    views = [HandleView(table, table, ttls[table], tuple(names), links.get(table)) for table, names in columns.items()]
+    handle = OnlineHandle(views, key.name, key.dtype)
     releases = [_release(row, pinned, columns) for row in pinned]
     return ActiveReleases(releases[0], releases[1] if len(releases) > 1 else None, handle)
 
@@ -185,31 +202,31 @@ def _columns_by_table(pinned: Sequence[_Pinned]) -> dict[str, list[str]]:
     """Unite the features that the releases need, by online table."""
     columns: dict[str, list[str]] = {}
     for row in pinned:
-        for feature in row.bundle.contract.features:
-            names = columns.setdefault(row.tables[feature.view], [])
-            if feature.name not in names:
-                names.append(feature.name)
+        for view, feature in row.columns.values():
+            names = columns.setdefault(row.tables[view], [])
+            if feature not in names:
+                names.append(feature)
     return columns
 
 
-def _inputs(row: _Pinned, columns: Mapping[str, Sequence[str]]) -> tuple[Input, ...]:
-    features = row.bundle.contract.features
-    tables = [row.tables[feature.view] for feature in features]
-    return tuple(
-        Input(feature.column, table, columns[table].index(feature.name))
-        for feature, table in zip(features, tables, strict=True)
-    )
+def _read(row: _Pinned, columns: Mapping[str, Sequence[str]]) -> dict[str, Input]:
+    """Say where each value that a release reads stands: the inputs of its model, then the links that are none."""
+    return {
+        column: Input(column, row.tables[view], columns[row.tables[view]].index(feature))
+        for column, (view, feature) in row.columns.items()
+    }
 
 
 def _release(row: _Pinned, pinned: Sequence[_Pinned], columns: Mapping[str, Sequence[str]]) -> Release:
     own_last = [*(other for other in pinned if other is not row), row]
-    logged = {entry.column: entry for each in own_last for entry in _inputs(each, columns)}
+    logged = {column: entry for each in own_last for column, entry in _read(each, columns).items()}
     logged_tables = {view: table for each in own_last for view, table in each.tables.items()}
+    own = _read(row, columns)
     return Release(
         row.ledger,
         row.bundle,
         Scorer(row.bundle),
-        _inputs(row, columns),
+        tuple(own[feature.column] for feature in row.bundle.contract.features),
         row.tables,
         tuple(logged.values()),
         logged_tables,

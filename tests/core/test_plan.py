@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from core.candidate_checks import OWN_LIGHTGBM
+from core.contracts import Link
 from core.errors import PlanError
 from core.plan_candidates import Train
 from core.plan_checks import RESERVED, findings
@@ -157,6 +158,24 @@ VISITS = {
     "event_time": {"column": "day"},
     "observed_until": "2024-01-01",
     "columns": {"visitor_id": {"dtype": "int64"}, "day": {"dtype": "date"}},
+}
+
+TRAFFIC = {
+    "source": "visits",
+    "ttl": "35d",
+    "every": "1 month",
+    "features": {"visits": {"sql": "count(*)", "dtype": "int64", "meaning": "visits so far"}},
+}
+LINKED = {"key": "shop_name", "dtype": "string", "of": "history.shop"}
+TRADE = {
+    "source": "orders",
+    "entity": "shop",
+    "ttl": "35d",
+    "every": "1 month",
+    "features": {
+        "buyers": {"sql": "count(DISTINCT buyer_id)", "dtype": "int64", "meaning": "buyers so far"},
+        "chain": {"sql": "max('a')", "dtype": "string", "meaning": "chain of the shop"},
+    },
 }
 
 FAULTS: dict[str, tuple[Change, str]] = {
@@ -349,6 +368,96 @@ FAULTS: dict[str, tuple[Change, str]] = {
     "a feature of another entity's source": (
         {"ingest/visits": VISITS, "entities/visitor": VISITOR, f"{FEATURES}/orders/source": "visits"},
         "build_features.views.history.features.orders.source: 'visits' has rows of the entity 'visitor', ",
+    ),
+    "a view of no entity": (
+        {"build_features/views/history/entity": "byer"},
+        "build_features.views.history.entity: 'byer' is not a declared entity; allowed here: buyer",
+    ),
+    "a view of an entity that nothing belongs to": (
+        {
+            "ingest/visits": VISITS,
+            "entities/visitor": VISITOR,
+            "build_features/views/traffic": {**TRAFFIC, "source": "orders", "entity": "visitor"},
+        },
+        "build_features.views.traffic.source: 'orders' has rows of the entity 'buyer', the view is about 'visitor'; ",
+    ),
+    "an entity that nothing tells of": (
+        {"entities/shop": {"key": "shop_name", "dtype": "string"}},
+        "entities.shop: an entity needs source, whose rows tell when it exists, or of, the feature that holds its key",
+    ),
+    "an end without a beginning": (
+        {"entities/shop": {**LINKED, "until": "orders"}},
+        "entities.shop: until tells of an end; it needs source, which tells of the beginning",
+    ),
+    "a link that is no feature": (
+        {"entities/shop": {**LINKED, "of": "history"}},
+        "entities.shop.of: String should match pattern",
+    ),
+    "a link in no view": (
+        {"entities/shop": {**LINKED, "of": "histori.shop"}},
+        "entities.shop.of: 'histori' is not a declared view; allowed here: history; did you mean 'history'?",
+    ),
+    "a link in no feature": (
+        {"entities/shop": {**LINKED, "of": "history.shops"}},
+        "entities.shop.of: 'shops' is not a declared feature of history; ",
+    ),
+    "a link of another dtype": (
+        {"entities/shop": {**LINKED, "dtype": "int64"}},
+        "entities.shop.of: history.shop is string, the key of the entity is int64; declare them alike",
+    ),
+    "a link to what is predicted": (
+        {"entities/buyer/of": "history.orders"},
+        "entities.buyer.of: 'buyer' is what is predicted, so nothing links to it; take the key out",
+    ),
+    "a link from a linked entity": (
+        {
+            "entities/shop": LINKED,
+            "entities/chain": {"key": "chain_name", "dtype": "string", "of": "trade.chain"},
+            "build_features/views/trade": TRADE,
+        },
+        "entities.chain.of: the view 'trade' is about 'shop'; a link starts at what is predicted, 'buyer', and links are not ",
+    ),
+    "a link with another entity's key": (
+        {"entities/shop": {**LINKED, "key": "visitor_id"}, "ingest/visits": VISITS, "entities/visitor": VISITOR},
+        "entities.shop.key: 'visitor_id' is the key of 'visitor' too; a linked entity needs its own",
+    ),
+    "a linked view of rows of a third entity": (
+        {
+            "entities/shop": LINKED,
+            "ingest/visits": VISITS,
+            "entities/visitor": VISITOR,
+            "build_features/views/trade": {**TRADE, "source": "visits"},
+        },
+        "build_features.views.trade.source: 'visits' has rows of the entity 'visitor'; expected 'shop' or 'buyer'",
+    ),
+    "a row's own key of another dtype": (
+        {
+            "entities/shop": LINKED,
+            "build_features/views/trade": TRADE,
+            "ingest/orders/columns/shop_name": {"dtype": "int64"},
+        },
+        "build_features.views.trade.source: its column 'shop_name' is int64, the key of the entity 'shop' is string",
+    ),
+    "a service over an entity without a link": (
+        {
+            "ingest/visits": VISITS,
+            "entities/visitor": VISITOR,
+            "build_features/views/traffic": TRAFFIC,
+            "build_features/services/all_of_it": ["history.*", "traffic.*"],
+        },
+        (
+            "build_features.services.all_of_it: the view 'traffic' is about 'visitor', but what is predicted is 'buyer': "
+            "say which feature of 'buyer' holds its key (entities.visitor.of: view.feature), or take the view out"
+        ),
+    ),
+    "an attribute of an entity without a link": (
+        {
+            "ingest/visits": VISITS,
+            "entities/visitor": VISITOR,
+            "build_features/views/traffic": TRAFFIC,
+            "training_set/attributes": ["traffic.visits"],
+        },
+        "training_set.attributes: the view 'traffic' is about 'visitor', but what is predicted is 'buyer': ",
     ),
     "a feature with the key's name": (
         {f"{FEATURES}/buyer_id": {"sql": "count(*)", "dtype": "int64", "unit": "x"}},
@@ -646,6 +755,21 @@ DECLARED = {
     "service": _rename(("build_features", "services"), "all_of_it"),
     "candidate": _rename(("train", "candidates"), "rule"),
 }
+
+
+def test_a_service_may_take_views_of_what_its_entity_is_linked_to() -> None:
+    plan = _shop(
+        {
+            "entities/shop": LINKED,
+            "build_features/views/trade": TRADE,
+            "build_features/services/all_of_it": ["history.*", "trade.buyers"],
+            "training_set/attributes": ["trade.chain"],
+        }
+    )
+    views = plan.build_features.views
+    assert [plan.entity_name(views[name]) for name in ("history", "trade")] == ["buyer", "shop"]
+    assert plan.link_of(views["history"]) is None
+    assert plan.link_of(views["trade"]) == Link("history", "shop", "buyer_id", "shop_name", "string")
 
 
 @given(st.sets(st.sampled_from(sorted(DECLARED)), min_size=1))

@@ -171,7 +171,7 @@ def test_the_score_over_http_is_the_offline_score_of_the_same_row(trained: Proje
 def test_parity_holds_value_by_value(served: Served) -> None:
     assert served.parity.returncode == 0, served.parity.stderr
     found = json.loads(served.parity.stdout)
-    assert found["values_compared"] == MEMBERS * 5
+    assert found["values_compared"] == MEMBERS * 8
     assert found["score_mismatches"] == 0
     assert set(found["mismatches"].values()) == {0}
 
@@ -186,6 +186,23 @@ def test_features_come_with_their_times_and_their_freshness(served: Served) -> N
     assert entity["member_id"] == "m001"
     assert entity["features"]["profile"]["status"] == "FRESH"
     assert entity["features"]["profile"]["values"]["tariff"] == "full"
+
+
+def test_what_is_known_of_a_members_tariff_comes_by_the_link(served: Served) -> None:
+    tariff = served.features["entities"][0]["features"]["tariff_attendance"]
+    assert tariff["status"] == "FRESH"
+    # Every third of the 400 members signed up for "full", by then all of them.
+    assert tariff["values"]["signups"] == 133
+    assert tariff["values"]["active_share"] == tariff["values"]["members_28d"] / 133
+
+
+def test_a_tariff_is_trained_on_as_it_stood(served: Served) -> None:
+    rows = [row for row in served.training_set.to_pylist() if row["profile__tariff"] == "day"]
+    told = {row["as_of"]: row["tariff_attendance__signups"] for row in rows}
+    assert len(told) > 1
+    assert list(told.values()) == sorted(told.values())
+    for as_of, signups in told.items():
+        assert signups == sum(row["as_of"] == as_of for row in rows)
 
 
 @pytest.mark.usefixtures("served")

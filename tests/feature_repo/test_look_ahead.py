@@ -49,7 +49,7 @@ def found(accepted: Path, sql: str, dtype: str = "float64") -> list[str]:
         "asked": {"sql": sql, "dtype": dtype, "unit": "EUR"},
     }
     view = View.model_validate({"source": "orders", "ttl": "30d", "every": "1 month", "features": features})
-    return [f"{feature}: {reason}" for feature, reason in look_ahead(accepted, view, SHOP, AS_OF)]
+    return [f"{feature}: {reason}" for feature, reason in look_ahead(accepted, view, SHOP, None, AS_OF)]
 
 
 def test_a_feature_over_the_rows_that_are_chosen_for_it_does_not_look_ahead(accepted: Path) -> None:

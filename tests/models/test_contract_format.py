@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from core.calibration import Calibration, Curve
-from core.contracts import Contract, ContractFeature, ContractView
+from core.contracts import Contract, ContractFeature, ContractView, Link
 from core.errors import BundleError
 from models.contract_format import FORMAT_VERSION, contract_from_json, contract_to_json
 
@@ -66,6 +66,14 @@ OF_FORMAT_1 = {
 def test_a_contract_comes_back_as_it_was(calibration: Calibration | None) -> None:
     contract = replace(CONTRACT, calibration=calibration)
     assert contract_from_json(contract_to_json(contract).encode()) == contract
+
+
+def test_a_link_comes_back_as_it_was_and_a_view_without_one_does_not_speak_of_it() -> None:
+    linked = ContractView("w", "w__1", timedelta(days=3), "d", Link("v", "kind", "who", "kind_of_who", "string"))
+    contract = replace(CONTRACT, views=(*CONTRACT.views, linked))
+    text = contract_to_json(contract)
+    assert contract_from_json(text.encode()) == contract
+    assert ["link" in view for view in json.loads(text)["views"]] == [False, True]
 
 
 def test_a_contract_of_format_1_says_nothing_of_what_came_later() -> None:

@@ -25,6 +25,7 @@ def log_prediction(
     as_of: datetime = NOON,
     event_times: Mapping[str, str | None] | None = None,
     entity: str | None = None,
+    statuses: Mapping[str, str] | None = None,
 ) -> UUID:
     prediction_id = UUID(int=number)
     connection.execute(
@@ -38,7 +39,7 @@ def log_prediction(
             score,
             json.dumps(features),
             json.dumps(event_times or {}),
-            json.dumps(dict.fromkeys(event_times or {}, "FRESH")),
+            json.dumps(statuses or dict.fromkeys(event_times or {}, "FRESH")),
         ],
     )
     return prediction_id
