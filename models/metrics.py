@@ -169,7 +169,8 @@ def _ece(rows: Observed) -> Statistic:
     """Sum over bins of |sum of (label - score)| / rows; of several classes, the likeliest one's score is judged.
 
     The bins hold equal numbers of rows (ties stay together). Even scores that are true probabilities get an error of about
-    sqrt(2 bins mean(p (1 - p)) / (pi rows)), since a sum of chances is hardly ever 0.
+    sqrt(2 bins mean(p (1 - p)) / (pi rows)), since a sum of chances is hardly ever 0; its interval is of the error without
+    that, and may lie below it.
 
     References
     ----------

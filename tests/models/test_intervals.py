@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from statistics import NormalDist
+
 import numpy as np
 import pytest
 
@@ -14,6 +16,7 @@ from models.intervals import (
     paired_difference,
     replicates,
     size_interval,
+    size_without_chance,
 )
 from models.metrics import Observed, measure, statistic
 
@@ -58,11 +61,41 @@ def test_the_bounds_are_quantiles_widened_for_few_entities() -> None:
     assert (lower, upper) == pytest.approx((188, 9812), abs=2)
 
 
-def test_a_sum_of_sizes_is_held_against_every_truth_that_could_have_given_it() -> None:
-    """One part, observed at 2, whose draws lie 1 apart on either side: truths of 1 to 3 give sums that reach 2."""
-    drawn = 2 + np.linspace(-1, 1, 2001)[:, None]
-    lower, upper = size_interval(np.array([2.0]), drawn, 1_000_000, 0.999)
-    assert (lower, upper) == pytest.approx((1, 3), abs=0.05)
+def test_the_ranks_of_the_bounds_leave_the_tails_outside() -> None:
+    # Of 99 replicates and a new value, the new one is below the 5th with the chance 5/100.
+    lower, upper = interval(50.0, np.arange(1.0, 100.0), 1_000_000, 0.9)
+    assert (lower, upper) == pytest.approx((5, 95), abs=1e-3)
+
+
+def test_beyond_the_outermost_draws_the_normal_goes_on() -> None:
+    drawn = NormalDist().inv_cdf
+    few = np.array([drawn((place + 0.5) / 100) for place in range(100)])
+    lower, upper = interval(0.0, few, 1_000_000, 0.999)
+    assert (lower, upper) == pytest.approx((-3.29 * few.std(), 3.29 * few.std()), rel=1e-3)
+    assert upper > few.max()
+
+
+def test_what_chance_adds_to_nothing_is_taken_away_by_hand() -> None:
+    # 4 * 0 - 6 E|Z| + 4 E|sqrt(2) Z| - E|sqrt(3) Z|, where E|Z| is sqrt(2 / pi).
+    expected = -(6 - 4 * 2**0.5 + 3**0.5) * (2 / np.pi) ** 0.5
+    assert size_without_chance(np.zeros(1), np.ones(1)) == pytest.approx(expected)
+    assert size_without_chance(np.array([-2.0, 3.0]), np.zeros(2)) == 5
+
+
+@pytest.mark.parametrize(("mean", "most"), [(0, 0.36), (0.5, 0.05), (1, 0.1), (2, 0.05), (5, 0.01)])
+def test_a_size_without_chance_is_right_on_average(mean: float, most: float) -> None:
+    steps = np.linspace(-8, 8, 4001)
+    density = np.exp(-(steps**2) / 2) / (2 * np.pi) ** 0.5 * (steps[1] - steps[0])
+    average = float(size_without_chance((mean + steps)[:, None], np.ones(1)) @ density)
+    assert average == pytest.approx(mean, abs=most)
+
+
+def test_a_sum_of_sizes_far_from_nothing_has_the_interval_of_a_mean() -> None:
+    apart = np.random.default_rng(3).normal(size=(4000, 2))
+    parts = np.array([30.0, -40.0])
+    lower, upper = size_interval(parts, parts + apart, 1_000_000, 0.95)
+    wide = 1.96 * 2**0.5
+    assert (lower, upper) == pytest.approx((70 - wide, 70 + wide), abs=0.1)
 
 
 def test_a_sum_of_sizes_that_is_chance_alone_may_be_nothing() -> None:
@@ -150,6 +183,22 @@ def test_other_rows_cannot_be_compared() -> None:
 
     with pytest.raises(ValueError, match="not scored on the same rows"):
         difference("roc_auc", rows_of_entities(1), rows_of_entities(2), Resampling())
+
+
+def test_calibration_errors_that_are_chance_alone_do_not_differ_though_one_has_more_of_it() -> None:
+    """One score for all is a single bin, true probabilities are fifteen: their error is larger by chance."""
+    held, differences, centres = 0, [], []
+    for seed in range(30):
+        chance = np.random.default_rng(seed)
+        true = chance.uniform(0.05, 0.95, 1500)
+        label = (chance.random(1500) < true).astype(np.int32)
+        found = paired_difference("ece", label, true, np.full(1500, 0.5), np.arange(1500))
+        held += found.lower < 0 < found.upper
+        differences.append(found.difference)
+        centres.append((found.lower + found.upper) / 2)
+    assert held >= 25
+    assert np.mean(differences) > 0.015
+    assert np.mean(centres) < 0.7 * np.mean(differences)
 
 
 def test_equal_seeds_give_equal_intervals() -> None:
