@@ -34,6 +34,8 @@ OF_DECISIONS = frozenset({"precision", "recall", "f1", "balanced_accuracy", "acc
 _SMALLEST = 1e-15
 #: Bins of equal numbers of rows in which the calibration error is taken.
 ECE_BINS = 15
+#: Of how many times the share of highest scores the rows are looked at first.
+_LIKELY_TOP = 2
 
 
 @dataclass(frozen=True)
@@ -337,18 +339,34 @@ def _macro_area(rows: Observed) -> Statistic:
 def _gain(rows: Observed) -> Statistic:
     """Share of the positives among the `top` share of rows by score; rows of one score count in part, as drawn by lot."""
     order = np.argsort(-rows.score, kind="stable")
-    ends = np.append(np.flatnonzero(np.diff(rows.score[order])), len(order) - 1) + 1
-    entity, happened = rows.entity[order], rows.label[order] == 1
+    entity, happened = rows.entity[order], (rows.label[order] == 1).astype(np.float64)
+    # The rows of one score lie from `begins` to before `ends`.
+    edges = np.flatnonzero(np.diff(rows.score[order])) + 1
+    block = np.searchsorted(edges, np.arange(len(order)), side="right")
+    begins, ends = np.append(0, edges)[block], np.append(edges, len(order))[block]
+    totals = np.column_stack([np.bincount(entity, cell, minlength=rows.entities) for cell in (None, happened)])
+    # A draw hardly ever has its top below here; where it has, all rows are looked at.
+    likely = int(_LIKELY_TOP * rows.top * len(order)) + 1
 
-    def of_repeat(weights: NDArray[np.float64]) -> float:
-        row = weights[entity]
-        chosen, hits = _sum_to(row), _sum_to(row * happened)
-        if not hits[-1] > 0:
+    def of_repeat(weights: NDArray[np.float64], total: float, positives: float) -> float:
+        if not positives > 0:
             return np.nan
-        at_ends = np.append(0, ends)
-        return float(np.interp(rows.top * chosen[-1], chosen[at_ends], hits[at_ends]) / hits[-1])
+        wanted = rows.top * total
+        for looked_at in (likely, len(order)):
+            row = weights[entity[:looked_at]]
+            chosen = _sum_to(row)
+            last = int(np.searchsorted(chosen, wanted, side="left")) - 1
+            if last < len(row) and ends[last] <= len(row):
+                break
+        first, end = begins[last], ends[last]
+        part = (wanted - chosen[first]) / (chosen[end] - chosen[first])
+        hits = row[:first] @ happened[:first] + part * (row[first:end] @ happened[first:end])
+        return float(hits / positives)
 
-    return lambda weights: np.array([of_repeat(repeat) for repeat in weights])
+    def of(weights: Weights) -> NDArray[np.float64]:
+        return np.array([of_repeat(repeat, *sums) for repeat, sums in zip(weights, weights @ totals, strict=True)])
+
+    return of
 
 
 def _lift(rows: Observed) -> Statistic:
