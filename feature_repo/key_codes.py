@@ -54,7 +54,8 @@ class _Numbers:
         # Below the start a place wraps around to far beyond the end.
         within = places.view(np.uint64) < len(self.table)
         if within.all():
-            return self.table[places]
+            # In place, for which the places must not be checked again.
+            return np.take(self.table, places, mode="clip", out=places)
         return np.where(within, self.table[np.where(within, places, 0)], -1)
 
 

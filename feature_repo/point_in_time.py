@@ -135,8 +135,10 @@ class _Asked:
     def of(cls, columns: list[pa.ChunkedArray], times: Integers) -> _Asked:
         keys, codes = encode(columns, len(times))
         place = np.flatnonzero((codes >= 0) & (times != NEVER))
-        order, _ = in_order(TimeLine.fit(len(keys), times[place]).points(codes[place], times[place]))
-        place = place[order]
+        (points,) = TimeLine.fit(len(keys), times[place]).points(codes[place], times[place])
+        order, _ = in_order(points)
+        if order is not None:
+            place = place[order]
         return cls(keys, place, codes[place], times[place])
 
 
@@ -176,18 +178,21 @@ class _Rows:
 
     Attributes
     ----------
-    place : where each row stands in the part.
+    place : where each row stands in the part; None where that is its own number.
     codes : of the keys.
 
     """
 
-    place: Integers
+    place: Integers | None
     codes: Integers
     event: Integers
     created: Integers
 
-    def at(self, chosen: Integers | slice) -> _Rows:
-        return _Rows(self.place[chosen], self.codes[chosen], self.event[chosen], self.created[chosen])
+    def at(self, chosen: Integers) -> _Rows:
+        return _Rows(self.places(chosen), self.codes[chosen], self.event[chosen], self.created[chosen])
+
+    def places(self, chosen: Integers) -> Integers:
+        return chosen if self.place is None else self.place[chosen]
 
 
 def _find_winners(view: ViewJoin, asked: _Askers) -> tuple[Integers, list[int]]:
@@ -204,11 +209,11 @@ def _find_winners(view: ViewJoin, asked: _Askers) -> tuple[Integers, list[int]]:
         keys = asked.keys(view, table)
         frame = asked.by(keys)
         rows = _comparable(view, table, frame.keys, keys)
-        place, best = _best_known(frame, rows, cutoff=view.cutoff, ttl=view.ttl)
+        place, rows, best = _best_known(frame, rows, cutoff=view.cutoff, ttl=view.ttl)
         if len(view.parts) > 1:
-            newer = newest.take_in(place, best.event, best.created)
-            place, best = place[newer], best.at(np.flatnonzero(newer))
-        winners[place] = starts[-1] + best.place
+            newer = newest.take_in(place, rows.event[best], rows.created[best])
+            place, best = place[newer], best[newer]
+        winners[place] = starts[-1] + rows.places(best)
         starts.append(starts[-1] + len(table))
     return winners, starts
 
@@ -233,28 +238,38 @@ def _comparable(view: ViewJoin, table: pa.Table, codes: KeyCodes, keys: Keys) ->
     columns = [table.column(theirs).cast(dtype) for (_, theirs), (_, dtype) in zip(view.keys, keys, strict=True)]
     event = microseconds(table.column(view.event_time), view.event_time)
     created = event if view.created_time is None else microseconds(table.column(view.created_time), view.created_time)
-    rows = _Rows(np.arange(len(table)), codes.of(columns, len(table)), event, created)
+    rows = _Rows(None, codes.of(columns, len(table)), event, created)
     counts = (rows.codes >= 0) & (event != NEVER)
     if view.cutoff:
         counts &= created != NEVER
     return rows if counts.all() else rows.at(np.flatnonzero(counts))
 
 
-def _best_known(asked: _Asked, rows: _Rows, *, cutoff: bool, ttl: timedelta | None) -> tuple[Integers, _Rows]:
-    """Find the best of the rows of a part; return where the entity rows stand that have one, and for each of them its best."""
+def _best_known(asked: _Asked, rows: _Rows, *, cutoff: bool, ttl: timedelta | None) -> tuple[Integers, _Rows, Integers]:
+    """Find the best of the rows of a part for each entity row that has one.
+
+    Returns
+    -------
+    Where these entity rows stand, the rows in order, and which of them is the best for each.
+
+    """
     if not len(rows.codes):
-        return asked.place[:0], rows
+        return asked.place[:0], rows, asked.place[:0]
     known = np.maximum(rows.event, rows.created) if cutoff else rows.event
     line = TimeLine.fit(len(asked.keys), rows.event, known, asked.times)
-    order, points = in_order(line.points(rows.codes, rows.event), rows.created)
-    if cutoff:
-        points = _first_known(line.points(rows.codes, known)[order])
-    latest = np.searchsorted(points, line.points(asked.codes, asked.times), side="right") - 1
-    rows = rows.at(order)
-    found = (latest >= 0) & (rows.codes[latest] == asked.codes)
+    points, *known_points = line.points(rows.codes, *((rows.event, known) if cutoff else (rows.event,)))
+    order, points = in_order(points, rows.created)
+    if order is not None:
+        rows, known_points = rows.at(order), [part[order] for part in known_points]
+    for part in known_points:
+        points = _first_known(part)
+    (instants,) = line.points(asked.codes, asked.times)
+    best = np.searchsorted(points, instants, side="right")
+    best -= 1
+    found = (best >= 0) & (rows.codes[best] == asked.codes)
     if ttl is not None:
-        found &= asked.times - rows.event[latest] <= ttl // timedelta(microseconds=1)
-    return asked.place[found], rows.at(latest[found])
+        found &= asked.times - rows.event[best] <= ttl // timedelta(microseconds=1)
+    return asked.place[found], rows, best[found]
 
 
 def _first_known(known: Integers) -> Integers:
@@ -265,10 +280,11 @@ def _first_known(known: Integers) -> Integers:
 
     Parameters
     ----------
-    known : when the rows became known, as points on a line, hence the rows of one key are compared among themselves.
+    known : when the rows became known, as points on a line, hence the rows of one key are compared among themselves. It is
+        overwritten.
 
     """
-    return np.minimum.accumulate(known[::-1])[::-1]
+    return np.minimum.accumulate(known[::-1], out=known[::-1])[::-1]
 
 
 def _features(view: ViewJoin, winners: Integers, starts: list[int]) -> pa.Table:

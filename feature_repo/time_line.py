@@ -87,27 +87,25 @@ class TimeLine:
         instants = np.unique(np.concatenate(held))
         return cls(0, len(instants), instants)
 
-    def points(self, codes: Integers, times: Integers) -> Integers:
-        """Lay pairs out on the line; the times are some of those that the line was made for."""
-        points = codes * self.length
+    def points(self, codes: Integers, *times: Integers) -> list[Integers]:
+        """Lay pairs of `codes` and each of `times` out on the line; the times are some of those that it was made for."""
+        first = codes * self.length
         if self.instants is not None:
-            points += np.searchsorted(self.instants, times)
-        else:
-            points += times
-            points -= self.start
-        return points
+            return [first + np.searchsorted(self.instants, part) for part in times]
+        first -= self.start
+        return [*(first + part for part in times[:-1]), np.add(first, times[-1], out=first)]
 
 
-def in_order(points: Integers, *ties: Integers) -> tuple[Integers | slice, Integers]:
+def in_order(points: Integers, *ties: Integers) -> tuple[Integers | None, Integers]:
     """Sort by `points` and then `ties`, equals in their present order.
 
     Returns
     -------
-    What brings an array like `points` into that order when it is its index, and the points in order.
+    What brings an array like `points` into that order when it is its index, None if it is in order; the points in order.
 
     """
     if (points[1:] > points[:-1]).all():
-        return slice(None), points
+        return None, points
     falls = np.count_nonzero(points[1:] < points[:-1])
     order: Integers = np.argsort(points, kind="stable" if falls * _FEW_FALLS < len(points) else None)
     in_line = points[order]
