@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from core.database import connect, ensure_database
-from core.settings import read_settings
+from feature_repo.registry import feast_settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -86,7 +86,7 @@ def end_baseline(fields: Mapping[str, Any]) -> None:
 
 
 def _database() -> AbstractContextManager[psycopg.Connection]:
-    return connect(ensure_database(read_settings()))
+    return connect(ensure_database(feast_settings()))
 
 
 def _asked(fields: Mapping[str, Any]) -> str:

@@ -26,6 +26,7 @@ from core.errors import StaleStateError
 from feature_repo import online_history, online_tables, view_versions
 from feature_repo.online_reads import Asked, Row, add_to_response, ask_one, ask_several, fetch, fetch_async, messages
 from feature_repo.registry import changing_features
+from feature_repo.registry_dialect import register_dialect
 from feature_repo.store_pools import StorePools
 from feature_repo.stored_views import StoredView, is_declared, stored_view
 
@@ -53,6 +54,10 @@ class PantheraOnlineStoreConfig(FeastConfigBaseModel):  # type: ignore[misc]
     """Configuration: where the database is stands in the environment alone."""
 
     type: str = "feature_repo.online_store.PantheraOnlineStore"
+
+    def model_post_init(self, _: object) -> None:
+        """Prepare the registry's address, which Feast opens once it has read this."""
+        register_dialect()
 
 
 class PantheraOnlineStore(OnlineStore):  # type: ignore[misc]

@@ -1,4 +1,4 @@
-"""Open Feast's feature store: its registry lies in our database, whose address it is given by the environment."""
+"""Open Feast's feature store: its registry lies in our database."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import os
 import subprocess
 import sys
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core.database import connect, ensure_database, sqlalchemy_url
 from core.errors import StaleStateError
-from core.settings import DATABASE_URL_ENV, STATE_ENV
+from core.settings import DATABASE_URL_ENV, STATE_ENV, read_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -22,16 +23,19 @@ if TYPE_CHECKING:
 
 #: The folder of feature_store.yaml, relative to the checkout.
 REPO = Path("feature_repo")
-REGISTRY_URL = "PANTHERA_REGISTRY_URL"
+_CONFIGURATION = "feature_store.yaml"
 #: Feast's commands that change the registry; `materialize` takes the lock for itself.
 _CHANGING = {"apply", "teardown", "delete"}
 #: Any fixed number: the advisory lock of whoever changes the registry or materializes, which Feast leaves unlocked.
 _LOCK = 7_205_333
 
 
-def registry_environment(settings: Settings) -> dict[str, str]:
-    """Give the environment that feature_store.yaml expands; start the embedded database if it is needed."""
-    return {REGISTRY_URL: sqlalchemy_url(ensure_database(settings), "feast")}
+def feast_settings() -> Settings:
+    """Read the settings as the checkout has them, also where Feast has changed into the feature repository."""
+    settings, here = read_settings(), Path.cwd()
+    if not Path(_CONFIGURATION).exists() or not settings.state.is_relative_to(here):
+        return settings
+    return replace(settings, state=here.parent / settings.state.relative_to(here))
 
 
 @contextmanager
@@ -55,14 +59,13 @@ def run_feast(settings: Settings, arguments: Sequence[str]) -> int:
     command = [str(program), "-c", str(REPO), *arguments]
     url = ensure_database(settings)
     # Feast runs in the repository's folder, where a relative state folder would be another one, with a database of its own.
-    places = {DATABASE_URL_ENV: url, STATE_ENV: str(settings.state.resolve())}
-    environment = {**os.environ, **places, **registry_environment(settings)}
+    environment = {**os.environ, DATABASE_URL_ENV: url, STATE_ENV: str(settings.state.resolve())}
     with changing_features(url) if _CHANGING.intersection(arguments) else nullcontext():
         return subprocess.call(command, env=environment)  # noqa: S603 - no shell
 
 
 def open_store(settings: Settings) -> feast.FeatureStore:
-    """Open the feature store of this checkout; start the embedded database if it is needed.
+    """Open the feature store of this checkout, its registry in the database of `settings`, which is started if need be.
 
     Raises
     ------
@@ -72,7 +75,8 @@ def open_store(settings: Settings) -> feast.FeatureStore:
     """
     import feast
 
-    os.environ.update(registry_environment(settings))
-    if not (REPO / "feature_store.yaml").exists():
-        raise StaleStateError(f"there is no {REPO / 'feature_store.yaml'} here; run in the project's folder")
-    return feast.FeatureStore(repo_path=str(REPO))
+    if not (REPO / _CONFIGURATION).exists():
+        raise StaleStateError(f"there is no {REPO / _CONFIGURATION} here; run in the project's folder")
+    store = feast.FeatureStore(repo_path=str(REPO))
+    store.config.registry.path = sqlalchemy_url(ensure_database(settings), "feast")
+    return store

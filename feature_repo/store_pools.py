@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from core.connection_pool import BlockingPool, Pool, blocking_pool, connection_pool
 from core.database import ensure_database
-from core.settings import Settings, read_settings
+from feature_repo.registry import feast_settings
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from core.settings import Settings
 
 #: A database as the settings name it, and the process: a pool does not survive a fork.
 _Place: TypeAlias = "tuple[str | None, Path, int]"
@@ -37,7 +39,7 @@ class StorePools:
 
     def blocking(self) -> BlockingPool:
         """Give the pool for threads; start the embedded database and bring the schema up to date if it is the first time."""
-        settings = read_settings()
+        settings = feast_settings()
         place = _place(settings)
         pool = self._blocking.get(place)
         if pool is None:
@@ -48,7 +50,7 @@ class StorePools:
 
     async def waiting(self) -> Pool:
         """Give the pool of the running event loop."""
-        settings = read_settings()
+        settings = feast_settings()
         pools = self._waiting.setdefault(asyncio.get_running_loop(), {})
         place = _place(settings)
         if place not in pools:

@@ -110,6 +110,7 @@ def served(trained: Project) -> Served:
         stale = client.post("/v1/predict", json={"entities": members[:1], "as_of": "2024-05-30T00:00:00Z"})
     data = trained.folder / "data"
     commands = (["plan"], ["apply"], ["materialize", "2024-01-01T00:00:00", "2024-05-13T00:00:00"])
+    own = ["feast", "-c", "feature_repo", "plan"]
     return Served(
         predictions=answer.json()["predictions"],
         features=features.json(),
@@ -118,13 +119,17 @@ def served(trained: Project) -> Served:
         register=json.loads((data / "receipts" / "register.json").read_text()),
         evaluation=read_evaluation(data / "evaluation.json"),
         training_set=pq.read_table(data / "training_set.parquet"),
-        feast={command[0]: trained.run("panthera", "feast", *command).stdout for command in commands},
+        feast={
+            "own plan": trained.run(*own).stdout,
+            **{command[0]: trained.run("panthera", "feast", *command).stdout for command in commands},
+        },
     )
 
 
 def test_feasts_own_commands_find_what_the_plan_defines(served: Served) -> None:
-    assert "No changes to registry" in served.feast["plan"]
-    assert "No changes to infrastructure" in served.feast["plan"]
+    for plan in (served.feast["own plan"], served.feast["plan"]):
+        assert "No changes to registry" in plan
+        assert "No changes to infrastructure" in plan
     for command in ("apply", "materialize"):
         assert "profile" in served.feast[command]
         assert "attendance" in served.feast[command]
