@@ -94,13 +94,14 @@ HISTORY = [order(number, number - 40.0) for number in range(40)]
 class Kiosk:
     """The plan's source and tables in a folder, with the stages' work done up to the cut."""
 
-    def __init__(self, folder: Path, settings: Settings) -> None:
-        self.plan: Plan = parse_plan(PLAN.replace("FOLDER", str(folder)))
+    def __init__(self, folder: Path, settings: Settings, text: str = PLAN) -> None:
+        self.plan: Plan = parse_plan(text.replace("FOLDER", str(folder)))
         self.data, self.settings, self._source = folder / "data", settings, folder / "orders.jsonl"
         self.grow(HISTORY)
         self.validated(self.data / "accepted")
         with psycopg.connect(settings.database_url or "") as connection:
-            create(connection, declared_table(self.plan, "spending"))
+            for view in self.plan.build_features.views:
+                create(connection, declared_table(self.plan, view))
 
     def grow(self, orders: list[dict[str, Any]]) -> None:
         with self._source.open("a") as file:
@@ -160,6 +161,32 @@ def test_what_is_online_is_computed_as_of_the_instant(kiosk: Kiosk) -> None:
     at = CUT + timedelta(days=1)
     # 40 orders before the cut: 14 of b0, 13 of b1 and b2; the last ten days before `at` hold numbers 32 to 39.
     assert kiosk.online() == [("b0", at, 14, 15.0), ("b1", at, 13, 10.0), ("b2", at, 13, 15.0), ("new", at, 1, 7.0)]
+
+
+def test_rows_that_came_since_are_placed_where_their_buyers_belong_by_now(tmp_path: Path, settings: Settings) -> None:
+    """Of the buyers' first 13 orders each is one of a seldom buyer, and from the 14th on of one who buys often."""
+    text = PLAN.replace(
+        "source: orders}}", "source: orders}, habit: {key: habit_name, dtype: string, of: spending.habit}}", 1
+    )
+    habit = """        habit: {sql: "if(count(*) > 13, 'often', 'seldom')", dtype: string, meaning: how often the buyer buys}
+    habit_orders:
+      source: orders
+      entity: habit
+      ttl: 10d
+      every: 1 week
+      features:
+        placed: {sql: count(*), dtype: int64, meaning: orders so far}
+        buyers: {sql: count(DISTINCT buyer_id), dtype: int64, meaning: who ordered}
+  services: {all_of_it: [spending.*, habit_orders.*]}
+"""
+    kiosk = Kiosk(tmp_path, settings, text.replace("  services: {all_of_it: [spending.*]}\n", habit))
+    kiosk.grow([order(100, 0.5, buyer="b1")])  # the 14th of b1, as number 39 was of b0
+    assert kiosk.catch_up(1).views == {"spending": 3, "habit_orders": 2}
+    table = declared_table(kiosk.plan, "habit_orders").identifier
+    with psycopg.connect(settings.database_url or "") as connection:
+        query = psycopg.sql.SQL("SELECT habit_name, event_timestamp, placed, buyers FROM {} ORDER BY 1")
+        found = connection.execute(query.format(table)).fetchall()
+    assert found == [("often", CUT + timedelta(days=1), 2, 2), ("seldom", CUT + timedelta(days=1), 39, 3)]
 
 
 def test_the_snapshots_are_kept_beside_those_of_the_stage(kiosk: Kiosk) -> None:

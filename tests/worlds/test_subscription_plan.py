@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import yaml
 
 from core.plan_file import read_plan
 from worlds.subscription.settings import SubscriptionSettings
@@ -40,3 +43,13 @@ def test_the_model_is_trained_and_tested_before_the_first_injected_change() -> N
     first = min(change["starts"] for change in changes_truth(SubscriptionSettings())["changes"])
     found = plan()
     assert found.training_set.as_of.end + found.label.horizon <= datetime.fromisoformat(first)
+
+
+def test_the_readme_shows_a_second_entity_as_the_plan_has_it() -> None:
+    readme = (PLAN.parents[2] / "README.md").read_text()
+    (block,) = re.findall(r"^```yaml\n(entities:.*?)^```", readme, flags=re.MULTILINE | re.DOTALL)
+    shown, full = yaml.safe_load(block), yaml.safe_load(PLAN.read_text())
+    view, of_plan = (told["build_features"]["views"]["region_churn"] for told in (shown, full))
+    assert shown["entities"]["region"] == full["entities"]["region"]
+    assert {**view, "features": None} == {**of_plan, "features": None}
+    assert view["features"].items() <= of_plan["features"].items()
