@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 _CALLERS = 4
 _SECONDS_TO_ANSWER = 60
+#: The service closes a connection that was idle for 5 seconds, as a day may last: one about to be closed is not used again.
+_SECONDS_IDLE = 2
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,8 @@ class Client:
     """Asks for predictions and tells outcomes, `most` at a time."""
 
     def __init__(self, address: str, key: str, most: int) -> None:
-        self._http = httpx.Client(base_url=address, timeout=_SECONDS_TO_ANSWER)
+        limits = httpx.Limits(keepalive_expiry=_SECONDS_IDLE)
+        self._http = httpx.Client(base_url=address, timeout=_SECONDS_TO_ANSWER, limits=limits)
         self._key, self._most = key, most
 
     def close(self) -> None:
