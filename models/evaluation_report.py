@@ -207,7 +207,7 @@ def _probabilities(figures: Figures, best: CandidateResult, problem: str) -> str
     if "ece" in best.test:
         words += (
             f"The {said} of {escape(best.candidate)} are off by {pages.share(best.test['ece'])} on average (chance "
-            "alone gives a little more than 0). "
+            "alone gives a little more than 0; the interval leaves that out, and may lie below). "
         )
     curve = best.calibration.kind
     words += (
