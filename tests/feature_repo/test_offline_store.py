@@ -264,6 +264,21 @@ def test_a_view_that_changes_is_read_as_it_is_defined_now(taxi: Taxi) -> None:
         taxi.ask(one, ["driver_trips:km"])
 
 
+def test_a_feature_that_is_removed_is_gone_though_its_column_stays_in_the_file(taxi: Taxi) -> None:
+    taxi.write("trips.parquet", {**TRIPS, "plan": ["a", "b", "c"]})
+    fields = [feast.Field(name="trips", dtype=feast_types.Int64), feast.Field(name="plan", dtype=feast_types.String)]
+    for schema in (fields, fields[:1]):
+        taxi.store.apply([DRIVER, view("driver_trips", [DRIVER], source("trips.parquet"), schema=schema)])
+    one = drivers([1], NOON)
+    with pytest.raises(KeyError, match="plan"):
+        taxi.ask(one, ["driver_trips:trips", "driver_trips:plan"])
+    whole = feast.FeatureService(name="whole", features=[taxi.store.get_feature_view("driver_trips")])
+    taxi.store.apply([whole])
+    assert taxi.ask(one, whole) == [{"driver_id": 1, "event_timestamp": NOON, "trips": 10}]
+    taxi.store.materialize(NOON - HOUR, NOON)
+    assert taxi.store.get_online_features(whole, [{"driver_id": 1}]).to_dict() == {"driver_id": [1], "trips": [10]}
+
+
 def double(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame({"twice": rows["trips"] * 2, "more": rows["trips"] + rows["extra"]})
 
