@@ -7,6 +7,7 @@ import os
 import re
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -197,7 +198,7 @@ def _asked_for(view: View, source: str, period: Period) -> str:
     spans = [span for span in facts_of(view) if span.source == source]
     reaches = [span.reach for span in spans if span.reach is not None]
     if len(reaches) == len(spans):
-        within += f" AND event_time > {instant(period.start - max(reaches))}"
+        within += f" AND event_time > {instant(period.start - max(reaches, default=timedelta()))}"
     return within
 
 

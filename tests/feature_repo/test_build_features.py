@@ -89,6 +89,12 @@ def test_snapshots_hold_the_facts_of_each_instant(accepted: Path) -> None:
     assert found == {(2, 1): 0.1 + 0.2, (2, 3): 5.0, (3, 1): 0.2 + 0.3, (3, 2): None, (4, 1): 0.3, (4, 2): None}
 
 
+def test_a_source_that_no_feature_reads_changes_nothing(accepted: Path) -> None:
+    features = {name: feature.model_copy(update={"source": "visits"}) for name, feature in view().features.items()}
+    other = view().model_copy(update={"source": "joins", "features": features})
+    assert built(accepted, other) == built(accepted, view())
+
+
 def test_the_same_rows_give_the_same_bytes(accepted: Path) -> None:
     def content() -> list[bytes]:
         built(accepted, view())

@@ -99,6 +99,18 @@ def test_a_linked_entity_with_a_source_of_its_own_exists_by_that(accepted: Path)
     assert list(built(plan, accepted)) == [(6, "red"), (8, "red"), (10, "red")]
 
 
+def test_without_a_source_of_its_own_it_exists_from_the_first_row_of_the_views_source(accepted: Path) -> None:
+    """The first member of red is known on the 1st, and of blue on the 3rd; the visits are the same."""
+    text = TEXT.replace("source: visits\n      entity: club", "source: moves\n      entity: club")
+    text = text.replace("minutes: {sql:", "minutes: {source: visits, sql:").replace(
+        "4d: {sql:", "4d: {source: visits, sql:"
+    )
+    found = built(parse_plan(text), accepted)
+    early = {(number, "blue"): (None, 0, 0.0, None) for number in (4,)}
+    early |= {(number, "blue"): (None, 0, 4.0, None) for number in (6, 8, 10)}
+    assert found == {key: pytest.approx(values) for key, values in (CLUBS | early).items()}
+
+
 def test_a_link_over_features_is_computed_with_those_that_it_rests_on(accepted: Path) -> None:
     text = TEXT.replace("of: membership.club}", "of: membership.club_now}").replace(
         "meaning: club now}\n",
