@@ -75,6 +75,8 @@ class OnlineHandle:
             (view, begin, end, ViewRead(None, _MISSING, (None,) * len(view.columns)))
             for view, begin, end in zip(self.views, [0, *ends], ends, strict=False)
         ]
+        #: Where in a row features stand.
+        self._features = [place for _, begin, end, _ in self._places for place in range(begin + 1, end)]
 
     async def read(
         self, connection: AsyncConnection, keys: Sequence[Key], as_of: datetime
@@ -107,12 +109,7 @@ class OnlineHandle:
     def _times(self, cursor: RawCursor[Any] | AsyncRawCursor[Any]) -> list[int]:
         """List where in a row features stand that are times."""
         result = cursor.pgresult
-        if result is None:
-            return []
-        event_times = {begin for _, begin, _, _ in self._places}
-        return [
-            place for place in range(result.nfields) if result.ftype(place) == _TIMESTAMPTZ and place not in event_times
-        ]
+        return [place for place in self._features if result.ftype(place) == _TIMESTAMPTZ] if result else []
 
     def _split(self, rows: Sequence[tuple[Any, ...]], times: list[int], as_of: datetime) -> list[dict[str, ViewRead]]:
         if times:

@@ -257,12 +257,12 @@ def _best_known(asked: _Asked, rows: _Rows, *, cutoff: bool, ttl: timedelta | No
         return asked.place[:0], rows, asked.place[:0]
     known = np.maximum(rows.event, rows.created) if cutoff else rows.event
     line = TimeLine.fit(len(asked.keys), rows.event, known, asked.times)
-    points, *known_points = line.points(rows.codes, *((rows.event, known) if cutoff else (rows.event,)))
-    order, points = in_order(points, rows.created)
+    happened, *became_known = line.points(rows.codes, *((rows.event, known) if cutoff else (rows.event,)))
+    order, points = in_order(happened, rows.created)
     if order is not None:
-        rows, known_points = rows.at(order), [part[order] for part in known_points]
-    for part in known_points:
-        points = _first_known(part)
+        rows = rows.at(order)
+    if cutoff:
+        points = _first_known(became_known[0] if order is None else became_known[0][order])
     (instants,) = line.points(asked.codes, asked.times)
     best = np.searchsorted(points, instants, side="right")
     best -= 1
