@@ -30,8 +30,9 @@ from feature_repo.datasets import (
     write_table,
 )
 from feature_repo.duck import identifier, instant, literal, open_duckdb
+from feature_repo.facts import facts_of
 from feature_repo.linked_rows import linked_by, lives_of, placed
-from feature_repo.view_rows import compute_snapshots, facts_of
+from feature_repo.view_rows import compute_snapshots
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -208,10 +209,23 @@ def is_named(column: str, sql: str) -> bool:
     return star is not None or re.search(rf"\b{re.escape(column)}\b", sql, re.IGNORECASE) is not None
 
 
-def _writer(out: Path, schema: pa.Schema) -> pq.ParquetWriter:
-    """Open a file of snapshots; only texts repeat so much that a dictionary is worth its time."""
+def _writer(out: Path, schema: pa.Schema, key: str) -> pq.ParquetWriter:
+    """Open a file of snapshots, which is written faster by saying what suits each column.
+
+    Only texts repeat so much that a dictionary is worth its time. Whole numbers and times lie so close together that their
+    differences are smaller than what a compression makes of them. Nobody looks for a feature's least and greatest value.
+    """
     texts = [field.name for field in schema if pa.types.is_string(field.type)]
-    return pq.ParquetWriter(out, schema, compression="lz4", use_dictionary=texts)
+    whole = [field.name for field in schema if pa.types.is_integer(field.type) or pa.types.is_timestamp(field.type)]
+    return pq.ParquetWriter(
+        out,
+        schema,
+        compression={name: "none" if name in whole else "lz4" for name in schema.names},
+        use_dictionary=texts,
+        column_encoding=dict.fromkeys(whole, "DELTA_BINARY_PACKED"),
+        write_statistics=[key, "event_timestamp", "created_timestamp"],
+        data_page_version="2.0",
+    )
 
 
 def build_bucket(
@@ -234,7 +248,7 @@ def build_bucket(
         with ExitStack() as stack:
             writer = None
             for table in compute_snapshots(connection, view, entity.key, rows, grid):
-                writer = writer or stack.enter_context(_writer(out, table.schema))
+                writer = writer or stack.enter_context(_writer(out, table.schema, entity.key))
                 writer.write_table(table)
                 written += len(table)
     return written

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
+    import pyarrow as pa
+
 #: The plan's dtypes in DuckDB's words.
 SQL_TYPES = {
     "int32": "INTEGER",
@@ -42,9 +44,16 @@ def open_duckdb(spill: Path | None = None, threads: int | None = None) -> duckdb
     if threads is not None:
         connection.execute(f"SET threads = {threads}")
     connection.execute("SET enable_progress_bar = false")
-    # A result is copied where binding its query a second time, as a relation does, takes longer.
+    # See `fetch`.
     warnings.filterwarnings("ignore", "Arrow output on a DB-API result", UserWarning)
     return connection
+
+
+def fetch(connection: duckdb.DuckDBPyConnection, query: str) -> pa.Table:
+    """Run a query; return its rows."""
+    # A relation would bind the query twice, which takes longer than the copy that a result makes.
+    rows: pa.Table = connection.execute(query).to_arrow_table()
+    return rows
 
 
 def identifier(name: str) -> str:

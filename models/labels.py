@@ -9,8 +9,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from core.errors import PlanError
-from feature_repo.duck import identifier
-from feature_repo.view_rows import Span, at_instants
+from feature_repo.duck import fetch, identifier
+from feature_repo.facts import Span
+from feature_repo.instant_facts import facts_at_instants
 
 if TYPE_CHECKING:
     from core.plan import Label, Problem
@@ -46,15 +47,13 @@ def label_rows(
     after = Span(label.source, window=label.horizon, lag=-label.horizon, knowable=False)
     facts = {Span(label.source): {"member": label.population}, after: {"label": label.value}}
 
-    def members(found: str) -> str:
-        labelled = f"SELECT {identifier(key)}, as_of, CAST(label AS {_TYPES[problem]}) AS label"
-        return f"{labelled} FROM ({found}) WHERE member"
-
     try:
-        tables = list(at_instants(connection, facts, key, {label.source: rows}, grid, members))
+        found = pa.concat_tables(facts_at_instants(connection, facts, key, {label.source: rows}, grid))
+        connection.register("facts", found)
+        labelled = f"SELECT {identifier(key)}, as_of, CAST(label AS {_TYPES[problem]}) AS label FROM facts WHERE member"
+        table = fetch(connection, f"{labelled} ORDER BY ALL")
     except duckdb.Error as error:
         raise PlanError(f"label: its SQL fails: {' '.join(str(error).split())}") from None
-    table = pa.concat_tables(tables).sort_by([(key, "ascending"), ("as_of", "ascending")])
     _check(table.column("label"), label, problem)
     return table
 
