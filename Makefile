@@ -11,6 +11,9 @@ export DVC_NO_ANALYTICS := 1
 export FEAST_USAGE := False
 export MLFLOW_DISABLE_TELEMETRY := true
 
+# Images often ask for no bytecode; the libraries are large, and every process of a run would compile them again.
+export PYTHONDONTWRITEBYTECODE :=
+
 # As pip does: a company's own certificate authority stands in the system's store.
 export UV_SYSTEM_CERTS ?= true
 
@@ -24,7 +27,7 @@ endif
 help:
 	@echo "make setup   install what requirements.lock names into .venv"
 	@echo "make demo    run the whole loop on real purchases and show what it found"
-	@echo "make test    run all tests, in random order"
+	@echo "make test    run all tests, in random order, on up to four cores"
 	@echo "make bench-world  time and memory of a million customers (minutes); CUSTOMERS=100000 for fewer"
 	@echo "make bench-features   the feature store against Feast's own stores, on the same data (minutes)"
 	@echo "make soak-features    the feature store under kills, races, late rows and other time zones (minutes)"
@@ -67,9 +70,12 @@ $(READY): requirements.lock pyproject.toml
 demo: setup
 	@$(PYTHON) -m panthera.cli demo
 
+# Over the cores, at most four, by whole files, whose tests share their set-up; in the order of tests/conftest.py.
+SHARED := --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+
 test: setup
 	@echo "test: pytest (minutes)"
-	@$(PYTHON) -m pytest
+	@$(PYTHON) -m pytest $(SHARED)
 
 CUSTOMERS ?= 1000000
 

@@ -9,7 +9,7 @@ SHAP, which needs nothing but the scores and so holds for a pipeline, a blend or
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -135,6 +135,16 @@ class _Texts:
         return Inputs(plain, texts)
 
 
+def _shap() -> Any:
+    """Import SHAP with its loops uncompiled: Numba takes seconds in each process, and they run for less than one."""
+    import numba
+
+    numba.config.DISABLE_JIT = True  # type: ignore[attr-defined]
+    import shap
+
+    return shap
+
+
 def sampled(
     model: Model, problem: str, inputs: Inputs, background: Inputs, *, orders: int = 1, seed: int = 0
 ) -> Contributions:
@@ -150,8 +160,7 @@ def sampled(
     et al. (2022). Sampling permutations for Shapley value estimation. JMLR 23 (orders in pairs).
 
     """
-    import shap
-
+    shap = _shap()
     known = {place: np.unique(np.append(texts, background.texts[place])) for place, texts in inputs.texts.items()}
     coding, features = _Texts(known), inputs.matrix.shape[1]
     masker = shap.maskers.Independent(coding.code(background), max_samples=len(background))

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 import hypothesis
 import prometheus_client  # noqa: F401 - before Feast, whose import has it count by files that all of the process share
 
 from core.settings import silence_telemetry
+
+if TYPE_CHECKING:
+    import pytest
 
 pytest_plugins = ["tests.fix_database", "tests.fix_downloads", "tests.fix_project"]
 
@@ -20,3 +24,8 @@ def pytest_configure() -> None:
     # A busy machine is no fault of the code.
     hypothesis.settings.register_profile("panthera", deadline=None)
     hypothesis.settings.load_profile("panthera")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the long files, in the random order that they have among themselves."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)

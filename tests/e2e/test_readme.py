@@ -19,6 +19,8 @@ from tests.fix_project import ROOT
 if TYPE_CHECKING:
     from tests.fix_project import Project
 
+pytestmark = pytest.mark.long
+
 README = (ROOT / "README.md").read_text()
 COMMANDS = [
     line
@@ -100,7 +102,8 @@ def test_the_readme_has_the_two_commands_first() -> None:
 
 def test_make_test_runs_the_tests() -> None:
     done = subprocess.run(["make", "--dry-run", "test"], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert ".venv/bin/python -m pytest" in done.stdout.splitlines()
+    shared = "--numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder"
+    assert f".venv/bin/python -m pytest {shared}" in done.stdout.splitlines()
 
 
 def test_the_demo_tells_what_it_found(said: dict[str, str], project: Project) -> None:

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from models.evaluation import Evaluation
     from tests.fix_project import Project
 
+pytestmark = pytest.mark.long
+
 STAGES = [
     "ingest",
     "validate",

@@ -20,6 +20,8 @@ from worlds.subscription.scan import SOURCES, Scanner, scan_files, scan_tables
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.long
+
 PII_KEY = "a key that the tests alone know"
 #: July, and the first of August, on which the shift of July shows.
 DAYS_OPERATED = 32

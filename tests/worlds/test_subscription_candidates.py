@@ -56,6 +56,8 @@ if TYPE_CHECKING:
     from models.ledger import LedgerRelease
     from tests.fix_project import Project
 
+pytestmark = pytest.mark.long
+
 CUSTOMERS = os.environ.get("SUBSCRIPTION_CUSTOMERS", "2000")
 _ASKED = 100
 _KILLED_AFTER = 3
