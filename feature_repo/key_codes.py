@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from core.errors import SourceError
+from feature_repo.pooled import blank
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,7 +40,13 @@ class _Values:
 
 @dataclass(frozen=True)
 class _Numbers:
-    """The distinct values of a column of integers that lie close together, found in a table of all between."""
+    """The distinct values of a column of integers that lie close together, found in a table of all between.
+
+    Attributes
+    ----------
+    table : the numbers of the integers from `start` on, -1 for one that does not occur, as the last does not.
+
+    """
 
     start: int
     table: Integers
@@ -50,13 +57,13 @@ class _Numbers:
 
     def places(self, column: pa.ChunkedArray) -> Integers:
         """Give the number of each value of `column`; -1 if it has none."""
-        places = _integers(column, self.start - 1) - self.start
+        last = len(self.table) - 1
+        places = np.subtract(_integers(column, self.start + last), self.start, out=blank(len(column)))
         # Below the start a place wraps around to far beyond the end.
-        within = places.view(np.uint64) < len(self.table)
-        if within.all():
-            # In place, for which the places must not be checked again.
-            return np.take(self.table, places, mode="clip", out=places)
-        return np.where(within, self.table[np.where(within, places, 0)], -1)
+        unsigned = places.view(np.uint64)
+        np.minimum(unsigned, last, out=unsigned)
+        # In place, for which the places must not be checked again.
+        return np.take(self.table, places, mode="clip", out=places)
 
 
 def _integers(column: pa.ChunkedArray, null: int) -> Integers:
@@ -67,8 +74,8 @@ def _integers(column: pa.ChunkedArray, null: int) -> Integers:
 def _distinct(column: pa.ChunkedArray) -> _Values | _Numbers:
     if pa.types.is_signed_integer(column.type) and len(column) > column.null_count:
         bounds = pc.min_max(column).as_py()
-        start, length = bounds["min"], bounds["max"] - bounds["min"] + 1
-        if length <= _SPARSE * len(column) and start > np.iinfo(np.int64).min:
+        start, length = bounds["min"], bounds["max"] - bounds["min"] + 2
+        if length <= _SPARSE * len(column) and bounds["max"] < np.iinfo(np.int64).max:
             present = np.zeros(length, bool)
             present[_integers(column.drop_null(), 0) - start] = True
             return _Numbers(start, np.where(present, np.cumsum(present) - 1, -1), int(present.sum()))

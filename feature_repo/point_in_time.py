@@ -21,6 +21,7 @@ import pyarrow as pa
 
 from core.errors import SourceError
 from feature_repo.key_codes import KeyCodes, common_type, encode
+from feature_repo.pooled import blank, gather
 from feature_repo.time_line import NEVER, TimeLine, in_order, microseconds
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 
 #: Rows of so many bytes, at their mean length, are taken at once.
 _CHUNK_BYTES = 1 << 28
+#: Entity rows that are looked up at once: what is computed of them stays in the processor's cache.
+_BLOCK = 1 << 15
 #: Views that are worked on at the same time, hence parts that are in memory.
 _AT_ONCE = 4
 
@@ -135,11 +138,13 @@ class _Asked:
     def of(cls, columns: list[pa.ChunkedArray], times: Integers) -> _Asked:
         keys, codes = encode(columns, len(times))
         place = np.flatnonzero((codes >= 0) & (times != NEVER))
-        (points,) = TimeLine.fit(len(keys), times[place]).points(codes[place], times[place])
+        if len(place) < len(times):
+            codes, times = gather(codes, place), gather(times, place)
+        (points,) = TimeLine.fit(len(keys), times).points(codes, times)
         order, _ = in_order(points)
-        if order is not None:
-            place = place[order]
-        return cls(keys, place, codes[place], times[place])
+        if order is None:
+            return cls(keys, place, codes, times)
+        return cls(keys, gather(place, order), gather(codes, order), gather(times, order))
 
 
 class _Askers:
@@ -189,10 +194,14 @@ class _Rows:
     created: Integers
 
     def at(self, chosen: Integers) -> _Rows:
-        return _Rows(self.places(chosen), self.codes[chosen], self.event[chosen], self.created[chosen])
+        place = chosen if self.place is None else gather(self.place, chosen)
+        return _Rows(place, gather(self.codes, chosen), gather(self.event, chosen), gather(self.created, chosen))
 
     def places(self, chosen: Integers) -> Integers:
-        return chosen if self.place is None else self.place[chosen]
+        """Say where the `chosen` of these rows stand in the part; -1 stays -1."""
+        if self.place is None or not len(self.place):
+            return chosen
+        return np.where(chosen < 0, -1, gather(self.place, chosen))
 
 
 def _find_winners(view: ViewJoin, asked: _Askers) -> tuple[Integers, list[int]]:
@@ -203,17 +212,20 @@ def _find_winners(view: ViewJoin, asked: _Askers) -> tuple[Integers, list[int]]:
     The winners, and the number with which each part starts.
 
     """
-    winners, starts, newest = np.full(asked.rows, -1), [0], _Newest(asked.rows)
+    winners, starts = blank(asked.rows), [0]
+    winners.fill(-1)
+    newest = _Newest(asked.rows if len(view.parts) > 1 else 0)
     for read in view.parts:
         table = read(view.compared)
         keys = asked.keys(view, table)
         frame = asked.by(keys)
         rows = _comparable(view, table, frame.keys, keys)
-        place, rows, best = _best_known(frame, rows, cutoff=view.cutoff, ttl=view.ttl)
+        rows, best = _best_known(frame, rows, cutoff=view.cutoff, ttl=view.ttl)
+        place, found = frame.place, rows.places(best)
         if len(view.parts) > 1:
-            newer = newest.take_in(place, rows.event[best], rows.created[best])
-            place, best = place[newer], best[newer]
-        winners[place] = starts[-1] + rows.places(best)
+            newer = newest.take_in(place, rows, best)
+            place, found = place[newer], starts[-1] + found[newer]
+        winners[place] = found
         starts.append(starts[-1] + len(table))
     return winners, starts
 
@@ -225,12 +237,14 @@ class _Newest:
         self._event = np.full(rows, NEVER)
         self._created = np.full(rows, NEVER)
 
-    def take_in(self, place: Integers, event: Integers, created: Integers) -> npt.NDArray[np.bool_]:
-        """Take in what another part has for the entity rows at `place`; tell which of that is the best now."""
+    def take_in(self, place: Integers, rows: _Rows, best: Integers) -> Integers:
+        """Take in the `best` of another part's rows for the entity rows at `place`; tell which are the best now."""
+        found = np.flatnonzero(best >= 0)
+        place, event, created = place[found], rows.event[best[found]], rows.created[best[found]]
         newer = event > self._event[place]
         newer |= (event == self._event[place]) & (created >= self._created[place])
         self._event[place[newer]], self._created[place[newer]] = event[newer], created[newer]
-        return newer
+        return found[newer]
 
 
 def _comparable(view: ViewJoin, table: pa.Table, codes: KeyCodes, keys: Keys) -> _Rows:
@@ -245,31 +259,36 @@ def _comparable(view: ViewJoin, table: pa.Table, codes: KeyCodes, keys: Keys) ->
     return rows if counts.all() else rows.at(np.flatnonzero(counts))
 
 
-def _best_known(asked: _Asked, rows: _Rows, *, cutoff: bool, ttl: timedelta | None) -> tuple[Integers, _Rows, Integers]:
-    """Find the best of the rows of a part for each entity row that has one.
+def _best_known(asked: _Asked, rows: _Rows, *, cutoff: bool, ttl: timedelta | None) -> tuple[_Rows, Integers]:
+    """Find the best of the rows of a part for each entity row.
 
     Returns
     -------
-    Where these entity rows stand, the rows in order, and which of them is the best for each.
+    The rows in order, and which of them is the best for each: -1 where there is none.
 
     """
+    best = blank(len(asked.codes))
     if not len(rows.codes):
-        return asked.place[:0], rows, asked.place[:0]
-    known = np.maximum(rows.event, rows.created) if cutoff else rows.event
+        best.fill(-1)
+        return rows, best
+    known = np.maximum(rows.event, rows.created, out=blank(len(rows.codes))) if cutoff else rows.event
     line = TimeLine.fit(len(asked.keys), rows.event, known, asked.times)
     happened, *became_known = line.points(rows.codes, *((rows.event, known) if cutoff else (rows.event,)))
     order, points = in_order(happened, rows.created)
     if order is not None:
         rows = rows.at(order)
     if cutoff:
-        points = _first_known(became_known[0] if order is None else became_known[0][order])
-    (instants,) = line.points(asked.codes, asked.times)
-    best = np.searchsorted(points, instants, side="right")
-    best -= 1
-    found = (best >= 0) & (rows.codes[best] == asked.codes)
-    if ttl is not None:
-        found &= asked.times - rows.event[best] <= ttl // timedelta(microseconds=1)
-    return asked.place[found], rows, best[found]
+        points = _first_known(became_known[0] if order is None else gather(became_known[0], order))
+    for start in range(0, len(best), _BLOCK):
+        block = slice(start, start + _BLOCK)
+        codes, times = asked.codes[block], asked.times[block]
+        (instants,) = line.points(codes, times)
+        last = np.searchsorted(points, instants, side="right") - 1
+        found = (last >= 0) & (rows.codes[last] == codes)
+        if ttl is not None:
+            found &= times - rows.event[last] <= ttl // timedelta(microseconds=1)
+        best[block] = np.where(found, last, -1)
+    return rows, best
 
 
 def _first_known(known: Integers) -> Integers:

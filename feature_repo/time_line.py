@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from core.errors import SourceError
+from feature_repo.pooled import blank, gather
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -89,11 +90,12 @@ class TimeLine:
 
     def points(self, codes: Integers, *times: Integers) -> list[Integers]:
         """Lay pairs of `codes` and each of `times` out on the line; the times are some of those that it was made for."""
-        first = codes * self.length
+        first = np.multiply(codes, self.length, out=blank(len(codes)))
         if self.instants is not None:
             return [first + np.searchsorted(self.instants, part) for part in times]
         first -= self.start
-        return [*(first + part for part in times[:-1]), np.add(first, times[-1], out=first)]
+        others = [np.add(first, part, out=blank(len(codes))) for part in times[:-1]]
+        return [*others, np.add(first, times[-1], out=first)]
 
 
 def in_order(points: Integers, *ties: Integers) -> tuple[Integers | None, Integers]:
@@ -108,7 +110,7 @@ def in_order(points: Integers, *ties: Integers) -> tuple[Integers | None, Intege
         return None, points
     falls = np.count_nonzero(points[1:] < points[:-1])
     order: Integers = np.argsort(points, kind="stable" if falls * _FEW_FALLS < len(points) else None)
-    in_line = points[order]
+    in_line = gather(points, order)
     if (in_line[1:] == in_line[:-1]).any():
         order = np.lexsort((*reversed(ties), points))
     return order, in_line

@@ -285,6 +285,25 @@ def test_keys_of_kindred_types_are_compared_by_their_values(ours: pa.Array, thei
     assert joined(asked, known) == [1, None]
 
 
+@pytest.mark.parametrize("first", [-(2**63), -5, 0, 2**63 - 3, 2**63 - 2])
+def test_integer_keys_find_their_own_rows_alone_at_both_ends_of_64_bits(first: int) -> None:
+    theirs = [-(2**63), -(2**63) + 1, -5, -4, -1, 0, 1, 2**63 - 3, 2**63 - 2, 2**63 - 1, None]
+    keys, asks = pa.array(theirs, pa.int64()), pa.array([first, first + 1, None], pa.int64())
+    asked = pa.table({"who": asks, "at": pa.array([START] * 3, TIMES)})
+    known = pa.table({"who": keys, "event": pa.array([START] * len(theirs), TIMES), "value": range(len(theirs))})
+    assert joined(asked, known) == [theirs.index(first), theirs.index(first + 1), None]
+
+
+def test_each_of_very_many_entity_rows_finds_its_own_row() -> None:
+    rows = 100_000
+    whos = pa.array(range(rows), pa.int64())
+    asked = pa.table({"who": whos, "at": pa.array([START] * rows, TIMES)})
+    # Every third row is of a time that is not reached.
+    events = pa.array([START + HOUR * (who % 3 == 0) for who in range(rows)], TIMES)
+    known = pa.table({"who": whos, "event": events, "value": whos})
+    assert joined(asked, known) == [who if who % 3 else None for who in range(rows)]
+
+
 def test_keys_of_unlike_types_are_refused_with_both_types() -> None:
     asked = pa.table({"who": ["7"], "at": pa.array([START], TIMES)})
     known = pa.table({"who": [7], "event": pa.array([START], TIMES), "value": [1]})
