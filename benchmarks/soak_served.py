@@ -235,7 +235,7 @@ def _fill(url: str, table: OnlineTable, accounts: int) -> dict[int, datetime]:
     chance = random.Random(6)  # noqa: S311
     events = {account: NOW - chance.random() * 25 * DAY for account in range(accounts)}
     with connect(url) as connection:
-        online_history.drop(connection, table.name)
+        online_history.drop(connection, [table.name])
         create(connection, table)
         merge_values(connection, table, [(key, event, event, key % _ORDERS) for key, event in events.items()])
         online_history.record_run(connection, "history", table, NOW, accounts)

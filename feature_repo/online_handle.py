@@ -1,20 +1,27 @@
 """The prepared handle: read the online rows of many entities in several views, in one round trip.
 
-It is built once, from what the loaded releases need; a read resolves nothing and builds no message.
+It is built once, from what the loaded releases need; a read builds no message. Views that lie in one joint table are read
+from there; which ones do is looked up once a minute.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+import time
+from collections import Counter
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from psycopg import AsyncRawCursor, RawCursor
+from psycopg.errors import InsufficientPrivilege, UndefinedColumn, UndefinedTable
+from psycopg.pq import TransactionStatus
 from psycopg.types.numeric import Int8BinaryLoader
 
 from core.contracts import Freshness, Key, ViewRead, instant_of, microseconds_of
-from feature_repo.online_query import KeyOf, ViewPart, key_array, read_statement
+from feature_repo.joint_tables import PLACES
+from feature_repo.online_query import JointPlace, KeyOf, ViewPart, key_array, read_statement
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,6 +35,9 @@ RawCursors = TypeVar("RawCursors", RawCursor[Any], AsyncRawCursor[Any])
 _FRESH, _STALE, _MISSING = Freshness.FRESH, Freshness.STALE, Freshness.MISSING
 _MICROSECOND = timedelta(microseconds=1)
 _TIMESTAMPTZ = 1184
+_SECONDS_BETWEEN_LOOKS = 60.0
+#: What a statement fails with when a table that it names has been dropped, or may not be read.
+_GONE = (UndefinedTable, UndefinedColumn, InsufficientPrivilege)
 
 
 @dataclass(frozen=True)
@@ -68,7 +78,11 @@ class OnlineHandle:
             key = (link.key, KeyOf(place_of[link.view], link.column)) if link else (entity_key, 0)
             return ViewPart(view.online_table, (key,), view.columns)
 
-        self._statement = read_statement(tuple(map(part, self.views)), (entity_dtype,))
+        self._parts = tuple(map(part, self.views))
+        self._tables = [[view.online_table for view in self.views]]
+        #: The statement over the views' own tables, the one with the joint tables that were found, and when to look next.
+        self._plain = self._statement = read_statement(self._parts, (entity_dtype,))
+        self._look_at = -math.inf
         ends = list(accumulate(1 + len(view.columns) for view in self.views))
         #: For each view where in a row its event time stands and its values end, and what it is where it is missing.
         self._places = [
@@ -87,24 +101,67 @@ class OnlineHandle:
         older than the view's ttl is STALE. A linked view is MISSING unless the row that holds its link is FRESH: an old
         link may name the wrong entity.
 
+        A joint table may be dropped at any time; then the views' own tables are read. Inside of a transaction, which would
+        fail with the statement, they are read at once.
+
         Raises
         ------
         psycopg.Error
             As the driver does: the caller owns the connection.
 
         """
-        cursor = _counting(AsyncRawCursor(connection))
-        await cursor.execute(self._statement, self._parameters(keys), prepare=True, binary=True)
+        cursor, parameters = _counting(AsyncRawCursor(connection)), self._parameters(keys)
+        if self._is_time_to_look(connection):
+            self._take_up(await _places(connection, self._tables))
+        statement = self._statement_for(connection)
+        try:
+            await cursor.execute(statement, parameters, prepare=True, binary=True)
+        except _GONE:
+            if statement == self._plain:
+                raise
+            self._statement = self._plain
+            await cursor.execute(self._plain, parameters, prepare=True, binary=True)
         return self._split(await cursor.fetchall(), self._times(cursor), as_of)
 
     def read_blocking(self, connection: Connection, keys: Sequence[Key], as_of: datetime) -> list[dict[str, ViewRead]]:
         """Do what `read` does, for a caller that waits."""
-        cursor = _counting(RawCursor(connection))
-        cursor.execute(self._statement, self._parameters(keys), prepare=True, binary=True)
+        cursor, parameters = _counting(RawCursor(connection)), self._parameters(keys)
+        if self._is_time_to_look(connection):
+            self._take_up(_places_blocking(connection, self._tables))
+        statement = self._statement_for(connection)
+        try:
+            cursor.execute(statement, parameters, prepare=True, binary=True)
+        except _GONE:
+            if statement == self._plain:
+                raise
+            self._statement = self._plain
+            cursor.execute(self._plain, parameters, prepare=True, binary=True)
         return self._split(cursor.fetchall(), self._times(cursor), as_of)
 
     def _parameters(self, keys: Sequence[Key]) -> list[object]:
         return [key_array(keys, self._dtype)]
+
+    def _is_time_to_look(self, connection: Connection | AsyncConnection) -> bool:
+        """Say whether to look for joint tables; whoever asks and is told so is the one who looks."""
+        now = time.monotonic()
+        if now < self._look_at or not _may_fail(connection):
+            return False
+        self._look_at = now + _SECONDS_BETWEEN_LOOKS
+        return True
+
+    def _take_up(self, found: Sequence[tuple[str, str, int]]) -> None:
+        """Read from joint tables what at least two views can be read from at once."""
+        places = {table: JointPlace(joint_table, position) for table, joint_table, position in found}
+        parts = [replace(part, joint=places.get(part.online_table)) for part in self._parts]
+        sharing = Counter((part.joint.joint_table, part.keys) for part in parts if part.joint)
+        chosen = tuple(
+            part if part.joint and sharing[part.joint.joint_table, part.keys] > 1 else replace(part, joint=None)
+            for part in parts
+        )
+        self._statement = read_statement(chosen, (self._dtype,))
+
+    def _statement_for(self, connection: Connection | AsyncConnection) -> bytes:
+        return self._statement if _may_fail(connection) else self._plain
 
     def _times(self, cursor: RawCursor[Any] | AsyncRawCursor[Any]) -> list[int]:
         """List where in a row features stand that are times."""
@@ -126,6 +183,26 @@ class OnlineHandle:
                 if read[of].status is not _FRESH:
                     read[name] = missing
         return reads
+
+
+def _may_fail(connection: Connection | AsyncConnection) -> bool:
+    """Say whether a statement that fails takes nothing else with it, so that another can be tried."""
+    return connection.autocommit and connection.pgconn.transaction_status == TransactionStatus.IDLE
+
+
+async def _places(connection: AsyncConnection, tables: Sequence[object]) -> list[tuple[str, str, int]]:
+    """Look up in which joint tables the online tables stand; nowhere, if one may not know."""
+    try:
+        return await (await AsyncRawCursor(connection).execute(PLACES, tables)).fetchall()
+    except _GONE:
+        return []
+
+
+def _places_blocking(connection: Connection, tables: Sequence[object]) -> list[tuple[str, str, int]]:
+    try:
+        return RawCursor(connection).execute(PLACES, tables).fetchall()
+    except _GONE:
+        return []
 
 
 def _counting(cursor: RawCursors) -> RawCursors:

@@ -9,7 +9,8 @@ from uuid import UUID, uuid4
 from psycopg import sql
 from psycopg.rows import class_row
 
-from feature_repo.online_tables import SCHEMA, lock
+from feature_repo import joint_tables
+from feature_repo.online_tables import SCHEMA, joint_tables_of, lock
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -131,11 +132,18 @@ def tables_of(connection: psycopg.Connection, project: str, view: str) -> list[s
     return [name for (name,) in found]
 
 
-def drop(connection: psycopg.Connection, name: str) -> None:
-    """Drop an online table, if it is there, and forget whose it was. What is remembered of its runs stays."""
-    lock(connection, name)
-    connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(sql.Identifier(SCHEMA, name)))
-    connection.execute("DELETE FROM panthera.online_table WHERE online_table = %s", [name])
+def drop(connection: psycopg.Connection, names: Collection[str]) -> None:
+    """Drop online tables, where they are there, with their joint tables, and forget whose they were.
+
+    What is remembered of their runs stays.
+    """
+    for name in sorted(names):
+        lock(connection, name)
+    for joint in joint_tables_of(connection, names):
+        joint_tables.drop(connection, joint)
+    for name in sorted(names):
+        connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(sql.Identifier(SCHEMA, name)))
+    connection.execute("DELETE FROM panthera.online_table WHERE online_table = ANY(%s)", [list(names)])
 
 
 def retired(connection: psycopg.Connection) -> list[str]:
@@ -147,8 +155,7 @@ def retired(connection: psycopg.Connection) -> list[str]:
 def collect(connection: psycopg.Connection, needed: Collection[str]) -> list[str]:
     """Drop the retired tables that are not among `needed`, those that some release reads; return their names."""
     dropped = [name for name in retired(connection) if name not in needed]
-    for name in dropped:
-        drop(connection, name)
+    drop(connection, dropped)
     return dropped
 
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from psycopg import sql
 
-from feature_repo.online_tables import SCHEMA, column_identifier, listed
-from feature_repo.online_types import postgres_type
+from feature_repo.joint_tables import joint_column
+from feature_repo.online_tables import EVENT_TIME, SCHEMA, column_identifier, listed
+from feature_repo.online_types import column_name, postgres_type
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,6 +25,14 @@ class KeyOf:
 
 
 @dataclass(frozen=True)
+class JointPlace:
+    """Where the row of an online table stands in that of a joint table."""
+
+    joint_table: str
+    position: int
+
+
+@dataclass(frozen=True)
 class ViewPart:
     """What is read of one online table.
 
@@ -31,12 +40,14 @@ class ViewPart:
     ----------
     keys : for each key column, its name and which of the statement's parameters has its values, or which part.
     features : the columns that are read, after the event time.
+    joint : the joint table to read them from, if any; the online table must be there all the same.
 
     """
 
     online_table: str
     keys: tuple[tuple[str, int | KeyOf], ...]
     features: tuple[str, ...]
+    joint: JointPlace | None = None
 
     @property
     def is_linked(self) -> bool:
@@ -51,38 +62,62 @@ def read_statement(parts: tuple[ViewPart, ...], parameters: tuple[str, ...]) -> 
     Its rows are in the order of the arrays. A row has, for each part, the event time and the features, all NULL where
     the table has no row for the keys.
     """
-    columns, joins = [], []
+    joins: dict[str, sql.Composed] = {}
     # A part that is joined by another one's feature stands after it.
     for number in sorted(range(len(parts)), key=lambda number: parts[number].is_linked):
-        alias, part = _alias(number), parts[number]
-        keys = sql.SQL(" AND ").join(
-            sql.SQL("{}.{} = {}").format(alias, column_identifier(name), _value(place)) for name, place in part.keys
-        )
-        table = sql.Identifier(SCHEMA, part.online_table)
-        joins.append(sql.SQL("LEFT JOIN {} AS {} ON {}").format(table, alias, keys))
-    for number, part in enumerate(parts):
-        names = (sql.Identifier("event_timestamp"), *map(column_identifier, part.features))
-        columns += [sql.SQL("{}.{}").format(_alias(number), name) for name in names]
+        for alias, table in _sources(parts, number).items():
+            keys = sql.SQL(" AND ").join(
+                sql.SQL("{}.{} = {}").format(sql.Identifier(alias), column_identifier(name), _value(parts, place))
+                for name, place in parts[number].keys
+            )
+            joins[alias] = sql.SQL("LEFT JOIN {} AS {} ON {}").format(
+                sql.Identifier(SCHEMA, table), sql.Identifier(alias), keys
+            )
+    columns = [
+        _column(parts, number, name)
+        for number, part in enumerate(parts)
+        for name in (EVENT_TIME, *map(column_name, part.features))
+    ]
+    # Behind a SELECT an array's length is not seen by PostgreSQL, which would plan the statement anew for each short one.
     arrays = listed(
-        sql.SQL("${}::{}[]").format(sql.SQL(str(place + 1)), postgres_type(dtype))
+        sql.SQL("(SELECT ${}::{}[])").format(sql.SQL(str(place + 1)), postgres_type(dtype))
         for place, dtype in enumerate(parameters)
     )
     asked = listed(sql.Identifier(f"key{place}") for place in range(len(parameters)))
     return (
         sql.SQL("SELECT {} FROM unnest({}) WITH ORDINALITY AS asked({}, place) {} ORDER BY asked.place")
-        .format(listed(columns), arrays, asked, sql.SQL(" ").join(joins))
+        .format(listed(columns), arrays, asked, sql.SQL(" ").join(joins.values()))
         .as_bytes()
     )
 
 
-def _alias(number: int) -> sql.Identifier:
-    return sql.Identifier(f"view{number}")
+def _sources(parts: Sequence[ViewPart], number: int) -> dict[str, str]:
+    """Name the tables that a part needs, by their alias; the first is the one that it is read from.
+
+    Of the table whose row is read from a joint table, no column is read: PostgreSQL does not search it, but wants it there.
+    """
+    part, own = parts[number], f"view{number}"
+    if part.joint is None:
+        return {own: part.online_table}
+    sharing = [other.keys == part.keys and _joint_table(other) == part.joint.joint_table for other in parts]
+    return {f"joint{sharing.index(True)}": part.joint.joint_table, own: part.online_table}
 
 
-def _value(place: int | KeyOf) -> sql.Composable:
+def _joint_table(part: ViewPart) -> str | None:
+    return part.joint.joint_table if part.joint else None
+
+
+def _column(parts: Sequence[ViewPart], number: int, name: str) -> sql.Composed:
+    """Name a column of a part, where it is read from."""
+    joint, (source, *_) = parts[number].joint, _sources(parts, number)
+    column = joint_column(joint.position, name) if joint else sql.Identifier(name)
+    return sql.SQL("{}.{}").format(sql.Identifier(source), column)
+
+
+def _value(parts: Sequence[ViewPart], place: int | KeyOf) -> sql.Composable:
     """Name the value that a key column must have."""
     if isinstance(place, KeyOf):
-        return sql.SQL("{}.{}").format(_alias(place.part), column_identifier(place.feature))
+        return _column(parts, place.part, column_name(place.feature))
     return sql.SQL("asked.{}").format(sql.Identifier(f"key{place}"))
 
 

@@ -12,10 +12,21 @@ import psycopg
 from psycopg import sql
 
 from core.errors import DatabaseError
-from feature_repo.online_tables import SCHEMA, OnlineTable, copy_rows, listed, lock, on_conflict
+from feature_repo import joint_tables
+from feature_repo.joint_tables import JointTable
+from feature_repo.online_tables import (
+    SCHEMA,
+    OnlineTable,
+    copy_rows,
+    exists,
+    joint_tables_of,
+    listed,
+    lock,
+    on_conflict,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from datetime import datetime
 
     import pyarrow as pa
@@ -71,16 +82,31 @@ def refresh(
         told = partial(progress, name) if progress else None
         fresh[load.table], counts[name] = _load(connection, load, told)
     in_order = sorted(fresh, key=lambda table: table.name)
+    joints = {joint: joint_tables.make(connection, joint, fresh) for joint in _joint_tables(in_order)}
+    bringing = {
+        member: joint.upsert(position, made)
+        for joint, made in joints.items()
+        for position, member in enumerate(joint.members)
+    }
     for table in in_order:
         lock(connection, table.name)
-        _keep_later(connection, table, fresh[table], as_of)
+        _keep_later(connection, table, fresh[table], as_of, bringing.get(table))
         connection.execute(sql.SQL("ANALYZE {}").format(fresh[table]))
         _copy_grants(connection, table, fresh[table])
-    _close(connection, in_order)
-    for table in in_order:
-        connection.execute(sql.SQL("DROP TABLE {}").format(table.identifier))
-        connection.execute(sql.SQL("ALTER TABLE {} RENAME TO {}").format(fresh[table], sql.Identifier(table.name)))
+    for joint, made in joints.items():
+        joint_tables.keep(connection, joint, fresh)
+        _grant_reading(connection, made, [fresh[member] for member in joint.members])
+    _swap(connection, {table: fresh[table] for table in in_order}, joints)
     return counts
+
+
+def _joint_tables(tables: Sequence[OnlineTable]) -> list[JointTable]:
+    """Say which joint tables `tables` are to have: one for all that have the same keys, if they are several and fit."""
+    by_keys: dict[tuple[tuple[str, str], ...], list[OnlineTable]] = {}
+    for table in tables:
+        by_keys.setdefault(table.keys, []).append(table)
+    joints = [JointTable(tuple(alike)) for alike in by_keys.values() if len(alike) > 1]
+    return [joint for joint in joints if joint.fits]
 
 
 def _load(
@@ -94,26 +120,37 @@ def _load(
     return fresh, count
 
 
-def _keep_later(connection: psycopg.Connection, table: OnlineTable, fresh: sql.Identifier, as_of: datetime) -> None:
+def _keep_later(
+    connection: psycopg.Connection,
+    table: OnlineTable,
+    fresh: sql.Identifier,
+    as_of: datetime,
+    bringing: sql.Composed | None,
+) -> None:
+    """Keep the rows of `table` that are not knowable at `as_of` or later than those in `fresh`.
+
+    `bringing` is the statement that brings them, in `brought`, into a joint table, if there is one.
+    """
     same = sql.SQL(" AND ").join(sql.SQL("loaded.{0} = live.{0}").format(key) for key in table.key_columns)
-    connection.execute(
-        sql.SQL(
-            "INSERT INTO {fresh} AS live ({columns}) SELECT {live_columns} FROM {table} AS live "
-            "LEFT JOIN {fresh} AS loaded ON {same} "
-            "WHERE (loaded.event_timestamp IS NULL "
-            "AND greatest(live.event_timestamp, live.created_timestamp) > {as_of}) "
-            "OR (live.event_timestamp, live.created_timestamp) > (loaded.event_timestamp, loaded.created_timestamp) "
-            "{on_conflict}"
-        ).format(
-            fresh=fresh,
-            table=table.identifier,
-            columns=listed(table.sql_columns),
-            live_columns=listed(sql.SQL("live.{}").format(column) for column in table.sql_columns),
-            same=same,
-            as_of=sql.Literal(as_of),
-            on_conflict=on_conflict(table),
-        )
+    keeping = sql.SQL(
+        "INSERT INTO {fresh} AS live ({columns}) SELECT {live_columns} FROM {table} AS live "
+        "LEFT JOIN {fresh} AS loaded ON {same} "
+        "WHERE (loaded.event_timestamp IS NULL "
+        "AND greatest(live.event_timestamp, live.created_timestamp) > {as_of}) "
+        "OR (live.event_timestamp, live.created_timestamp) > (loaded.event_timestamp, loaded.created_timestamp) "
+        "{on_conflict}"
+    ).format(
+        fresh=fresh,
+        table=table.identifier,
+        columns=listed(table.sql_columns),
+        live_columns=listed(sql.SQL("live.{}").format(column) for column in table.sql_columns),
+        same=same,
+        as_of=sql.Literal(as_of),
+        on_conflict=on_conflict(table),
     )
+    if bringing:
+        keeping = sql.SQL("WITH brought AS ({} RETURNING live.*) {}").format(keeping, bringing)
+    connection.execute(keeping)
 
 
 def _copy_grants(connection: psycopg.Connection, table: OnlineTable, fresh: sql.Identifier) -> None:
@@ -126,9 +163,42 @@ def _copy_grants(connection: psycopg.Connection, table: OnlineTable, fresh: sql.
         connection.execute(sql.SQL("GRANT {} ON {} TO {}").format(sql.SQL(privilege), fresh, sql.SQL(grantee)))
 
 
-def _close(connection: psycopg.Connection, tables: Sequence[OnlineTable]) -> None:
+def _grant_reading(connection: psycopg.Connection, joint: sql.Identifier, members: Sequence[sql.Identifier]) -> None:
+    """Let those read a joint table who may read all its members."""
+    granted = connection.execute(
+        "SELECT CASE WHEN grantee = 0 THEN 'PUBLIC' ELSE grantee::regrole::text END FROM pg_class, aclexplode(relacl) "
+        "WHERE oid = ANY(%s::regclass[]) AND privilege_type = 'SELECT' AND grantee <> relowner "
+        "GROUP BY grantee HAVING count(DISTINCT oid) = %s",
+        [[member.as_string() for member in members], len(members)],
+    ).fetchall()
+    for (grantee,) in granted:
+        connection.execute(sql.SQL("GRANT SELECT ON {} TO {}").format(joint, sql.SQL(grantee)))
+
+
+def _swap(
+    connection: psycopg.Connection,
+    fresh: Mapping[OnlineTable, sql.Identifier],
+    joints: Mapping[JointTable, sql.Identifier],
+) -> None:
+    """Put the new tables in the place of the old ones, when nobody reads those; no reader is let in until the end."""
+    names = [table.name for table in fresh]
+    old = joint_tables_of(connection, names)
+    for name in old:
+        lock(connection, name)
+    _close(connection, [*names, *(name for name in old if exists(connection, name))])
+    for name in old:
+        joint_tables.drop(connection, name)
+    for table, made in fresh.items():
+        connection.execute(sql.SQL("DROP TABLE {}").format(table.identifier))
+        connection.execute(sql.SQL("ALTER TABLE {} RENAME TO {}").format(made, sql.Identifier(table.name)))
+    for joint, made in joints.items():
+        joint_tables.take_place(connection, joint, made)
+
+
+def _close(connection: psycopg.Connection, names: Sequence[str]) -> None:
     """Wait for a moment at which nobody reads the tables, and keep readers out until the transaction ends."""
-    statement = sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(listed(table.identifier for table in tables))
+    tables = listed(sql.Identifier(SCHEMA, name) for name in names)
+    statement = sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(tables)
     for _ in range(_ATTEMPTS):
         try:
             with connection.transaction():
@@ -139,5 +209,6 @@ def _close(connection: psycopg.Connection, tables: Sequence[OnlineTable]) -> Non
             time.sleep(_SECONDS_BETWEEN_ATTEMPTS)
         else:
             return
-    names = ", ".join(table.name for table in tables)
-    raise DatabaseError(f"one of the online tables {names} is being read without a pause; end that query and run again")
+    raise DatabaseError(
+        f"one of the online tables {', '.join(names)} is being read without a pause; end that query and run again"
+    )

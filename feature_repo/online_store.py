@@ -193,8 +193,10 @@ class PantheraOnlineStore(OnlineStore):  # type: ignore[misc]
         entities: Sequence[Entity],  # noqa: ARG002
     ) -> None:
         def change(connection: psycopg.Connection) -> None:
-            for view in tables:
-                view_versions.remove(connection, config.project, view.name, declared=False)
+            names = {
+                name for view in tables for name in online_history.tables_of(connection, config.project, view.name)
+            }
+            online_history.drop(connection, names)
 
         self._change(change)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, LiteralString
 from uuid import uuid4
 
@@ -19,7 +20,7 @@ from psycopg import sql
 from feature_repo.online_types import LONGEST_NAME, column_name, postgres_type, short_name, type_oid
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
 
     import psycopg
     import pyarrow as pa
@@ -254,25 +255,42 @@ def copy_rows(
     return count
 
 
+def joint_tables_of(connection: psycopg.Connection, members: Collection[str]) -> list[str]:
+    """List the joint tables in which any of the online tables `members` stand, in the order of their names."""
+    found = connection.execute(
+        "SELECT DISTINCT joint_table FROM panthera.joint_table WHERE online_table = ANY(%s)", [list(members)]
+    )
+    return sorted(name for (name,) in found)
+
+
 def delete_entity(connection: psycopg.Connection, name: str, value: object) -> dict[str, int]:
     """Delete the rows of the entity whose key column `name` is `value`, from every online table that has this key.
 
     Retired tables are among them. Returns the number of rows by table.
     """
-    column = column_name(name)
+    column = sql.Identifier(column_name(name))
     found = connection.execute(
         "SELECT c.relname FROM pg_class c JOIN pg_index i ON i.indrelid = c.oid AND i.indisprimary "
         "JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = ANY(i.indkey) "
-        "WHERE c.relnamespace = %s::regnamespace AND a.attname = %s ORDER BY c.relname",
-        [SCHEMA, column],
+        "WHERE c.relnamespace = %s::regnamespace AND a.attname = %s "
+        "AND c.relname NOT IN (SELECT joint_table FROM panthera.joint_table)",
+        [SCHEMA, column_name(name)],
     ).fetchall()
-    deleted = {}
-    for (table,) in found:
+    tables = sorted(table for (table,) in found)
+    # All of them before any row goes, and joint tables last: others take the locks in this order too.
+    for table in tables:
         lock(connection, table)
-        statement = sql.SQL("DELETE FROM {} WHERE {} = %s").format(
-            sql.Identifier(SCHEMA, table), sql.Identifier(column)
-        )
-        deleted[table] = connection.execute(statement, [value]).rowcount
+    joint = joint_tables_of(connection, tables)
+    for table in joint:
+        lock(connection, table)
+    delete = sql.SQL("DELETE FROM {} WHERE {} = %s")
+    deleted = {
+        table: connection.execute(delete.format(sql.Identifier(SCHEMA, table), column), [value]).rowcount
+        for table in tables
+    }
+    # The triggers of the tables have done it, unless somebody took them away.
+    for table in filter(partial(exists, connection), joint):
+        connection.execute(delete.format(sql.Identifier(SCHEMA, table), column), [value])
     return deleted
 
 

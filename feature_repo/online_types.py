@@ -32,6 +32,10 @@ _SCALARS: dict[str, LiteralString] = {
     "message": "bytea",
 }
 _LIST = "[]"
+#: The bytes of what is of fixed width, with those that may be left out before the next column.
+_FIXED_BYTES = {"int32": 8, "int64": 8, "float32": 8, "float64": 8, "bool": 8, "timestamp": 8, "uuid": 16}
+#: Of a value of varying length, what is no longer than this stays in its row however full that is.
+_BYTES_KEPT_IN_A_ROW = 24
 #: The bytes of a name that PostgreSQL keeps.
 LONGEST_NAME = 63
 _HASH_LENGTH = 12
@@ -47,6 +51,11 @@ def postgres_type(dtype: str) -> sql.SQL:
 def _type_name(dtype: str) -> LiteralString:
     scalar = _SCALARS[dtype.removesuffix(_LIST)]
     return f"{scalar}[]" if dtype.endswith(_LIST) else scalar
+
+
+def most_bytes(dtype: str) -> int:
+    """Say how many bytes of a row's page a value of `dtype` takes at most: PostgreSQL can keep a long one elsewhere."""
+    return _FIXED_BYTES.get(dtype, _BYTES_KEPT_IN_A_ROW)
 
 
 def type_oid(dtype: str) -> int:

@@ -36,8 +36,7 @@ def remove(connection: psycopg.Connection, project: str, view: str, declared: bo
     if declared:
         history.retire(connection, project, view)
         return
-    for name in history.tables_of(connection, project, view):
-        history.drop(connection, name)
+    history.drop(connection, history.tables_of(connection, project, view))
 
 
 def _take_over(connection: psycopg.Connection, before: str, table: OnlineTable) -> None:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     import psycopg
 
+    from feature_repo.joint_tables import JointTable
+
 DAY = timedelta(days=1)
 START = datetime(2026, 1, 1, tzinfo=UTC)
 UTC_MICROSECONDS = pa.timestamp("us", tz="UTC")
@@ -47,3 +49,13 @@ def arrow(rows: Sequence[Row]) -> pa.Table:
 def stored(connection: psycopg.Connection, table: OnlineTable = SPENDING) -> list[tuple[Any, ...]]:
     """Read a whole online table, in the order of its keys."""
     return connection.execute(f"SELECT * FROM online.{table.name} ORDER BY 1").fetchall()
+
+
+def joint_rows(connection: psycopg.Connection, joint: JointTable) -> list[tuple[Any, ...]]:
+    """Read a whole joint table of tables like `SPENDING`: the key, and each member's event time, spend and plan."""
+    columns = [
+        f'"{position}.{name}"'
+        for position, _ in enumerate(joint.members)
+        for name in ("event_timestamp", *(feature for feature, _ in SPENDING.features))
+    ]
+    return connection.execute(f"SELECT customer, {', '.join(columns)} FROM online.{joint.name} ORDER BY 1").fetchall()

@@ -1,11 +1,13 @@
-"""Whatever happens, and in whatever order, the online table is what an oracle of ten lines says it is.
+"""Whatever happens, and in whatever order, the online tables are what an oracle of ten lines says they are.
 
-Rows arrive late, twice and shuffled; tables are made anew as of any instant; entities are deleted; connections break; and in
-between somebody reads. A row never goes back in time, and what is read is FRESH, STALE or MISSING as its age says.
+Rows arrive late, twice and shuffled; tables are made anew as of any instant, together or one alone; entities are deleted;
+connections break; and in between somebody reads. A row never goes back in time, what is read is FRESH, STALE or MISSING as
+its age says, and the joint table holds what its members hold.
 """
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -18,10 +20,12 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from core.connection_pool import blocking_pool, with_connection
 from core.contracts import Freshness
 from core.database import connect
+from feature_repo import joint_tables
+from feature_repo.joint_tables import JointTable
 from feature_repo.online_handle import HandleView, OnlineHandle
 from feature_repo.online_refresh import Load, refresh
-from feature_repo.online_tables import OnlineTable, create, delete_entity, merge, merge_values
-from tests.feature_repo.online_rows import SPENDING, Row, arrow, at, row, stored
+from feature_repo.online_tables import OnlineTable, create, delete_entity, exists, merge, merge_values
+from tests.feature_repo.online_rows import SPENDING, Row, arrow, at, joint_rows, row, stored
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,90 +34,135 @@ if TYPE_CHECKING:
 
 TTL = timedelta(days=4)
 CUSTOMERS, DAYS = st.integers(1, 4), st.integers(0, 12)
+NAMES = ("calls", "spending")
+VIEWS = st.sampled_from(NAMES)
 #: A spend never repeats within a machine, so that a row is known by it.
 ROWS = st.lists(st.tuples(CUSTOMERS, DAYS, DAYS), min_size=1, max_size=6)
 
 
 class OnlineMachine(RuleBasedStateMachine):
-    """The table, and what it must hold."""
+    """Two tables of one key, and what they must hold."""
 
     url: str
 
     def __init__(self) -> None:
         super().__init__()
-        self.table = OnlineTable(f"machine__{uuid4().hex[:12]}", SPENDING.keys, SPENDING.features)
-        self.online: dict[int, Row] = {}
-        self.offline: list[Row] = []
+        suffix = uuid4().hex[:12]
+        self.tables = {name: OnlineTable(f"{name}__{suffix}", SPENDING.keys, SPENDING.features) for name in NAMES}
+        self.joint = JointTable(tuple(self.tables.values()))
+        self.online: dict[str, dict[int, Row]] = {name: {} for name in NAMES}
+        self.offline: dict[str, list[Row]] = {name: [] for name in NAMES}
+        self.latest: dict[tuple[str, int], tuple[datetime, datetime]] = {}
         self.happened = 0
-        self.latest: dict[int, tuple[datetime, datetime]] = {}
+        self.is_joined = False
         with connect(self.url) as connection:
-            create(connection, self.table)
+            for table in self.tables.values():
+                create(connection, table)
         self.pool: BlockingPool = blocking_pool(self.url)
         self.handle = OnlineHandle(
-            [HandleView("spending", self.table.name, TTL, ("spend", "plan"))], "customer", "int64"
+            [HandleView(name, table.name, TTL, ("spend", "plan")) for name, table in self.tables.items()],
+            "customer",
+            "int64",
         )
 
     def teardown(self) -> None:
         self.pool.close()
 
-    def _happen(self, drawn: list[tuple[int, int, int]]) -> list[Row]:
+    def _happen(self, view: str, drawn: list[tuple[int, int, int]]) -> list[Row]:
         rows = []
         for customer, event, delay in drawn:
             self.happened += 1
             spend = float(self.happened)
             rows.append(row(customer, event, spend, f"plan {spend}", created=event + delay / 10))
-            self.offline.append(rows[-1])
+            self.offline[view].append(rows[-1])
         return rows
 
-    def _arrive(self, rows: list[Row]) -> None:
+    def _arrive(self, view: str, rows: list[Row]) -> None:
+        online = self.online[view]
         for each in rows:
-            present = self.online.get(each[0])
+            present = online.get(each[0])
             if present is None or each[1:3] >= present[1:3]:
-                self.online[each[0]] = each
+                online[each[0]] = each
 
-    @rule(drawn=ROWS)
-    def values_are_merged(self, drawn: list[tuple[int, int, int]]) -> None:
-        rows = self._happen(drawn)
-        self._change(lambda connection: merge_values(connection, self.table, rows))
-        self._arrive(rows)
+    @rule(view=VIEWS, drawn=ROWS)
+    def values_are_merged(self, view: str, drawn: list[tuple[int, int, int]]) -> None:
+        rows = self._happen(view, drawn)
+        self._change(lambda connection: merge_values(connection, self.tables[view], rows))
+        self._arrive(view, rows)
 
-    @rule(drawn=ROWS)
-    def columns_are_merged(self, drawn: list[tuple[int, int, int]]) -> None:
+    @rule(view=VIEWS, drawn=ROWS)
+    def columns_are_merged(self, view: str, drawn: list[tuple[int, int, int]]) -> None:
         # One row for a place in time: of two alike, a table of columns has no order that says which is the later.
-        rows = list({each[:3]: each for each in self._happen(drawn)}.values())
-        self._change(lambda connection: merge(connection, self.table, arrow(rows)))
-        self._arrive(rows)
+        rows = list({each[:3]: each for each in self._happen(view, drawn)}.values())
+        self._change(lambda connection: merge(connection, self.tables[view], arrow(rows)))
+        self._arrive(view, rows)
 
-    @precondition(lambda self: self.offline)
+    @precondition(lambda self: any(self.offline.values()))
     @rule(data=st.data())
     def an_old_row_arrives_again(self, data: st.DataObject) -> None:
-        again = data.draw(st.sampled_from(self.offline))
-        self._change(lambda connection: merge_values(connection, self.table, [again]))
-        self._arrive([again])
+        view = data.draw(st.sampled_from([view for view, rows in self.offline.items() if rows]))
+        again = data.draw(st.sampled_from(self.offline[view]))
+        self._change(lambda connection: merge_values(connection, self.tables[view], [again]))
+        self._arrive(view, [again])
 
     @rule(day=DAYS)
-    def the_table_is_made_anew(self, day: int) -> None:
+    def the_tables_are_made_anew(self, day: int) -> None:
+        self._make_anew(NAMES, day)
+
+    @rule(view=VIEWS, day=DAYS)
+    def a_table_is_made_anew(self, view: str, day: int) -> None:
+        self._make_anew((view,), day)
+
+    def _make_anew(self, views: tuple[str, ...], day: int) -> None:
+        known = {view: self._known(view, day) for view in views}
+        loads = [Load(self.tables[view], arrow(list(rows.values()))) for view, rows in known.items()]
+        self._change(lambda connection: refresh(connection, loads, at(day)))
+        self.is_joined = len(views) > 1
+        for view, rows in known.items():
+            for customer, live in self.online[view].items():
+                if (customer in rows and live[1:3] > rows[customer][1:3]) or (
+                    customer not in rows and max(live[1:3]) > at(day)
+                ):
+                    rows[customer] = live
+            for customer in self.online[view].keys() - rows.keys():
+                self.latest.pop((view, customer), None)
+            self.online[view] = rows
+
+    def _known(self, view: str, day: int) -> dict[int, Row]:
         known: dict[int, Row] = {}
-        for each in self.offline:
+        for each in self.offline[view]:
             if max(each[1:3]) <= at(day) and (each[0] not in known or each[1:3] >= known[each[0]][1:3]):
                 known[each[0]] = each
-        loads = [Load(self.table, arrow(list(known.values())))]
-        self._change(lambda connection: refresh(connection, loads, at(day)))
-        for customer, live in self.online.items():
-            if (customer in known and live[1:3] > known[customer][1:3]) or (
-                customer not in known and max(live[1:3]) > at(day)
-            ):
-                known[customer] = live
-        for customer in self.online.keys() - known.keys():
-            self.latest.pop(customer, None)
-        self.online = known
+        return known
 
     @rule(customer=CUSTOMERS)
     def an_entity_is_erased(self, customer: int) -> None:
-        self._change(lambda connection: delete_entity(connection, "customer", customer))
-        self.offline = [each for each in self.offline if each[0] != customer]
-        self.online.pop(customer, None)
-        self.latest.pop(customer, None)
+        deleted: list[dict[str, int]] = []
+        self._change(lambda connection: deleted.append(delete_entity(connection, "customer", customer)))
+        own = [table.name for table in self.tables.values()]
+        assert [deleted[-1][name] for name in own] == [customer in self.online[view] for view in NAMES]
+        assert self.joint.name not in deleted[-1]
+        for view in NAMES:
+            self.offline[view] = [each for each in self.offline[view] if each[0] != customer]
+            self.online[view].pop(customer, None)
+            self.latest.pop((view, customer), None)
+
+    @rule(view=VIEWS)
+    def a_table_is_emptied(self, view: str) -> None:
+        self._change(lambda connection: connection.execute(f"TRUNCATE online.{self.tables[view].name}"))
+        for customer in self.online[view]:
+            self.latest.pop((view, customer), None)
+        self.online[view] = {}
+
+    @precondition(lambda self: self.is_joined)
+    @rule()
+    def the_joint_table_is_dropped(self) -> None:
+        self._change(lambda connection: joint_tables.drop(connection, self.joint.name))
+        self.is_joined = False
+
+    @rule()
+    def a_minute_passes(self) -> None:
+        self.handle._look_at = -math.inf
 
     @rule()
     def connections_break(self) -> None:
@@ -128,23 +177,39 @@ class OnlineMachine(RuleBasedStateMachine):
         customers, now = [3, 1, 2, 4, 1, 99], at(day)
         reads = with_connection(self.pool, lambda connection: self.handle.read_blocking(connection, customers, now))
         for customer, found in zip(customers, reads, strict=True):
-            read, present = found["spending"], self.online.get(customer)
-            if present is None or present[1] > now:
-                assert (read.status, read.values) == (Freshness.MISSING, (None, None))
-            else:
-                assert (read.event_time, read.values) == (present[1], present[3:])
-                assert read.status is (Freshness.FRESH if now - present[1] <= TTL else Freshness.STALE)
+            for view, read in found.items():
+                present = self.online[view].get(customer)
+                if present is None or present[1] > now:
+                    assert (read.status, read.values) == (Freshness.MISSING, (None, None))
+                else:
+                    assert (read.event_time, read.values) == (present[1], present[3:])
+                    assert read.status is (Freshness.FRESH if now - present[1] <= TTL else Freshness.STALE)
 
     @invariant()
-    def the_table_is_what_it_must_be(self) -> None:
+    def the_tables_are_what_they_must_be(self) -> None:
         with connect(self.url) as connection:
-            assert stored(connection, self.table) == [self.online[customer] for customer in sorted(self.online)]
+            for view, online in self.online.items():
+                assert stored(connection, self.tables[view]) == [online[customer] for customer in sorted(online)]
+            assert exists(connection, self.joint.name) == self.is_joined
+            if self.is_joined:
+                assert joint_rows(connection, self.joint) == self._expected_joint_rows()
+
+    def _expected_joint_rows(self) -> list[tuple[object, ...]]:
+        rows = []
+        for customer in sorted({customer for online in self.online.values() for customer in online}):
+            values: list[object] = [customer]
+            for online in self.online.values():
+                present = online.get(customer)
+                values += (present[1], *present[3:]) if present else (None, None, None)
+            rows.append(tuple(values))
+        return rows
 
     @invariant()
     def no_row_goes_back_in_time(self) -> None:
-        for customer, present in self.online.items():
-            assert present[1:3] >= self.latest.get(customer, (datetime.min.replace(tzinfo=UTC),) * 2)
-            self.latest[customer] = present[1:3]
+        for view, online in self.online.items():
+            for customer, present in online.items():
+                assert present[1:3] >= self.latest.get((view, customer), (datetime.min.replace(tzinfo=UTC),) * 2)
+                self.latest[view, customer] = present[1:3]
 
     def _change(self, work: Callable[[psycopg.Connection], object]) -> None:
         def once(connection: psycopg.Connection) -> None:
@@ -154,6 +219,6 @@ class OnlineMachine(RuleBasedStateMachine):
         with_connection(self.pool, once)
 
 
-def test_the_online_table_is_what_the_oracle_says(module_database_url: str) -> None:
+def test_the_online_tables_are_what_the_oracle_says(module_database_url: str) -> None:
     OnlineMachine.url = module_database_url
-    run_state_machine_as_test(OnlineMachine, settings=settings(max_examples=15, stateful_step_count=20, deadline=None))
+    run_state_machine_as_test(OnlineMachine, settings=settings(max_examples=20, stateful_step_count=25, deadline=None))
