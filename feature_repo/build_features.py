@@ -13,6 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -29,9 +30,11 @@ from feature_repo.datasets import (
     bucket_of,
     write_table,
 )
-from feature_repo.duck import identifier, instant, literal, open_duckdb
+from feature_repo.duck import fetch, identifier, instant, literal, open_duckdb
 from feature_repo.facts import facts_of
+from feature_repo.instant_facts import Asked
 from feature_repo.linked_rows import linked_by, lives_of, placed
+from feature_repo.time_line import microseconds
 from feature_repo.view_rows import compute_snapshots
 
 if TYPE_CHECKING:
@@ -103,6 +106,21 @@ def open_existence(
     home = open_rows(connection, f"{relation}_home", files(entity.source or MEMBERS))
     ends = open_rows(connection, f"{relation}_ends", files(entity.until)) if entity.until else None
     return open_grid(connection, relation, entity.key, home, times, ends)
+
+
+def who_exists(
+    connection: duckdb.DuckDBPyConnection, entity: Entity, files: Callable[[str], str | Path], times: str
+) -> Asked:
+    """Find out which entities exist at each of `times`; `files` names a source's files."""
+    grid = open_existence(connection, "grid", entity, files, times)
+    lives = fetch(connection, f"FROM {grid}_lives")
+    since, until = (microseconds(lives.column(name), name) for name in ("since", "until"))
+    times_of = fetch(connection, f"FROM {grid}_times ORDER BY as_of").column("as_of")
+    found = (
+        (as_of, np.flatnonzero((since <= at) & (until > at)))
+        for as_of, at in zip(times_of.to_pylist(), microseconds(times_of, "as_of").tolist(), strict=True)
+    )
+    return Asked(entity.key, lives.column(entity.key), tuple((as_of, places) for as_of, places in found if len(places)))
 
 
 def open_view(
@@ -243,11 +261,11 @@ def build_bucket(
             for source in view.sources
         }
         here = partial(bucket_file, lives or accepted, bucket=bucket)
-        grid = open_existence(connection, "grid", entity, here, instants(period, view.every))
+        asked = who_exists(connection, entity, here, instants(period, view.every))
         written = 0
         with ExitStack() as stack:
             writer = None
-            for table in compute_snapshots(connection, view, entity.key, rows, grid):
+            for table in compute_snapshots(connection, view, rows, asked):
                 writer = writer or stack.enter_context(_writer(out, table.schema, entity.key))
                 writer.write_table(table)
                 written += len(table)

@@ -25,6 +25,7 @@ from feature_repo.build_features import open_view
 from feature_repo.datasets import accepted_glob, raw_file, write_table
 from feature_repo.duck import identifier, instant, literal, open_duckdb
 from feature_repo.ingest import key_for, with_pseudonyms
+from feature_repo.instant_facts import asked_in
 from feature_repo.linked_rows import linked_by
 from feature_repo.materialize import bring_online
 from feature_repo.online_refresh import Load
@@ -170,7 +171,7 @@ def _compute(plan: Plan, view: View, accepted: Path, as_of: datetime) -> pa.Tabl
     entity, times = plan.entity_of(view), f"(SELECT {instant(as_of)} AS as_of)"
     with open_duckdb() as connection:
         rows = open_view(connection, view, entity, linked_by(plan, view), accepted, times)
-        return pa.concat_tables(compute_snapshots(connection, view, entity.key, rows, "grid"))
+        return pa.concat_tables(compute_snapshots(connection, view, rows, asked_in(connection, entity.key, "grid")))
 
 
 def _keep(features: Path, rows: pa.Table, as_of: datetime) -> None:

@@ -79,8 +79,8 @@ def named(members: Mapping[str, str]) -> str:
     return ", ".join(f"{sql} AS {identifier(name)}" for name, sql in members.items())
 
 
-def open_empty(connection: duckdb.DuckDBPyConnection, facts: Facts, rows: Mapping[str, str], grid: str) -> None:
-    """Make the table `empty` of what the facts are over no row at each instant of `grid`, as SQL has it: a count is 0."""
+def open_empty(connection: duckdb.DuckDBPyConnection, facts: Facts, rows: Mapping[str, str], instants: str) -> None:
+    """Make the table `empty` of what the facts are over no row at each of `instants`, as SQL has it: a count is 0."""
     chosen = "".join(
         f", (SELECT {sql} FROM {rows[span.source]} AS source WHERE false HAVING count(*) = 0) AS {identifier(name)}"
         for span, members in facts.items()
@@ -88,7 +88,7 @@ def open_empty(connection: duckdb.DuckDBPyConnection, facts: Facts, rows: Mappin
     )
     connection.execute(
         f"""CREATE OR REPLACE TEMP TABLE empty AS
-            SELECT instants.as_of{chosen} FROM (SELECT DISTINCT as_of FROM {grid}) AS instants"""
+            SELECT instants.as_of{chosen} FROM {instants} AS instants"""
     )
 
 
@@ -103,7 +103,7 @@ def pair_facts(
     key, rows, grid : as for `feature_repo.view_rows.compute_view`.
 
     """
-    open_empty(connection, facts, rows, grid)
+    open_empty(connection, facts, rows, f"(SELECT DISTINCT as_of FROM {grid})")
     key = identifier(key)
     chosen, joins = "", ""
     for number, (span, members) in enumerate(facts.items()):

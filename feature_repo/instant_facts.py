@@ -1,4 +1,4 @@
-"""The facts of all pairs of a grid of few instants and many entities, one instant after another.
+"""The facts of many entities at few instants, one instant after another.
 
 The rows of an instant are chosen by their times alone and grouped by their entity, once for each span; DuckDB does that.
 What a group gives is then laid out at the place of its entity, which costs less than to join the spans.
@@ -6,7 +6,7 @@ What a group gives is then laid out at the place of its entity, which costs less
 
 from __future__ import annotations
 
-from itertools import pairwise
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,10 +15,10 @@ import pyarrow as pa
 from feature_repo.duck import fetch, identifier, instant
 from feature_repo.facts import named, open_empty, pair_facts, within
 from feature_repo.key_codes import encode
-from feature_repo.time_line import microseconds
+from feature_repo.time_line import INSTANT, microseconds
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from datetime import datetime
 
     import duckdb
@@ -29,18 +29,58 @@ if TYPE_CHECKING:
     Integers = npt.NDArray[np.int64]
 
 
+@dataclass(frozen=True)
+class Asked:
+    """Who is asked for, and when.
+
+    Attributes
+    ----------
+    key : name of the entity's key column.
+    keys : all entities that are asked for at some instant, each once; none is null.
+    instants : in order; with each of them, which of `keys` are asked for then.
+
+    """
+
+    key: str
+    keys: pa.ChunkedArray
+    instants: Sequence[tuple[datetime, Integers]]
+
+    def at(self, as_of: datetime, places: Integers) -> pa.Table:
+        """Make the pairs of the keys at `places` and one instant: `key`, `as_of`."""
+        times = pa.repeat(pa.scalar(as_of, INSTANT), len(places))
+        return pa.table({self.key: self.keys.take(pa.array(places)), "as_of": times})
+
+    def pairs(self) -> pa.Table:
+        """Make all pairs."""
+        none = pa.table({self.key: self.keys.slice(0, 0), "as_of": pa.array([], INSTANT)})
+        return pa.concat_tables([none, *(self.at(*instant) for instant in self.instants)])
+
+
+def asked_in(connection: duckdb.DuckDBPyConnection, key: str, grid: str) -> Asked:
+    """Read who is asked for from the distinct pairs (`key`, `as_of`) of the relation `grid`."""
+    pairs = fetch(connection, f"SELECT {identifier(key)}, as_of FROM {grid} ORDER BY as_of").combine_chunks()
+    if not len(pairs):
+        return Asked(key, pairs.column(key), ())
+    keys, times = pairs.column(key).chunk(0).dictionary_encode(), pairs.column("as_of")
+    later = np.flatnonzero(np.diff(microseconds(times, "as_of"))) + 1
+    instants = times.take(pa.array([0, *later])).to_pylist()
+    places = np.split(keys.indices.to_numpy(), later)
+    return Asked(key, pa.chunked_array([keys.dictionary]), tuple(zip(instants, places, strict=True)))
+
+
 def facts_at_instants(
-    connection: duckdb.DuckDBPyConnection, facts: Facts, key: str, rows: Mapping[str, str], grid: str
+    connection: duckdb.DuckDBPyConnection, facts: Facts, rows: Mapping[str, str], asked: Asked
 ) -> Iterator[pa.Table]:
-    """Compute the facts of all pairs of `grid`.
+    """Compute the facts of all pairs that are `asked` for.
 
     Parameters
     ----------
-    connection, facts, key, rows, grid : as for `feature_repo.facts.pair_facts`.
+    connection, facts, rows : as for `feature_repo.facts.pair_facts`.
+    asked : who, and when.
 
     Returns
     -------
-    A table for each instant in order, with `key`, `as_of` and each fact. Of an empty grid it is one empty table.
+    A table for each instant in order, with the key, `as_of` and each fact. Where nobody is asked for it is one empty table.
 
     Raises
     ------
@@ -48,41 +88,29 @@ def facts_at_instants(
         If the SQL of a fact fails.
 
     """
-    column = identifier(key)
-    pairs = fetch(connection, f"SELECT {column}, as_of FROM {grid}")
-    connection.register("asked", pairs)
-    if not len(pairs):
-        yield fetch(connection, pair_facts(connection, facts, key, rows, "asked"))
+    column = identifier(asked.key)
+    if not asked.instants:
+        connection.register("asked", asked.pairs())
+        yield fetch(connection, pair_facts(connection, facts, asked.key, rows, "asked"))
         return
-    open_empty(connection, facts, rows, "asked")
+    connection.register("instants", pa.table({"as_of": pa.array([as_of for as_of, _ in asked.instants], INSTANT)}))
+    open_empty(connection, facts, rows, "instants")
     empty = fetch(connection, "FROM empty ORDER BY as_of")
-    pairs, ends = _by_instant(pairs, empty.column("as_of"))
-    known, codes = encode([pairs.column(key)], len(pairs))
+    known, codes = encode([asked.keys], len(asked.keys))
     place_of = np.empty(len(known) + 1, np.int64)
-    for number, (begin, end) in enumerate(pairwise([0, *ends])):
-        here, over_none = pairs.slice(begin, end - begin), empty.slice(number, 1)
-        connection.register("here", here)
+    for number, (as_of, chosen) in enumerate(asked.instants):
+        found = asked.at(as_of, chosen)
+        connection.register("here", found)
         place_of.fill(-1)
-        place_of[codes[begin:end]] = np.arange(end - begin)
-        # The code of an entity that is asked for at no instant, and of null, is -1, and so is its place.
-        place_of[-1] = -1
-        found = here
+        # The place after the last stays -1: it is that of the code -1, which an entity has that is never asked for.
+        place_of[codes[chosen]] = np.arange(len(chosen))
+        over_none = empty.slice(number, 1)
         for span, members in facts.items():
-            as_of = over_none.column("as_of")[0].as_py()
             groups = fetch(connection, _groups(span, named(members), column, rows, as_of))
-            places = place_of[known.of([groups.column(key)], len(groups))]
-            for name, values in _laid_out(groups.select(list(members)), places, over_none, len(here)):
+            places = place_of[known.of([groups.column(asked.key)], len(groups))]
+            for name, values in _laid_out(groups.select(list(members)), places, over_none, len(chosen)):
                 found = found.append_column(name, values)
         yield found
-
-
-def _by_instant(pairs: pa.Table, instants: pa.ChunkedArray) -> tuple[pa.Table, list[int]]:
-    """Put `pairs` in the order of their `instants`, which are sorted; say where those of each instant end."""
-    times = microseconds(pairs.column("as_of"), "as_of")
-    ranks = np.searchsorted(microseconds(instants, "as_of"), times)
-    # Small integers are sorted by counting.
-    order = np.argsort(ranks.astype(np.min_scalar_type(len(instants))), kind="stable")
-    return pairs.take(pa.array(order)), np.cumsum(np.bincount(ranks)).tolist()
 
 
 def _groups(span: Span, aggregates: str, column: str, rows: Mapping[str, str], as_of: datetime) -> str:
@@ -91,8 +119,9 @@ def _groups(span: Span, aggregates: str, column: str, rows: Mapping[str, str], a
     if span.window is None:
         # Entities that have ended would be grouped for ever; a window leaves their rows behind by itself.
         chosen += f" AND {column} IN (SELECT {column} FROM here)"
-    return f"""SELECT {instant(as_of)} AS as_of, {column}, {aggregates}
-        FROM (SELECT source.* FROM {rows[span.source]} AS source WHERE {chosen}) GROUP BY {column}"""
+    return f"""SELECT * EXCLUDE (as_of) FROM (
+        SELECT {instant(as_of)} AS as_of, {column}, {aggregates}
+        FROM (SELECT source.* FROM {rows[span.source]} AS source WHERE {chosen}) GROUP BY {column})"""
 
 
 def _laid_out(

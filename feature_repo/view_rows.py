@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from core.plan import Feature, View
+    from feature_repo.instant_facts import Asked
 
 
 def _derived(view: View) -> str:
@@ -87,18 +88,19 @@ def compute_view(
 
 
 def compute_snapshots(
-    connection: duckdb.DuckDBPyConnection, view: View, key: str, rows: Mapping[str, str], grid: str
+    connection: duckdb.DuckDBPyConnection, view: View, rows: Mapping[str, str], asked: Asked
 ) -> Iterator[pa.Table]:
-    """Compute `view` for every pair of `grid`, a table for each instant: together the rows that `compute_view` gives.
+    """Compute `view` for all pairs that are `asked` for, a table for each instant: together the rows of `compute_view`.
 
-    This is the way for few instants at which many entities are asked for; parameters and errors are the same. An empty
-    grid gives one empty table.
+    This is the way for few instants at which many entities are asked for; the other parameters and errors are the same.
+    Where nobody is asked for it gives one empty table.
     """
     try:
-        for facts in facts_at_instants(connection, facts_of(view), key, rows, grid):
-            yield _view_table(connection, view, key, facts)
+        for facts in facts_at_instants(connection, facts_of(view), rows, asked):
+            yield _view_table(connection, view, asked.key, facts)
     except duckdb.Error as error:
-        raise PlanError(blame(connection, view, key, rows, grid) or f"{view.source}: {error}") from None
+        connection.register("asked", asked.pairs())
+        raise PlanError(blame(connection, view, asked.key, rows, "asked") or f"{view.source}: {error}") from None
 
 
 def blame(

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from core.errors import PlanError
 from feature_repo.duck import fetch, identifier
 from feature_repo.facts import Span
-from feature_repo.instant_facts import facts_at_instants
+from feature_repo.instant_facts import asked_in, facts_at_instants
 
 if TYPE_CHECKING:
     from core.plan import Label, Problem
@@ -48,7 +48,9 @@ def label_rows(
     facts = {Span(label.source): {"member": label.population}, after: {"label": label.value}}
 
     try:
-        found = pa.concat_tables(facts_at_instants(connection, facts, key, {label.source: rows}, grid))
+        found = pa.concat_tables(
+            facts_at_instants(connection, facts, {label.source: rows}, asked_in(connection, key, grid))
+        )
         connection.register("facts", found)
         labelled = f"SELECT {identifier(key)}, as_of, CAST(label AS {_TYPES[problem]}) AS label FROM facts WHERE member"
         table = fetch(connection, f"{labelled} ORDER BY ALL")

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from core.plan import View
 from feature_repo.duck import open_duckdb
+from feature_repo.instant_facts import asked_in
 from feature_repo.view_rows import compute_snapshots, compute_view
 
 if TYPE_CHECKING:
@@ -122,7 +123,8 @@ def test_both_ways_give_what_a_look_at_every_row_gives(
         connection.register("pairs", listed)
         relations = {source: source for source in view.sources}
         by_pair = compute_view(connection, view, "who", relations, "pairs")
-        by_instant = pa.concat_tables(compute_snapshots(connection, view, "who", relations, "pairs"))
+        wanted_then = asked_in(connection, "who", "pairs")
+        by_instant = pa.concat_tables(compute_snapshots(connection, view, relations, wanted_then))
     expected = []
     for at, who in wanted:
         facts = {f"f{number}": fact(world, feature, who, at) for number, feature in enumerate(asked)}

@@ -11,6 +11,7 @@ import pytest
 from core.errors import PlanError
 from core.plan import View
 from feature_repo.duck import open_duckdb
+from feature_repo.instant_facts import asked_in
 from feature_repo.view_rows import compute_snapshots, compute_view
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def compute(features: dict[str, dict[str, Any]], asked: Sequence[tuple[int, int]
         connection.register("asked_grid", pa.table(grid))
         rows = {"sales": "sales_rows", "visits": "visit_rows"}
         found = compute_view(connection, view, "shop", rows, "asked_grid")
-        by_instant = compute_snapshots(connection, view, "shop", rows, "asked_grid")
+        by_instant = compute_snapshots(connection, view, rows, asked_in(connection, "shop", "asked_grid"))
         in_order = [("event_timestamp", "ascending"), ("shop", "ascending")]
         assert pa.concat_tables(by_instant).sort_by(in_order) == found
     listed: list[dict[str, Any]] = found.to_pylist()
