@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 #: Rows of so many bytes, at their mean length, are taken at once.
 _CHUNK_BYTES = 1 << 28
 #: Entity rows that are looked up at once: what is computed of them stays in the processor's cache.
-_BLOCK = 1 << 15
+_BLOCK = 1 << 13
 #: Views that are worked on at the same time, hence parts that are in memory.
 _AT_ONCE = 4
 
@@ -283,7 +283,10 @@ def _best_known(asked: _Asked, rows: _Rows, *, cutoff: bool, ttl: timedelta | No
         block = slice(start, start + _BLOCK)
         codes, times = asked.codes[block], asked.times[block]
         (instants,) = line.points(codes, times)
-        last = np.searchsorted(points, instants, side="right") - 1
+        # They lie in order, so none is found outside of what the first and the last find.
+        begin, end = np.searchsorted(points, instants[[0, -1]], side="right")
+        last = np.searchsorted(points[begin:end], instants, side="right")
+        last += begin - 1
         found = (last >= 0) & (rows.codes[last] == codes)
         if ttl is not None:
             found &= times - rows.event[last] <= ttl // timedelta(microseconds=1)
