@@ -11,16 +11,16 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, LiteralString
 from uuid import uuid4
 
-from psycopg import sql
+from psycopg import RawCursor, sql
 
 from feature_repo.online_types import LONGEST_NAME, column_name, postgres_type, short_name, type_oid
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
     import psycopg
     import pyarrow as pa
@@ -31,8 +31,10 @@ SCHEMA = "online"
 EVENT_TIME, CREATED_TIME = "event_timestamp", "created_timestamp"
 #: Any fixed number: the first key of the advisory lock on an online table.
 _LOCK = 7_205_332
-#: Up to so many rows, statements one after another are quicker than a staging table.
+#: Up to so many rows, a statement with their values is quicker than a staging table.
 _FEW = 50
+#: The rows of the longest statement that brings them as values, and the parameters that PostgreSQL takes in one.
+_MOST_ROWS, _MOST_PARAMETERS = 64, 65_535
 
 
 @dataclass(frozen=True)
@@ -209,8 +211,8 @@ def merge_values(connection: psycopg.Connection, table: OnlineTable, rows: Seque
     """Do what `merge` does with rows of Python values, in the order of `table.columns`."""
     if len(rows) <= _FEW:
         lock(connection, table.name)
-        with connection.cursor() as cursor:
-            cursor.executemany(upsert(table), rows)
+        for upsert, parameters in upserts(table, rows):
+            RawCursor(connection).execute(upsert, parameters)
         return len(rows)
     stage = _stage(connection, table)
     statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(stage, listed(table.sql_columns))
@@ -312,12 +314,44 @@ def _bring_in(connection: psycopg.Connection, table: OnlineTable, stage: sql.Ide
     connection.execute(sql.SQL("DROP TABLE {}").format(stage))
 
 
-def upsert(table: OnlineTable) -> sql.Composed:
-    """Write the statement that brings one row, in the order of `table.columns`, into a table."""
-    values = listed(sql.SQL("%s::{}").format(postgres_type(dtype)) for dtype in table.dtypes)
-    return sql.SQL("INSERT INTO {} AS live ({}) VALUES ({}) {}").format(
-        table.identifier, listed(table.sql_columns), values, on_conflict(table)
+def upserts(table: OnlineTable, rows: Sequence[Sequence[object]]) -> Iterator[tuple[bytes, list[object]]]:
+    """Write the statements, each with its parameters, that bring `rows` into a table, for cursors that take $1 and on.
+
+    The rows are in the order of `table.columns`. A statement brings many, so that what every statement on the table brings
+    about is done once for them.
+    """
+    most = min(_MOST_ROWS, _MOST_PARAMETERS // len(table.columns))
+    for begin in range(0, len(rows), most):
+        some = rows[begin : begin + most]
+        yield _upsert(table, len(some)), [value for row in some for value in row]
+
+
+@lru_cache(maxsize=256)
+def _upsert(table: OnlineTable, count: int) -> bytes:
+    """Write the statement that brings `count` rows; of equal times, the one that stands last."""
+    width = len(table.dtypes)
+    values = [
+        [
+            sql.SQL("${}::{}").format(sql.Literal(row * width + place), postgres_type(dtype))
+            for place, dtype in enumerate(table.dtypes, start=1)
+        ]
+        for row in range(count)
+    ]
+    # No column of a plan has a point in its name.
+    order = sql.Identifier("brought.order")
+    statement = sql.SQL(
+        "INSERT INTO {} AS live ({columns}) SELECT DISTINCT ON ({keys}) {columns} "
+        "FROM (VALUES {}) AS brought ({columns}, {order}) ORDER BY {keys}, event_timestamp DESC, created_timestamp DESC, "
+        "{order} DESC {}"
+    ).format(
+        table.identifier,
+        listed(sql.SQL("({})").format(listed([*row, sql.Literal(number)])) for number, row in enumerate(values)),
+        on_conflict(table),
+        columns=listed(table.sql_columns),
+        keys=listed(table.key_columns),
+        order=order,
     )
+    return statement.as_bytes()
 
 
 def on_conflict(table: OnlineTable, columns: Sequence[sql.Identifier] | None = None) -> sql.Composed:

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from psycopg import AsyncRawCursor
+
 from core.connection_pool import lent
 from core.errors import PantheraError
-from feature_repo.online_tables import LOCK_STATEMENT, lock_parameters, upsert
+from feature_repo.online_tables import LOCK_STATEMENT, lock_parameters, upserts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -102,6 +104,6 @@ async def push(pool: Pool, table: OnlineTable, rows: Sequence[PushedRow], now: d
         written = {
             row.event_id: (row.key, row.event_time, now, *row.values) for row in ordered if row.event_id in fresh
         }
-        async with connection.cursor() as cursor:
-            await cursor.executemany(upsert(table), list(written.values()))
+        for statement, parameters in upserts(table, list(written.values())):
+            await AsyncRawCursor(connection).execute(statement, parameters)
     return PushReceipt(len(fresh), len(rows) - len(fresh))
