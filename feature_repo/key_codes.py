@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 
     Integers = npt.NDArray[np.int64]
 
-#: A table of all integers from the least to the greatest may be so many times as long as the column.
-_SPARSE = 8
+#: A table of all integers from the least to the greatest may be so many times as long as the column, or more if it is short.
+_SPARSE, _SPARSE_IF_SHORT = 8, 64
+_SHORT = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,8 @@ def _distinct(column: pa.ChunkedArray) -> _Values | _Numbers:
     if pa.types.is_signed_integer(column.type) and len(column) > column.null_count:
         bounds = pc.min_max(column).as_py()
         start, length = bounds["min"], bounds["max"] - bounds["min"] + 2
-        if length <= _SPARSE * len(column) and bounds["max"] < np.iinfo(np.int64).max:
+        longest = max(_SPARSE * len(column), min(_SPARSE_IF_SHORT * len(column), _SHORT))
+        if length <= longest and bounds["max"] < np.iinfo(np.int64).max:
             present = np.zeros(length, bool)
             present[_integers(column.drop_null(), 0) - start] = True
             return _Numbers(start, np.where(present, np.cumsum(present) - 1, -1), int(present.sum()))
