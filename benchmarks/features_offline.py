@@ -193,13 +193,13 @@ def require_equal(one: Path, other: Path) -> int:
     return int(first.num_rows * (first.num_columns - 2))
 
 
-def compare(folder: Path, customers: int, rounds: int = 3, repeats: int = 3) -> dict[str, float]:
+def compare(folder: Path, customers: int, rounds: int = 5, repeats: int = 5) -> dict[str, float]:
     """Join by both stores, by turns, on the same data written to `folder`; return the measures.
 
     Returns
     -------
-    `pit_join_speedup` and `pit_join_rss_ratio` (ours to stock), and what they are made of: seconds of the fastest join of
-    each store, and the median of their processes' peak memory in MB.
+    `pit_join_speedup` and `pit_join_rss_ratio` (ours to stock), and what they are made of: seconds of a join of each store,
+    and its process's peak memory in MB. Each is the median of the rounds; of a process its fastest join counts.
 
     """
     write_world(folder, customers)
@@ -209,16 +209,14 @@ def compare(folder: Path, customers: int, rounds: int = 3, repeats: int = 3) -> 
         for store in STORES:
             found[store].append(_join_apart(folder, store, repeats, None if number else answers[store]))
     values = require_equal(answers["ours"], answers["stock"])
-    seconds = {store: min(run.seconds for run in runs) for store, runs in found.items()}
-    cpu = {store: min(run.cpu_seconds for run in runs) for store, runs in found.items()}
-    peak = {store: median(run.peak_mb for run in runs) for store, runs in found.items()}
+    rounds_of_both = list(zip(found["stock"], found["ours"], strict=True))
     return {
-        "pit_join_speedup": round(seconds["stock"] / seconds["ours"], 1),
-        "pit_join_rss_ratio": round(peak["ours"] / peak["stock"], 2),
-        "pit_join_cpu_ratio": round(cpu["stock"] / cpu["ours"], 1),
+        "pit_join_speedup": round(median(stock.seconds / ours.seconds for stock, ours in rounds_of_both), 1),
+        "pit_join_rss_ratio": round(median(ours.peak_mb / stock.peak_mb for stock, ours in rounds_of_both), 2),
+        "pit_join_cpu_ratio": round(median(stock.cpu_seconds / ours.cpu_seconds for stock, ours in rounds_of_both), 1),
         "pit_join_values_equal": values,
-        **{f"pit_join_seconds_{store}": round(seconds[store], 3) for store in STORES},
-        **{f"pit_join_peak_mb_{store}": peak[store] for store in STORES},
+        **{f"pit_join_seconds_{store}": round(median(run.seconds for run in runs), 3) for store, runs in found.items()},
+        **{f"pit_join_peak_mb_{store}": median(run.peak_mb for run in runs) for store, runs in found.items()},
     }
 
 
@@ -226,8 +224,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Read the arguments, measure, print."""
     parser = argparse.ArgumentParser(description="Measure point-in-time joins.")
     parser.add_argument("--customers", type=int, default=100_000)
-    parser.add_argument("--rounds", type=int, default=3, help="processes for each store")
-    parser.add_argument("--repeats", type=int, default=3, help="joins in each process")
+    parser.add_argument("--rounds", type=int, default=5, help="processes for each store")
+    parser.add_argument("--repeats", type=int, default=5, help="joins in each process")
     parser.add_argument("--store", choices=STORES, help="join in this process only")
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--answer", type=Path)

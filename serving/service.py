@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import socket
 from importlib import import_module
@@ -21,21 +20,17 @@ from core.errors import PantheraError  # noqa: E402
 from core.plan_file import read_plan  # noqa: E402
 from core.settings import read_settings  # noqa: E402
 from serving.app import create_app  # noqa: E402
+from serving.collector import settle_collector  # noqa: E402
 
 # BentoML's command line has asked before it imported this module, and remembers the answer.
 usage_stats.do_not_track.cache_clear()
 
-#: Objects made since the last collection that start one; the default of 700 walks every live request too often.
-_COLLECT_AFTER = 50_000
-
 
 def _settle() -> None:
-    """Import what would hold up requests later, take it out of the collector's sight, and quiet the pool's retries."""
+    """Import what would hold up requests later, quiet the pool's retries, and settle the garbage collector."""
     import_module("tea_tasting")  # seconds; /v1/cohorts needs it
     logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(_COLLECT_AFTER, 20, 50)
+    settle_collector()
 
 
 def _refuse_taken_port() -> None:
