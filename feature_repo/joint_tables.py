@@ -10,11 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
-from uuid import uuid4
 
 from psycopg import sql
 
-from feature_repo.online_tables import EVENT_TIME, SCHEMA, OnlineTable, listed, lock
+from feature_repo.online_tables import EVENT_TIME, SCHEMA, OnlineTable, beside, index_keys, listed, lock
 from feature_repo.online_types import column_name, most_bytes, name_hash, short_name
 
 if TYPE_CHECKING:
@@ -154,10 +153,10 @@ def make(
     connection: psycopg.Connection, joint: JointTable, tables: Mapping[OnlineTable, sql.Identifier]
 ) -> sql.Identifier:
     """Make a joint table of `tables`, which are to be its members, under a name for the time being; return that."""
-    fresh = sql.Identifier(SCHEMA, f"fresh_{uuid4().hex}")
+    fresh = beside()
     connection.execute(sql.SQL("CREATE TABLE {} AS {}").format(fresh, joint.select(tables)))
     # Without statistics: whoever reads it looks for keys, of which the index knows that each is there once.
-    connection.execute(sql.SQL("ALTER TABLE {} ADD PRIMARY KEY ({})").format(fresh, listed(joint.keys)))
+    index_keys(connection, fresh, joint.keys)
     return fresh
 
 

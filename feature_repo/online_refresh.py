@@ -6,7 +6,6 @@ import time
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
-from uuid import uuid4
 
 import psycopg
 from psycopg import sql
@@ -17,8 +16,10 @@ from feature_repo.joint_tables import JointTable
 from feature_repo.online_tables import (
     SCHEMA,
     OnlineTable,
+    beside,
     copy_rows,
     exists,
+    index_keys,
     joint_tables_of,
     listed,
     lock,
@@ -112,11 +113,10 @@ def _joint_tables(tables: Sequence[OnlineTable]) -> list[JointTable]:
 def _load(
     connection: psycopg.Connection, load: Load, progress: Callable[[int], object] | None
 ) -> tuple[sql.Identifier, int]:
-    fresh = sql.Identifier(SCHEMA, f"fresh_{uuid4().hex}")
+    fresh = beside()
     connection.execute(sql.SQL("CREATE TABLE {} (LIKE {})").format(fresh, load.table.identifier))
     count = copy_rows(connection, fresh, load.table, load.rows, progress, frozen=True)
-    keys = listed(load.table.key_columns)
-    connection.execute(sql.SQL("ALTER TABLE {} ADD PRIMARY KEY ({})").format(fresh, keys))
+    index_keys(connection, fresh, load.table.key_columns)
     return fresh, count
 
 

@@ -151,6 +151,16 @@ def _declared(name: str, dtype: str) -> sql.Composed:
     return sql.SQL("{} {}").format(column_identifier(name), postgres_type(dtype))
 
 
+def beside() -> sql.Identifier:
+    """Name a table that is made beside another one, whose place it is to take."""
+    return sql.Identifier(SCHEMA, f"fresh_{uuid4().hex}")
+
+
+def index_keys(connection: psycopg.Connection, table: sql.Identifier, keys: Iterable[sql.Identifier]) -> None:
+    """Make the columns `keys` the primary key of a table that has been filled."""
+    connection.execute(sql.SQL("ALTER TABLE {} ADD PRIMARY KEY ({})").format(table, listed(keys)))
+
+
 def exists(connection: psycopg.Connection, name: str) -> bool:
     """Say whether there is an online table of that name."""
     row = connection.execute("SELECT to_regclass(format('%%I.%%I', %s::text, %s::text))", [SCHEMA, name]).fetchone()
