@@ -26,6 +26,11 @@ def pytest_configure() -> None:
     hypothesis.settings.load_profile("panthera")
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Name bytes by their parameter: packed ones may hold the time, and the workers must find the same names."""
+    return argname if isinstance(val, bytes) else None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the long files, in the random order that they have among themselves."""
     items.sort(key=lambda item: item.get_closest_marker("long") is None)
