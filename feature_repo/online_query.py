@@ -56,11 +56,12 @@ class ViewPart:
 
 
 @lru_cache(maxsize=1024)
-def read_statement(parts: tuple[ViewPart, ...], parameters: tuple[str, ...]) -> bytes:
+def read_statement(parts: tuple[ViewPart, ...], parameters: tuple[str, ...], *, one: bool = False) -> bytes:
     """Write the statement. Its parameters, $1 and on, are arrays of the dtypes `parameters`, all of one length.
 
     Its rows are in the order of the arrays. A row has, for each part, the event time and the features, all NULL where
-    the table has no row for the keys.
+    the table has no row for the keys. If it is for `one` row its parameters are no arrays but the keys themselves, which
+    spares the server the list and the sort.
     """
     joins: dict[str, sql.Composed] = {}
     # A part that is joined by another one's feature stands after it.
@@ -79,16 +80,17 @@ def read_statement(parts: tuple[ViewPart, ...], parameters: tuple[str, ...]) -> 
         for name in (EVENT_TIME, *map(column_name, part.features))
     ]
     # Behind a SELECT an array's length is not seen by PostgreSQL, which would plan the statement anew for each short one.
-    arrays = listed(
-        sql.SQL("(SELECT ${}::{}[])").format(sql.SQL(str(place + 1)), postgres_type(dtype))
+    given = listed(
+        sql.SQL("${}::{}" if one else "(SELECT ${}::{}[])").format(sql.SQL(str(place + 1)), postgres_type(dtype))
         for place, dtype in enumerate(parameters)
     )
     asked = listed(sql.Identifier(f"key{place}") for place in range(len(parameters)))
-    return (
-        sql.SQL("SELECT {} FROM unnest({}) WITH ORDINALITY AS asked({}, place) {} ORDER BY asked.place")
-        .format(listed(columns), arrays, asked, sql.SQL(" ").join(joins.values()))
-        .as_bytes()
+    statement = sql.SQL(
+        "SELECT {} FROM (SELECT {}) AS asked({}) {}"
+        if one
+        else "SELECT {} FROM unnest({}) WITH ORDINALITY AS asked({}, place) {} ORDER BY asked.place"
     )
+    return statement.format(listed(columns), given, asked, sql.SQL(" ").join(joins.values())).as_bytes()
 
 
 def _sources(parts: Sequence[ViewPart], number: int) -> dict[str, str]:
@@ -126,3 +128,9 @@ def key_array(values: Sequence[object], dtype: str) -> object:
     if dtype == "int64":
         return "{" + ",".join(["NULL" if value is None else str(value) for value in values]) + "}"
     return list(values)
+
+
+def key_parameter(value: object, dtype: str) -> object:
+    """Give the driver the one key that is asked for."""
+    # The driver has a type for every size of an integer, and would prepare the statement for each.
+    return str(value) if dtype == "int64" and value is not None else value

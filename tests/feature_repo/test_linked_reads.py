@@ -80,3 +80,11 @@ def test_through_a_stale_link_nothing_is_read(connection: psycopg.Connection) ->
 def test_a_link_that_changes_names_another_row(connection: psycopg.Connection) -> None:
     merge_values(connection, SPENDING, [row(1, 4, 1.0, "plus")])
     assert [read.values for read in linked(connection, [1], 5)] == [(30,)]
+
+
+@pytest.mark.parametrize("day", [1, 4, 7.5, 20])
+def test_one_entity_alone_is_read_as_it_is_among_others(connection: psycopg.Connection, day: float) -> None:
+    customers = [2, 1, 3, 4, 99]
+    assert [linked(connection, [customer], day) for customer in customers] == [
+        [read] for read in linked(connection, customers, day)
+    ]

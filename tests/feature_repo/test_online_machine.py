@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from core.connection_pool import BlockingPool
+    from core.contracts import ViewRead
 
 TTL = timedelta(days=4)
 CUSTOMERS, DAYS = st.integers(1, 4), st.integers(0, 12)
@@ -175,7 +176,8 @@ class OnlineMachine(RuleBasedStateMachine):
     @rule(day=DAYS)
     def somebody_reads(self, day: int) -> None:
         customers, now = [3, 1, 2, 4, 1, 99], at(day)
-        reads = with_connection(self.pool, lambda connection: self.handle.read_blocking(connection, customers, now))
+        reads = self._read(customers, now)
+        assert [self._read([customer], now) for customer in customers] == [[found] for found in reads]
         for customer, found in zip(customers, reads, strict=True):
             for view, read in found.items():
                 present = self.online[view].get(customer)
@@ -184,6 +186,9 @@ class OnlineMachine(RuleBasedStateMachine):
                 else:
                     assert (read.event_time, read.values) == (present[1], present[3:])
                     assert read.status is (Freshness.FRESH if now - present[1] <= TTL else Freshness.STALE)
+
+    def _read(self, customers: list[int], now: datetime) -> list[dict[str, ViewRead]]:
+        return with_connection(self.pool, lambda connection: self.handle.read_blocking(connection, customers, now))
 
     @invariant()
     def the_tables_are_what_they_must_be(self) -> None:
