@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import json
 import time
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from collections import Counter
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
-from itertools import islice
 from typing import TYPE_CHECKING, Any
-
-import httpx
 
 from core.database import connect, ensure_database
 from core.errors import PantheraError
@@ -21,10 +18,11 @@ from models.evaluation import read_evaluation
 from models.training_set import labelled_entities
 from panthera.cli import DATA, REPORT
 from panthera.pipeline import reproduce
+from panthera.service_client import ServiceClient, Told
 from panthera.service_process import running_service
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Sequence
     from datetime import datetime
     from pathlib import Path
     from uuid import UUID
@@ -35,9 +33,6 @@ if TYPE_CHECKING:
     from core.settings import Settings
     from monitoring.drift import DriftResult
     from monitoring.parity import ParityResult
-
-_CLIENTS = 4
-_SECONDS_TO_ANSWER = 60
 
 
 @dataclass(frozen=True)
@@ -71,61 +66,28 @@ class Progress:
         print(f"      {text} ({time.monotonic() - self._since:.1f} s)", flush=True)
 
 
-def _chunks(items: Iterable[Key], size: int) -> Iterator[list[Key]]:
-    remaining = iter(items)
-    while chunk := list(islice(remaining, size)):
-        yield chunk
-
-
-def _post(client: httpx.Client, route: str, body: dict[str, Any]) -> dict[str, Any]:
-    answer = client.post(route, json=body, timeout=_SECONDS_TO_ANSWER)
-    if not answer.is_success:
-        raise PantheraError(f"POST {route} was answered with {answer.status_code}: {answer.text[:300]}")
-    found: dict[str, Any] = answer.json()
-    return found
-
-
-def score(address: str, key: str, entities: Sequence[Key], as_of: datetime, size: int, progress: Progress) -> Scored:
-    """Ask the service about all `entities`, `size` at a time from several clients."""
+def score(
+    client: ServiceClient, entities: Sequence[Key], as_of: datetime, progress: Progress, say_every: int
+) -> Scored:
+    """Ask the service about all `entities`; say how far it is after every `say_every` that were scored."""
     acknowledged: list[str] = []
-    by_arm: dict[str, int] = {}
-    with httpx.Client(base_url=address) as client, ThreadPoolExecutor(_CLIENTS) as pool:
-
-        def ask(chunk: list[Key]) -> list[dict[str, Any]]:
-            body = {"entities": [{key: entity} for entity in chunk], "as_of": as_of.isoformat()}
-            answers: list[dict[str, Any]] = _post(client, "/v1/predict", body)["predictions"]
-            return answers
-
-        for answers in pool.map(ask, _chunks(entities, size)):
-            for answer in answers:
-                if "prediction_id" in answer:
-                    acknowledged.append(answer["prediction_id"])
-                    by_arm[answer["arm"]] = by_arm.get(answer["arm"], 0) + 1
-            if len(acknowledged) % (5 * size) < len(answers):
+    by_arm = Counter[str]()
+    for answer in client.predict(entities, as_of):
+        if "prediction_id" in answer:
+            acknowledged.append(answer["prediction_id"])
+            by_arm[answer["arm"]] += 1
+            if len(acknowledged) % say_every == 0:
                 progress.say(f"{len(acknowledged):,} of {len(entities):,} scored")
-    return Scored(len(entities), tuple(acknowledged), by_arm)
+    return Scored(len(entities), tuple(acknowledged), dict(by_arm))
 
 
 def send_outcomes(
-    address: str, key: str, labels: Sequence[tuple[Key, int]], as_of: datetime, observed_at: datetime, size: int
+    client: ServiceClient, key: str, labels: Sequence[tuple[Key, int]], as_of: datetime, observed_at: datetime
 ) -> int:
     """Tell the service what became of each entity; return how many outcomes it now has, new ones and known ones."""
-    taken = 0
-    with httpx.Client(base_url=address) as client:
-        remaining = iter(labels)
-        while chunk := list(islice(remaining, size)):
-            outcomes = [
-                {
-                    "outcome_id": f"{key}={entity}@{as_of.isoformat()}",
-                    key: entity,
-                    "observed_at": observed_at.isoformat(),
-                    "value": label,
-                }
-                for entity, label in chunk
-            ]
-            answer = _post(client, "/v1/outcomes", {"outcomes": outcomes})
-            taken += int(answer["stored"]) + int(answer["duplicates"])
-    return taken
+    told = [Told(f"{key}={entity}@{as_of.isoformat()}", entity, observed_at, label) for entity, label in labels]
+    receipt = client.tell(told)
+    return receipt.stored + receipt.duplicates
 
 
 def count_stored(url: str, prediction_ids: Sequence[str | UUID]) -> int:
@@ -155,15 +117,18 @@ def run_demo(settings: Settings, plan: Plan) -> None:
         as_of, size = plan.materialize.as_of, plan.serve.max_entities
         labels = _labels(plan, as_of)
         progress.begin(f"bentoml serve, and score {len(labels):,} entities as of {as_of:%Y-%m-%d} over HTTP")
-        with running_service(settings.state) as address:
+        with (
+            running_service(settings.state) as address,
+            closing(ServiceClient(address, plan.unit.key, size)) as client,
+        ):
             progress.say(f"the service is ready at {address}")
-            scored = score(address, plan.unit.key, [entity for entity, _ in labels], as_of, size, progress)
+            scored = score(client, [entity for entity, _ in labels], as_of, progress, 5 * size)
             stored = count_stored(url, scored.acknowledged)
             progress.say(f"{len(scored.acknowledged):,} answers acknowledged, {stored:,} of them in the log")
 
             closed = as_of + plan.label.horizon
             progress.begin(f"send what happened until {closed:%Y-%m-%d}")
-            outcomes = send_outcomes(address, plan.unit.key, labels, as_of, closed, size)
+            outcomes = send_outcomes(client, plan.unit.key, labels, as_of, closed)
             progress.say(f"{outcomes:,} outcomes taken")
         progress.begin("drift")
         drift, parity, cohorts = _monitor(settings, plan, closed, progress)

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from core.settings import Settings
     from worlds.subscription.live.business import Business
     from worlds.subscription.live.checks import Check
-    from worlds.subscription.live.client import Client
     from worlds.subscription.settings import SubscriptionSettings
 
 PLAN = Path(__file__).parents[1] / "plan.yaml"
@@ -138,12 +137,16 @@ def _live_on(
 ) -> None:
     """Serve, and operate on each of `days`."""
     from feature_repo.catch_up import catch_up
+    from panthera.service_client import ServiceClient
     from panthera.service_process import running_service
     from worlds.subscription.live.journal import Journal
     from worlds.subscription.live.operation import Operation
 
     journal = Journal(JOURNAL)
-    with running_service(settings.state) as address, closing(_client(address, plan)) as client:
+    with (
+        running_service(settings.state) as address,
+        closing(ServiceClient(address, plan.unit.key, plan.serve.max_entities)) as client,
+    ):
         operation = Operation(
             world,
             business,
@@ -159,12 +162,6 @@ def _live_on(
             done = operation.day(day)
             told = ", ".join(f"{count:,} {what}" for what, count in done.items() if isinstance(count, int) and count)
             clock.say(f"{day:%Y-%m-%d}: {told}")
-
-
-def _client(address: str, plan: Plan) -> Client:
-    from worlds.subscription.live.client import Client
-
-    return Client(address, plan.unit.key, plan.serve.max_entities)
 
 
 def _checked(settings: Settings, plan: Plan, world: SubscriptionSettings, end: datetime, clock: _Clock) -> list[Check]:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow.compute as pc
 
+from panthera.service_client import Told
 from worlds.subscription.live.business import deliver, month_of
-from worlds.subscription.live.client import Told
 from worlds.subscription.live.journal import DAYS, OUTCOMES, PREDICTIONS
 
 if TYPE_CHECKING:
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from panthera.service_client import ServiceClient
     from worlds.subscription.live.business import Business
-    from worlds.subscription.live.client import Client
     from worlds.subscription.live.journal import Journal
     from worlds.subscription.settings import SubscriptionSettings
 
@@ -78,7 +78,7 @@ class Operation:
         self,
         settings: SubscriptionSettings,
         business: Business,
-        client: Client,
+        client: ServiceClient,
         journal: Journal,
         *,
         sources: Path,
@@ -121,7 +121,7 @@ class Operation:
         return sorted(seen)[:_DESK_LIMIT]
 
     def _ask(self, customers: Sequence[int], today: datetime, why: str) -> tuple[int, list[dict[str, Any]]]:
-        answers = self._client.predict(customers, today) if customers else []
+        answers = self._client.predict(customers, today)
         entries = [
             {"customer": customer, "as_of": today, "why": why, **_kept(answer)}
             for customer, answer in zip(customers, answers, strict=True)
@@ -143,9 +143,14 @@ class Operation:
     def _tell(self, due: list[Told], today: datetime) -> dict[str, int]:
         again, self._again = self._again, [told for told in due if self._rng.random() < _TOLD_TWICE]
         sent = [*due, *again]
-        stored, duplicates = self._client.tell(sent) if sent else (0, 0)
-        self._journal.note(OUTCOMES, [{**vars(told), "sent_on": today} for told in sent])
-        return {"outcomes": len(sent), "told_twice": len(again), "stored": stored, "duplicates": duplicates}
+        receipt = self._client.tell(sent)
+        self._journal.note(OUTCOMES, [_sent(told, today) for told in sent])
+        return {
+            "outcomes": len(sent),
+            "told_twice": len(again),
+            "stored": receipt.stored,
+            "duplicates": receipt.duplicates,
+        }
 
 
 def _kept(answer: Mapping[str, Any]) -> dict[str, Any]:
@@ -154,4 +159,15 @@ def _kept(answer: Mapping[str, Any]) -> dict[str, Any]:
         name: answer[name]
         for name in ("prediction_id", "release", "arm", "score", "decision", "error")
         if name in answer
+    }
+
+
+def _sent(told: Told, today: datetime) -> dict[str, Any]:
+    """Write down an outcome that was told."""
+    return {
+        "outcome_id": told.outcome_id,
+        "customer": told.entity,
+        "observed_at": told.observed_at,
+        "value": told.value,
+        "sent_on": today,
     }

@@ -9,35 +9,40 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import httpx
 
 from core.errors import PantheraError
+from core.prediction_log import OutcomeReceipt
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from datetime import datetime
 
+    from core.contracts import Key
+
 Item = TypeVar("Item")
 _CALLERS = 4
 _SECONDS_TO_ANSWER = 60
-#: The service closes a connection that was idle for 5 seconds, as a day may last: one about to be closed is not used again.
+#: The service closes a connection that was idle for 5 seconds, as its caller may be: one about to be closed is not used again.
 _SECONDS_IDLE = 2
 
 
 @dataclass(frozen=True)
 class Told:
-    """What a customer's outcome is, as the business tells it."""
+    """What became of an entity, as its sender tells it."""
 
     outcome_id: str
-    customer: int
+    entity: Key
     observed_at: datetime
-    value: int
+    value: float
 
 
-def batched(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
-    """Cut `items` into runs of at most `size` (as itertools does from Python 3.12 on)."""
-    return (items[start : start + size] for start in range(0, len(items), size))
+class ServiceClient:
+    """Asks for predictions and tells outcomes, `most` at a time, of entities whose key is named `key`.
 
+    Raises
+    ------
+    PantheraError
+        If the service refuses a request: the route, the status and what it said.
 
-class Client:
-    """Asks for predictions and tells outcomes, `most` at a time."""
+    """
 
     def __init__(self, address: str, key: str, most: int) -> None:
         limits = httpx.Limits(keepalive_expiry=_SECONDS_IDLE)
@@ -48,30 +53,30 @@ class Client:
         """Close the connections."""
         self._http.close()
 
-    def predict(self, customers: Sequence[int], as_of: datetime) -> list[dict[str, Any]]:
-        """Ask about `customers` from several callers at once; return the answers in their order."""
+    def predict(self, entities: Sequence[Key], as_of: datetime) -> Iterator[dict[str, Any]]:
+        """Ask about `entities` from several callers at once; yield the answers in their order, as they come."""
 
-        def ask(chunk: Sequence[int]) -> list[dict[str, Any]]:
-            entities = [{self._key: customer} for customer in chunk]
-            body = {"entities": entities, "as_of": as_of.isoformat()}
-            found: list[dict[str, Any]] = self._post("/v1/predict", body)["predictions"]
-            return found
+        def ask(chunk: Sequence[Key]) -> list[dict[str, Any]]:
+            body = {"entities": [{self._key: entity} for entity in chunk], "as_of": as_of.isoformat()}
+            answers: list[dict[str, Any]] = self._post("/v1/predict", body)["predictions"]
+            return answers
 
         with ThreadPoolExecutor(_CALLERS) as callers:
-            return [answer for answers in callers.map(ask, batched(customers, self._most)) for answer in answers]
+            for answers in callers.map(ask, _chunks(entities, self._most)):
+                yield from answers
 
-    def tell(self, outcomes: Sequence[Told]) -> tuple[int, int]:
+    def tell(self, outcomes: Sequence[Told]) -> OutcomeReceipt:
         """Tell outcomes; return how many were stored and how many were known already."""
         stored = duplicates = 0
-        for chunk in batched(outcomes, self._most):
+        for chunk in _chunks(outcomes, self._most):
             receipt = self._post("/v1/outcomes", {"outcomes": [self._written(told) for told in chunk]})
             stored, duplicates = stored + receipt["stored"], duplicates + receipt["duplicates"]
-        return stored, duplicates
+        return OutcomeReceipt(stored, duplicates)
 
     def _written(self, told: Told) -> dict[str, Any]:
         return {
             "outcome_id": told.outcome_id,
-            self._key: told.customer,
+            self._key: told.entity,
             "observed_at": told.observed_at.isoformat(),
             "value": told.value,
         }
@@ -82,3 +87,7 @@ class Client:
             raise PantheraError(f"POST {route} was answered with {answer.status_code}: {answer.text[:300]}")
         found: dict[str, Any] = answer.json()
         return found
+
+
+def _chunks(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
+    return (items[start : start + size] for start in range(0, len(items), size))

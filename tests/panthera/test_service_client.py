@@ -1,0 +1,104 @@
+"""The client of the service, before a server that keeps what it was sent and answers as the service does."""
+
+from __future__ import annotations
+
+import json
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from core.errors import PantheraError
+from core.prediction_log import OutcomeReceipt
+from panthera.service_client import ServiceClient, Told
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+DAY = datetime(2026, 3, 1, tzinfo=UTC)
+SENT_BEFORE = "sent before"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """Scores an account by its number; refuses account 13."""
+
+    protocol_version = "HTTP/1.1"
+    server: _Server
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        self.server.sent.append((self.path, body))
+        status, answer = (200, self._outcomes(body)) if self.path == "/v1/outcomes" else self._predictions(body)
+        content = json.dumps(answer).encode()
+        self.send_response(status)
+        self.send_header("content-length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+    def _outcomes(self, body: dict[str, Any]) -> dict[str, int]:
+        known = sum(outcome["outcome_id"] == SENT_BEFORE for outcome in body["outcomes"])
+        return {"stored": len(body["outcomes"]) - known, "duplicates": known}
+
+    def _predictions(self, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        accounts = [entity["account_id"] for entity in body["entities"]]
+        if 13 in accounts:
+            return 422, {"error": "no luck"}
+        return 200, {"predictions": [{"account_id": account, "score": account / 100} for account in accounts]}
+
+
+class _Server(ThreadingHTTPServer):
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.sent: list[tuple[str, dict[str, Any]]] = []
+
+
+@contextmanager
+def _asked(most: int) -> Iterator[tuple[ServiceClient, list[tuple[str, dict[str, Any]]]]]:
+    with _Server() as server:
+        listening = Thread(target=server.serve_forever, daemon=True)
+        listening.start()
+        with closing(ServiceClient(f"http://127.0.0.1:{server.server_port}", "account_id", most)) as client:
+            yield client, server.sent
+        server.shutdown()
+        listening.join()
+
+
+def test_answers_come_in_the_order_of_the_entities_however_many_requests_they_take() -> None:
+    with _asked(most=2) as (client, sent):
+        answers = list(client.predict([5, 3, 9, 1, 7], DAY))
+    assert [answer["account_id"] for answer in answers] == [5, 3, 9, 1, 7]
+    assert [path for path, _ in sent] == ["/v1/predict"] * 3
+    assert sorted(len(body["entities"]) for _, body in sent) == [1, 2, 2]
+    assert {body["as_of"] for _, body in sent} == {"2026-03-01T00:00:00+00:00"}
+
+
+def test_receipts_of_several_requests_are_summed() -> None:
+    told = [Told("a", 1, DAY, 1), Told("b", 2, DAY, 0), Told(SENT_BEFORE, 3, DAY, 1)]
+    with _asked(most=2) as (client, sent):
+        assert client.tell(told) == OutcomeReceipt(stored=2, duplicates=1)
+    assert [outcome for _, body in sent for outcome in body["outcomes"]] == [
+        {"outcome_id": "a", "account_id": 1, "observed_at": "2026-03-01T00:00:00+00:00", "value": 1},
+        {"outcome_id": "b", "account_id": 2, "observed_at": "2026-03-01T00:00:00+00:00", "value": 0},
+        {"outcome_id": SENT_BEFORE, "account_id": 3, "observed_at": "2026-03-01T00:00:00+00:00", "value": 1},
+    ]
+
+
+def test_of_nothing_nothing_is_asked_or_told() -> None:
+    with _asked(most=2) as (client, sent):
+        assert list(client.predict([], DAY)) == []
+        assert client.tell([]) == OutcomeReceipt(stored=0, duplicates=0)
+    assert sent == []
+
+
+def test_a_refused_request_is_one_error_that_says_where_and_why() -> None:
+    with (
+        _asked(most=2) as (client, _),
+        pytest.raises(PantheraError, match=r'POST /v1/predict was answered with 422: \{"error": "no luck"\}'),
+    ):
+        list(client.predict([1, 2, 13], DAY))
