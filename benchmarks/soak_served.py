@@ -10,25 +10,14 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import httpx
-import numpy as np
-import pyarrow as pa
 
 from benchmarks.held import holds
-from core.contracts import Contract, ContractFeature, ContractView
+from benchmarks.small_release import PLAN, TEXT, enter
 from core.database import connect
-from core.plan_candidates import SingleFeatureCandidate
-from core.plan_file import parse_plan
 from core.settings import Settings
 from feature_repo import online_history
 from feature_repo.online_tables import create, declared_table, merge_values
 from models import ledger
-from models.bundle import write_bundle
-from models.bundling import bundle_contents
-from models.candidates import fit
-from models.contract_format import FORMAT_VERSION
-from models.encoding import encode_table
-from models.rows import Rows
-from models.signing import read_signer
 from serving.app import create_app
 
 if TYPE_CHECKING:
@@ -43,40 +32,6 @@ NOW = datetime(2026, 6, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
 TTL = 10 * DAY
 _ORDERS = 5
-_PLAN = """
-project: {name: soak, problem: binary, statement: "Who leaves?"}
-entities:
-  account: {key: account_id, dtype: int64, source: visits}
-ingest:
-  visits:
-    reader: {kind: csv, path: visits.csv}
-    entity: account
-    event_time: {column: at}
-    observed_until: "2026-06-01"
-    columns: {account_id: {dtype: int64}, at: {dtype: timestamp}}
-label: {source: visits, horizon: 30d, value: "count(*) = 0"}
-build_features:
-  snapshots: {start: "2026-01-01", end: "2026-03-01"}
-  views:
-    history: {source: visits, ttl: 10d, every: 1 day, features: {orders: {sql: "count(*)", dtype: int64, unit: orders}}}
-  services: {all: [history.*]}
-training_set:
-  service: all
-  as_of: {start: "2026-01-01", end: "2026-03-01", every: 1 month}
-  split: {kind: temporal, validation_from: "2026-02-01", test_from: "2026-03-01", gap: 30d}
-train: {seed: 1, candidates: {majority: {estimator: majority}, orders: {estimator: single_feature, feature: history.orders}}}
-evaluate: {primary: roc_auc, metrics: [roc_auc], threshold: {maximise: f1}, baseline: majority}
-register: {model: soak}
-materialize: {as_of: "2026-03-01"}
-serve:
-  missing: MISSING
-  stale: STALE
-  experiment: first
-  salt: pepper
-  arms: {champion: 1, challenger: 0}
-  decisions: {above: call, below: wait}
-monitor: {psi_alarm: 0.1, parity_sample: 0.5}
-"""
 _POLICIES = (
     ("answer_and_flag", "answer_and_flag"),
     ("answer_and_flag", "as_missing"),
@@ -189,44 +144,16 @@ def _settings(url: str, folder: Path) -> Settings:
 
 
 def _write_plan(settings: Settings, missing: str, stale: str) -> None:
-    settings.plan.write_text(_PLAN.replace("MISSING", missing).replace("STALE", stale), encoding="utf-8")
+    text = TEXT.replace("missing: answer_and_flag", f"missing: {missing}")
+    settings.plan.write_text(text.replace("stale: answer_and_flag", f"stale: {stale}"), encoding="utf-8")
 
 
 def _release(settings: Settings) -> OnlineTable:
     """Make a release whose score turns on the number of orders, and the champion of it; give the table that it reads."""
-    table = declared_table(parse_plan(_PLAN.replace("MISSING", "refuse").replace("STALE", "refuse")), "history")
-    features = (ContractFeature("history", "orders", "int64"),)
-    train = pa.table({"history__orders": np.arange(2 * _ORDERS)})
-    labels = (np.arange(2 * _ORDERS) < _ORDERS).astype(np.int32)
-    rows = Rows(encode_table(train, features), labels)
-    fitted = fit(SingleFeatureCandidate(estimator="single_feature", feature="history.orders"), features, rows, rows, 1)
-    contract = Contract(
-        format_version=FORMAT_VERSION,
-        project="soak",
-        problem="binary",
-        candidate="orders",
-        estimator=fitted.model_format,
-        feature_service="all",
-        entity_key="account_id",
-        entity_dtype="int64",
-        views=(ContractView("history", table.name, TTL, "f" * 64),),
-        features=features,
-        threshold=0.5,
-        horizon=30 * DAY,
-        data_revision="md5:1",
-        code_revision="git:1",
-        model="soak",
-        lock="sha256:1",
-    )
-    digest = write_bundle(settings.bundles, bundle_contents(contract, fitted.content, train), read_signer(settings))
-    release = ledger.NewRelease(digest[:12], "soak", "orders", digest, "all", "md5:1", "git:1", "1", {})
+    table = declared_table(PLAN, "history")
+    release = enter(settings, "orders", table=table.name)
     with connect(settings.database_url or "") as connection:
-        ledger.enter(connection, release)
-        connection.execute(
-            "INSERT INTO panthera.release_role (model, role, release_id, reason, cause, actor) "
-            "VALUES ('soak', 'champion', %s, 'soak', 'promote', 'soak')",
-            [release.release_id],
-        )
+        ledger.appoint(connection, release.model, "champion", release.release_id, ledger.Act("promote", "soak", "soak"))
     return table
 
 

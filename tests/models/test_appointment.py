@@ -13,6 +13,7 @@ import psycopg
 import pyarrow as pa
 import pytest
 
+from benchmarks.small_release import FEATURES, PLAN, TEXT
 from core.database import connect
 from core.plan_candidates import LightGbmCandidate, MajorityCandidate
 from core.plan_file import parse_plan
@@ -26,7 +27,6 @@ from models.ledger import Act, LedgerRelease, NewRelease, Verdict
 from models.signing import read_signer, read_trusted
 from models.train import part, rows_of
 from models.training_set import TEST, TRAIN
-from tests.models.release_world import FEATURES, PLAN, TEXT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

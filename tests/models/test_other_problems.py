@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from benchmarks.small_release import TEXT
 from core.settings import read_settings
 from models import ledger
 from models.bundle import load_bundle
@@ -22,7 +23,6 @@ from models.evaluation import read_evaluation
 from models.model_file import calibrated, load_model
 from models.signing import read_trusted
 from models.training_set import TEST, TRAIN, VALIDATION
-from tests.models.release_world import TEXT
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
+from benchmarks.small_release import PLAN, TABLE, enter
 from core.errors import BundleError, PantheraError, ReleaseError, StaleStateError
 from models import ledger
 from models.ledger import Verdict
 from models.release_verbs import list_verb, promote_verb, retire_verb, rollback_verb, show_verb, sign_verb
-from tests.models.release_world import PLAN, enter, fill
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,6 +23,21 @@ if TYPE_CHECKING:
     from core.settings import Settings
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
+
+
+def fill(url: str) -> None:
+    """Bring five accounts online: account n has n orders."""
+    with psycopg.connect(url) as connection:
+        connection.execute(
+            f"CREATE TABLE online.{TABLE} (account_id int8 PRIMARY KEY, event_timestamp timestamptz NOT NULL, "
+            "created_timestamp timestamptz NOT NULL, orders int8)".encode()
+        )
+        connection.execute(
+            f"INSERT INTO online.{TABLE} SELECT n, '2026-03-01Z', '2026-03-01Z', n FROM generate_series(1, 5) AS n".encode()
+        )
+        connection.execute(
+            "INSERT INTO panthera.materialization VALUES (gen_random_uuid(), 'history', %s, '2026-03-01Z', 5)", [TABLE]
+        )
 
 
 @pytest.fixture

@@ -13,11 +13,11 @@ import psycopg
 import pytest
 from psycopg.types.json import Jsonb
 
+from benchmarks.small_release import TEXT
 from core.contracts import Contract, ContractFeature, ContractView
 from models.bundle import load_bundle
 from models.conformance import Conformance
 from serving.app import create_app
-from tests.models.release_world import TEXT
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence

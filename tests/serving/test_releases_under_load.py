@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from benchmarks.small_release import enter
 from core.plan_file import read_plan
 from models.bundle import load_bundle
 from models.release_verbs import promote_verb, rollback_verb, show_verb
 from models.signing import read_trusted
-from tests.models.release_world import enter
 from tests.serving.conftest import Client, World, serve
 from tests.serving.test_bentoml import serving
 

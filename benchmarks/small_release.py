@@ -1,4 +1,4 @@
-"""Real releases of a small model: one feature, a logistic curve, a bundle on disk, an entry in the ledger."""
+"""A plan and real releases of its small model: one feature, a logistic curve, a bundle on disk, an entry in the ledger."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import numpy as np
-import psycopg
 import pyarrow as pa
 
 from core.contracts import Contract, ContractFeature, ContractView
+from core.database import connect
 from core.plan_candidates import SingleFeatureCandidate
 from core.plan_file import parse_plan
 from models import ledger
@@ -70,25 +70,10 @@ FEATURES = (ContractFeature("history", "orders", "int64"),)
 TABLE = "history__1"
 
 
-def fill(url: str, table: str = TABLE) -> None:
-    """Bring five accounts online: account n has n orders."""
-    with psycopg.connect(url) as connection:
-        connection.execute(
-            f"CREATE TABLE online.{table} (account_id int8 PRIMARY KEY, event_timestamp timestamptz NOT NULL, "
-            "created_timestamp timestamptz NOT NULL, orders int8)".encode()
-        )
-        connection.execute(
-            f"INSERT INTO online.{table} SELECT n, '2026-03-01Z', '2026-03-01Z', n FROM generate_series(1, 5) AS n".encode()
-        )
-        connection.execute(
-            "INSERT INTO panthera.materialization VALUES (gen_random_uuid(), 'history', %s, '2026-03-01Z', 5)", [table]
-        )
-
-
 def enter(
     settings: Settings, name: str, *, cut: int = 10, model: str = "churn", table: str = TABLE, key: str = "account_id"
 ) -> NewRelease:
-    """Make a release that says: beyond `cut` orders an account stays."""
+    """Make a release that says: beyond `cut` orders an account stays; enter it, and return what was entered."""
     orders = np.arange(40)
     train = pa.table({"history__orders": orders})
     rows = Rows(encode_table(train, FEATURES), (orders < cut).astype(np.int32))
@@ -115,6 +100,6 @@ def enter(
     release = NewRelease(
         name, model, name, digest, "all", "md5:1", "git:1", "1", {"test_roc_auc": 0.8, "validation_roc_auc": 0.7}
     )
-    with psycopg.connect(settings.database_url or "") as connection:
+    with connect(settings.database_url or "") as connection:
         ledger.enter(connection, release)
     return release
