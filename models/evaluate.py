@@ -17,13 +17,15 @@ from models import curves
 from models.candidates import read_candidate
 from models.encoding import encode_table, vectors_of
 from models.evaluation import Evaluation
-from models.evaluation_report import Figures, Method, Reasons, report
+from models.evaluation_report import Method, report
 from models.explanations import BACKGROUND_ROWS, contributions, explanation
 from models.findings import Scored, find
 from models.groups import groupings
 from models.intervals import difference
 from models.judging import evaluate, part_of, resampling_of
 from models.model_file import load_model
+from models.report_curves import Figures
+from models.report_reasons import Reasons
 from models.revisions import code_revision, data_revision
 from models.rows import task_of
 from models.train import contract_features, part
