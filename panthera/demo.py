@@ -16,10 +16,10 @@ from core.plan import Period
 from core.postgres_server import EmbeddedServer
 from models.evaluation import read_evaluation
 from models.training_set import labelled_entities
-from panthera.cli import DATA, REPORT
 from panthera.pipeline import reproduce
 from panthera.service_client import ServiceClient, Told
 from panthera.service_process import running_service
+from panthera.verb import DATA, REPORT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -2,96 +2,74 @@
 
 from __future__ import annotations
 
-import asyncio
-import sys
-from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from core.database import connect, ensure_database
-from core.errors import PlanError
-from core.settings import read_settings
-from core.suggestions import allowed_here
+from panthera.verb import DATA, EXIT_FINDING, add_group, add_json, add_verb, instant, plan_here, show
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    import argparse
 
-    from core.plan import Plan
-    from feature_repo.features_diff import FeaturesDiff
-    from feature_repo.features_status import FeaturesStatus
-    from feature_repo.online_tables import OnlineTable
-    from feature_repo.push import PushReceipt
-
-#: Ids of pushed rows are remembered so long.
-_PUSHES_REMEMBERED = timedelta(days=30)
+    from panthera.verb import Add
 
 
-def features_status(plan: Plan) -> FeaturesStatus:
-    """Say what is online, as of now."""
-    from feature_repo.features_status import read_features_status
-    from feature_repo.online_tables import declared_table
+def status(arguments: argparse.Namespace) -> int:
+    """Say what is online, how old it is, and which runs brought it; exit with 3 if a view is not online."""
+    from panthera import online_features
 
-    views = {name: (declared_table(plan, name), view.ttl) for name, view in plan.build_features.views.items()}
-    with connect(ensure_database(read_settings())) as connection:
-        return read_features_status(connection, views, datetime.now(UTC))
-
-
-def features_diff(plan: Plan, data: Path, as_of: datetime | None) -> FeaturesDiff:
-    """Compare every view of `plan` online with its snapshots below the folder `data`."""
-    from core.files import require
-    from feature_repo.datasets import snapshot_glob
-    from feature_repo.features_diff import FeaturesDiff, diff_view
-    from feature_repo.online_history import watermark
-    from feature_repo.online_tables import declared_table
-
-    url, now = ensure_database(read_settings()), datetime.now(UTC)
-    views = []
-    for name in plan.build_features.views:
-        require(data / "features" / name, "build_features")
-        table = declared_table(plan, name)
-        with connect(url) as connection:
-            mark = watermark(connection, table.name)
-        views.append(diff_view(url, name, table, snapshot_glob(data / "features", name), mark, as_of or now))
-    return FeaturesDiff(as_of or now, tuple(views))
+    found = online_features.status(plan_here())
+    show(found, found.table, as_json=arguments.json)
+    return EXIT_FINDING if found.missing else 0
 
 
-def features_push(plan: Plan, view: str, file: Path | None) -> PushReceipt:
-    """Push the rows of a file, or of the standard input."""
-    from serving.push_lines import push_lines
+def diff(arguments: argparse.Namespace) -> int:
+    """Compare what is online with the snapshots, value by value, and say why they differ; exit with 3 on a defect."""
+    from panthera import online_features
 
-    table, url = _table(plan, view), ensure_database(read_settings())
-    lines = sys.stdin.buffer if file is None else file.open("rb")
-    with lines:
-        return asyncio.run(push_lines(url, table, lines, lambda: datetime.now(UTC)))
-
-
-def features_delete(plan: Plan, entity: str, key: str) -> dict[str, int]:
-    """Delete the online rows of one entity; return how many, by table."""
-    from feature_repo.online_tables import delete_entity
-
-    if entity not in plan.entities:
-        raise PlanError(f"there is no entity {entity!r}; {allowed_here(entity, plan.entities)}")
-    declared = plan.entities[entity]
-    with connect(ensure_database(read_settings())) as connection:
-        return delete_entity(connection, declared.key, int(key) if declared.dtype == "int64" else key)
+    found = online_features.diff(plan_here(), arguments.data, arguments.as_of)
+    show(found, found.table, as_json=arguments.json)
+    return EXIT_FINDING if found.defects else 0
 
 
-def features_collect() -> list[str]:
-    """Drop the retired tables that no release reads, and forget old pushes; return the names of the tables."""
-    from feature_repo.online_history import collect, forget_pushes
-    from feature_repo.registry import changing_features
-    from models.needed_tables import needed_tables
-    from models.signing import read_trusted
+def push(arguments: argparse.Namespace) -> int:
+    """Bring fresh rows online, one JSON object a line: event_id, the entity's key, event_time and features."""
+    from panthera import online_features
 
-    settings = read_settings()
-    url = ensure_database(settings)
-    with changing_features(url), connect(url) as connection:
-        forget_pushes(connection, datetime.now(UTC) - _PUSHES_REMEMBERED)
-        return collect(connection, needed_tables(connection, settings.bundles, read_trusted(settings)))
+    receipt = online_features.push(plan_here(), arguments.view, arguments.file)
+    print(f"push: {receipt.stored:,} rows stored, {receipt.duplicates:,} had been before")
+    return 0
 
 
-def _table(plan: Plan, view: str) -> OnlineTable:
-    from feature_repo.online_tables import declared_table
+def delete(arguments: argparse.Namespace) -> int:
+    """Delete one entity's rows from every online table."""
+    from panthera import online_features
 
-    if view not in plan.build_features.views:
-        raise PlanError(f"there is no view {view!r}; {allowed_here(view, plan.build_features.views)}")
-    return declared_table(plan, view)
+    for table, rows in online_features.delete(plan_here(), arguments.entity, arguments.key).items():
+        print(f"delete: {table}: {rows} rows")
+    return 0
+
+
+def collect(_: argparse.Namespace) -> int:
+    """Drop the tables of earlier versions of views that no release reads."""
+    from panthera import online_features
+
+    dropped = online_features.collect()
+    print(f"collect: {', '.join(dropped) or 'nothing to drop'}")
+    return 0
+
+
+def add_feature_verbs(add: Add) -> None:
+    """Add the verbs about what is online."""
+    act = add_group(add, "features", "Look at what is online, bring rows there, or take them away.")
+    standing, compare = add_verb(act, "status", status), add_verb(act, "diff", diff)
+    compare.add_argument("--as-of", type=instant, help="compare with what was knowable then; without it: now")
+    compare.add_argument("--data", type=Path, default=DATA, help="folder of the stages' tables")
+    for added in (standing, compare):
+        add_json(added)
+    added = add_verb(act, "push", push)
+    added.add_argument("view", help="name of the view")
+    added.add_argument("file", type=Path, nargs="?", help="file of JSON lines; without it: the standard input")
+    added = add_verb(act, "delete", delete)
+    added.add_argument("entity", help="name of the entity, as the plan has it")
+    added.add_argument("key", help="its key")
+    add_verb(act, "collect", collect)

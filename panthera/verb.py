@@ -1,0 +1,90 @@
+"""What the verbs of the command line share: a place in the parser, the plan they read, a way to show what they found."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from core.settings import read_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime, timedelta
+
+    from rich.console import RenderableType
+
+    from core.plan import Plan
+
+    Run = Callable[[argparse.Namespace], int]
+    #: Makes a parser of that name, as `add_parser` of argparse does.
+    Add = Callable[..., argparse.ArgumentParser]
+
+#: What the shell sees: bad usage is 2 (argparse), a finding that needs attention 3.
+EXIT_ERROR, EXIT_FINDING, EXIT_INTERRUPTED = 1, 3, 130
+
+REPORT = Path("reports/drift.html")
+DATA = Path("data")
+
+
+class Result(Protocol):
+    """What a verb found."""
+
+    def to_dict(self) -> dict[str, object]:
+        """Give it as what JSON has."""
+
+
+def plan_here() -> Plan:
+    """Read the plan that the settings name."""
+    from core.plan_file import read_plan
+
+    return read_plan(read_settings().plan)
+
+
+def show(result: Result, table: Callable[[], RenderableType], *, as_json: bool) -> None:
+    """Print what was found, as a table or as one JSON object."""
+    if as_json:
+        print(json.dumps(result.to_dict(), indent=2))
+        return
+    from rich.console import Console
+
+    Console().print(table())
+
+
+def instant(text: str) -> datetime:
+    """Read an argument that is an instant."""
+    from core.plan import parse_instant
+
+    try:
+        return parse_instant(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def duration(text: str) -> timedelta:
+    """Read an argument that is a length of time."""
+    from core.plan import parse_duration
+
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def add_verb(add: Add, name: str, run: Run) -> argparse.ArgumentParser:
+    """Add the verb that `run` does, and that its docstring explains."""
+    text = (run.__doc__ or "").strip()
+    added = add(name, help=text, description=text)
+    added.set_defaults(function=run)
+    return added
+
+
+def add_group(add: Add, name: str, text: str) -> Add:
+    """Add a verb that is one of several actions; return what adds an action."""
+    return add(name, help=text, description=text).add_subparsers(required=True, metavar="ACTION").add_parser
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """Let a verb print JSON."""
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
