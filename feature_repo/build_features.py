@@ -42,7 +42,8 @@ if TYPE_CHECKING:
 
     import duckdb
 
-    from core.plan import Entity, Period, Plan, View
+    from core.plan import Entity, Plan, View
+    from core.plan_times import Period
     from feature_repo.linked_rows import Linked
 
 

@@ -20,7 +20,7 @@ import pyarrow as pa
 from core.database import ensure_database
 from core.errors import QualityError, SourceError
 from core.files import require
-from core.plan import QualityRules
+from core.plan_sources import QualityRules
 from feature_repo.build_features import open_view
 from feature_repo.datasets import accepted_glob, raw_file, write_table
 from feature_repo.duck import identifier, instant, literal, open_duckdb
@@ -40,7 +40,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-    from core.plan import Plan, Source, View
+    from core.plan import Plan, View
+    from core.plan_sources import Source
     from core.settings import Settings
 
 #: Standard errors by which the rejected share of new rows may exceed the plan's limit: few rows exceed it by chance.

@@ -26,7 +26,7 @@ from feature_repo.readers import read_source, scratch_folder, without_rows
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from core.plan import Source
+    from core.plan_sources import Source
     from core.settings import Settings
 
 

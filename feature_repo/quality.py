@@ -13,7 +13,7 @@ from feature_repo.duck import SQL_TYPES, identifier, instant, literal
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from core.plan import QualityRules, Source, TimeColumn
+    from core.plan_sources import QualityRules, Source, TimeColumn
 
 _OFFSET = r"(Z|[+-]\d\d(:?\d\d)?)$"
 

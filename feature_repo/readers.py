@@ -20,7 +20,7 @@ import duckdb
 
 from core.errors import SourceError
 from core.files import write_whole
-from core.plan import CsvReader, JsonLinesReader, ParquetReader, Reader, Source, SqlReader, WheelReader
+from core.plan_sources import CsvReader, JsonLinesReader, ParquetReader, Reader, Source, SqlReader, WheelReader
 from feature_repo.duck import identifier, literal
 
 if TYPE_CHECKING:

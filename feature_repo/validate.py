@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 from core.entry import run
 from core.errors import QualityError
 from core.files import require, whole_folder
-from core.plan import QualityRules
 from core.plan_file import read_plan
+from core.plan_sources import QualityRules
 from core.settings import read_settings
 from feature_repo.datasets import BUCKETS, bucket_file, bucket_of, raw_file, write_table
 from feature_repo.duck import identifier, literal, open_duckdb
@@ -28,7 +28,7 @@ from feature_repo.quality import Fault, any_of, as_ingested, row_faults, typed_r
 if TYPE_CHECKING:
     import duckdb
 
-    from core.plan import Source
+    from core.plan_sources import Source
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
     from core.contracts import ContractFeature
-    from core.plan import Label, Plan
+    from core.plan import Plan
+    from core.plan_training_set import Label
     from models.evaluation import CandidateResult
 
 _GOLDEN_ROWS = 20

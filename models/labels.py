@@ -14,7 +14,8 @@ from feature_repo.facts import Span
 from feature_repo.instant_facts import asked_in, facts_at_instants
 
 if TYPE_CHECKING:
-    from core.plan import Label, Problem
+    from core.plan import Problem
+    from core.plan_training_set import Label
 
 
 #: What a label is kept as, by problem.

@@ -34,8 +34,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from core.contracts import ContractFeature
-    from core.plan import Plan, Source, View
+    from core.plan import Plan, View
     from core.plan_leakage import Leakage
+    from core.plan_sources import Source
     from models.tell_tales import Alone
 
 FORMAT_VERSION = 1

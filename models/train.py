@@ -16,9 +16,9 @@ from core.database import ensure_database
 from core.entry import run
 from core.errors import PlanError
 from core.files import whole_folder
-from core.plan import GroupedSplit, TemporalSplit
 from core.plan_candidates import BlendCandidate, Ensemble, PreparedCandidate, StackingCandidate
 from core.plan_file import read_plan
+from core.plan_training_set import GroupedSplit, TemporalSplit
 from core.settings import read_settings
 from models.candidates import fit, write_candidate
 from models.encoding import encode_table
@@ -37,8 +37,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from core.plan import BuildFeatures, Plan, Split
+    from core.plan import BuildFeatures, Plan
     from core.plan_candidates import Candidate, Train
+    from core.plan_training_set import Split
     from models.candidates import Fitted
     from models.tuning import Trial
 

@@ -16,8 +16,8 @@ from core.database import ensure_database
 from core.entry import run
 from core.errors import PlanError
 from core.files import require, write_whole
-from core.plan import GroupedSplit, TemporalSplit
 from core.plan_file import read_plan
+from core.plan_training_set import GroupedSplit, TemporalSplit
 from core.settings import read_settings
 from feature_repo.apply import applied_tables
 from feature_repo.build_features import instants, open_existence, open_rows
@@ -36,7 +36,9 @@ if TYPE_CHECKING:
     import feast
 
     from core.contracts import ContractFeature
-    from core.plan import Entity, Label, Period, Problem, Split
+    from core.plan import Entity, Problem
+    from core.plan_times import Period
+    from core.plan_training_set import Label, Split
 
 TRAIN, VALIDATION, TEST, GAP = "train", "validation", "test", "gap"
 

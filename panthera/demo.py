@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from core.database import connect, ensure_database
 from core.errors import PantheraError
 from core.files import write_whole
-from core.plan import Period
+from core.plan_times import Period
 from core.postgres_server import EmbeddedServer
 from models.evaluation import read_evaluation
 from models.training_set import labelled_entities

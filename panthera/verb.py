@@ -54,7 +54,7 @@ def show(result: Result, table: Callable[[], RenderableType], *, as_json: bool) 
 
 def instant(text: str) -> datetime:
     """Read an argument that is an instant."""
-    from core.plan import parse_instant
+    from core.plan_times import parse_instant
 
     try:
         return parse_instant(text)
@@ -64,7 +64,7 @@ def instant(text: str) -> datetime:
 
 def duration(text: str) -> timedelta:
     """Read an argument that is a length of time."""
-    from core.plan import parse_duration
+    from core.plan_times import parse_duration
 
     try:
         return parse_duration(text)

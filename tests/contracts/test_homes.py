@@ -52,7 +52,7 @@ def test_the_environment_is_read_by_the_settings_alone() -> None:
         if isinstance(node, ast.Constant) and node.value in ENVIRONMENT_NAMES
     }
     # The plan names a variable of the user's, which is ours unless they say otherwise.
-    assert naming == {"core/settings.py", "core/plan.py"}
+    assert naming == {"core/settings.py", "core/plan_sources.py"}
 
 
 @pytest.mark.parametrize("package", PACKAGES)

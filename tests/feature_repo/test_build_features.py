@@ -10,7 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from core.errors import PlanError
-from core.plan import Entity, Period, View
+from core.plan import Entity, View
+from core.plan_times import Period
 from feature_repo.build_features import build_bucket, is_named
 from feature_repo.datasets import BUCKETS, bucket_file, bucket_of, write_table
 from feature_repo.duck import open_duckdb

@@ -8,7 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from core.plan import Entity, View, parse_instant
+from core.plan import Entity, View
+from core.plan_times import parse_instant
 from feature_repo.datasets import BUCKETS, bucket_file
 from feature_repo.look_ahead import look_ahead
 

@@ -12,7 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.errors import SourceError
-from core.plan import Label, Period, View
+from core.plan import View
+from core.plan_times import Period
+from core.plan_training_set import Label
 from feature_repo.build_features import instants, open_grid
 from feature_repo.duck import open_duckdb
 from feature_repo.point_in_time import ViewJoin, point_in_time_join

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from core.plan import Entity, Period, QualityRules, Source, View, parse_instant
+from core.plan import Entity, View
+from core.plan_sources import QualityRules, Source
+from core.plan_times import Period, parse_instant
 from feature_repo.build_features import build_bucket
 from feature_repo.datasets import BUCKETS, bucket_file, raw_file, snapshot_glob
 from feature_repo.duck import literal, open_duckdb

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from core.errors import PantheraError, SourceError
-from core.plan import Source
+from core.plan_sources import Source
 from feature_repo.datasets import raw_file
 from feature_repo.duck import literal, open_duckdb
 from feature_repo.ingest import ingest

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from core.errors import QualityError
-from core.plan import QualityRules, Source
+from core.plan_sources import QualityRules, Source
 from feature_repo.datasets import BUCKETS, accepted_glob
 from feature_repo.duck import literal, open_duckdb
 from feature_repo.validate import Validated, validate

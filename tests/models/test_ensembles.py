@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from core.errors import PlanError
-from core.plan import GroupedSplit
 from core.plan_candidates import Train
+from core.plan_training_set import GroupedSplit
 from models.encoding import encode, vectors_of
 from models.model_file import load_model
 from models.train import Material, Searches, fit_candidates

@@ -10,7 +10,7 @@ import pytest
 
 from core.contracts import ContractFeature, Freshness
 from core.database import connect
-from core.plan import TemporalSplit
+from core.plan_training_set import TemporalSplit
 from feature_repo.build_features import build_views
 from feature_repo.definitions import define
 from feature_repo.features_diff import diff_view

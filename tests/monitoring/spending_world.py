@@ -10,7 +10,8 @@ from uuid import UUID
 import pyarrow as pa
 
 from core.contracts import ContractFeature
-from core.plan import Entity, Period, View
+from core.plan import Entity, View
+from core.plan_times import Period
 from feature_repo.build_features import build_bucket
 from feature_repo.datasets import bucket_file, write_table
 from feature_repo.duck import open_duckdb
