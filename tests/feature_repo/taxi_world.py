@@ -87,3 +87,11 @@ def drivers(ids: list[int | None], *times: datetime) -> pd.DataFrame:
 
 
 _KEY_TYPES = {"driver": feast_types.Int64, "place": feast_types.String}
+TRIPS = {"driver_id": [1, 1, 2], "trips": [10, 11, 20], "at": instants(NOON, NOON + 2 * HOUR, NOON)}
+
+
+def with_trips(taxi: Taxi, **options: Any) -> Taxi:
+    """Write TRIPS, and define the view `driver_trips` over them."""
+    taxi.write("trips.parquet", TRIPS)
+    taxi.store.apply([DRIVER, view("driver_trips", [DRIVER], source("trips.parquet"), **options)])
+    return taxi

@@ -11,20 +11,13 @@ import psycopg
 import pytest
 from feast import types as feast_types
 
-from tests.feature_repo.feast_shop import CUSTOMER, CUSTOMER_ID, opened_store, read, source, view
+from tests.feature_repo.feast_shop import CUSTOMER, CUSTOMER_ID, read, source, view
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 HOUR = timedelta(hours=1)
-
-
-@pytest.fixture
-def store(tmp_path: Path, database_url: str) -> Iterator[feast.FeatureStore]:
-    with opened_store(tmp_path, database_url) as opened:
-        yield opened
 
 
 def ago(*hours: float) -> list[datetime]:

@@ -29,11 +29,6 @@ TRIPS = {
 }
 
 
-@pytest.fixture
-def taxi(tmp_path: Path) -> Taxi:
-    return open_taxi(tmp_path)
-
-
 def latest(taxi: Taxi, keys: list[str], start: datetime, end: datetime) -> list[dict[str, object]]:
     rows: pa.Table = PantheraOfflineStore.pull_latest_from_table_or_query(
         taxi.store.config, source("trips.parquet"), keys, ["trips"], "at", "written", start, end

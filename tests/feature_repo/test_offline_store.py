@@ -1,21 +1,16 @@
-"""The offline store behind Feast's own client: every way to ask, to write, and to read back."""
+"""The offline store behind Feast's own client: every way to ask."""
 
 from __future__ import annotations
 
-import json
-from datetime import UTC, datetime, timedelta, timezone
-from decimal import Decimal
+from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import feast
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from feast import types as feast_types
-from feast.data_source import PushMode
 from feast.errors import (
     EntityTimestampInferenceException,
     FeastEntityDFMissingColumnsError,
@@ -31,32 +26,18 @@ from tests.feature_repo.taxi_world import (
     NOON,
     PLACE,
     TIMES,
+    TRIPS,
     Taxi,
     drivers,
     instants,
     open_taxi,
     source,
     view,
+    with_trips,
 )
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-TRIPS = {"driver_id": [1, 1, 2], "trips": [10, 11, 20], "at": instants(NOON, NOON + 2 * HOUR, NOON)}
-
-
-@pytest.fixture
-def taxi(tmp_path: Path) -> Taxi:
-    return open_taxi(tmp_path)
-
-
-def with_trips(taxi: Taxi, **options: Any) -> Taxi:
-    taxi.write("trips.parquet", TRIPS)
-    taxi.store.apply([DRIVER, view("driver_trips", [DRIVER], source("trips.parquet"), **options)])
-    return taxi
-
-
-# --- ways to ask
 
 
 def test_rows_keep_their_order_number_and_other_columns(taxi: Taxi) -> None:
@@ -327,215 +308,3 @@ def test_without_entity_rows_every_instant_of_every_entity_in_the_range_is_answe
     ]
     later = taxi.ask(None, ["driver_trips:trips"], start_date=NOON + HOUR, end_date=NOON + 2 * HOUR)
     assert [row["trips"] for row in later] == [11]
-
-
-# --- places of the rows
-
-
-def halves(taxi: Taxi, names: tuple[str, str]) -> None:
-    for name, part in zip(names, (pa.table(TRIPS).slice(0, 1), pa.table(TRIPS).slice(1)), strict=True):
-        taxi.write(name, part)
-
-
-@pytest.mark.parametrize(
-    ("names", "path"),
-    [
-        (("rows/a.parquet", "rows/b.parquet"), "rows"),
-        (("rows/bucket-00.parquet", "rows/bucket-01.parquet"), "rows/bucket-*.parquet"),
-        (("rows/day=1/a.parquet", "rows/day=2/a.parquet"), "rows/**/*.parquet"),
-    ],
-)
-def test_a_table_may_be_a_folder_or_a_glob(taxi: Taxi, names: tuple[str, str], path: str) -> None:
-    halves(taxi, names)
-    taxi.store.apply([DRIVER, view("driver_trips", [DRIVER], source(path))])
-    found = taxi.ask(drivers([1, 2], NOON + 2 * HOUR, NOON), ["driver_trips:trips"])
-    assert [row["trips"] for row in found] == [11, 20]
-
-
-def test_a_folder_that_is_named_column_equals_value_gives_a_column(taxi: Taxi) -> None:
-    halves(taxi, ("rows/shift=1/a.parquet", "rows/shift=2/a.parquet"))
-    shift = view("shifts", [DRIVER], source("rows"), schema=[feast.Field(name="shift", dtype=feast_types.Int32)])
-    taxi.store.apply([DRIVER, shift])
-    assert [row["shift"] for row in taxi.ask(drivers([1, 2], NOON, NOON), ["shifts:shift"])] == [1, 2]
-
-
-def test_a_missing_file_column_or_time_is_named(taxi: Taxi) -> None:
-    with_trips(taxi)
-    apply = taxi.store._get_provider().validate_data_source
-    config = taxi.store.config
-    apply(config, source("trips.parquet"))
-    with pytest.raises(SourceError, match=r"no parquet file at .*none\.parquet"):
-        apply(config, source("none.parquet"))
-    with pytest.raises(SourceError, match=r"trips\.parquet has no column 'later'.*it has driver_id, trips, at"):
-        apply(config, source("trips.parquet", timestamp_field="later"))
-    with pytest.raises(SourceError, match="'trips' is of type int64; expected are timestamps"):
-        apply(config, source("trips.parquet", timestamp_field="trips"))
-    with pytest.raises(SourceError, match="reads and writes local files"):
-        apply(config, source("s3://bucket/trips.parquet"))
-
-
-def test_features_are_inferred_from_the_files_of_a_glob(taxi: Taxi) -> None:
-    lists = pa.array([[NOON], [], None], pa.list_(TIMES))
-    taxi.write(
-        "rows/a.parquet", pa.table({**TRIPS, "seen": lists, "kind": pa.array(["x", "y", "x"]).dictionary_encode()})
-    )
-    inferred = feast.FeatureView(name="inferred", entities=[DRIVER], source=source("rows/*.parquet"))
-    taxi.store.apply([DRIVER, inferred])
-    features = {field.name: field.dtype for field in taxi.store.get_feature_view("inferred").features}
-    assert features == {
-        "trips": feast_types.Int64,
-        "seen": feast_types.Array(feast_types.UnixTimestamp),
-        "kind": feast_types.String,
-    }
-
-
-# --- what is written
-
-
-def more_trips(ids: list[int], trips: list[int], *times: datetime) -> pd.DataFrame:
-    # In another order than the columns of the file.
-    return pd.DataFrame({"at": list(times), "trips": trips, "driver_id": ids})
-
-
-@pytest.mark.parametrize("path", ["trips.parquet", "rows", "rows/*.parquet", "rows/part-*.parquet"])
-def test_rows_written_to_the_offline_store_are_joined_from_then_on(taxi: Taxi, path: str) -> None:
-    first = {"rows": "rows/a.parquet"}.get(path, path.replace("*", "00"))
-    taxi.write(first, TRIPS)
-    taxi.store.apply([DRIVER, view("driver_trips", [DRIVER], source(path), ttl=HOUR)])
-    asked = drivers([1, 2, 1], NOON + 5 * HOUR, NOON + 5 * HOUR, NOON)
-    assert [row["trips"] for row in taxi.ask(asked, ["driver_trips:trips"])] == [None, None, 10]
-    for trips in (50, 60):
-        taxi.store.write_to_offline_store(
-            "driver_trips", more_trips([1, 2], [trips, trips + 1], NOON + 5 * HOUR, NOON + 5 * HOUR)
-        )
-        assert [row["trips"] for row in taxi.ask(asked, ["driver_trips:trips"])] == [trips, trips + 1, 10]
-    assert not list(taxi.folder.rglob(".*.parquet"))
-
-
-def test_pushed_rows_reach_the_batch_source(taxi: Taxi) -> None:
-    taxi.write("rows/bucket-00.parquet", TRIPS)
-    pushed = feast.PushSource(name="pushed", batch_source=source("rows/bucket-*.parquet"))
-    fields = [feast.Field(name=name, dtype=feast_types.Int64) for name in ("driver_id", "trips")]
-    taxi.store.apply([DRIVER, feast.FeatureView(name="driver_trips", entities=[DRIVER], source=pushed, schema=fields)])
-    taxi.store.push("pushed", more_trips([2], [99], NOON + HOUR), to=PushMode.OFFLINE)
-    assert taxi.ask(drivers([2], NOON + HOUR), ["driver_trips:trips"])[0]["trips"] == 99
-
-
-def test_rows_of_another_shape_are_not_written(taxi: Taxi) -> None:
-    with_trips(taxi)
-    wrong = more_trips([1], [1], NOON).rename(columns={"trips": "journeys"})
-    with pytest.raises(ValueError, match=r"missing_expected_columns: \['trips'\]"):
-        taxi.store.write_to_offline_store("driver_trips", wrong)
-    text = more_trips([1], [1], NOON).assign(trips="many")
-    with pytest.raises(SourceError, match="of other types than its rows"):
-        taxi.store.write_to_offline_store("driver_trips", text)
-    assert pq.read_table(taxi.folder / "trips.parquet").num_rows == 3
-
-
-@pytest.mark.parametrize("partition_by", [None, ["__log_date"]])
-@pytest.mark.parametrize("as_path", [True, False])
-def test_logged_features_are_read_back(taxi: Taxi, partition_by: list[str] | None, as_path: bool) -> None:
-    from feast.feature_logging import FeatureServiceLoggingSource, LoggingConfig
-    from feast.infra.offline_stores.file_source import FileLoggingDestination
-
-    trips = with_trips(taxi).store.get_feature_view("driver_trips")
-    service = feast.FeatureService(
-        name="logged",
-        features=[trips],
-        logging_config=LoggingConfig(destination=FileLoggingDestination(path="logs", partition_by=partition_by)),
-    )
-    taxi.store.apply([service])
-    schema = FeatureServiceLoggingSource(service, taxi.store.project).get_schema(taxi.store.registry)
-    logs = pa.table(
-        {
-            "driver_id": [1, 2],
-            "driver_trips__trips": [10, None],
-            "driver_trips__trips__timestamp": instants(NOON, None).cast(
-                schema.field("driver_trips__trips__timestamp").type
-            ),
-            "driver_trips__trips__status": [2, 0],
-            "__log_timestamp": instants(NOON, NOON + HOUR),
-            "__log_date": [NOON.date(), (NOON + timedelta(days=1)).date()],
-            "__request_id": ["x", "y"],
-        },
-        schema=schema,
-    )
-    for row in (0, 1):
-        part: Any = logs.slice(row, 1)
-        if as_path:
-            part = taxi.write(f"flushed/{row}/logs.parquet", part).parent
-        taxi.store.write_logged_features(part, service)
-
-    def read_back(end: datetime) -> pa.Table:
-        job = taxi.store._get_provider().retrieve_feature_service_logs(
-            service, NOON, end, taxi.store.config, taxi.store.registry
-        )
-        return job.to_arrow().sort_by("__request_id")
-
-    names = [name for name in schema.names if name != "__log_date"]
-    assert read_back(NOON + HOUR).select(names).to_pylist() == logs.select(names).to_pylist()
-    assert (
-        read_back(NOON + HOUR).column("__log_date").cast(pa.date32()).to_pylist()
-        == logs.column("__log_date").to_pylist()
-    )
-    assert read_back(NOON).num_rows == 1
-
-
-# --- types
-
-
-VALUES: dict[str, tuple[Any, pa.DataType, list[Any]]] = {
-    "whole32": (feast_types.Int32, pa.int32(), [1, None, -(2**31)]),
-    "whole64": (feast_types.Int64, pa.int64(), [2**63 - 1, None, 0]),
-    "real32": (feast_types.Float32, pa.float32(), [0.5, None, float("inf")]),
-    "real64": (feast_types.Float64, pa.float64(), [0.1, None, -0.0]),
-    "text": (feast_types.String, pa.string(), ["ä", None, ""]),
-    "raw": (feast_types.Bytes, pa.binary(), [b"\0\xff", None, b""]),
-    "flag": (feast_types.Bool, pa.bool_(), [True, None, False]),
-    "moment": (feast_types.UnixTimestamp, TIMES, [NOON, None, datetime(1969, 12, 31, 23, 59, 59, 999999, UTC)]),
-    "decimal": (feast_types.Decimal, pa.string(), [str(Decimal("1.10")), None, "-3E+7"]),
-    "uuid": (feast_types.Uuid, pa.string(), [str(UUID(int=7)), None, str(UUID(int=0))]),
-    "json": (feast_types.Json, pa.large_string(), [json.dumps({"a": [1]}), None, "null"]),
-    "map": (feast_types.Map, pa.map_(pa.string(), pa.string()), [[("a", "b")], None, []]),
-    "struct": (
-        feast_types.Struct({"a": feast_types.Int64}),
-        pa.struct([("a", pa.int64())]),
-        [{"a": 1}, None, {"a": None}],
-    ),
-    "whole_list": (feast_types.Array(feast_types.Int64), pa.list_(pa.int64()), [[1, 2], None, []]),
-    "real_list": (feast_types.Array(feast_types.Float32), pa.list_(pa.float32()), [[0.5], None, [None]]),
-    "text_list": (feast_types.Array(feast_types.String), pa.list_(pa.string()), [["a", ""], None, []]),
-    "raw_list": (feast_types.Array(feast_types.Bytes), pa.list_(pa.binary()), [[b""], None, []]),
-    "flag_list": (feast_types.Array(feast_types.Bool), pa.list_(pa.bool_()), [[True], None, []]),
-    "moment_list": (feast_types.Array(feast_types.UnixTimestamp), pa.list_(TIMES), [[NOON], None, []]),
-    "nested_list": (
-        feast_types.Array(feast_types.Array(feast_types.Int64)),
-        pa.list_(pa.list_(pa.int64())),
-        [[[1], []], None, []],
-    ),
-    "text_set": (feast_types.Set(feast_types.String), pa.list_(pa.string()), [["a"], None, []]),
-}
-
-
-def test_values_of_every_type_come_back_as_they_are_stored(taxi: Taxi) -> None:
-    stored = {name: pa.array(values, dtype) for name, (_, dtype, values) in VALUES.items()}
-    taxi.write("values.parquet", {"driver_id": [1, 2, 3], "at": instants(NOON, NOON, NOON), **stored})
-    schema = [feast.Field(name=name, dtype=dtype) for name, (dtype, _, _) in VALUES.items()]
-    taxi.store.apply([DRIVER, view("values", [DRIVER], source("values.parquet"), schema=schema)])
-    job = taxi.store.get_historical_features(
-        drivers([3, 2, 1, 4], *[NOON] * 4), [f"values:{name}" for name in VALUES], full_feature_names=True
-    )
-    found = job.to_arrow()
-    for name, (_, dtype, values) in VALUES.items():
-        column = found.column(f"values__{name}")
-        assert column.type == dtype, name
-        assert column.to_pylist() == [*reversed(values), None], name
-    assert len(job.to_df()) == 4
-
-
-def test_a_missing_number_and_one_that_is_not_a_number_are_told_apart(taxi: Taxi) -> None:
-    taxi.write("values.parquet", {"driver_id": [1, 2], "at": instants(NOON, NOON), "x": pa.array([float("nan"), None])})
-    fields = [feast.Field(name="x", dtype=feast_types.Float64)]
-    taxi.store.apply([DRIVER, view("values", [DRIVER], source("values.parquet"), schema=fields)])
-    found = taxi.store.get_historical_features(drivers([1, 2], NOON, NOON), ["values:x"]).to_arrow().column("x")
-    assert found.is_null().to_pylist() == [False, True]

@@ -30,19 +30,12 @@ from tests.feature_repo.feast_shop import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from feast.infra.offline_stores.file_source import FileSource
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 HOUR = timedelta(hours=1)
-
-
-@pytest.fixture
-def store(tmp_path: Path, database_url: str) -> Iterator[feast.FeatureStore]:
-    with opened_store(tmp_path, database_url) as opened:
-        yield opened
 
 
 @pytest.fixture
