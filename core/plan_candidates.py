@@ -132,31 +132,30 @@ Parameters = dict[str, int | float | str | bool]
 Rounds = Annotated[int, Field(ge=1, le=100_000)]
 
 
-class LightGbmCandidate(_Native):
+class _Boosted(_Native):
+    """Gradient-boosted trees: at most `rounds`, and no more after `early_stopping` that did not lower the validation loss."""
+
+    rounds: Rounds = 500
+    early_stopping: Count = 50
+    params: Parameters = Field(default_factory=dict)
+
+
+class LightGbmCandidate(_Boosted):
     """Gradient-boosted trees by LightGBM."""
 
     estimator: Literal["lightgbm"]
-    rounds: Rounds = 500
-    early_stopping: Count = 50
-    params: Parameters = Field(default_factory=dict)
 
 
-class XgboostCandidate(_Native):
+class XgboostCandidate(_Boosted):
     """Gradient-boosted trees by XGBoost, the extra `xgboost`."""
 
     estimator: Literal["xgboost"]
-    rounds: Rounds = 500
-    early_stopping: Count = 50
-    params: Parameters = Field(default_factory=dict)
 
 
-class CatBoostCandidate(_Native):
+class CatBoostCandidate(_Boosted):
     """Gradient-boosted symmetric trees by CatBoost, the extra `catboost`."""
 
     estimator: Literal["catboost"]
-    rounds: Rounds = 500
-    early_stopping: Count = 50
-    params: Parameters = Field(default_factory=dict)
 
 
 class BlendCandidate(Section):
