@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from core.plan_file import parse_plan
-from feature_repo.datasets import BUCKETS, bucket_file, bucket_of, write_table
-from feature_repo.duck import open_duckdb
+from tests.feature_repo.accepted_rows import write_accepted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -145,9 +144,5 @@ def accept(folder: Path) -> Path:
                 "created_timestamp": pa.array(map(day, known), pa.timestamp("us", tz="UTC")),
             }
         )
-        with open_duckdb() as connection:
-            connection.register("rows", table)
-            for bucket in range(BUCKETS):
-                query = f"FROM rows WHERE {bucket_of('member_id')} = {bucket}"
-                write_table(connection, query, bucket_file(folder / "accepted", source, bucket))
+        write_accepted(folder / "accepted", source, "member_id", table)
     return folder / "accepted"

@@ -13,8 +13,8 @@ from core.errors import PlanError
 from core.plan import Entity, View
 from core.plan_times import Period
 from feature_repo.build_features import build_bucket, is_named
-from feature_repo.datasets import BUCKETS, bucket_file, bucket_of, write_table
-from feature_repo.duck import open_duckdb
+from feature_repo.datasets import BUCKETS, bucket_file
+from tests.feature_repo.accepted_rows import write_accepted
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -60,11 +60,7 @@ def accepted(tmp_path: Path) -> Path:
                 "remark": ["-"] * len(rows),
             }
         )
-        with open_duckdb() as connection:
-            connection.register("rows", table)
-            for bucket in range(BUCKETS):
-                query = f"FROM rows WHERE {bucket_of('member')} = {bucket}"
-                write_table(connection, query, bucket_file(tmp_path / "accepted", source, bucket))
+        write_accepted(tmp_path / "accepted", source, "member", table)
     return tmp_path / "accepted"
 
 

@@ -19,6 +19,7 @@ from feature_repo.linked_rows import linked_by
 from feature_repo.look_ahead import look_ahead
 from feature_repo.online_tables import declared_definition, declared_table, definition_of
 from feature_repo.view_rows import compute_view
+from tests.feature_repo.accepted_rows import write_accepted
 from tests.feature_repo.clubs import CLUBS, TEXT, accept, clubs_plan, day
 
 if TYPE_CHECKING:
@@ -86,15 +87,9 @@ def test_a_linked_entity_with_a_source_of_its_own_exists_by_that(accepted: Path)
         for source in ("openings", "closings")
     )
     for source, number in (("openings", 6), ("closings", 11)):
-        connection = open_duckdb()
-        for bucket in range(BUCKETS):
-            file = bucket_file(accepted, source, bucket)
-            file.parent.mkdir(exist_ok=True)
-            connection.execute(
-                f"COPY (SELECT 'red' AS club_name, TIMESTAMPTZ '{day(number)}' AS event_timestamp, event_timestamp AS "
-                f"created_timestamp, 1 AS source_row WHERE md5_number_lower('red') % {BUCKETS} = {bucket}) "
-                f"TO '{file}' (FORMAT parquet)"
-            )
+        times = [day(number)]
+        rows = {"club_name": ["red"], "event_timestamp": times, "created_timestamp": times, "source_row": [1]}
+        write_accepted(accepted, source, "club_name", pa.table(rows))
     plan = parse_plan(text.replace("label:", f"{opened}label:", 1))
     assert list(built(plan, accepted)) == [(6, "red"), (8, "red"), (10, "red")]
 

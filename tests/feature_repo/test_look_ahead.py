@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from core.plan import Entity, View
 from core.plan_times import parse_instant
-from feature_repo.datasets import BUCKETS, bucket_file
 from feature_repo.look_ahead import look_ahead
+from tests.feature_repo.accepted_rows import write_accepted
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,10 +36,7 @@ def accepted(tmp_path: Path) -> Path:
             "paid": [paid for _, _, paid in ORDERS],
         }
     )
-    for bucket in range(BUCKETS):
-        path = bucket_file(tmp_path, "orders", bucket)
-        path.parent.mkdir(exist_ok=True)
-        pq.write_table(rows if bucket == 5 else rows.slice(0, 0), path)
+    write_accepted(tmp_path, "orders", "who", rows)
     return tmp_path
 
 
