@@ -32,7 +32,7 @@ help:
 	@echo "make bench-features   the feature store against Feast's own stores, on the same data (minutes)"
 	@echo "make soak-features    the feature store under kills, races, late rows and other time zones (minutes)"
 	@echo "make bench-training   tuning and scoring against the stock ways (minutes)"
-	@echo "make soak-models      what evaluations say, against worlds whose truth is known (half an hour)"
+	@echo "make soak-models      what evaluations say, against worlds whose truth is known (a quarter of an hour)"
 	@echo "make soak-candidates  every candidate kind, step and selector on 100,000 customers, to the served score (minutes)"
 	@echo "make check   lint, format, types and import rules; changes nothing"
 	@echo "make lock    resolve requirements.lock again from pyproject.toml"
