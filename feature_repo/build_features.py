@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import timedelta
@@ -13,7 +12,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -22,23 +20,16 @@ from core.errors import PlanError
 from core.files import require, whole_folder
 from core.plan_file import read_plan
 from core.settings import read_settings
-from feature_repo.datasets import (
-    BUCKETS,
-    MEMBERS,
-    accepted_glob,
-    bucket_file,
-    bucket_of,
-    write_table,
-)
-from feature_repo.duck import fetch, identifier, instant, literal, open_duckdb
+from feature_repo.datasets import BUCKETS, MEMBERS, bucket_file, bucket_of, renamed, write_table
+from feature_repo.duck import identifier, instant, open_duckdb
+from feature_repo.existence import instants, who_exists
 from feature_repo.facts import facts_of
-from feature_repo.instant_facts import Asked
-from feature_repo.linked_rows import linked_by, lives_of, placed
-from feature_repo.time_line import microseconds
+from feature_repo.linked_rows import linked_by, lives_of
 from feature_repo.view_rows import compute_snapshots
+from feature_repo.view_sources import kept, needed_columns, place_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+    from collections.abc import Iterator
 
     import duckdb
 
@@ -47,164 +38,10 @@ if TYPE_CHECKING:
     from feature_repo.linked_rows import Linked
 
 
-def renamed(files: str | Path) -> str:
-    """Write the relation of accepted rows under the names that feature SQL uses."""
-    return f"""(SELECT * RENAME (event_timestamp AS event_time, created_timestamp AS created_time)
-        FROM read_parquet({literal(files)}))"""
-
-
-def open_rows(connection: duckdb.DuckDBPyConnection, relation: str, files: str | Path) -> str:
-    """Register accepted rows as `relation`, under the names that feature SQL uses; return it."""
-    connection.execute(f"CREATE OR REPLACE TEMP VIEW {relation} AS FROM {renamed(files)}")
-    return relation
-
-
-def open_sources(connection: duckdb.DuckDBPyConnection, files: Mapping[str, str | Path]) -> dict[str, str]:
-    """Register the accepted rows of each source from its `files`; return the names of the relations."""
-    return {source: open_rows(connection, f"rows_of_{source}", path) for source, path in files.items()}
-
-
-def instants(period: Period, every: str) -> str:
-    """Write the SQL of the instants start, start + every, ... up to and with end."""
-    start, end = map(instant, (period.start, period.end))
-    return f"(SELECT unnest(generate_series({start}, {end}, INTERVAL {literal(every)})) AS as_of)"
-
-
-def open_grid(
-    connection: duckdb.DuckDBPyConnection, relation: str, key: str, rows: str, times: str, ends: str | None = None
-) -> str:
-    """Make the view `relation` of all pairs (key, as_of) such that the entity existed then.
-
-    That is, it had a knowable row in `rows` by then, and none in `ends`.
-    """
-    column = identifier(key)
-    first = f"SELECT {column}, min(greatest(event_time, created_time)) AS"
-    ended = (
-        f"({first} until FROM {ends} GROUP BY 1)" if ends else f"(SELECT NULL AS {column}, NULL AS until WHERE false)"
-    )
-    connection.execute(
-        f"""CREATE OR REPLACE TEMP TABLE {relation}_lives AS
-            SELECT {column}, since, coalesce(until, TIMESTAMPTZ 'infinity') AS until
-            FROM ({first} since FROM {rows} GROUP BY 1) LEFT JOIN {ended} USING ({column})
-            ORDER BY {column}"""
-    )
-    connection.execute(f"CREATE OR REPLACE TEMP TABLE {relation}_times AS SELECT as_of FROM {times}")
-    connection.execute(
-        f"""CREATE OR REPLACE TEMP VIEW {relation} AS
-            SELECT {column}, as_of FROM {relation}_times JOIN {relation}_lives ON since <= as_of AND until > as_of"""
-    )
-    return relation
-
-
-def open_existence(
-    connection: duckdb.DuckDBPyConnection,
-    relation: str,
-    entity: Entity,
-    files: Callable[[str], str | Path],
-    times: str,
-) -> str:
-    """Make the view `relation` of all pairs (key, as_of) in which `entity` exists; `files` names a source's files."""
-    home = open_rows(connection, f"{relation}_home", files(entity.source or MEMBERS))
-    ends = open_rows(connection, f"{relation}_ends", files(entity.until)) if entity.until else None
-    return open_grid(connection, relation, entity.key, home, times, ends)
-
-
-def who_exists(
-    connection: duckdb.DuckDBPyConnection, entity: Entity, files: Callable[[str], str | Path], times: str
-) -> Asked:
-    """Find out which entities exist at each of `times`; `files` names a source's files."""
-    grid = open_existence(connection, "grid", entity, files, times)
-    lives = fetch(connection, f"FROM {grid}_lives")
-    since, until = (microseconds(lives.column(name), name) for name in ("since", "until"))
-    times_of = fetch(connection, f"FROM {grid}_times ORDER BY as_of").column("as_of")
-    found = (
-        (as_of, np.flatnonzero((since <= at) & (until > at)))
-        for as_of, at in zip(times_of.to_pylist(), microseconds(times_of, "as_of").tolist(), strict=True)
-    )
-    return Asked(entity.key, lives.column(entity.key), tuple((as_of, places) for as_of, places in found if len(places)))
-
-
-def open_view(
-    connection: duckdb.DuckDBPyConnection,
-    view: View,
-    entity: Entity,
-    linked: Linked | None,
-    accepted: Path,
-    times: str,
-    grid: str = "grid",
-) -> dict[str, str]:
-    """Open all that `compute_view` needs of a view: its rows, and as `grid` who exists at `times`.
-
-    Parameters
-    ----------
-    view, entity, linked : as the plan declares them: the entity that the view is about, and how it is reached.
-
-    Returns
-    -------
-    The name of a view with the rows of each source; if the entity is linked, they lie in the table `kept(source)`.
-
-    """
-    files = partial(accepted_glob, accepted)
-    if linked is None:
-        open_existence(connection, grid, entity, files, times)
-        return open_sources(connection, {source: files(source) for source in view.sources})
-    rows = {source: _place(connection, source, view, linked, [files]) for source in view.sources}
-    if entity.source:
-        open_existence(connection, grid, entity, files, times)
-    else:
-        open_grid(connection, grid, entity.key, lives_of(linked.link, kept(view.source)), times)
-    return rows
-
-
-def _place(
-    connection: duckdb.DuckDBPyConnection,
-    source: str,
-    view: View,
-    linked: Linked,
-    parts: Sequence[Callable[[str], str | Path]],
-    within: str = "true",
-) -> str:
-    """Make `rows_of_` a source of those of its rows that belong to a linked entity, with the columns that `view` needs.
-
-    They are kept as a table, since a view over files would place them anew for each span that looks at them.
-
-    Parameters
-    ----------
-    parts : each names the files of a source; all that is about one entity lies in one part.
-    within : a condition that rows must fulfil.
-
-    """
-    link = linked.link
-    for number, files in enumerate(parts):
-        rows = f"(FROM {renamed(files(source))} WHERE {within})"
-        needed = _needed(connection, rows, source, view, {link.from_key, link.key, "source_row"})
-        chosen = f"(SELECT {', '.join(map(identifier, needed))} FROM {rows})"
-        link_rows = {name: open_rows(connection, f"link_rows_of_{name}", files(name)) for name in linked.view.sources}
-        relation = placed(connection, linked, chosen, needed, link_rows)
-        make = f"INSERT INTO {kept(source)}" if number else f"CREATE TEMP TABLE {kept(source)} AS"
-        connection.execute(f"{make} FROM {relation}")
-    connection.execute(f"CREATE TEMP VIEW rows_of_{source} AS FROM {kept(source)}")
-    return f"rows_of_{source}"
-
-
-def kept(source: str) -> str:
-    """Name the table of a source's rows that belong to linked entities."""
-    return f"kept_{source}"
-
-
-def _needed(
-    connection: duckdb.DuckDBPyConnection, rows: str, source: str, view: View, always: Collection[str]
-) -> list[str]:
-    """List the columns of a source's `rows` that `view` needs: those that its SQL names, the times, and those in `always`."""
-    present = [row[0] for row in connection.execute(f"DESCRIBE FROM {rows}").fetchall()]
-    sql = " ".join(feature.sql for feature in view.features.values() if (feature.source or view.source) == source)
-    return [column for column in present if column in {*always, "event_time", "created_time"} or is_named(column, sql)]
-
-
 def _load(connection: duckdb.DuckDBPyConnection, source: str, view: View, key: str, files: Path, period: Period) -> str:
     """Read into memory what `view` needs of a source's rows in `period`: the columns that its SQL names, the times it asks."""
     relation = f"rows_of_{source}"
-    needed = _needed(connection, renamed(files), source, view, {key})
+    needed = needed_columns(connection, renamed(files), source, view, {key})
     connection.execute(
         f"""CREATE TEMP TABLE {relation} AS SELECT {", ".join(map(identifier, needed))} FROM {renamed(files)}
             WHERE {_asked_for(view, source, period)}"""
@@ -220,12 +57,6 @@ def _asked_for(view: View, source: str, period: Period) -> str:
     if len(reaches) == len(spans):
         within += f" AND event_time > {instant(period.start - max(reaches, default=timedelta()))}"
     return within
-
-
-def is_named(column: str, sql: str) -> bool:
-    """Say whether `sql` may speak of `column`; where it names columns by a pattern, it may speak of any."""
-    star = re.search(r"\bcolumns\b|(?<!\bcount)[(,]\s*\*", sql, re.IGNORECASE)
-    return star is not None or re.search(rf"\b{re.escape(column)}\b", sql, re.IGNORECASE) is not None
 
 
 def _writer(out: Path, schema: pa.Schema, key: str) -> pq.ParquetWriter:
@@ -286,7 +117,7 @@ def spread(view: View, linked: Linked, period: Period, accepted: Path, out: Path
             within = (
                 f"event_time <= {instant(period.end)}" if source == view.source else _asked_for(view, source, period)
             )
-            rows = _place(connection, source, view, linked, parts, within)
+            rows = place_rows(connection, source, view, linked, parts, within)
             _write_buckets(connection, rows, linked.link.key, out, source)
             if source == view.source:
                 _write_buckets(connection, lives_of(linked.link, rows), linked.link.key, out, MEMBERS)

@@ -21,11 +21,10 @@ from core.database import ensure_database
 from core.errors import QualityError, SourceError
 from core.files import require
 from core.plan_sources import QualityRules
-from feature_repo.build_features import open_view
 from feature_repo.datasets import accepted_glob, raw_file, write_table
 from feature_repo.duck import identifier, instant, literal, open_duckdb
+from feature_repo.existence import asked_in
 from feature_repo.ingest import key_for, with_pseudonyms
-from feature_repo.instant_facts import asked_in
 from feature_repo.linked_rows import linked_by
 from feature_repo.materialize import bring_online
 from feature_repo.online_refresh import Load
@@ -35,6 +34,7 @@ from feature_repo.readers import read_source, scratch_folder, without_rows
 from feature_repo.registry import changing_features
 from feature_repo.validate import Validated, validate
 from feature_repo.view_rows import compute_snapshots
+from feature_repo.view_sources import open_view
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -52,3 +52,15 @@ def write_table(connection: duckdb.DuckDBPyConnection, query: str, path: Path) -
     options = "FORMAT parquet, PARQUET_VERSION v2, COMPRESSION lz4_raw"
     written = connection.execute(f"COPY ({query}) TO {literal(path)} ({options})").fetchone()
     return int(written[0]) if written else 0
+
+
+def renamed(files: str | Path) -> str:
+    """Write the relation of accepted rows under the names that feature SQL uses."""
+    return f"""(SELECT * RENAME (event_timestamp AS event_time, created_timestamp AS created_time)
+        FROM read_parquet({literal(files)}))"""
+
+
+def open_rows(connection: duckdb.DuckDBPyConnection, relation: str, files: str | Path) -> str:
+    """Register accepted rows as `relation`, under the names that feature SQL uses; return it."""
+    connection.execute(f"CREATE OR REPLACE TEMP VIEW {relation} AS FROM {renamed(files)}")
+    return relation

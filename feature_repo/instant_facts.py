@@ -6,7 +6,6 @@ What a group gives is then laid out at the place of its entity, which costs less
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,57 +14,19 @@ import pyarrow as pa
 from feature_repo.duck import fetch, identifier, instant
 from feature_repo.facts import named, open_empty, pair_facts, within
 from feature_repo.key_codes import encode
-from feature_repo.time_line import INSTANT, microseconds
+from feature_repo.time_line import INSTANT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
     from datetime import datetime
 
     import duckdb
     import numpy.typing as npt
 
+    from feature_repo.existence import Asked
     from feature_repo.facts import Facts, Span
 
     Integers = npt.NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Asked:
-    """Who is asked for, and when.
-
-    Attributes
-    ----------
-    key : name of the entity's key column.
-    keys : all entities that are asked for at some instant, each once; none is null.
-    instants : in order; with each of them, which of `keys` are asked for then.
-
-    """
-
-    key: str
-    keys: pa.ChunkedArray
-    instants: Sequence[tuple[datetime, Integers]]
-
-    def at(self, as_of: datetime, places: Integers) -> pa.Table:
-        """Make the pairs of the keys at `places` and one instant: `key`, `as_of`."""
-        times = pa.repeat(pa.scalar(as_of, INSTANT), len(places))
-        return pa.table({self.key: self.keys.take(pa.array(places)), "as_of": times})
-
-    def pairs(self) -> pa.Table:
-        """Make all pairs."""
-        none = pa.table({self.key: self.keys.slice(0, 0), "as_of": pa.array([], INSTANT)})
-        return pa.concat_tables([none, *(self.at(*instant) for instant in self.instants)])
-
-
-def asked_in(connection: duckdb.DuckDBPyConnection, key: str, grid: str) -> Asked:
-    """Read who is asked for from the distinct pairs (`key`, `as_of`) of the relation `grid`."""
-    pairs = fetch(connection, f"SELECT {identifier(key)}, as_of FROM {grid} ORDER BY as_of").combine_chunks()
-    if not len(pairs):
-        return Asked(key, pairs.column(key), ())
-    keys, times = pairs.column(key).chunk(0).dictionary_encode(), pairs.column("as_of")
-    later = np.flatnonzero(np.diff(microseconds(times, "as_of"))) + 1
-    instants = times.take(pa.array([0, *later])).to_pylist()
-    places = np.split(keys.indices.to_numpy(), later)
-    return Asked(key, pa.chunked_array([keys.dictionary]), tuple(zip(instants, places, strict=True)))
 
 
 def facts_at_instants(

@@ -8,10 +8,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from feature_repo.build_features import kept, open_grid, open_sources, open_view, renamed
-from feature_repo.datasets import BUCKETS, MEMBERS, bucket_file
+from feature_repo.datasets import BUCKETS, MEMBERS, bucket_file, renamed
 from feature_repo.duck import identifier, instant, open_duckdb
+from feature_repo.existence import open_grid
 from feature_repo.view_rows import compute_view
+from feature_repo.view_sources import kept, open_sources, open_view
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

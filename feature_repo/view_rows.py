@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from core.plan import Feature, View
-    from feature_repo.instant_facts import Asked
+    from feature_repo.existence import Asked
 
 
 def _derived(view: View) -> str:

@@ -10,8 +10,9 @@ import pyarrow.compute as pc
 
 from core.errors import PlanError
 from feature_repo.duck import fetch, identifier
+from feature_repo.existence import asked_in
 from feature_repo.facts import Span
-from feature_repo.instant_facts import asked_in, facts_at_instants
+from feature_repo.instant_facts import facts_at_instants
 
 if TYPE_CHECKING:
     from core.plan import Problem

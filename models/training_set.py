@@ -20,9 +20,9 @@ from core.plan_file import read_plan
 from core.plan_training_set import GroupedSplit, TemporalSplit
 from core.settings import read_settings
 from feature_repo.apply import applied_tables
-from feature_repo.build_features import instants, open_existence, open_rows
-from feature_repo.datasets import accepted_glob
+from feature_repo.datasets import accepted_glob, open_rows
 from feature_repo.duck import open_duckdb
+from feature_repo.existence import instants, open_existence
 from feature_repo.linked_retrieval import historical_features
 from feature_repo.registry import open_store
 from models.folds import grouped_folds, stratified_folds

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from core.errors import StaleStateError
-from feature_repo.build_features import open_view
 from feature_repo.datasets import snapshot_glob
 from feature_repo.duck import identifier, literal, open_duckdb
 from feature_repo.view_rows import compute_view
+from feature_repo.view_sources import open_view
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

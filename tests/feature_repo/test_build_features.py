@@ -12,7 +12,7 @@ import pytest
 from core.errors import PlanError
 from core.plan import Entity, View
 from core.plan_times import Period
-from feature_repo.build_features import build_bucket, is_named
+from feature_repo.build_features import build_bucket
 from feature_repo.datasets import BUCKETS, bucket_file
 from tests.feature_repo.accepted_rows import write_accepted
 
@@ -103,21 +103,3 @@ def test_the_same_rows_give_the_same_bytes(accepted: Path) -> None:
 def test_a_feature_that_fails_is_named_from_whichever_thread(accepted: Path) -> None:
     with pytest.raises(PlanError, match=r"the feature 'fact' over 'visits' has an SQL that fails.*amuont"):
         built(accepted, view("sum(amuont)"))
-
-
-@pytest.mark.parametrize(
-    ("sql", "expected"),
-    [
-        ("sum(amount)", True),
-        ("sum(AMOUNT)", True),
-        ('max("amount")', True),
-        ("count(*)", False),
-        ("sum(amounts)", False),
-        ("max(other) * 2", False),
-        ("count( * ) FILTER (kind = 'x')", False),
-        ("max(COLUMNS(*))", True),
-        ("first(struct_pack(*))", True),
-    ],
-)
-def test_a_column_is_read_if_the_sql_may_speak_of_it(sql: str, expected: bool) -> None:
-    assert is_named("amount", sql) is expected

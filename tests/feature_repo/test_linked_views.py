@@ -12,13 +12,14 @@ import pytest
 from core.errors import PlanError
 from core.plan import Entity, View
 from core.plan_file import parse_plan
-from feature_repo.build_features import build_views, open_view
+from feature_repo.build_features import build_views
 from feature_repo.datasets import BUCKETS, bucket_file, bucket_of
 from feature_repo.duck import open_duckdb
 from feature_repo.linked_rows import linked_by
 from feature_repo.look_ahead import look_ahead
 from feature_repo.online_tables import declared_definition, declared_table, definition_of
 from feature_repo.view_rows import compute_view
+from feature_repo.view_sources import open_view
 from tests.feature_repo.accepted_rows import write_accepted
 from tests.feature_repo.clubs import CLUBS, TEXT, accept, clubs_plan, day
 

@@ -15,8 +15,8 @@ from core.errors import SourceError
 from core.plan import View
 from core.plan_times import Period
 from core.plan_training_set import Label
-from feature_repo.build_features import instants, open_grid
 from feature_repo.duck import open_duckdb
+from feature_repo.existence import instants, open_grid
 from feature_repo.point_in_time import ViewJoin, point_in_time_join
 from feature_repo.view_rows import compute_view
 from models.labels import label_rows

@@ -11,7 +11,7 @@ import pytest
 from core.errors import PlanError
 from core.plan import View
 from feature_repo.duck import open_duckdb
-from feature_repo.instant_facts import asked_in
+from feature_repo.existence import asked_in
 from feature_repo.view_rows import compute_snapshots, compute_view
 
 if TYPE_CHECKING:
