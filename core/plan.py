@@ -1,4 +1,4 @@
-"""The words of the plan: typed, frozen sections, one for each stage; `core.plan_file` reads them from `params.yaml`."""
+"""The plan as a whole, and the sections without a module of their own; `core.plan_file` reads it from `params.yaml`."""
 
 from __future__ import annotations
 
