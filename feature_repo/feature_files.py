@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 PART_ROWS = 2_000_000
 #: So many rows lie together in memory, where they are taken more quickly than from many pieces.
 _BATCH_ROWS = 1 << 20
+#: What text takes at least, each value, where a file holds it as it is and not as the number of one in a dictionary.
+_LENGTH_BYTES = 4
 #: In the name of a file that was added to a table: the how manieth addition it is.
 _ADDED = re.compile(r"added-(\d+)-")
 
@@ -163,10 +165,38 @@ def _reader(schema: pa.Schema, pieces: list[ds.ParquetFileFragment], states: dic
     def read(columns: list[str]) -> pa.Table:
         with _unchanged(states):
             return pa.concat_tables(
-                piece.to_table(schema=schema, columns=columns, batch_size=_BATCH_ROWS) for piece in pieces
+                _by_dictionary(piece, schema, columns).to_table(schema=schema, columns=columns, batch_size=_BATCH_ROWS)
+                for piece in pieces
             )
 
     return read
+
+
+def _by_dictionary(piece: ds.ParquetFileFragment, schema: pa.Schema, columns: list[str]) -> ds.ParquetFileFragment:
+    """Have the text that a file holds as numbers of a dictionary made from these at once, which takes half the time."""
+    texts = {name for name in columns if pa.types.is_string(schema.field(name).type)}
+    names = [name for name in _in_dictionaries(piece) if name in texts] if texts else []
+    if not names:
+        return piece
+    by_dictionary = ds.ParquetFileFormat(dictionary_columns=names)
+    return by_dictionary.make_fragment(
+        piece.path, piece.filesystem, piece.partition_expression, [group.id for group in piece.row_groups]
+    )
+
+
+def _in_dictionaries(piece: ds.ParquetFileFragment) -> list[str]:
+    """Name the columns of a file of which, were they text, most values must be in dictionaries: they take too little space.
+
+    Where few are, a dictionary would have to be made of all values, which takes four times the time.
+    """
+    groups = [piece.metadata.row_group(group.id) for group in piece.row_groups]
+    found = []
+    for number in range(piece.metadata.num_columns):
+        chunks = [group.column(number) for group in groups]
+        values = sum(chunk.num_values for chunk in chunks)
+        if sum(chunk.total_uncompressed_size for chunk in chunks) < _LENGTH_BYTES * values:
+            found.append(chunks[0].path_in_schema)
+    return found
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from core.errors import SourceError
 from feature_repo.key_codes import KeyCodes, common_type, encode
@@ -327,7 +328,16 @@ def _features(view: ViewJoin, winners: Integers, starts: list[int]) -> pa.Table:
 
 def _take(table: pa.Table, rows: Integers) -> pa.Table:
     """Take rows of a table by their places; -1 gives a row of nulls."""
-    places = pa.array(rows, mask=rows < 0)
+    if len(rows) and rows.max() >= len(table):
+        raise SourceError(
+            f"a view has {len(table)} rows where it had more; its files changed while it was read; ask again"
+        )
+    none = rows < 0
+    places = pa.array(rows, mask=none if none.any() else None)
     # A chunk of text is reached by 32-bit offsets.
     at_once = _CHUNK_BYTES // max(1, table.nbytes // max(1, len(table))) + 1
-    return pa.concat_tables(table.take(places.slice(start, at_once)) for start in range(0, max(len(rows), 1), at_once))
+    return pa.concat_tables(
+        # Arrow would check the places again for every column.
+        pc.take(table, places.slice(start, at_once), boundscheck=False)
+        for start in range(0, max(len(rows), 1), at_once)
+    )

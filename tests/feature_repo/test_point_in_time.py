@@ -342,3 +342,15 @@ def test_two_columns_of_one_name_are_refused() -> None:
     known = pa.table({"who": [1], "event": pa.array([START], TIMES), "value": [5]})
     with pytest.raises(SourceError, match="more than one column 'who'; ask with full_feature_names=True"):
         joined(asked, known, columns=(("value", "who"),))
+
+
+def test_a_view_that_has_lost_rows_when_its_features_are_read_is_refused() -> None:
+    known = pa.table({"who": [1, 2], "event": pa.array([START, START], TIMES), "value": [1, 2]})
+
+    def read(columns: list[str]) -> pa.Table:
+        return known.select(columns)[: 1 if "value" in columns else 2]
+
+    asked = pa.table({"who": [1, 2], "at": pa.array([START, START], TIMES)})
+    assert joined(asked[:1], known, parts=[read]) == [1]
+    with pytest.raises(SourceError, match="has 1 rows where it had more"):
+        joined(asked, known, parts=[read])
