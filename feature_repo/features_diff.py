@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from psycopg import sql
 
 from core.database import copy_query_to_csv
+from core.terminal import terminal_table
 from feature_repo.duck import SQL_TYPES, identifier, literal, open_duckdb
 from feature_repo.online_tables import listed
 
@@ -95,9 +96,8 @@ class FeaturesDiff:
 
     def table(self) -> Table:
         """Lay the result out for a terminal."""
-        from rich.table import Table
-
-        table = Table("view", "entities", "equal", *(cause.value for cause in Cause), title="Offline against online")
+        counted = ("entities", "equal", *(cause.value for cause in Cause))
+        table = terminal_table("view", *counted, numbers=counted, title="Offline against online")
         for view in self.views:
             counts = (f"{view.causes.get(cause, 0):,}" for cause in Cause)
             table.add_row(view.view, f"{view.entities:,}", f"{view.equal:,}", *counts)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from psycopg import sql
 
+from core.terminal import terminal_table
 from feature_repo import online_history as history
 from feature_repo.online_tables import SCHEMA, exists
 
@@ -91,15 +92,21 @@ class FeaturesStatus:
 
     def table(self) -> Table:
         """Lay the status out for a terminal."""
-        from rich.table import Table
-
-        table = Table("view", "rows", "watermark", "age", "events", "expired", "last run", title="Features online")
+        table = terminal_table(
+            "view",
+            "rows",
+            "watermark",
+            "events",
+            "expired",
+            "last run",
+            numbers=("rows", "expired"),
+            title="Features online",
+        )
         for view in self.views:
             table.add_row(
                 view.view,
                 f"{view.rows:,}" if view.rows is not None else "none; run `dvc repro`",
-                _day(view.watermark),
-                str(timedelta(seconds=round(view.age_seconds))) if view.age_seconds is not None else "",
+                f"{_day(view.watermark)}, {_age(view.age_seconds)} old" if view.age_seconds is not None else "",
                 f"{_day(view.oldest_event)} to {_day(view.newest_event)}" if view.newest_event else "",
                 f"{view.expired_share:.1%}" if view.rows else "",
                 _told(view.runs[0]) if view.runs else "never",
@@ -156,6 +163,11 @@ def _plain(value: Any) -> Any:
 
 def _day(time: datetime | None) -> str:
     return f"{time:%Y-%m-%d %H:%M}" if time else ""
+
+
+def _age(seconds: float) -> str:
+    age = timedelta(seconds=round(seconds))
+    return f"{age.days:,} days" if age.days > 1 else str(age)
 
 
 def _told(run: Run) -> str:

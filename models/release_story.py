@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from core.errors import BundleError
+from core.terminal import terminal_table
 from feature_repo import online_history
 from models import ledger
 from models.bundle import load_bundle
@@ -79,10 +80,8 @@ class Story:
             yield _served_table(self.served)
 
     def _facts(self) -> Table:
-        from rich.table import Column, Table
-
         release, contract = self.release, self.contract
-        table = Table("what", Column("value", overflow="fold"), title=f"Release {release.release_id}")
+        table = terminal_table("what", "value", title=f"Release {release.release_id}")
         table.add_row("role", self.role or "none")
         table.add_row(
             "model", f"{release.model}, candidate {release.candidate}, MLflow version {release.registry_version}"
@@ -138,9 +137,7 @@ def _views(connection: psycopg.Connection, contract: Contract) -> Iterator[Onlin
 
 
 def _numbers_table(metrics: Mapping[str, float]) -> Table:
-    from rich.table import Table
-
-    table = Table("metric", "validation", "test", title="Numbers")
+    table = terminal_table("metric", "validation", "test", numbers=("validation", "test"), title="Numbers")
     found = {part: _of_part(metrics, part) for part in ("validation", "test")}
     for name in dict.fromkeys([*found["validation"], *found["test"]]):
         table.add_row(name, *(f"{found[part][name]:.6g}" if name in found[part] else "" for part in found))
@@ -152,9 +149,9 @@ def _of_part(metrics: Mapping[str, float], part: str) -> dict[str, float]:
 
 
 def _features_table(contract: Contract) -> Table:
-    from rich.table import Table
-
-    table = Table("feature", "dtype", "levels", "may be missing", title="Features, in the model's order")
+    table = terminal_table(
+        "feature", "dtype", "levels", "may be missing", numbers=("levels",), title="Features, in the model's order"
+    )
     for feature in contract.features:
         levels = f"{len(feature.levels)}" if feature.dtype == "string" else ""
         missing = "yes" if feature.nullable else "no"
@@ -163,9 +160,7 @@ def _features_table(contract: Contract) -> Table:
 
 
 def _roles_table(changes: Iterable[RoleChange]) -> Table:
-    from rich.table import Table
-
-    table = Table("since", "role", "from", "to", "by", "why", title="Roles")
+    table = terminal_table("since", "role", "from", "to", "by", "why", title="Roles")
     for change in changes:
         table.add_row(
             _time(change.since),
@@ -179,20 +174,16 @@ def _roles_table(changes: Iterable[RoleChange]) -> Table:
 
 
 def _served_table(served: Iterable[ServedDay]) -> Table:
-    from rich.table import Table
-
-    table = Table("day", "arm", "predictions", title="Served")
+    table = terminal_table("day", "arm", "predictions", numbers=("predictions",), title="Served")
     for day in served:
         table.add_row(day.day.isoformat(), day.arm, f"{day.predictions:,}")
     return table
 
 
 def _verdict_table(verdict: LedgerVerdict) -> Table:
-    from rich.table import Table
-
     against = f" against {verdict.against}" if verdict.against else ""
     title = f"Verdict{against}, {_time(verdict.decided_at)} by {verdict.actor}: {verdict.outcome}"
-    table = Table("check", "passed", "found", title=title, caption=verdict.reason)
+    table = terminal_table("check", "passed", "found", title=title, caption=verdict.reason)
     for check in verdict.checks:
         table.add_row(str(check["check"]), "yes" if check["passed"] else "no", str(check["found"]))
     return table

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from core.database import connect, ensure_database
 from core.errors import PantheraError, ReleaseError, StaleStateError
+from core.terminal import terminal_table
 from feature_repo.online_history import unfilled
 from models import ledger, promotion
 from models.bundle import load_bundle, sign_bundle
@@ -60,16 +61,16 @@ class Listing:
 
     def table(self) -> Table:
         """Lay the list out for a terminal."""
-        from rich.table import Column, Table
-
-        table = Table(
-            Column("release", no_wrap=True),
+        table = terminal_table(
+            "release",
             "role",
             "verdict",
             self.primary,
             "entered",
+            numbers=(self.primary,),
             title=f"Releases of {self.model}",
         )
+        table.columns[0].no_wrap = True
         for release in self.releases:
             table.add_row(
                 release.release_id,
@@ -95,9 +96,7 @@ class RolesNow:
 
     def table(self) -> Table:
         """Lay the roles out for a terminal."""
-        from rich.table import Table
-
-        table = Table("role", "release", title=f"Roles of {self.model}; a running service follows within 2 s")
+        table = terminal_table("role", "release", title=f"Roles of {self.model}; a running service follows within 2 s")
         for role, release_id in self.roles.items():
             table.add_row(role, release_id or "nobody")
         if self.mlflow_problem:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from core.cohorts import compare, fetch_arms
+from core.terminal import terminal_table
 
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
@@ -26,15 +27,15 @@ def compare_cohorts(
 
 def cohorts_table(comparison: Comparison) -> Table:
     """Lay the arms out for a terminal, with the verdict below."""
-    from rich.table import Table
-
     arms = comparison.arms
-    table = Table(
+    counted = ("exposed", "mature", "censored", "with outcome", "unmatched", "rate")
+    table = terminal_table(
+        "arm",
+        *counted,
+        numbers=counted,
         title=f"Cohorts of {arms.experiment} as of {arms.as_of:%Y-%m-%d %H:%M} UTC",
         caption="\n".join(summary(comparison)),
     )
-    for heading in ("arm", "exposed", "mature", "censored", "with outcome", "unmatched", "rate"):
-        table.add_column(heading, justify="left" if heading == "arm" else "right")
     for arm in (arms.champion, arms.challenger):
         counts = (arm.exposed, arm.mature, arm.censored, arm.with_outcome, arm.unmatched)
         table.add_row(arm.arm, *map(str, counts), f"{arm.rate:.4f}")

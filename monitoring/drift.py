@@ -6,6 +6,8 @@ import math
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
+from core.terminal import terminal_table
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
@@ -79,15 +81,18 @@ class DriftResult:
 
     def table(self) -> Table:
         """Lay the columns out for a terminal, the largest PSI first."""
-        from rich.table import Table
+        from rich.text import Text
 
         found = f"{len(self.alarms)} of {len(self.columns)} columns drifted"
-        table = Table(
+        measured = ("PSI", "limit", "missing then", "missing now", "other now", "rows")
+        table = terminal_table(
+            "column",
+            *measured,
+            "",
+            numbers=measured,
             title=f"Drift of {self.release_id}",
             caption=f"{found}; the picture: {self.report.path}" if self.report else found,
         )
-        for heading in ("column", "PSI", "limit", "missing then", "missing now", "other now", "rows", ""):
-            table.add_column(heading, justify="left" if heading in ("column", "") else "right")
         for column in sorted(self.columns, key=lambda column: -column.psi):
             table.add_row(
                 column.name,
@@ -97,7 +102,7 @@ class DriftResult:
                 f"{column.missing_share_current:.1%}",
                 f"{column.other_share_current:.1%}",
                 str(column.rows_current),
-                "[red]drift[/red]" if column.alarm else "",
+                Text("drift", style="red") if column.alarm else "",
             )
         return table
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from core.terminal import terminal_table
 from monitoring.parity import json_value
 
 if TYPE_CHECKING:
@@ -39,11 +40,10 @@ class ExplainedPrediction:
 
     def table(self) -> Table:
         """Lay the explanation out for a terminal."""
-        from rich.table import Table
-
         about = f"Prediction {self.logged.prediction_id} of {self.release_id}: score {self.logged.score:.4f}"
-        table = Table("feature", "value", title=about, caption="of the raw score, before calibration")
-        table.add_column("adds", justify="right")
+        table = terminal_table(
+            "feature", "value", "adds", numbers=("adds",), title=about, caption="of the raw score, before calibration"
+        )
         table.add_row("(nothing known)", "", f"{self.why.base:+.4f}")
         for one in self.why.contributions:
             table.add_row(

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from core.terminal import terminal_table
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
@@ -99,11 +101,13 @@ class ParityResult:
 
     def table(self) -> Table:
         """Lay the result out for a terminal."""
-        from rich.table import Table
-
-        table = Table(title="Parity of served and offline features", caption="\n".join(map(_line, self.examples)))
-        table.add_column("what")
-        table.add_column("count", justify="right")
+        table = terminal_table(
+            "what",
+            "count",
+            numbers=("count",),
+            title="Parity of served and offline features",
+            caption="\n".join(map(_line, self.examples)),
+        )
         counts = {
             "predictions checked": self.predictions_checked,
             "values compared": self.values_compared,

@@ -14,6 +14,7 @@ from core.errors import PantheraError
 from core.files import write_whole
 from core.plan_times import Period
 from core.postgres_server import EmbeddedServer
+from core.terminal import print_whole, terminal_table
 from models.evaluation import read_evaluation
 from models.training_set import labelled_entities
 from panthera.pipeline import reproduce
@@ -200,11 +201,8 @@ def _summary(
 
 
 def _print_summary(found: dict[str, Any], plan: Plan, seconds: float, target: Path) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
     cohorts, worst = found["cohorts"], max(found["psi"], key=found["psi"].get)
-    table = Table("what", "result", title=f"{plan.project.name}: {plan.project.statement}")
+    table = terminal_table("what", "result", title=f"{plan.project.name}: {plan.project.statement}")
     table.add_row("champion", f"{found['champion']}")
     for candidate, measured in found["test"].items():
         table.add_row(f"test: {candidate}", ", ".join(f"{name} {value:.4f}" for name, value in measured.items()))
@@ -219,13 +217,8 @@ def _print_summary(found: dict[str, Any], plan: Plan, seconds: float, target: Pa
         interval = f"{cohorts['ci_lower']:+.4f} to {cohorts['ci_upper']:+.4f}"
         table.add_row("difference", f"{cohorts['difference']:+.4f} ({interval}): {cohorts['verdict']}")
     table.add_row("time", f"{seconds:.0f} s")
-    console = Console()
-    console.print(table)
-    console.print(
-        f"Results: {target}\nDrift report: {REPORT}\nNext, with `. .venv/bin/activate`:",
-        highlight=False,
-        soft_wrap=True,
-    )
+    print_whole(table)
+    print(f"Results: {target}\nDrift report: {REPORT}\nNext, with `. .venv/bin/activate`:")
     key = plan.unit.key
     for command in (
         "panthera up && bentoml serve serving.service:PredictionService",
@@ -234,4 +227,4 @@ def _print_summary(found: dict[str, Any], plan: Plan, seconds: float, target: Pa
         "panthera parity",
         "dvc params diff    # after a change of params.yaml; then `dvc repro`",
     ):
-        console.print(f"  {command}", highlight=False, soft_wrap=True)
+        print(f"  {command}")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from core.database import connect, ensure_database, shown
 from core.errors import BundleError, StaleStateError
 from core.files import read_receipt
+from core.terminal import terminal_table
 from feature_repo import online_tables
 from feature_repo.apply import applied_tables
 from models import ledger
@@ -39,9 +40,7 @@ class Status:
 
     def table(self) -> Table:
         """Lay the status out for a terminal."""
-        from rich.table import Table
-
-        table = Table("what", "value", title="Status")
+        table = terminal_table("what", "value", title="Status")
         table.add_row("database", self.database)
         for role, release in self.releases.items():
             table.add_row(role, release or "none; run `dvc repro`")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from core.settings import read_settings
+from core.terminal import print_whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,9 +48,7 @@ def show(result: Result, table: Callable[[], RenderableType], *, as_json: bool) 
     if as_json:
         print(json.dumps(result.to_dict(), indent=2))
         return
-    from rich.console import Console
-
-    Console().print(table())
+    print_whole(table())
 
 
 def instant(text: str) -> datetime:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core.errors import PantheraError
+from core.terminal import print_whole, terminal_table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -166,16 +167,15 @@ def _live_on(
 
 def _checked(settings: Settings, plan: Plan, world: SubscriptionSettings, end: datetime, clock: _Clock) -> list[Check]:
     """Check, show what was found, and write it to `live/checks.json`."""
-    from rich.console import Console
-    from rich.table import Table
-
     from worlds.subscription.live.checks import all_checks
 
     checks = list(all_checks(settings, plan, world, JOURNAL, DATA, end))
-    table = Table("what", "the platform says", "the truth", "agree", title="The operation, held against the truth")
+    table = terminal_table(
+        "what", "the platform says", "the truth", "agree", title="The operation, held against the truth"
+    )
     for check in checks:
         table.add_row(check.what, check.found, check.truth, "yes" if check.holds else "NO")
-    Console().print(table)
+    print_whole(table)
     target = JOURNAL / "checks.json"
     target.write_text(json.dumps([asdict(check) for check in checks], indent=2) + "\n")
     clock.say(
