@@ -234,12 +234,19 @@ class OnlineHandle:
         return [_with_instants(row, times) for row in rows] if times else rows
 
     def _split(self, rows: Sequence[tuple[Any, ...]], as_of: datetime) -> list[dict[str, ViewRead]]:
+        """Say of each view's part of a row whether it is FRESH, STALE, or MISSING (absent, or later than `as_of`)."""
         now = microseconds_of(as_of)
-        views = [
-            (view.name, begin, begin + 1, end, now - view.ttl // _MICROSECOND, missing)
-            for view, begin, end, missing in self._places
-        ]
-        reads = [_judged(row, views, now) for row in rows]
+        # The constructor of a named tuple takes twice as long as the tuple's.
+        make = tuple.__new__
+        reads: list[dict[str, ViewRead]] = [{} for _ in rows]
+        for view, place, end, missing in self._places:
+            name, begin, oldest = view.name, place + 1, now - view.ttl // _MICROSECOND
+            for read, row in zip(reads, rows, strict=True):
+                event = row[place]
+                if event is None or event > now:
+                    read[name] = missing
+                else:
+                    read[name] = make(ViewRead, (event, _FRESH if event >= oldest else _STALE, row[begin:end]))
         for linked, of in self._links:
             name, missing = self.views[linked].name, self._places[linked][-1]
             for read in reads:
@@ -280,19 +287,3 @@ def _with_instants(row: tuple[Any, ...], times: list[int]) -> tuple[Any, ...]:
         if values[place] is not None:
             values[place] = instant_of(values[place])
     return tuple(values)
-
-
-def _judged(
-    row: tuple[Any, ...], views: Sequence[tuple[str, int, int, int, int, ViewRead]], now: int
-) -> dict[str, ViewRead]:
-    """Say of each view's part of a row whether it is FRESH, STALE, or MISSING (absent, or later than `now`)."""
-    # The constructor of a named tuple takes twice as long as the tuple's.
-    make = tuple.__new__
-    reads = {}
-    for name, place, begin, end, oldest, missing in views:
-        event = row[place]
-        if event is None or event > now:
-            reads[name] = missing
-        else:
-            reads[name] = make(ViewRead, (event, _FRESH if event >= oldest else _STALE, row[begin:end]))
-    return reads
