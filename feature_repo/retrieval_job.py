@@ -74,6 +74,18 @@ class ArrowJob(RetrievalJob):  # type: ignore[misc]
         write = write_file if path.suffix == ".parquet" else write_folder
         write(path, self.to_arrow())
 
+    def to_sql(self) -> str:
+        """Refuse: the join is no query."""
+        raise NotImplementedError(
+            "this store searches sorted arrays and runs no query that could be shown; take the rows by `to_arrow` or `to_df`"
+        )
+
+    def to_remote_storage(self) -> list[str]:
+        """Refuse: this store writes local files alone."""
+        raise NotImplementedError(
+            "this store exports to no remote storage; write a local file by `persist` or FeatureStore.create_saved_dataset"
+        )
+
     def _to_arrow_internal(self, timeout: int | None = None) -> pa.Table:  # noqa: ARG002
         return self._compute()
 
