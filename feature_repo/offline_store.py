@@ -6,6 +6,7 @@ at the as-of instant: `filter_by_created_timestamp` in feature_store.yaml.
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -175,7 +176,7 @@ class PantheraOfflineStore(OfflineStore):  # type: ignore[misc]
     ) -> None:
         source = FeastSource.open(config, feature_view.batch_source)
         rows = table.rename_columns([source.renamed.get(name, name) for name in table.column_names])
-        source.files.append(rows)
+        source.files.append(rows.drop_columns(_index_columns(rows) - set(source.files.schema.names)))
         if progress:
             progress(len(rows))
 
@@ -290,6 +291,8 @@ class PantheraOfflineStore(OfflineStore):  # type: ignore[misc]
 
 #: The as-of column of `_every_key`: no column of a file has this name.
 _END = "\0end"
+#: What Arrow calls an index of a pandas frame that has no name.
+_UNNAMED_INDEX = re.compile(r"__index_level_\d+__")
 
 
 def _view_of(reference: str) -> str:
@@ -344,6 +347,11 @@ def _opened(config: RepoConfig, data_source: DataSource, keys: list[str]) -> Fea
     if not set(keys) <= set(source.files.schema.names):
         raise FeastJoinKeysDuringMaterialization(data_source.path, set(keys), set(source.files.schema.names))
     return source
+
+
+def _index_columns(rows: pa.Table) -> set[str]:
+    """Name the columns that were the index of a pandas frame; Feast passes on that of a frame that was filtered."""
+    return {name for name in rows.column_names if _UNNAMED_INDEX.fullmatch(name)}
 
 
 def _aware(time: datetime) -> datetime:

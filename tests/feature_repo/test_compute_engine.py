@@ -106,6 +106,23 @@ def test_what_has_no_columns_goes_through_feast(store: feast.FeatureStore, tmp_p
     assert (found["profile"], found["rounded"]) == ([{"a": "b"}], [2])
 
 
+def test_a_view_that_is_kept_offline_too_goes_through_feast(store: feast.FeatureStore, tmp_path: Path) -> None:
+    columns: dict[str, Any] = {
+        "customer_id": [1, 1, 2],
+        "spend": [1.0, 2.0, 3.0],
+        "event_timestamp": ago(2, 1, 1),
+        "created": ago(2, 1, 1),
+    }
+    spending = view("spending", {"spend": feast_types.Float64}, source(tmp_path, "spent", columns))
+    spending.offline = True
+    store.apply([CUSTOMER, spending])
+    store.materialize(NOW - 3 * HOUR, NOW)
+    assert read(store, ["spending:spend"], customer_id=[1, 2])["spend"] == [2.0, 3.0]
+    kept = pd.read_parquet(tmp_path / "spent.parquet")
+    assert list(kept.columns) == list(columns)
+    assert sorted(kept["spend"]) == [1.0, 2.0, 2.0, 3.0, 3.0]
+
+
 def test_times_without_a_zone_are_of_utc_in_lists_too(store: feast.FeatureStore, tmp_path: Path) -> None:
     naive = NOW.replace(tzinfo=None)
     columns: dict[str, Any] = {

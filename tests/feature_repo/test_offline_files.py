@@ -106,6 +106,17 @@ def test_rows_written_to_the_offline_store_are_joined_from_then_on(taxi: Taxi, p
     assert not list(taxi.folder.rglob(".*.parquet"))
 
 
+def test_rows_of_a_frame_that_was_filtered_are_written_without_its_index(taxi: Taxi) -> None:
+    with_trips(taxi)
+    rows = more_trips([1, 2], [50, 60], NOON + HOUR, NOON + HOUR)
+    taxi.store.write_to_offline_store("driver_trips", rows[rows["driver_id"] == 2])
+    assert [row["trips"] for row in taxi.ask(drivers([1, 2], NOON + HOUR, NOON + HOUR), ["driver_trips:trips"])] == [
+        10,
+        60,
+    ]
+    assert sorted(pq.read_schema(taxi.folder / "trips.parquet").names) == ["at", "driver_id", "trips"]
+
+
 def test_pushed_rows_reach_the_batch_source(taxi: Taxi) -> None:
     taxi.write("rows/bucket-00.parquet", TRIPS)
     pushed = feast.PushSource(name="pushed", batch_source=source("rows/bucket-*.parquet"))
