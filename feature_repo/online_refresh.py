@@ -18,6 +18,7 @@ from feature_repo.online_tables import (
     OnlineTable,
     beside,
     copy_rows,
+    declared_columns,
     exists,
     index_keys,
     joint_tables_of,
@@ -114,7 +115,7 @@ def _load(
     connection: psycopg.Connection, load: Load, progress: Callable[[int], object] | None
 ) -> tuple[sql.Identifier, int]:
     fresh = beside()
-    connection.execute(sql.SQL("CREATE TABLE {} (LIKE {})").format(fresh, load.table.identifier))
+    connection.execute(sql.SQL("CREATE TABLE {} ({})").format(fresh, declared_columns(load.table)))
     count = copy_rows(connection, fresh, load.table, load.rows, progress, frozen=True)
     index_keys(connection, fresh, load.table.key_columns)
     return fresh, count

@@ -135,16 +135,21 @@ def _declared_link(plan: Plan, view: View) -> str:
 def create(connection: psycopg.Connection, table: OnlineTable) -> None:
     """Make `table` unless it is there."""
     connection.execute(
-        sql.SQL(
-            "CREATE TABLE IF NOT EXISTS {} ({}, event_timestamp timestamptz NOT NULL, "
-            "created_timestamp timestamptz NOT NULL{}, PRIMARY KEY ({}))"
-        ).format(
-            table.identifier,
-            listed(_declared(name, dtype) for name, dtype in table.keys),
-            sql.SQL("").join(sql.SQL(", ") + _declared(name, dtype) for name, dtype in table.features),
-            listed(table.key_columns),
+        sql.SQL("CREATE TABLE IF NOT EXISTS {} ({}, PRIMARY KEY ({}))").format(
+            table.identifier, declared_columns(table), listed(table.key_columns)
         )
     )
+
+
+def declared_columns(table: OnlineTable) -> sql.Composed:
+    """Write the columns of `table` as a new one declares them.
+
+    A table that is made beside it is declared by these, not as one LIKE it: PostgreSQL locks what another is like until the
+    transaction ends, and who waits for a lock to write a table may not be in the way of who has it and would swap it.
+    """
+    times = [sql.SQL("event_timestamp timestamptz NOT NULL"), sql.SQL("created_timestamp timestamptz NOT NULL")]
+    keys, features = ([_declared(name, dtype) for name, dtype in part] for part in (table.keys, table.features))
+    return listed([*keys, *times, *features])
 
 
 def _declared(name: str, dtype: str) -> sql.Composed:
@@ -308,7 +313,7 @@ def delete_entity(connection: psycopg.Connection, name: str, value: object) -> d
 
 def _stage(connection: psycopg.Connection, table: OnlineTable) -> sql.Identifier:
     stage = sql.Identifier(f"stage_{uuid4().hex}")
-    connection.execute(sql.SQL("CREATE TEMP TABLE {} (LIKE {}) ON COMMIT DROP").format(stage, table.identifier))
+    connection.execute(sql.SQL("CREATE TEMP TABLE {} ({}) ON COMMIT DROP").format(stage, declared_columns(table)))
     return stage
 
 

@@ -56,6 +56,25 @@ def test_of_equal_event_times_the_later_created_stays(connection: psycopg.Connec
     assert stored(connection) == [restated]
 
 
+def test_rows_that_are_still_coming_are_in_the_way_of_no_refresh(
+    connection: psycopg.Connection, database_url: str
+) -> None:
+    connection.commit()
+    with connect(database_url) as other:
+
+        def swap(*_: object) -> None:
+            other.execute(f"LOCK TABLE online.{SPENDING.name} IN ACCESS EXCLUSIVE MODE NOWAIT")
+            refresh(other, [Load(SPENDING, arrow([row(1, 2, 5.0), row(2, 2)]))], at(2))
+            other.commit()
+
+        merge(connection, SPENDING, arrow([row(1, 1, 4.0), row(3, 1)]), swap)
+        connection.commit()
+        assert stored(connection) == [row(1, 2, 5.0), row(2, 2), row(3, 1)]
+        connection.commit()
+        refresh(connection, [Load(SPENDING, arrow([row(4, 3)]))], at(3), swap)
+    assert stored(connection) == [row(4, 3)]
+
+
 def test_an_empty_increment_changes_nothing(connection: psycopg.Connection) -> None:
     merge(connection, SPENDING, arrow([row(1, 1)]))
     assert merge(connection, SPENDING, arrow([])) == 0
