@@ -6,6 +6,7 @@ client; and the prepared handle of the service against that client and against t
 
 from __future__ import annotations
 
+import asyncio
 import os
 import statistics
 import time
@@ -19,6 +20,7 @@ from unittest import mock
 import feast
 import numpy as np
 import psycopg
+import uvicorn
 from feast import types as feast_types
 from feast.repo_config import RegistryConfig, RepoConfig
 from psycopg import sql
@@ -36,6 +38,11 @@ from serving.collector import settle_collector
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
+
+    from core.contracts import ViewRead
+
+    #: Reads each of the lists of customers; gives the seconds that each took.
+    Reader = Callable[[Sequence[list[int]]], list[float]]
 
 AS_OF = datetime(2026, 11, 23, tzinfo=UTC)
 TTL = timedelta(days=36_500)
@@ -190,6 +197,7 @@ def measure(url: str, folder: Path, customers: int) -> OnlineMeasures:
         feast_materialize = seconds(lambda: sdk.materialize(start, end))
         _create_tables(url)
         ours = [seconds(lambda: materialize(url, TABLES, snapshots, AS_OF)) for _ in range(5)]
+        _tend_tables(url)
         reads = _timed_reads(url, stock, sdk, customers)
     large = folder / "large"
     write_snapshots(large, 10 * customers)
@@ -207,6 +215,13 @@ def _create_tables(url: str) -> None:
     with connect(url) as connection:
         for table in TABLES.values():
             create(connection, table)
+
+
+def _tend_tables(url: str) -> None:
+    """Do what a server does within its next minutes: it plans reads of Feast's tables badly until it knows them."""
+    with connect(url) as connection:
+        connection.autocommit = True
+        connection.execute("VACUUM ANALYZE")
 
 
 def _entities(customers: int, count: int, draw: int) -> list[int]:
@@ -231,23 +246,25 @@ def _timed_reads(
     handle = OnlineHandle(
         [HandleView(view, table.name, TTL, tuple(VIEWS[view])) for view, table in TABLES.items()], KEY, "int64"
     )
-    with connect(url) as served, connect(url) as raw:
-        served.autocommit = raw.autocommit = True
-        _check_handle(handle, served, stock, customers)
+    with connect(url) as raw, asyncio.Runner(loop_factory=uvicorn.Config("").get_loop_factory()) as loop:
+        raw.autocommit = True
+        served = loop.run(psycopg.AsyncConnection.connect(url, autocommit=True))
+        _check_handle(loop.run(handle.read(served, compared, AS_OF)), compared, stock)
         # As the service does; it holds for all readers.
         settle_collector()
-        readers: dict[str, Callable[[list[int]], object]] = {
-            "stock": partial(_read, stock),
-            "sdk": partial(_read, sdk),
-            "handle": partial(_read_handle, handle, served),
-            "raw": partial(_select, raw, raw_statement()),
+        readers: dict[str, Reader] = {
+            "stock": partial(_times, partial(_read, stock)),
+            "sdk": partial(_times, partial(_read, sdk)),
+            "handle": lambda asked: loop.run(_handle_times(handle, served, asked)),
+            "raw": partial(_times, partial(_select, raw, raw_statement())),
         }
-        return {count: _medians(readers, customers, count, repeats) for count, repeats in _READS.items()}
+        try:
+            return {count: _medians(readers, customers, count, repeats) for count, repeats in _READS.items()}
+        finally:
+            loop.run(served.close())
 
 
-def _medians(
-    readers: Mapping[str, Callable[[list[int]], object]], customers: int, count: int, repeats: int
-) -> dict[str, float]:
+def _medians(readers: Mapping[str, Reader], customers: int, count: int, repeats: int) -> dict[str, float]:
     """Time reads of `count` customers by all `readers` in turn, in blocks, so that all meet the machine's good and bad times.
 
     A block is of one reader, since Feast remembers what it resolved for one registry at a time.
@@ -257,14 +274,28 @@ def _medians(
         for name, read in readers.items():
             # Those that are quick read more often: few of their reads shall meet what another reader left in the caches.
             reads = repeats * (1 if name in _CLIENTS else _QUICK)
-            asked = [_entities(customers, count, draw) for draw in range(block * reads, (block + 1) * reads)]
-            read(asked[0])
-            taken[name].extend(seconds(partial(read, keys)) for keys in asked)
+            taken[name].extend(
+                read([_entities(customers, count, draw) for draw in range(block * reads, (block + 1) * reads)])
+            )
     return {name: statistics.median(times) for name, times in taken.items()}
 
 
-def _read_handle(handle: OnlineHandle, connection: psycopg.Connection, keys: list[int]) -> object:
-    return handle.read_blocking(connection, keys, AS_OF)
+def _times(read: Callable[[list[int]], object], asked: Sequence[list[int]]) -> list[float]:
+    read(asked[0])
+    return [seconds(partial(read, keys)) for keys in asked]
+
+
+async def _handle_times(
+    handle: OnlineHandle, connection: psycopg.AsyncConnection, asked: Sequence[list[int]]
+) -> list[float]:
+    """Read as the service does, in an event loop that runs."""
+    await handle.read(connection, asked[0], AS_OF)
+    times = []
+    for keys in asked:
+        began = time.perf_counter()
+        await handle.read(connection, keys, AS_OF)
+        times.append(time.perf_counter() - began)
+    return times
 
 
 def _select(connection: psycopg.Connection, statement: bytes, keys: list[int]) -> object:
@@ -289,12 +320,9 @@ def raw_statement() -> bytes:
     return statement.format(key=sql.Identifier(KEY), columns=sql.SQL(", ").join(columns), joined=joined).as_bytes()
 
 
-def _check_handle(
-    handle: OnlineHandle, connection: psycopg.Connection, stock: feast.FeatureStore, customers: int
-) -> None:
-    keys = _entities(customers, min(_COMPARED, customers), 1)
+def _check_handle(found: Sequence[Mapping[str, ViewRead]], keys: Sequence[int], stock: feast.FeatureStore) -> None:
     expected = _read(stock, keys)
-    for place, reads in enumerate(handle.read_blocking(connection, keys, AS_OF)):
+    for place, reads in enumerate(found):
         values = {name: value for view in VIEWS for name, value in zip(VIEWS[view], reads[view].values, strict=True)}
         if any(expected[name][place] != value for name, value in values.items()):
             raise SystemExit(f"the handle reads other values of customer {keys[place]} than Feast's store")
