@@ -297,6 +297,7 @@ def delete_entity(connection: psycopg.Connection, name: str, value: object) -> d
     # All of them before any row goes, and joint tables last: others take the locks in this order too.
     for table in tables:
         lock(connection, table)
+    tables = [table for table in tables if exists(connection, table)]
     joint = joint_tables_of(connection, tables)
     for table in joint:
         lock(connection, table)

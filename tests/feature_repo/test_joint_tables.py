@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import math
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -15,12 +17,12 @@ import pytest
 from core.connection_pool import connection_pool, lent
 from core.contracts import Freshness
 from core.database import connect
-from feature_repo import online_history
+from feature_repo import joint_tables, online_history
 from feature_repo.joint_tables import JointTable
 from feature_repo.online_handle import HandleLink, HandleView, OnlineHandle
 from feature_repo.online_refresh import Load, refresh
-from feature_repo.online_tables import OnlineTable, create, delete_entity, exists, merge_values
-from tests.feature_repo.online_rows import SPENDING, UTC_MICROSECONDS, Row, arrow, at, joint_rows, row
+from feature_repo.online_tables import OnlineTable, create, delete_entity, exists, lock, merge_values
+from tests.feature_repo.online_rows import SPENDING, UTC_MICROSECONDS, Row, arrow, at, joint_rows, row, stored
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -358,6 +360,39 @@ def test_writers_of_two_members_and_an_erasure_never_end_each_other(
     last = (at(32), 32.0, "")
     expected = [(customer, *last, *last) for customer in range(30, 40)]
     assert joint_rows(connection, JOINT) == [*expected, (40, None, None, None, *last)]
+
+
+def wait_until_somebody_waits(connection: psycopg.Connection) -> None:
+    waiting = "SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+    while not connection.execute(waiting).fetchall():
+        time.sleep(0.01)
+
+
+def test_a_writer_who_waited_while_the_joint_table_was_dropped_writes_the_member(
+    connection: psycopg.Connection, database_url: str
+) -> None:
+    with connect(database_url) as own, connect(database_url) as dropping, ThreadPoolExecutor() as threads:
+        merge_values(own, SPENDING, [row(1, 3, 3.0)])
+        own.commit()
+        lock(dropping, JOINT.name)
+        written = threads.submit(merge_values, own, SPENDING, [row(1, 4, 4.0)])
+        wait_until_somebody_waits(connection)
+        joint_tables.drop(dropping, JOINT.name)
+        dropping.commit()
+        assert written.result() == 1
+    assert stored(connection) == [row(1, 4, 4.0), row(3, 2, 13.0)]
+
+
+def test_who_waited_to_erase_while_a_member_was_dropped_erases_the_rest(
+    connection: psycopg.Connection, database_url: str
+) -> None:
+    with connect(database_url) as own, connect(database_url) as dropping, ThreadPoolExecutor() as threads:
+        lock(dropping, CALLS.name)
+        erased = threads.submit(delete_entity, own, "customer", 1)
+        wait_until_somebody_waits(connection)
+        online_history.drop(dropping, {CALLS.name})
+        dropping.commit()
+        assert erased.result() == {SPENDING.name: 1, VISITS.name: 0}
 
 
 def test_a_handle_meets_all_views_of_one_run_or_all_of_the_other(
