@@ -168,8 +168,11 @@ def index_keys(connection: psycopg.Connection, table: sql.Identifier, keys: Iter
 
 def exists(connection: psycopg.Connection, name: str) -> bool:
     """Say whether there is an online table of that name."""
-    row = connection.execute("SELECT to_regclass(format('%%I.%%I', %s::text, %s::text))", [SCHEMA, name]).fetchone()
-    return row is not None and row[0] is not None
+    # `to_regclass` would answer from what the session knew before it waited for a lock.
+    found = connection.execute(
+        "SELECT FROM pg_class WHERE relname = %s AND relnamespace = %s::regnamespace", [name, SCHEMA]
+    )
+    return found.fetchone() is not None
 
 
 def count_rows(connection: psycopg.Connection, name: str) -> int:
