@@ -7,10 +7,10 @@ run small ones.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import random
-import signal
 import subprocess
 import sys
 import threading
@@ -28,11 +28,14 @@ from core.settings import silence_telemetry
 from feature_repo.datasets import bucket_file, snapshot_glob, write_table
 from feature_repo.duck import open_duckdb
 from feature_repo.materialize import increment
+from feature_repo.online_handle import HandleView, OnlineHandle
 from feature_repo.online_tables import OnlineTable, create, merge_values
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
+
+    from core.contracts import ViewRead
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -40,17 +43,21 @@ TABLES = {
     view: OnlineTable(f"{view}__soak", (("customer", "int64"),), (("run", "float64"), ("text", "string")))
     for view in ("first", "second")
 }
-#: What a process of its own runs: the stage's function, or an apply under its lock.
+#: What a process of its own runs: the stage's function, or an apply under its lock. A kill shall meet the work, and not the
+#: second in which DuckDB imports what it needs to give its first rows.
 _MATERIALIZE = """
 import sys
 from datetime import datetime
 from pathlib import Path
+import pandas, pyarrow.dataset
 from benchmarks.soak_features import TABLES
 from feature_repo.materialize import materialize
 from feature_repo.registry import changing_features
 url, features, as_of = sys.argv[1:]
+print("begins", flush=True)
 with changing_features(url):
     materialize(url, TABLES, Path(features), datetime.fromisoformat(as_of))
+print("ends", flush=True)
 """
 _APPLY = """
 import sys
@@ -88,10 +95,20 @@ def make_tables(url: str) -> None:
 
 
 def started(program: str, *arguments: str, environment: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
-    """Start a Python program in a process of its own."""
+    """Start a Python program in a process of its own, whose output can be read."""
     return subprocess.Popen(
-        [sys.executable, "-c", program, *arguments], env={**os.environ, **(environment or {})}, stdin=subprocess.DEVNULL
+        [sys.executable, "-c", program, *arguments],
+        env={**os.environ, **(environment or {})},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
     )
+
+
+def materializing(
+    url: str, folder: Path, as_of: datetime, environment: Mapping[str, str] | None = None
+) -> subprocess.Popen[bytes]:
+    """Start a materialization; it says when it begins to work and when it ends."""
+    return started(_MATERIALIZE, url, str(folder), as_of.isoformat(), environment=environment)
 
 
 def checksum(url: str) -> list[tuple[object, ...]]:
@@ -133,33 +150,62 @@ class Readers:
 
 
 def killed_materializations(url: str, folder: Path, times: int, customers: int) -> str:
-    """Kill a materialization at a random moment, many times; then run one to its end and compare with a clean run."""
+    """Kill a materialization at a random moment, many times; after each run it to its end and compare with a clean run."""
     chance, killed, mixed = random.Random(1), 0, set[tuple[float, ...]]()  # noqa: S311
     make_tables(url)
     write_run(folder, 0, customers)
-    clean = started(_MATERIALIZE, url, str(folder), START.isoformat())
-    began = time.perf_counter()
-    holds(clean.wait() == 0, "a materialization that nobody killed failed")
-    usual = time.perf_counter() - began
-    for day in range(1, times + 1):
+    usual = materialized(url, folder, START)
+    for day in itertools.count(1):
         write_run(folder, day, customers)
-        as_of = (START + day * DAY).isoformat()
+        as_of = START + day * DAY
         with Readers(url) as readers:
-            run = started(_MATERIALIZE, url, str(folder), as_of)
-            time.sleep(chance.uniform(0.2, 1.1) * usual)
-            run.send_signal(signal.SIGKILL)
-            killed += run.wait() != 0
-            holds(started(_MATERIALIZE, url, str(folder), as_of).wait() == 0, "the run after a kill failed")
+            killed += is_killed(url, folder, as_of, chance.uniform(0, usual))
+            materialized(url, folder, as_of)
         mixed |= {runs for runs in readers.seen if len(runs) != 1}
         with connect(url) as connection:
             left = connection.execute("SELECT relname FROM pg_class WHERE relname LIKE 'fresh\\_%' AND relkind = 'r'")
             holds(not left.fetchall(), "a killed run left a table behind")
+        after_kill = checksum(url), served(url, customers, as_of)
+        make_tables(url)
+        materialized(url, folder, as_of)
+        holds((checksum(url), served(url, customers, as_of)) == after_kill, "the tables are not those of a clean run")
+        if killed == times:
+            break
     holds(not mixed, f"a reader saw rows of several runs at once: {mixed}")
-    after_kills = checksum(url)
-    make_tables(url)
-    holds(started(_MATERIALIZE, url, str(folder), as_of).wait() == 0, "the clean run failed")
-    holds(checksum(url) == after_kills, "the table is not that of a clean run")
-    return f"{killed} of {times} runs were killed; the tables equal a clean run, and no reader saw a mix"
+    return f"{killed} of {day} runs were killed; each time the tables equal a clean run, and no reader saw a mix"
+
+
+def materialized(url: str, folder: Path, as_of: datetime, environment: Mapping[str, str] | None = None) -> float:
+    """Materialize in a process of its own, to the end; return the seconds from where it begins to work."""
+    with materializing(url, folder, as_of, environment) as run:
+        said = read_line(run)
+        began = time.perf_counter()
+        said += read_line(run)
+        took = time.perf_counter() - began
+    holds((run.returncode, said) == (0, "beginsends"), "a materialization that nobody killed failed")
+    return took
+
+
+def is_killed(url: str, folder: Path, as_of: datetime, after: float) -> bool:
+    """Kill a materialization so many seconds after it began to work; say whether it was still at it."""
+    with materializing(url, folder, as_of) as run:
+        read_line(run)
+        time.sleep(after)
+        run.kill()
+        return not read_line(run)
+
+
+def read_line(run: subprocess.Popen[bytes]) -> str:
+    """Read what a process says next; nothing if it is dead."""
+    return run.stdout.readline().decode().strip() if run.stdout else ""
+
+
+def served(url: str, customers: int, as_of: datetime) -> list[dict[str, ViewRead]]:
+    """Read all customers by a handle, as the service does: from the joint table."""
+    views = [HandleView(view, table.name, timedelta.max, tuple(dict(table.features))) for view, table in TABLES.items()]
+    with connect(url) as connection:
+        connection.autocommit = True
+        return OnlineHandle(views, "customer", "int64").read_blocking(connection, range(customers), as_of)
 
 
 def random_orders(url: str, orders: int) -> str:
@@ -192,8 +238,7 @@ def later_then_earlier(url: str, folder: Path, customers: int) -> str:
     for day in (1, 2):
         write_run(folder, day, customers)
     for day in (2, 1):
-        run = started(_MATERIALIZE, url, str(folder), (START + day * DAY).isoformat())
-        holds(run.wait() == 0, "a materialization failed")
+        materialized(url, folder, START + day * DAY)
     with connect(url) as connection:
         runs = [
             connection.execute(f"SELECT DISTINCT run FROM online.{t.name}".encode()).fetchall() for t in TABLES.values()
@@ -234,8 +279,7 @@ def other_zones(url: str, folder: Path, customers: int) -> str:
     sums = []
     for environment in ({}, _ZONES):
         make_tables(url)
-        run = started(_MATERIALIZE, url, str(folder), (START + DAY).isoformat(), environment=environment)
-        holds(run.wait() == 0, "a materialization failed")
+        materialized(url, folder, START + DAY, environment)
         sums.append(checksum(url))
     holds(sums[0] == sums[1], "a time moved with the zone")
     return "no time moved with TZ and PGTZ"
@@ -289,11 +333,12 @@ def parallel_applies(url: str, folder: Path, applies: int, customers: int) -> st
     killed = started(_APPLY, url, registry, "killed", environment=environment)
     names = [f"view_{number}" for number in range(applies)]
     running = [started(_APPLY, url, registry, name, environment=environment) for name in names]
-    running += [started(_MATERIALIZE, url, str(folder), (START + DAY).isoformat()) for _ in range(2)]
+    running += [materializing(url, folder, START + DAY) for _ in range(2)]
     time.sleep(random.Random(3).uniform(3, 8))  # noqa: S311
     killed.kill()
-    killed.wait()
-    holds([run.wait() for run in running] == [0] * len(running), "an apply or a materialization failed")
+    for run in (killed, *running):
+        run.communicate()
+    holds([run.returncode for run in running] == [0] * len(running), "an apply or a materialization failed")
     store = _feast(registry)[0]
     found = {view.name for view in store.list_feature_views()} - {"killed"}
     store.registry.write_engine.dispose()
@@ -307,7 +352,7 @@ def checks(url: str, folder: Path, times: int) -> Iterator[str]:
     # Not above: the processes that are killed import this module, and need no models.
     from benchmarks.soak_served import expired_values, refused_times
 
-    yield killed_materializations(url, folder / "killed", times, 100 * times)
+    yield killed_materializations(url, folder / "killed", times, 1000 * times)
     yield later_then_earlier(url, folder / "later", 1000)
     yield random_orders(url, 100_000 * times // 30)
     yield late_rows(url, folder / "late", times, 50 * times)
