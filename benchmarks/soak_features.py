@@ -159,7 +159,7 @@ def killed_materializations(url: str, folder: Path, times: int, customers: int) 
         write_run(folder, day, customers)
         as_of = START + day * DAY
         with Readers(url) as readers:
-            killed += is_killed(url, folder, as_of, chance.uniform(0, usual))
+            killed += kill_at_work(url, folder, as_of, chance.uniform(0, usual))
             materialized(url, folder, as_of)
         mixed |= {runs for runs in readers.seen if len(runs) != 1}
         with connect(url) as connection:
@@ -186,7 +186,7 @@ def materialized(url: str, folder: Path, as_of: datetime, environment: Mapping[s
     return took
 
 
-def is_killed(url: str, folder: Path, as_of: datetime, after: float) -> bool:
+def kill_at_work(url: str, folder: Path, as_of: datetime, after: float) -> bool:
     """Kill a materialization so many seconds after it began to work; say whether it was still at it."""
     with materializing(url, folder, as_of) as run:
         read_line(run)
