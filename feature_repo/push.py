@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from psycopg import AsyncRawCursor
 
 from core.connection_pool import lent
-from core.errors import PantheraError
+from core.errors import RequestError
 from feature_repo.online_tables import LOCK_STATEMENT, lock_parameters, upserts
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class PushReceipt:
     duplicates: int
 
 
-class PushConflictError(PantheraError):
+class PushConflictError(RequestError):
     """An event id stands for another row already."""
 
     def __init__(self, event_ids: Sequence[str]) -> None:

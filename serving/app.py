@@ -13,15 +13,13 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.routing import Route
 
-from core.errors import BundleError, PantheraError
+from core.errors import PantheraError, RequestError
 from core.plan_file import read_plan
-from core.prediction_log import OutcomeConflictError
 from core.settings import read_settings
-from feature_repo.push import PushConflictError
 from serving.endpoints import Endpoints
 from serving.metrics import Meters
-from serving.refusals import Refusal
-from serving.respond import error_response, json_response
+from serving.problems import problem, problem_of
+from serving.refusals import NotAvailable
 from serving.runtime import Runtime
 
 if TYPE_CHECKING:
@@ -35,7 +33,6 @@ if TYPE_CHECKING:
 Handler: TypeAlias = "Callable[[Endpoints, Request], Awaitable[Response]]"
 
 _LOGGER = logging.getLogger(__name__)
-_RETRY = {"Retry-After": "2"}
 
 
 def now() -> datetime:
@@ -95,31 +92,23 @@ async def _answered(handler: Handler, request: Request) -> Response:
     try:
         return await handler(request.app.state.endpoints, request)
     except PantheraError as error:
-        return _refused(error)
+        _report(error)
+        return problem_of(error)
     except ClientDisconnect:
-        return error_response(400, "disconnected", "the client went away before its body was complete")
+        return problem(400, "disconnected", "the client went away before its body was complete")
     except Exception:
         _LOGGER.exception("an unforeseen error")
-        return error_response(500, "internal", "an unforeseen error, which is in the service's log")
+        return problem(500, "internal", "an unforeseen error, which is in the service's log")
 
 
-def _refused(error: PantheraError) -> Response:
-    if isinstance(error, Refusal):
-        return error_response(error.status, error.code, str(error))
-    if isinstance(error, OutcomeConflictError):
-        found = {"code": "conflict", "message": str(error), "outcome_ids": error.outcome_ids}
-        return json_response({"error": found}, 409)
-    if isinstance(error, PushConflictError):
-        found = {"code": "conflict", "message": str(error), "event_ids": error.event_ids}
-        return json_response({"error": found}, 409)
-    if isinstance(error, BundleError):
+def _report(error: PantheraError) -> None:
+    """Log what the response leaves out; a refusal leaves out nothing."""
+    if not isinstance(error, (RequestError, NotAvailable)):
         _LOGGER.error("%s", error)
-        return error_response(500, "release_broken", str(error))
-    return error_response(503, "unavailable", str(error), _RETRY)
 
 
 async def _http_error(_: Request, error: Exception) -> Response:
     """Answer what the router itself refuses, such as a method that a route does not have."""
     if not isinstance(error, HTTPException):
         raise error
-    return error_response(error.status_code, "http", error.detail, error.headers)
+    return problem(error.status_code, "http", error.detail, headers=error.headers)

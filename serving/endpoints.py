@@ -23,6 +23,7 @@ from serving.decode import (
     refuse_unknown,
 )
 from serving.predict import Answer, predict
+from serving.problems import problem
 from serving.refusals import Refusal, TooLarge
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ class Endpoints:
         if len(refused) < len(entries):
             return respond.json_response(content)
         message = f"none of the {len(entries)} entities has a prediction; the first one: {refused[0].message}"
-        return respond.json_response({"error": {"code": refused[0].code, "message": message}, **content}, 422)
+        return problem(422, refused[0].code, message, extensions=content)
 
     async def features(self, request: Request) -> Response:
         """GET /v1/features."""

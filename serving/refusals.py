@@ -6,7 +6,7 @@ from core.errors import PantheraError, RequestError
 
 
 class Refusal(RequestError):  # noqa: N818 - the word of this service for it
-    """A request that is answered with `status` and `{"error": {"code", "message"}}`."""
+    """A request that is answered with `status` and the problem details of `serving.problems`."""
 
     status = 422
     code = "invalid"

@@ -20,15 +20,10 @@ if TYPE_CHECKING:
     from serving.releases import Release
 
 
-def json_response(content: Mapping[str, Any], status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    """Write `content` as compact JSON."""
+def json_response(content: Mapping[str, Any]) -> Response:
+    """Return a response of status 200 with `content` as compact JSON."""
     body = json.dumps(content, allow_nan=False, separators=(",", ":"))
-    return Response(body, status, headers, media_type="application/json")
-
-
-def error_response(status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> Response:
-    """Write `{"error": {"code", "message"}}`."""
-    return json_response({"error": {"code": code, "message": message}}, status, headers)
+    return Response(body, media_type="application/json")
 
 
 def instant(value: datetime | None) -> str | None:

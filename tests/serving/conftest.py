@@ -182,6 +182,16 @@ class Client:
         await self.app.state.runtime.look()
 
 
+def assert_is_problem(response: httpx.Response, code: str) -> None:
+    """Check the one shape of errors: RFC 9457, with what clients of the first version read as an extension member."""
+    assert response.headers["content-type"] == "application/problem+json"
+    content = response.json()
+    assert (content["type"], content["status"]) == (f"urn:problem-type:pantherapredict:{code}", response.status_code)
+    assert content["title"]
+    assert (content["error"]["code"], content["error"]["message"]) == (code, content["detail"])
+    assert ("retry-after" in response.headers) == (response.status_code in {429, 503})
+
+
 @asynccontextmanager
 async def served(world: World) -> AsyncIterator[Client]:
     """Start the service on `world`, and stop it at the end."""
