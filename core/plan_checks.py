@@ -1,6 +1,6 @@
 """What the sections of a plan owe to each other: every name that one uses is declared in another, and times fit.
 
-A check yields (path of the key, what is wrong with it); `core.plan_file` turns what they find into one `PlanError`.
+A check yields (path of the key, what is wrong with it); `core.plan_text` turns what they find into one `PlanError`.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from starlette.requests import ClientDisconnect
 from starlette.routing import Route
 
 from core.errors import PantheraError, RequestError
-from core.plan_file import read_plan
+from core.plan_text import read_sections
 from core.settings import read_settings
 from serving.endpoints import Endpoints
 from serving.metrics import Meters
@@ -53,7 +53,7 @@ def create_app(
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         found = settings()
-        app.state.runtime = Runtime(found, read_plan(found.plan), clock)
+        app.state.runtime = Runtime(found, read_sections(found.plan), clock)
         app.state.meters = Meters()
         app.state.endpoints = Endpoints(app.state.runtime, app.state.meters, clock)
         await app.state.runtime.start()

@@ -17,7 +17,7 @@ from bentoml._internal.configuration.containers import BentoMLContainer  # noqa:
 from bentoml._internal.utils.analytics import usage_stats  # noqa: E402
 
 from core.errors import PantheraError  # noqa: E402
-from core.plan_file import read_plan  # noqa: E402
+from core.plan_text import read_sections  # noqa: E402
 from core.settings import read_settings  # noqa: E402
 from serving.app import create_app  # noqa: E402
 from serving.collector import settle_collector  # noqa: E402
@@ -77,7 +77,7 @@ class PredictionService:
     def check_start() -> None:
         """Refuse to start on a plan that cannot be read or a port that is taken, in one line and no traceback."""
         try:
-            read_plan(_working_folder() / read_settings().plan)
+            read_sections(_working_folder() / read_settings().plan)
             _refuse_taken_port()
         except PantheraError as error:
             raise SystemExit(f"error: {error}") from None
