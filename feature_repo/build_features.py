@@ -8,10 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import timedelta
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -25,6 +27,7 @@ from feature_repo.duck import identifier, instant, open_duckdb
 from feature_repo.existence import instants, who_exists
 from feature_repo.facts import facts_of
 from feature_repo.linked_rows import linked_by, lives_of
+from feature_repo.time_line import microseconds
 from feature_repo.view_rows import compute_snapshots
 from feature_repo.view_sources import kept, needed_columns, place_rows
 
@@ -36,6 +39,10 @@ if TYPE_CHECKING:
     from core.plan import Entity, Plan, View
     from core.plan_times import Period
     from feature_repo.linked_rows import Linked
+
+
+#: A table of more columns has a row group for several instants.
+_WIDE = 256
 
 
 def _load(connection: duckdb.DuckDBPyConnection, source: str, view: View, key: str, files: Path, period: Period) -> str:
@@ -78,6 +85,15 @@ def _writer(out: Path, schema: pa.Schema, key: str) -> pq.ParquetWriter:
     )
 
 
+def _row_groups(table: pa.Table) -> list[pa.Table]:
+    """Split snapshots by their instants, of which readers choose some; of a wide view that would be more header than rows."""
+    if table.num_columns > _WIDE:
+        return [table]
+    times = microseconds(table.column("event_timestamp"), "event_timestamp")
+    bounds = [0, *(np.flatnonzero(np.diff(times)) + 1).tolist(), len(table)]
+    return [table.slice(begin, end - begin) for begin, end in pairwise(bounds)]
+
+
 def build_bucket(
     view: View, entity: Entity, period: Period, accepted: Path, bucket: int, out: Path, lives: Path | None = None
 ) -> int:
@@ -99,7 +115,8 @@ def build_bucket(
             writer = None
             for table in compute_snapshots(connection, view, rows, asked):
                 writer = writer or stack.enter_context(_writer(out, table.schema, entity.key))
-                writer.write_table(table)
+                for rows_at_once in _row_groups(table):
+                    writer.write_table(rows_at_once)
                 written += len(table)
     return written
 

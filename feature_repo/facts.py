@@ -1,4 +1,8 @@
-"""What of a feature view is an aggregate over rows: which rows it looks at, and its SQL for given (entity, as of) pairs."""
+"""What of a feature view is an aggregate over rows: which rows it looks at, its SQL, and where its values belong.
+
+However many aggregates there are, a query computes a bounded number of them, and its columns are laid out by position at the
+(entity, as of) pairs that were asked for. So the time and memory of a view grow with its features and no faster.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +10,20 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from feature_repo.duck import SQL_TYPES, identifier
+import numpy as np
+import pyarrow as pa
+
+from feature_repo.duck import SQL_TYPES, fetch, identifier
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     import duckdb
+    import numpy.typing as npt
 
     from core.plan import Feature, View
+
+    Integers = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -42,6 +52,31 @@ class Span:
 #: For each span, by name, aggregates over the columns of its rows and `as_of`.
 Facts = dict[Span, dict[str, str]]
 
+#: The aggregates of one query: the time in which DuckDB plans it grows faster than their number.
+_MOST_AGGREGATES = 256
+
+
+@dataclass(frozen=True)
+class FactQuery:
+    """Some of the aggregates over the rows of one span, which one query computes: the SQL of each by its name."""
+
+    span: Span
+    members: Mapping[str, str]
+
+    @property
+    def columns(self) -> str:
+        """The aggregates in SQL, under their names."""
+        return ", ".join(f"{sql} AS {identifier(name)}" for name, sql in self.members.items())
+
+
+def queries_of(facts: Facts) -> list[FactQuery]:
+    """Split the aggregates of `facts` into queries."""
+    return [
+        FactQuery(span, dict(list(members.items())[begin : begin + _MOST_AGGREGATES]))
+        for span, members in facts.items()
+        for begin in range(0, len(members), _MOST_AGGREGATES)
+    ]
+
 
 def facts_of(view: View) -> Facts:
     """Sort the features of `view` that are aggregates by their spans."""
@@ -69,52 +104,39 @@ def within(span: Span, as_of: Callable[[timedelta], str]) -> str:
     return " AND ".join(bounds)
 
 
-def _moved_as_of(move: timedelta) -> str:
-    seconds = int(move.total_seconds())
-    return f"(grid.as_of + INTERVAL ({seconds}) SECOND)" if seconds else "grid.as_of"
+def over_no_row(
+    connection: duckdb.DuckDBPyConnection, query: FactQuery, rows: Mapping[str, str], instants: str
+) -> pa.Table:
+    """Compute what the aggregates of `query` are over no row, as SQL has it: a count is 0.
 
-
-def named(members: Mapping[str, str]) -> str:
-    """Write the aggregates of a span under their names."""
-    return ", ".join(f"{sql} AS {identifier(name)}" for name, sql in members.items())
-
-
-def open_empty(connection: duckdb.DuckDBPyConnection, facts: Facts, rows: Mapping[str, str], instants: str) -> None:
-    """Make the table `empty` of what the facts are over no row at each of `instants`, as SQL has it: a count is 0."""
-    chosen = "".join(
-        f", (SELECT {sql} FROM {rows[span.source]} AS source WHERE false HAVING count(*) = 0) AS {identifier(name)}"
-        for span, members in facts.items()
-        for name, sql in members.items()
-    )
-    connection.execute(
-        f"""CREATE OR REPLACE TEMP TABLE empty AS
-            SELECT instants.as_of{chosen} FROM {instants} AS instants"""
+    Returns a row for each instant of the relation `instants`, in their order.
+    """
+    # Without HAVING, an expression that aggregates nothing would give no row.
+    none = f"SELECT {query.columns} FROM {rows[query.span.source]} AS source WHERE false HAVING count(*) = 0"
+    return fetch(
+        connection, f"SELECT part.* FROM {instants} AS instants, LATERAL ({none}) AS part ORDER BY instants.as_of"
     )
 
 
-def pair_facts(
-    connection: duckdb.DuckDBPyConnection, facts: Facts, key: str, rows: Mapping[str, str], grid: str
-) -> str:
-    """Write the query of the facts of every pair in `grid`, for scattered pairs.
+def laid_out(
+    groups: pa.Table, places: Integers, over_none: Callable[[], pa.Table], instants: Integers
+) -> Iterator[tuple[str, pa.ChunkedArray]]:
+    """Lay the columns of `groups` out at the places of the pairs that were asked for.
 
     Parameters
     ----------
-    connection : on which the query is to be run; it gets the table `empty`.
-    key, rows, grid : as for `feature_repo.view_rows.compute_view`.
+    groups : the aggregates of each pair that has rows.
+    places : of each group; one whose place is -1 belongs to no pair.
+    over_none : returns what the aggregates are over no row, by instant, for the pairs that have no group.
+    instants : for each pair the index of its instant among the rows of `over_none`.
 
     """
-    open_empty(connection, facts, rows, f"(SELECT DISTINCT as_of FROM {grid})")
-    key = identifier(key)
-    chosen, joins = "", ""
-    for number, (span, members) in enumerate(facts.items()):
-        part = f"part{number}"
-        on = f"source.{key} = grid.{key} AND {within(span, _moved_as_of)}"
-        pairs = f"SELECT source.*, grid.as_of FROM {grid} AS grid JOIN {rows[span.source]} AS source ON {on}"
-        joins += f"""
-        LEFT JOIN (SELECT {key}, as_of, {named(members)} FROM ({pairs}) GROUP BY {key}, as_of) AS {part}
-        USING ({key}, as_of)"""
-        for name in map(identifier, members):
-            chosen += f", CASE WHEN {part}.{key} IS NULL THEN empty.{name} ELSE {part}.{name} END AS {name}"
-    return f"""
-        SELECT grid.{key}, grid.as_of{chosen}
-        FROM {grid} AS grid JOIN empty USING (as_of){joins}"""
+    chosen = np.full(len(instants) + 1, -1, np.int64)
+    chosen[places] = np.arange(len(groups))
+    chosen = chosen[:-1]
+    absent = chosen < 0
+    if absent.any():
+        chosen[absent] = len(groups) + instants[absent]
+        groups = pa.concat_tables([groups, over_none()])
+    laid = groups.combine_chunks().take(pa.array(chosen))
+    return zip(laid.column_names, laid.columns, strict=True)

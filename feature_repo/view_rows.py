@@ -5,8 +5,8 @@ all come through here. A row counts at `as_of` when it had happened and was know
 <= as_of; a window (with its lag) further keeps as_of - lag - window < event time <= as_of - lag.
 
 There are two ways to the same facts. For scattered pairs the rows are joined to the grid by their entity
-(`feature_repo.facts`). For a grid of few instants and many entities the rows of one instant after another are chosen by their
-times alone, which touches only the rows inside each window and needs no join (`feature_repo.instant_facts`).
+(`feature_repo.pair_facts`). For a grid of few instants and many entities the rows of each instant are chosen by their times
+alone, which touches only the rows inside each window and needs no join (`feature_repo.instant_facts`).
 """
 
 from __future__ import annotations
@@ -17,38 +17,22 @@ import duckdb
 import pyarrow as pa
 
 from core.errors import PlanError
-from feature_repo.duck import fetch, identifier
-from feature_repo.facts import cast, facts_of, pair_facts
+from feature_repo.derived import derive
+from feature_repo.facts import facts_of
 from feature_repo.instant_facts import facts_at_instants
+from feature_repo.pair_facts import facts_of_pairs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from core.plan import Feature, View
+    from core.plan import View
     from feature_repo.existence import Asked
 
 
-def _derived(view: View) -> str:
-    """List what of the view is computed from its facts, in SQL."""
-    derived = {name: cast(feature) for name, feature in view.features.items() if feature.over == "features"}
-    return ", ".join(f"{sql} AS {identifier(name)}" for name, sql in derived.items())
-
-
-def _view_query(view: View, key: str, facts: str) -> str:
-    """Write the query of the view's rows over its facts, in their order."""
-    columns = ", ".join(map(identifier, view.features))
-    return f"""
-        SELECT {identifier(key)}, as_of AS event_timestamp, as_of AS created_timestamp, {columns}
-        FROM (SELECT {", ".join(filter(None, ("*", _derived(view))))} FROM ({facts}))"""
-
-
 def _view_table(connection: duckdb.DuckDBPyConnection, view: View, key: str, facts: pa.Table) -> pa.Table:
-    """Make the view's rows of its facts, in their order."""
-    columns = dict(zip(facts.column_names, facts.columns, strict=True))
-    if derived := _derived(view):
-        connection.register("facts", facts)
-        found = fetch(connection, f"SELECT {derived} FROM facts")
-        columns.update(zip(found.column_names, found.columns, strict=True))
+    """Compose the view's rows from its facts, in their order."""
+    rows = derive(connection, view, facts)
+    columns = dict(zip(rows.column_names, rows.columns, strict=True))
     times = dict.fromkeys(("event_timestamp", "created_timestamp"), columns["as_of"])
     return pa.table({key: columns[key], **times, **{name: columns[name] for name in view.features}})
 
@@ -80,9 +64,7 @@ def compute_view(
 
     """
     try:
-        facts = pair_facts(connection, facts_of(view), key, rows, grid)
-        ordered = f"FROM ({_view_query(view, key, facts)}) ORDER BY event_timestamp, {identifier(key)}"
-        return connection.sql(ordered).to_arrow_table()
+        return _view_table(connection, view, key, facts_of_pairs(connection, facts_of(view), key, rows, grid))
     except duckdb.Error as error:
         raise PlanError(blame(connection, view, key, rows, grid) or f"{view.source}: {error}") from None
 
@@ -90,7 +72,7 @@ def compute_view(
 def compute_snapshots(
     connection: duckdb.DuckDBPyConnection, view: View, rows: Mapping[str, str], asked: Asked
 ) -> Iterator[pa.Table]:
-    """Compute `view` for all pairs that are `asked` for, a table for each instant: together the rows of `compute_view`.
+    """Compute `view` for all pairs that are `asked` for, in tables of one or more instants: the rows of `compute_view`.
 
     This is the way for few instants at which many entities are asked for; the other parameters and errors are the same.
     Where nobody is asked for it gives one empty table.
@@ -107,16 +89,17 @@ def blame(
     connection: duckdb.DuckDBPyConnection, view: View, key: str, rows: Mapping[str, str], grid: str
 ) -> str | None:
     """Find the first feature whose SQL fails on its own, with DuckDB's reason; None if each works alone."""
-    sound: dict[str, Feature] = {}
+    sound = facts_of_pairs(connection, {}, key, rows, grid)
     for name, feature in view.features.items():
-        needed = {**sound, name: feature} if feature.over == "features" else {name: feature}
-        alone = view.model_copy(update={"features": needed})
+        alone = view.model_copy(update={"features": {name: feature}})
         try:
-            facts = pair_facts(connection, facts_of(alone), key, rows, grid)
-            connection.execute(_view_query(alone, key, facts)).fetchall()
+            if feature.over == "rows":
+                found = facts_of_pairs(connection, facts_of(alone), key, rows, grid)
+            else:
+                found = derive(connection, alone, sound)
         except duckdb.Error as error:
             reason = str(error).strip().splitlines()[0]
             source = feature.source or view.source
             return f"the feature {name!r} over {source!r} has an SQL that fails: {feature.sql!r}: {reason}"
-        sound[name] = feature
+        sound = sound.append_column(name, found.column(name))
     return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -10,6 +9,7 @@ from feature_repo.datasets import accepted_glob, open_rows, renamed
 from feature_repo.duck import identifier
 from feature_repo.existence import open_existence, open_grid
 from feature_repo.linked_rows import lives_of, placed
+from feature_repo.sql_names import named
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -100,10 +100,5 @@ def needed_columns(
     """List the columns of a source's `rows` that `view` needs: those that its SQL names, the times, and those in `always`."""
     present = [row[0] for row in connection.execute(f"DESCRIBE FROM {rows}").fetchall()]
     sql = " ".join(feature.sql for feature in view.features.values() if (feature.source or view.source) == source)
-    return [column for column in present if column in {*always, "event_time", "created_time"} or is_named(column, sql)]
-
-
-def is_named(column: str, sql: str) -> bool:
-    """Say whether `sql` may speak of `column`; where it names columns by a pattern, it may speak of any."""
-    star = re.search(r"\bcolumns\b|(?<!\bcount)[(,]\s*\*", sql, re.IGNORECASE)
-    return star is not None or re.search(rf"\b{re.escape(column)}\b", sql, re.IGNORECASE) is not None
+    needed = {*always, "event_time", "created_time", *named(present, sql)}
+    return [column for column in present if column in needed]

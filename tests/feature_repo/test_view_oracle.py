@@ -7,10 +7,12 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.plan import View
+from feature_repo import facts, instant_facts
 from feature_repo.duck import open_duckdb
 from feature_repo.existence import asked_in
 from feature_repo.view_rows import compute_snapshots, compute_view
@@ -104,14 +106,26 @@ def table_of(world: list[Row]) -> pa.Table:
     )
 
 
-@given(st.lists(rows, max_size=25), st.lists(features, min_size=1, max_size=4), st.sets(pairs, max_size=8))
+@given(
+    st.lists(rows, max_size=25),
+    st.lists(features, min_size=1, max_size=4),
+    st.sets(pairs, max_size=8),
+    st.sampled_from([1, 3, 2_048]),
+    st.sampled_from([1, 2, 256]),
+)
 @settings(max_examples=40)
 def test_both_ways_give_what_a_look_at_every_row_gives(
-    world: list[Row], asked: list[dict[str, Any]], grid: set[tuple[int, int]]
+    world: list[Row],
+    asked: list[dict[str, Any]],
+    grid: set[tuple[int, int]],
+    pairs_of_a_query: int,
+    aggregates_of_a_query: int,
 ) -> None:
     view = view_of(asked)
     wanted = sorted((START + place * STEP, who) for who, place in grid)
-    with open_duckdb() as connection:
+    with pytest.MonkeyPatch.context() as patch, open_duckdb() as connection:
+        patch.setattr(instant_facts, "_MOST_PAIRS", pairs_of_a_query)
+        patch.setattr(facts, "_MOST_AGGREGATES", aggregates_of_a_query)
         for source in SOURCES:
             connection.register(source, table_of([row for row in world if row.source == source]))
         listed = pa.table(
@@ -127,9 +141,9 @@ def test_both_ways_give_what_a_look_at_every_row_gives(
         by_instant = pa.concat_tables(compute_snapshots(connection, view, relations, wanted_then))
     expected = []
     for at, who in wanted:
-        facts = {f"f{number}": fact(world, feature, who, at) for number, feature in enumerate(asked)}
-        derived = (facts["f0"] or 0) + at.day
-        expected.append({"who": who, "event_timestamp": at, "created_timestamp": at, **facts, "derived": derived})
+        seen = {f"f{number}": fact(world, feature, who, at) for number, feature in enumerate(asked)}
+        derived = (seen["f0"] or 0) + at.day
+        expected.append({"who": who, "event_timestamp": at, "created_timestamp": at, **seen, "derived": derived})
     assert by_pair.to_pylist() == expected
     order = [("event_timestamp", "ascending"), ("who", "ascending")]
     assert by_instant.sort_by(order) == by_pair

@@ -1,10 +1,10 @@
-"""Which columns of its sources a view reads."""
+"""Which columns an SQL expression may name."""
 
 from __future__ import annotations
 
 import pytest
 
-from feature_repo.view_sources import is_named
+from feature_repo.sql_names import named
 
 
 @pytest.mark.parametrize(
@@ -22,4 +22,6 @@ from feature_repo.view_sources import is_named
     ],
 )
 def test_a_column_is_read_if_the_sql_may_speak_of_it(sql: str, expected: bool) -> None:
-    assert is_named("amount", sql) is expected
+    assert named(["amount", "place"], sql) == (
+        ["amount", "place"] if "*)" in sql and expected else ["amount"] * expected
+    )
