@@ -39,7 +39,7 @@ LEFT JOIN LATERAL (
     WHERE outcome.entity = exposure.entity
         AND outcome.observed_at > exposure.exposed_at
         AND outcome.observed_at <= exposure.exposed_at + %(horizon)s
-    ORDER BY outcome.observed_at, outcome.outcome_id
+    ORDER BY outcome.observed_at, outcome.outcome_id COLLATE "C"
     LIMIT 1
 ) AS outcome ON exposure.exposed_at + %(horizon)s <= %(as_of)s
 WHERE exposure.experiment = %(experiment)s AND exposure.exposed_at <= %(as_of)s

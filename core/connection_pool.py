@@ -9,8 +9,8 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
-from core.database import shown
-from core.errors import DatabaseError, PantheraError, StaleStateError
+from core.database import translated
+from core.session import ENCODING, session_options
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -27,14 +27,14 @@ _SECONDS_TO_WAIT = 2.0
 _SECONDS_TO_RECONNECT = 1.0
 #: How long a thread waits while a server restarts.
 _SECONDS_TO_CONNECT_AGAIN = 10.0
-_OPTIONS = "-c timezone=UTC -c statement_timeout=4000"
+_LIMITED = "-cstatement_timeout=4000"
 
 
 def connection_pool(url: str) -> Pool:
     """Make the pool for the server at `url`; nothing is opened before `await pool.open()`."""
     return AsyncConnectionPool(
         url,
-        kwargs=_session(url, _OPTIONS),
+        kwargs=_session(url, _LIMITED),
         min_size=1,
         max_size=_MOST_CONNECTIONS,
         timeout=_SECONDS_TO_WAIT,
@@ -49,7 +49,7 @@ def blocking_pool(url: str) -> BlockingPool:
     """Make and open a pool for threads that wait, for the server at `url`; it checks no connection before it lends it."""
     return ConnectionPool(
         url,
-        kwargs=_session(url, "-c timezone=UTC"),
+        kwargs=_session(url),
         min_size=1,
         max_size=_MOST_CONNECTIONS,
         timeout=_SECONDS_TO_CONNECT_AGAIN,
@@ -59,10 +59,11 @@ def blocking_pool(url: str) -> BlockingPool:
     )
 
 
-def _session(url: str, options: str) -> dict[str, Any]:
-    """Say how a pool's connections are made: each statement its own transaction, `options` after those of `url`."""
+def _session(url: str, limits: str = "") -> dict[str, Any]:
+    """Return how a pool's connections are made: each statement its own transaction, `limits` after the options of `url`."""
     given = conninfo_to_dict(url).get("options") or ""
-    return {"autocommit": True, "connect_timeout": 2, "options": f"{given} {options}".strip()}
+    options = session_options(f"{given} {limits}".strip())
+    return {"autocommit": True, "connect_timeout": 2, "options": options, "client_encoding": ENCODING}
 
 
 def with_connection(pool: BlockingPool, work: Callable[[psycopg.Connection], _Result]) -> _Result:
@@ -91,7 +92,7 @@ def with_connection(pool: BlockingPool, work: Callable[[psycopg.Connection], _Re
         with pool.connection() as connection:
             return work(connection)
     except psycopg.Error as error:
-        raise _translated(error, pool.conninfo if isinstance(pool.conninfo, str) else "") from None
+        raise translated(error, pool.conninfo if isinstance(pool.conninfo, str) else "") from None
 
 
 @asynccontextmanager
@@ -110,25 +111,9 @@ async def lent(pool: Pool) -> AsyncIterator[psycopg.AsyncConnection]:
         async with pool.connection() as connection:
             yield connection
     except psycopg.Error as error:
-        raise _translated(error, pool_url(pool)) from None
-
-
-def _translated(error: psycopg.Error, url: str) -> PantheraError:
-    """Say what the error of a statement means for whoever runs the platform."""
-    if isinstance(error, psycopg.errors.UndefinedTable):
-        return StaleStateError(f"{_reason(error)}; run `panthera repair`, which brings it back")
-    if isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError)):
-        return DatabaseError(
-            f"PostgreSQL at {shown(url)} does not answer ({_reason(error)}); it is tried again with every request"
-        )
-    return DatabaseError(f"PostgreSQL refused a statement: {_reason(error)}")
+        raise translated(error, pool_url(pool)) from None
 
 
 def pool_url(pool: Pool) -> str:
     """Say which libpq URL `pool` connects to."""
     return pool.conninfo if isinstance(pool.conninfo, str) else ""
-
-
-def _reason(error: psycopg.Error) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import contextmanager
 from importlib import resources
 from typing import IO, TYPE_CHECKING
@@ -11,12 +12,13 @@ import psycopg
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
-from core.errors import DatabaseError, SourceError
+from core.errors import DatabaseError, PantheraError, SourceError, StaleStateError
 from core.postgres_server import EmbeddedServer
+from core.session import ENCODING, name_sessions, session_options, settle, source_options
 from core.settings import DATABASE_URL_ENV
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from core.settings import Settings
 
@@ -37,6 +39,40 @@ def ensure_database(settings: Settings) -> str:
     return url
 
 
+@contextmanager
+def running_database(settings: Settings) -> Iterator[str]:
+    """Have a database with its schema for the length of the block, and return its libpq URL.
+
+    An embedded server that was started for it is stopped at the end, unless another program uses it by then.
+    """
+    server = EmbeddedServer(settings.state)
+    started = settings.database_url is None and server.start()
+    if started:
+        name_sessions(_own_name())
+    try:
+        yield ensure_database(settings)
+    finally:
+        if started and not _used_by_others(server.url):
+            server.stop()
+
+
+def _own_name() -> str:
+    return f"panthera {os.getpid()}"
+
+
+def _used_by_others(url: str) -> bool:
+    try:
+        with connect(url) as connection:
+            others = connection.execute(
+                "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' "
+                "AND application_name <> %s AND pid <> pg_backend_pid()",
+                [_own_name()],
+            ).fetchone()
+    except DatabaseError:  # nobody can use what does not answer
+        return False
+    return others != (0,)
+
+
 def shown(url: str) -> str:
     """Describe the server at `url` for a message, without its password."""
     try:
@@ -48,29 +84,62 @@ def shown(url: str) -> str:
 
 @contextmanager
 def connect(url: str) -> Iterator[psycopg.Connection]:
-    """Open a connection in UTC; commit at the end of the block, roll back on an exception.
+    """Open a connection with the settings of `core.session`; commit at the end of the block, roll back on an exception.
 
     Raises
     ------
     DatabaseError
-        If `url` is not a libpq URL, or its server cannot be reached.
+        If `url` is not a libpq URL, its server cannot be reached or refuses a statement, or its database is not UTF-8.
+    StaleStateError
+        If a statement speaks of a table that is not there.
 
     """
+    connection = _opened(url, session_options(_given_options(url)))
     try:
-        options = _with_option(_given_options(url), "-c timezone=UTC")
-        connection = psycopg.connect(url, connect_timeout=_SECONDS_TO_CONNECT, options=options)
+        with connection:
+            settle(connection, shown(url))
+            connection.autocommit = False
+            yield connection
+    except psycopg.Error as error:
+        raise translated(error, url) from error
+
+
+def _opened(url: str, options: str) -> psycopg.Connection:
+    """Open a connection in which each statement is its own transaction."""
+    try:
+        return psycopg.connect(
+            url, autocommit=True, connect_timeout=_SECONDS_TO_CONNECT, options=options, client_encoding=ENCODING
+        )
     except psycopg.OperationalError as error:
         reason = " ".join(str(error).split())
         raise DatabaseError(
             f"PostgreSQL at {shown(url)} cannot be reached ({reason}); start it (`panthera up` for the embedded one) "
             f"or correct {DATABASE_URL_ENV}"
         ) from None
-    with connection:
-        yield connection
 
 
-def copy_query_to_csv(url: str, query: str, file: IO[bytes]) -> list[str]:
+def translated(error: psycopg.Error, url: str) -> PantheraError:
+    """Return the error of a statement in the words of whoever runs the platform."""
+    if isinstance(error, psycopg.errors.UndefinedTable):
+        return StaleStateError(f"{_reason(error)}; run `panthera repair`, which brings it back")
+    if isinstance(error, (psycopg.errors.DiskFull, psycopg.errors.OutOfMemory)):
+        return DatabaseError(f"PostgreSQL at {shown(url)} has no room left ({_reason(error)}); make room and run again")
+    if isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError)):
+        return DatabaseError(f"PostgreSQL at {shown(url)} does not answer ({_reason(error)}); try again")
+    return DatabaseError(f"PostgreSQL at {shown(url)} refused a statement: {_reason(error)}")
+
+
+def _reason(error: psycopg.Error) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
+def copy_query_to_csv(
+    url: str, query: str, file: IO[bytes], session: Callable[[str], str] = source_options
+) -> list[str]:
     """Write the rows of `query` to `file` as CSV with a header, null as nothing and "" in quotes; return the columns.
+
+    `session` composes the options of the session: those of a source, or of one of ours.
 
     Raises
     ------
@@ -82,7 +151,8 @@ def copy_query_to_csv(url: str, query: str, file: IO[bytes]) -> list[str]:
     """
     # The plan's author is trusted with SQL; the session is read-only all the same.
     rows = sql.SQL(query.strip().rstrip(";"))
-    with connect(url) as connection:
+    with _opened(url, session(_given_options(url))) as connection:
+        connection.autocommit = False
         connection.read_only = True
         try:
             described = connection.execute(sql.SQL("SELECT * FROM ({}) AS source LIMIT 0").format(rows)).description
@@ -107,16 +177,13 @@ def _given_options(url: str) -> str:
     ) from None
 
 
-def _with_option(options: str, option: str) -> str:
-    return f"{options} {option}".strip()
-
-
 def sqlalchemy_url(url: str, schema: str) -> str:
     """Turn a libpq URL into one for the tools that use SQLAlchemy, with `schema` as their only one."""
-    options = _with_option(_given_options(url), f"-csearch_path={schema} -ctimezone=UTC")
+    options = session_options(_given_options(url), {"search_path": schema})
     address, _, query = url.partition("://")[2].partition("?")
-    kept = [pair for pair in query.split("&") if pair and not pair.startswith("options=")]
-    return f"postgresql+psycopg://{address}?{'&'.join([*kept, f'options={quote(options)}'])}"
+    kept = [pair for pair in query.split("&") if pair and not pair.startswith(("options=", "client_encoding="))]
+    added = [f"client_encoding={ENCODING}", f"options={quote(options, safe='=,')}"]
+    return f"postgresql+psycopg://{address}?{'&'.join([*kept, *added])}"
 
 
 def _migrations() -> dict[int, bytes]:

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 from psycopg import sql
 
 from core.database import copy_query_to_csv
+from core.files import private_folder
+from core.session import session_options
 from core.terminal import terminal_table
-from feature_repo.duck import SQL_TYPES, identifier, literal, open_duckdb
+from feature_repo.duck import SQL_TYPES, files_literal, identifier, literal, open_duckdb
 from feature_repo.online_tables import listed
 
 if TYPE_CHECKING:
@@ -123,8 +125,8 @@ def diff_view(
         If the table cannot be read.
 
     """
-    with tempfile.TemporaryDirectory(prefix="panthera-diff-") as folder, open_duckdb() as connection:
-        _open_online(connection, url, table, Path(folder) / "online.csv")
+    with private_folder(Path(tempfile.gettempdir()) / "panthera-diff") as folder, open_duckdb() as connection:
+        _open_online(connection, url, table, folder / "online.csv")
         _open_latest(connection, table, snapshots, as_of)
         _compare(connection, table, watermark)
         counted = connection.execute("SELECT cause, count(*) FROM compared GROUP BY 1 ORDER BY 1").fetchall()
@@ -142,12 +144,12 @@ def _open_online(connection: duckdb.DuckDBPyConnection, url: str, table: OnlineT
     """Load the online table: as text, in which PostgreSQL writes every number so that it reads back as the same."""
     query = sql.SQL("SELECT {} FROM {}").format(listed(table.sql_columns), table.identifier).as_string()
     with file.open("wb") as out:
-        copy_query_to_csv(url, query, out)
+        copy_query_to_csv(url, query, out, session_options)
     types = ", ".join(
         f"{literal(name)}: {literal(SQL_TYPES[dtype])}" for name, dtype in zip(table.columns, table.dtypes, strict=True)
     )
     connection.execute(
-        f"CREATE TEMP TABLE online AS FROM read_csv({literal(file)}, columns = {{{types}}}, header = true, "
+        f"CREATE TEMP TABLE online AS FROM read_csv({files_literal(file)}, columns = {{{types}}}, header = true, "
         "nullstr = '', allow_quoted_nulls = false, delim = ',', quote = '\"', escape = '\"', auto_detect = false)"
     )
 

@@ -21,12 +21,58 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _TEMPLATE = "migrated"
+#: What a database may set otherwise than we expect it, and what a role in it may set even over that.
+HOSTILE_DATABASE = {
+    "timezone": "Asia/Kolkata",
+    "datestyle": "German, DMY",
+    "intervalstyle": "sql_standard",
+    "extra_float_digits": "-15",
+    "bytea_output": "escape",
+    "standard_conforming_strings": "off",
+    "search_path": "hostile",
+    "array_nulls": "off",
+    "transform_null_equals": "on",
+    "client_encoding": "LATIN1",
+    "default_transaction_isolation": "serializable",
+    "default_transaction_read_only": "on",
+    "default_transaction_deferrable": "on",
+    "idle_in_transaction_session_timeout": "2s",
+    "idle_session_timeout": "2s",
+    "synchronous_commit": "off",
+}
+HOSTILE_ROLE = {
+    "datestyle": "SQL, MDY",
+    "statement_timeout": "1",
+    "lock_timeout": "1",
+    "transaction_timeout": "5s",
+    "exit_on_error": "on",
+}
 
 
 def with_database(url: str, database: str) -> str:
     """Name another database of the same server."""
     parts = urlsplit(url)
     return urlunsplit((parts.scheme, parts.netloc, f"/{database}", parts.query, parts.fragment))
+
+
+#: What libpq would take from the environment for every session.
+HOSTILE_ENVIRONMENT = {
+    "PGTZ": "America/New_York",
+    "PGDATESTYLE": "German",
+    "PGCLIENTENCODING": "LATIN1",
+    "PGOPTIONS": "-c datestyle=SQL -c statement_timeout=1",
+}
+
+
+def make_hostile(url: str) -> None:
+    """Have the database at `url`, and the role in it, set everything otherwise for the sessions to come."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        database = sql.Identifier(connection.info.dbname)
+        role = sql.SQL("ROLE {} IN DATABASE {}").format(sql.Identifier(connection.info.user), database)
+        for place, settings in ((sql.SQL("DATABASE {}").format(database), HOSTILE_DATABASE), (role, HOSTILE_ROLE)):
+            for name, value in settings.items():
+                values = sql.SQL(", ").join(map(sql.Literal, value.split(", ")))
+                connection.execute(sql.SQL("ALTER {} SET {} = {}").format(place, sql.Identifier(name), values))
 
 
 @pytest.fixture(scope="session")

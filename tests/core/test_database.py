@@ -6,7 +6,6 @@ import io
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-import psycopg
 import pytest
 from sqlalchemy import create_engine, text
 
@@ -51,7 +50,7 @@ def test_a_later_migration_is_applied_to_a_database_that_has_the_earlier_ones(em
 
 
 def test_a_migration_that_fails_leaves_the_database_as_it_was(empty_database_url: str) -> None:
-    with pytest.raises(psycopg.errors.SyntaxError):
+    with pytest.raises(DatabaseError, match='syntax error at or near "TABLEAU"'):
         database._apply(empty_database_url, {1: b"CREATE TABLE shelf ()", 2: b"CREATE TABLEAU"})
     assert _one(empty_database_url, "SELECT count(*) FROM pg_namespace WHERE nspname = 'panthera'") == 0
 
@@ -96,14 +95,8 @@ def test_a_malformed_address_is_refused_without_being_repeated(url: str) -> None
     assert "hunter2" not in shown(url)
 
 
-def test_a_connection_speaks_utc_and_keeps_the_options_of_its_address(database_url: str) -> None:
-    url = f"{database_url}&options=-cdatestyle%3DGerman"
-    assert _one(url, "SHOW timezone") == "UTC"
-    assert _one(url, "SHOW datestyle") == "German, DMY"
-
-
 def test_an_exception_rolls_back_what_the_block_did(database_url: str) -> None:
-    with pytest.raises(psycopg.errors.DivisionByZero), connect(database_url) as connection:
+    with pytest.raises(DatabaseError, match="division by zero"), connect(database_url) as connection:
         connection.execute("CREATE TABLE shelf ()").connection.execute("SELECT 1 / 0")
     assert _one(database_url, "SELECT to_regclass('shelf')") is None
 
@@ -120,15 +113,17 @@ def test_sqlalchemy_sees_one_schema_in_utc(database_url: str, options: str) -> N
 @pytest.mark.parametrize(
     ("url", "expected"),
     [
-        ("postgresql:///shop", "postgresql+psycopg:///shop?options=-csearch_path%3Dfeast%20-ctimezone%3DUTC"),
+        ("postgresql:///shop", "postgresql+psycopg:///shop?client_encoding=UTF8&options="),
         (
-            "postgres://anna:p%40ss@db:5433/shop?sslmode=require",
-            "postgresql+psycopg://anna:p%40ss@db:5433/shop?sslmode=require&options=-csearch_path%3Dfeast%20-ctimezone%3DUTC",
+            "postgres://anna:p%40ss@db:5433/shop?sslmode=require&client_encoding=LATIN1",
+            "postgresql+psycopg://anna:p%40ss@db:5433/shop?sslmode=require&client_encoding=UTF8&options=",
         ),
     ],
 )
 def test_an_address_for_sqlalchemy_keeps_every_part(url: str, expected: str) -> None:
-    assert sqlalchemy_url(url, "feast") == expected
+    found, separator, options = sqlalchemy_url(url, "feast").partition("options=")
+    assert found + separator == expected
+    assert options.endswith("%20-csearch_path=feast")
 
 
 def test_a_named_server_is_migrated_and_no_other_is_started(empty_database_url: str, tmp_path: Path) -> None:
