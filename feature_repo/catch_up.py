@@ -7,11 +7,8 @@ runs of them. What it adds lies beside what the stages wrote, in files of its ow
 from __future__ import annotations
 
 import math
-import os
 import shutil
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import duckdb
@@ -19,9 +16,9 @@ import pyarrow as pa
 
 from core.database import ensure_database
 from core.errors import QualityError, SourceError
-from core.files import require
+from core.files import private_folder, require, unfinished
 from core.plan_sources import QualityRules
-from feature_repo.datasets import accepted_glob, raw_file, write_table
+from feature_repo.datasets import accepted_glob, files_of, raw_file, write_table
 from feature_repo.duck import identifier, instant, literal, open_duckdb
 from feature_repo.existence import asked_in
 from feature_repo.ingest import key_for, with_pseudonyms
@@ -39,6 +36,7 @@ from feature_repo.view_sources import open_view
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
+    from pathlib import Path
 
     from core.plan import Plan, View
     from core.plan_sources import Source
@@ -99,9 +97,8 @@ def _take_in(plan: Plan, name: str, data: Path, downloads: Path, key: bytes | No
     source = plan.ingest[name].model_copy(update={"observed_until": as_of, "later_rows": "leave_out"})
     rules = plan.validate_.get(name, QualityRules())
     rejected = data / "rejected" / f"{name}-known-{_stamp(as_of)}.parquet"
-    downloads.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=downloads) as scratch:
-        raw, accepted = raw_file(Path(scratch), name), Path(scratch) / "accepted" / name
+    with private_folder(downloads / "catch-up") as scratch:
+        raw, accepted = raw_file(scratch, name), scratch / "accepted" / name
         if not _write_new_rows(name, source, data / "accepted", raw, downloads, key):
             return Validated(accepted=0, rejected=0)
         # Judged below, since a few new rows exceed any share by chance.
@@ -149,19 +146,19 @@ def _refuse_too_many(name: str, result: Validated, rules: QualityRules, rejected
 
 def _add(rules: QualityRules, fresh: Path, accepted: Path, as_of: datetime) -> None:
     """Add the rows in the folder `fresh` to those in `accepted`, but for those that are there already."""
-    new = f"SELECT * FROM read_parquet({literal(f'{fresh}/*.parquet')}) AS new"
+    new = f"SELECT * FROM read_parquet({literal(files_of(fresh))}) AS new"
     if rules.unique:
         same = " AND ".join(
             f"known.{column} IS NOT DISTINCT FROM new.{column}" for column in map(identifier, rules.unique)
         )
-        new += f" ANTI JOIN read_parquet({literal(f'{accepted}/*.parquet')}) AS known ON {same}"
+        new += f" ANTI JOIN read_parquet({literal(files_of(accepted))}) AS known ON {same}"
     with open_duckdb() as connection:
         _write_beside(connection, accepted, f"known-{_stamp(as_of)}", new)
 
 
 def _write_beside(connection: duckdb.DuckDBPyConnection, folder: Path, name: str, query: str) -> None:
     """Write the rows of `query`, if there are any, as another file of the table in `folder`, whole or not at all."""
-    partial = folder / f".{name}.{os.getpid()}"
+    partial = unfinished(folder / name)
     if write_table(connection, query, partial):
         partial.replace(folder / f"{name}.parquet")
     partial.unlink(missing_ok=True)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from glob import escape
 from typing import TYPE_CHECKING
 
-from feature_repo.duck import identifier, literal
+from core.errors import SourceError
+from feature_repo.duck import files_literal, identifier, literal
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,12 +28,26 @@ def raw_file(folder: Path, source: str) -> Path:
 
 def accepted_glob(folder: Path, source: str) -> str:
     """Name the accepted rows of `source`, those that came since the stage ran included."""
-    return str(folder / source / "*.parquet")
+    return files_of(folder / source)
 
 
 def snapshot_glob(folder: Path, view: str) -> str:
     """Name the snapshots of `view`, those that came since the stage ran included."""
-    return str(folder / view / "*.parquet")
+    return files_of(folder / view)
+
+
+def files_of(folder: Path, files: str = "*.parquet") -> str:
+    """Compose the pattern of the parquet files in `folder`, in whose own path `*`, `?` and `[` are letters.
+
+    Raises
+    ------
+    SourceError
+        If the path has a backslash, which DuckDB takes for a slash in patterns.
+
+    """
+    if "\\" in str(folder):
+        raise SourceError(f"{folder}: DuckDB finds no files below a backslash; name a folder without one")
+    return f"{escape(str(folder))}/{files}"
 
 
 def bucket_file(folder: Path, table: str, bucket: int) -> Path:
@@ -57,7 +73,7 @@ def write_table(connection: duckdb.DuckDBPyConnection, query: str, path: Path) -
 def renamed(files: str | Path) -> str:
     """Write the relation of accepted rows under the names that feature SQL uses."""
     return f"""(SELECT * RENAME (event_timestamp AS event_time, created_timestamp AS created_time)
-        FROM read_parquet({literal(files)}))"""
+        FROM read_parquet({files_literal(files)}))"""
 
 
 def open_rows(connection: duckdb.DuckDBPyConnection, relation: str, files: str | Path) -> str:

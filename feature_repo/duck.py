@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import warnings
+from glob import escape
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import duckdb
 
 if TYPE_CHECKING:
     from datetime import datetime
-    from pathlib import Path
 
     import pyarrow as pa
 
@@ -59,6 +60,14 @@ def fetch(connection: duckdb.DuckDBPyConnection, query: str) -> pa.Table:
 def identifier(name: str) -> str:
     """Quote `name` as an SQL identifier."""
     return '"' + name.replace('"', '""') + '"'
+
+
+def files_literal(files: str | Path) -> str:
+    """Quote what a reader of DuckDB is to read: the one file of a path, or all that the pattern of a text matches.
+
+    In a path `*`, `?` and `[` are letters.
+    """
+    return literal(escape(str(files)) if isinstance(files, Path) else files)
 
 
 def instant(time: datetime) -> str:

@@ -59,7 +59,7 @@ class FeastSource:
             raise SourceError(
                 f"the source {source.name!r} has the format {source.file_format}; this store reads parquet"
             )
-        files = FeatureFiles.find(located(config, source.path))
+        files = FeatureFiles.find(located(config, source.path), located(config, "."))
         mapping = source.field_mapping or {}
         return cls(source.name, files, {new: old for old, new in mapping.items() if old in files.schema.names})
 

@@ -18,7 +18,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from core.errors import SourceError
-from core.files import whole_folder
+from core.files import unfinished, whole_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,18 +42,20 @@ class FeatureFiles:
     Attributes
     ----------
     pattern : the file, the folder, or the glob.
+    root : the folder from which the pattern counts; in its own path `*`, `?` and `[` are letters.
     fragments : the files in the order of their names.
     schema : of the table: columns that some files lack are null there, narrower types are widened.
 
     """
 
     pattern: Path
+    root: Path
     fragments: tuple[ds.ParquetFileFragment, ...]
     schema: pa.Schema
 
     @classmethod
-    def find(cls, pattern: Path) -> FeatureFiles:
-        """Find the files; folders named `column=value` add columns.
+    def find(cls, pattern: Path, root: Path = Path()) -> FeatureFiles:
+        """Find the files of `pattern`, below `root` or anywhere; folders named `column=value` add columns.
 
         Raises
         ------
@@ -61,12 +63,13 @@ class FeatureFiles:
             If there are none, or they cannot be read as one table.
 
         """
-        files = _listed(pattern)
+        root = root if pattern.is_relative_to(root) else Path(pattern.anchor)
+        files = _listed(pattern, root)
         if not files:
             raise SourceError(f"there is no parquet file at {pattern}; run the stage or the job that writes it")
         try:
             table = ds.dataset(
-                files, format="parquet", partitioning="hive", partition_base_dir=str(_fixed_folder(pattern))
+                files, format="parquet", partitioning="hive", partition_base_dir=str(_fixed_folder(pattern, root))
             )
             fragments = tuple(table.get_fragments())
             own = [fragment.physical_schema for fragment in fragments]
@@ -74,7 +77,7 @@ class FeatureFiles:
         except (pa.ArrowException, OSError) as error:
             raise SourceError(f"the parquet files at {pattern} cannot be read as one table: {error}") from None
         # The metadata is pandas': it tells of an index of one file.
-        return cls(pattern, fragments, schema.remove_metadata())
+        return cls(pattern, root, fragments, schema.remove_metadata())
 
     def parts(self) -> list[Part]:
         """Split the table into readers of at most `PART_ROWS` rows each (or one row group, if that is longer)."""
@@ -110,9 +113,9 @@ class FeatureFiles:
         label = f"added-{max(_addition(Path(piece.path)) for piece in self.fragments) + 1:06d}-{uuid4().hex}"
         if self.pattern.is_dir():
             write_file(self.pattern / f"{label}.parquet", fitting)
-        elif not has_magic(str(self.pattern)):
+        elif not _is_glob(self.pattern, self.root):
             _extend(self.pattern, fitting)
-        elif has_magic(str(self.pattern.parent)) or self.pattern.name.count("*") != 1:
+        elif _is_glob(self.pattern.parent, self.root) or self.pattern.name.count("*") != 1:
             raise SourceError(f"the glob {self.pattern} does not say where a new file belongs; name its folder instead")
         else:
             write_file(self.pattern.with_name(self.pattern.name.replace("*", label)), fitting)
@@ -130,12 +133,17 @@ class FeatureFiles:
             raise SourceError(f"{self.pattern}: the rows to add are of other types than its rows: {error}") from None
 
 
-def _listed(pattern: Path) -> list[str]:
+def _is_glob(pattern: Path, root: Path) -> bool:
+    return not pattern.exists() and has_magic(str(pattern.relative_to(root)))
+
+
+def _listed(pattern: Path, root: Path) -> list[str]:
     """List the files in the order of their rows: by name, those that were added to the table later last."""
     if pattern.is_dir():
         found = [file for file in pattern.rglob("*") if file.is_file() and _counts(file.relative_to(pattern))]
-    elif has_magic(str(pattern)):
-        found = [Path(name) for name in glob(str(pattern), recursive=True)]  # noqa: PTH207 - absolute patterns
+    elif _is_glob(pattern, root):
+        names = glob(str(pattern.relative_to(root)), root_dir=root, recursive=True)  # noqa: PTH207 - hidden files stay so
+        found = [root / name for name in names]
     else:
         found = [pattern] if pattern.is_file() else []
     return [str(file) for file in sorted(found, key=lambda file: (_addition(file), str(file)))]
@@ -151,12 +159,12 @@ def _addition(file: Path) -> int:
     return int(found[1]) if found else 0
 
 
-def _fixed_folder(pattern: Path) -> Path:
+def _fixed_folder(pattern: Path, root: Path) -> Path:
     """Name the folder below which folders may be partitions."""
     if pattern.is_dir():
         return pattern
     folder = pattern.parent
-    while has_magic(str(folder)):
+    while _is_glob(folder, root):
         folder = folder.parent
     return folder
 
@@ -222,7 +230,7 @@ def _state(path: str) -> tuple[int, ...]:
 def _whole(path: Path) -> Iterator[Path]:
     """Give the name of a file beside `path`, unseen by readers, that takes its place at the end of the block."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(f".{uuid4().hex}")
+    fresh = unfinished(path)
     try:
         yield fresh
         with fresh.open("rb") as file:

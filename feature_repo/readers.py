@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING
 import duckdb
 
 from core.errors import SourceError
-from core.files import write_whole
+from core.files import unfinished, write_whole
 from core.plan_sources import CsvReader, JsonLinesReader, ParquetReader, Reader, Source, SqlReader, WheelReader
-from feature_repo.duck import identifier, literal
+from feature_repo.duck import files_literal, identifier, literal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -31,7 +31,7 @@ _SECONDS_TO_DOWNLOAD = 300
 
 def scratch_folder(downloads: Path) -> Path:
     """Name the folder of the copies that reading makes; whoever reads removes it, as they hold all of a source."""
-    return downloads / f"reading-{os.getpid()}"
+    return unfinished(downloads / "reading")
 
 
 def read_source(connection: duckdb.DuckDBPyConnection, name: str, source: Source, downloads: Path) -> str:
@@ -113,7 +113,7 @@ def _text_table(file: Path, delimiter: str, names: tuple[str, ...], downloads: P
     columns = list(names) or _header(file, delimiter)
     typed = ", ".join(f"{literal(name)}: 'VARCHAR'" for name in columns)
     relation = (
-        f"read_csv({literal(file)}, header = {'false' if names else 'true'}, delim = {literal(delimiter)}, "
+        f"read_csv({files_literal(file)}, header = {'false' if names else 'true'}, delim = {literal(delimiter)}, "
         f"quote = '\"', strict_mode = true, auto_detect = false, null_padding = false, columns = {{{typed}}})"
     )
     return relation, columns
@@ -147,7 +147,7 @@ def _squeezed(file: Path, downloads: Path) -> Path:
 @open_reader.register
 def _(reader: JsonLinesReader, connection: duckdb.DuckDBPyConnection, _downloads: Path) -> tuple[str, list[str]]:
     file = _present(reader.path, reader.sha256)
-    objects = f"read_json_objects({literal(file)}, format = 'newline_delimited')"
+    objects = f"read_json_objects({files_literal(file)}, format = 'newline_delimited')"
     keys = connection.execute(f"SELECT DISTINCT unnest(json_keys(json)) FROM {objects} ORDER BY 1").fetchall()
     names = [row[0] for row in keys]
     if not names:
@@ -161,9 +161,8 @@ def _(reader: JsonLinesReader, connection: duckdb.DuckDBPyConnection, _downloads
 
 @open_reader.register
 def _(reader: ParquetReader, connection: duckdb.DuckDBPyConnection, _downloads: Path) -> tuple[str, list[str]]:
-    if "*" not in reader.path:
-        _present(reader.path, reader.sha256)
-    relation = f"read_parquet({literal(reader.path)})"
+    one = "*" not in reader.path or Path(reader.path).exists()
+    relation = f"read_parquet({files_literal(_present(reader.path, reader.sha256) if one else reader.path)})"
     return relation, _columns(connection, relation)
 
 
@@ -181,7 +180,7 @@ def _(reader: SqlReader, connection: duckdb.DuckDBPyConnection, downloads: Path)
     columns = ", ".join(f"{literal(name)}: 'VARCHAR'" for name in names)
     connection.execute(
         "CREATE OR REPLACE TEMP TABLE sql_source AS SELECT * FROM "
-        f"read_csv({literal(file.name)}, header = true, auto_detect = false, delim = ',', quote = '\"', "
+        f"read_csv({files_literal(Path(file.name))}, header = true, auto_detect = false, delim = ',', quote = '\"', "
         f"allow_quoted_nulls = false, columns = {{{columns}}})"
     )
     Path(file.name).unlink()

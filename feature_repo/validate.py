@@ -21,8 +21,8 @@ from core.files import require, whole_folder
 from core.plan_file import read_plan
 from core.plan_sources import QualityRules
 from core.settings import read_settings
-from feature_repo.datasets import BUCKETS, bucket_file, bucket_of, raw_file, write_table
-from feature_repo.duck import identifier, literal, open_duckdb
+from feature_repo.datasets import BUCKETS, bucket_file, bucket_of, files_of, raw_file, write_table
+from feature_repo.duck import files_literal, identifier, literal, open_duckdb
 from feature_repo.quality import Fault, any_of, as_ingested, row_faults, typed_rows, value_faults
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class _Scratch:
 
     def all(self) -> str:
         """Give the relation of all rows."""
-        files = literal(self.folder / "*" / "*.parquet")
+        files = literal(files_of(self.folder, "*/*.parquet"))
         return f"read_parquet({files}, hive_partitioning = true, hive_types = {{'bucket': INTEGER}})"
 
 
@@ -107,7 +107,7 @@ def _accepted_columns(source: Source) -> tuple[str, ...]:
 
 def _open_typed(connection: duckdb.DuckDBPyConnection, source: Source, raw: Path) -> None:
     """Make the view `typed`, as `feature_repo.quality` describes it."""
-    relation = f"read_parquet({literal(require(raw, 'ingest'))})"
+    relation = f"read_parquet({files_literal(require(raw, 'ingest'))})"
     found = {row[0]: str(row[1]) for row in connection.execute(f"DESCRIBE SELECT * FROM {relation}").fetchall()}
     connection.execute(f"CREATE TEMP VIEW typed AS {typed_rows(source, relation, found)}")
 
@@ -189,7 +189,7 @@ def _write_rejected(
 
 
 def _count(connection: duckdb.DuckDBPyConnection, scratch: _Scratch, refused: int, raw: Path) -> Validated:
-    total = connection.execute(f"SELECT count(*) FROM read_parquet({literal(raw)})").fetchall()[0][0]
+    total = connection.execute(f"SELECT count(*) FROM read_parquet({files_literal(raw)})").fetchall()[0][0]
     mended = 0
     if scratch.rows:
         kept = f"{scratch.all()} ANTI JOIN refused USING (source_row)"
@@ -199,7 +199,7 @@ def _count(connection: duckdb.DuckDBPyConnection, scratch: _Scratch, refused: in
 
 def _refusal(connection: duckdb.DuckDBPyConnection, result: Validated, rules: QualityRules, rejected: Path) -> str:
     commonest = connection.execute(
-        f"""SELECT reason, count(*) FROM (SELECT unnest(reasons) AS reason FROM read_parquet({literal(rejected)}))
+        f"""SELECT reason, count(*) FROM (SELECT unnest(reasons) AS reason FROM read_parquet({files_literal(rejected)}))
             GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT 3"""
     ).fetchall()
     reasons = "; ".join(f"{reason} ({count:,})" for reason, count in commonest)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from core.errors import BundleError
-from core.files import write_whole
+from core.files import unfinished, write_whole
 from core.settings import SIGNING_KEY_ENV, TRUSTED_KEY_ENV
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def _own_secret(file: Path) -> bytes:
 
 def _make_secret(file: Path) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
-    fresh = file.with_name(f".{file.name}.{os.getpid()}")
+    fresh = unfinished(file)
     with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as opened:
         opened.write(base64.b64encode(os.urandom(_KEY_BYTES)) + b"\n")
         opened.flush()

@@ -86,9 +86,16 @@ def copy_checkout(folder: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory, module_database_url: str) -> Project:
+def checkout_name() -> str:
+    """The name of the folder of a copied checkout, which a module may choose otherwise."""
+    return "checkout"
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory, module_database_url: str, checkout_name: str) -> Project:
     """A copied checkout for the tests of one module."""
-    folder = tmp_path_factory.mktemp("checkout")
+    folder = tmp_path_factory.mktemp("of-module") / checkout_name
+    folder.mkdir()
     copy_checkout(folder)
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("PANTHERA_")},

@@ -15,12 +15,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psycopg
 import pytest
 
 from core import postgres_server
-from core.database import connect
+from core.database import connect, running_database
 from core.errors import DatabaseError
 from core.postgres_server import ROOT_HOME, SOCKET_HOME, EmbeddedServer
+from core.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -117,6 +119,47 @@ def test_a_stopped_server_leaves_nothing_in_the_folder_of_sockets(server: Embedd
     assert not server._sockets.exists()
 
 
+def test_a_server_whose_folder_of_sockets_was_cleaned_away_is_started_anew(server: EmbeddedServer) -> None:
+    server.start()
+    shutil.rmtree(server._sockets)
+    assert EmbeddedServer(server.state).start()
+    assert _answers(server)
+
+
+def test_who_started_the_server_stops_it_unless_others_use_it(
+    server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PGAPPNAME", "")
+    settings = Settings(plan=Path("params.yaml"), state=server.state, database_url=None, mlflow_url=None)
+    with running_database(settings) as url:
+        own = psycopg.connect(url)
+        guest = psycopg.connect(url, application_name="another")
+        with running_database(settings):
+            pass
+    assert _answers(server), "a guest was connected"
+    guest.close()
+    with running_database(settings):
+        pass
+    assert _answers(server), "it was not started here"
+    own.close()
+    server.stop()
+    with running_database(settings) as url:
+        own = psycopg.connect(url)
+    assert not server.running
+    own.close()
+
+
+def test_the_environment_of_other_servers_does_not_lead_away_from_it(
+    server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.start()
+    others = {"PGPORT": "7000", "PGHOSTADDR": "192.0.2.1", "PGREQUIREAUTH": "scram-sha-256", "PGSSLMODE": "require",
+              "PGCHANNELBINDING": "require", "PGTARGETSESSIONATTRS": "read-only"}  # fmt: skip
+    for name, value in others.items():
+        monkeypatch.setenv(name, value)
+    assert _answers(server)
+
+
 def test_the_address_does_not_depend_on_the_temporary_folder(
     server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -125,7 +168,7 @@ def test_the_address_does_not_depend_on_the_temporary_folder(
     assert EmbeddedServer(server.state).url == before
 
 
-@pytest.mark.parametrize("name", ["x" * 120, "with a blank", "mit Ümläut"])
+@pytest.mark.parametrize("name", ["x" * 120, "mit Ümläut", 'o\'br "q" $HOME `id` [1] #?%41 \\ x'])
 def test_any_place_of_a_checkout_will_do(folder: Path, name: str) -> None:
     state = folder / name / "state"
     with _stopped_at_the_end(state) as server:

@@ -1,19 +1,23 @@
-"""Another world, two tables of other kinds and a key of text, by changing the plan alone: trained, served, compared."""
+"""Another world, two tables of other kinds and a key of text, by changing the plan alone: trained, served, compared.
+
+All of it in a folder whose name means something to shells, patterns, URLs and SQL, and in a database whose settings, like
+those of the role and of the environment, are all other ones than ours.
+"""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import numpy as np
-import psycopg
 import pyarrow.parquet as pq
 import pytest
 
+from core.database import connect
 from core.settings import read_settings
 from models.bundle import load_bundle
 from models.encoding import vectors_of
@@ -21,6 +25,7 @@ from models.evaluation import read_evaluation
 from models.ledger import ROLES
 from models.signing import read_trusted
 from panthera.service_process import running_service
+from tests.fix_database import HOSTILE_ENVIRONMENT, make_hostile
 
 if TYPE_CHECKING:
     import subprocess
@@ -76,8 +81,15 @@ def write_world(folder: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def trained(project: Project) -> Project:
+def checkout_name() -> str:
+    return 'o\'br "q" $HOME [1] #?%41 ü*x:y'
+
+
+@pytest.fixture(scope="module")
+def trained(project: Project, module_database_url: str) -> Project:
     """The checkout with the gym's plan, after the first `dvc repro`."""
+    make_hostile(module_database_url)
+    project = replace(project, environment={**project.environment, **HOSTILE_ENVIRONMENT})
     write_world(project.folder)
     (project.folder / "params.yaml").write_text((Path(__file__).parent / "gym.yaml").read_text())
     assert project.repro() == STAGES
@@ -155,7 +167,7 @@ def test_the_score_over_http_is_the_offline_score_of_the_same_row(trained: Proje
     table, at = served.training_set, datetime.fromisoformat(AS_OF)
     rows = {row["member_id"]: number for number, row in enumerate(table.to_pylist()) if row["as_of"] == at}
     assert len(rows) == len(served.predictions) == MEMBERS
-    with psycopg.connect(trained.environment["PANTHERA_DATABASE_URL"]) as connection:
+    with connect(trained.environment["PANTHERA_DATABASE_URL"]) as connection:
         digests: dict[str, str] = dict(
             connection.execute("SELECT release_id, bundle_digest FROM panthera.release").fetchall()
         )
@@ -238,7 +250,7 @@ def test_a_second_repro_runs_nothing_and_a_leaf_only_what_follows_it(trained: Pr
 
 @pytest.mark.usefixtures("served")
 def test_a_wiped_database_is_noticed_by_the_stages_and_the_status(trained: Project) -> None:
-    with psycopg.connect(trained.environment["PANTHERA_DATABASE_URL"]) as connection:
+    with connect(trained.environment["PANTHERA_DATABASE_URL"]) as connection:
         names = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'online'").fetchall()
         for (name,) in names:
             connection.execute(f'DROP TABLE online."{name}"')
