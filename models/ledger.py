@@ -36,7 +36,7 @@ class NewRelease:
 
     Attributes
     ----------
-    registry_version : its version in MLflow's registry.
+    registry_version : its version in MLflow's registry when it was entered; there, its bundle's digest names it for good.
     lock : sha256 of the locked packages it was made with; empty if that was not kept.
     registered_by : who entered it.
 
@@ -181,10 +181,9 @@ def roles(connection: psycopg.Connection, model: str) -> dict[Role, str | None]:
     return {role: held.get(role) for role in ROLES}
 
 
-def versions(connection: psycopg.Connection, model: str) -> dict[Role, str | None]:
-    """Say which version in MLflow's registry has each role for `model` now."""
-    found = {role: current(connection, model, role) for role in ROLES}
-    return {role: release.registry_version if release else None for role, release in found.items()}
+def holders(connection: psycopg.Connection, model: str) -> dict[Role, LedgerRelease | None]:
+    """Find the release that now has each role for `model`."""
+    return {role: current(connection, model, role) for role in ROLES}
 
 
 def appoint(connection: psycopg.Connection, model: str, role: Role, release_id: str | None, act: Act) -> bool:

@@ -23,7 +23,7 @@ from models.bundling import Revisions, bundle_contents, contract_of
 from models.candidates import read_candidate
 from models.evaluation import read_evaluation
 from models.ledger import NewRelease
-from models.registry import DIGEST, CandidateRun, open_registry
+from models.registry import open_registry, run_of, runs_of
 from models.revisions import actor, code_revision, data_revision, lock_revision
 from models.signing import read_signer, read_trusted
 from models.train import part
@@ -70,17 +70,6 @@ def release_of(contract: Contract, digest: str, version: str, metrics: dict[str,
         lock=contract.lock,
         registered_by=who,
     )
-
-
-def run_of(contract: Contract, bundle: Path, params: dict[str, str], metrics: dict[str, float]) -> CandidateRun:
-    """Compose what MLflow is told of a bundle."""
-    tags = {
-        DIGEST: bundle.name,
-        "candidate": contract.candidate,
-        "data_revision": contract.data_revision,
-        "code_revision": contract.code_revision,
-    }
-    return CandidateRun(contract.candidate, params, metrics, tags, bundle)
 
 
 def enter_all(
@@ -133,8 +122,9 @@ def main() -> None:
 
         settled = settle(url, releases, judge, releases[0].registered_by)
         with connect(url) as connection:
-            roles, versions = ledger.roles(connection, model), ledger.versions(connection, model)
-        registry.follow(versions)
+            holders = ledger.holders(connection, model)
+        registry.follow(runs_of(holders, settings.bundles))
+    roles = {role: release.release_id if release else None for role, release in holders.items()}
     print(f"register: {settled.words}")
     for role, release_id in roles.items():
         print(f"register: {role}: {release_id or 'nobody'}")

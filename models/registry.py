@@ -21,13 +21,16 @@ if TYPE_CHECKING:
 
     import mlflow
     from mlflow.entities import RunInfo
+    from mlflow.entities.model_registry import ModelVersion
 
+    from core.contracts import Contract
     from core.settings import Settings
-    from models.ledger import Role
+    from models.ledger import LedgerRelease, Role
     from models.tuning import Trial
 
 #: MLflow keeps 200 characters of a run's artifact address, of which the run takes `/<32 digits>/artifacts`.
 _LONGEST_ARTIFACT_URI = 200 - len("/artifacts") - 33
+_DEFAULT_ARTIFACT_ROOT = "_MLFLOW_SERVER_ARTIFACT_ROOT"
 #: Tag of a registered version: the digest of its bundle.
 DIGEST = "bundle_digest"
 #: Tags of a trial and of its search: which search, and the number of the trial in it.
@@ -45,6 +48,27 @@ class CandidateRun:
     bundle: Path
 
 
+def run_of(
+    made: Contract | LedgerRelease, bundle: Path, params: Mapping[str, str], metrics: Mapping[str, float]
+) -> CandidateRun:
+    """Compose what MLflow is told of a bundle."""
+    tags = {
+        DIGEST: bundle.name,
+        "candidate": made.candidate,
+        "data_revision": made.data_revision,
+        "code_revision": made.code_revision,
+    }
+    return CandidateRun(made.candidate, params, metrics, tags, bundle)
+
+
+def runs_of(holders: Mapping[Role, LedgerRelease | None], bundles: Path) -> dict[Role, CandidateRun | None]:
+    """Compose what MLflow is told of those who hold roles, of whose parameters the ledger knows nothing."""
+    return {
+        role: run_of(release, bundles / release.bundle_digest, {}, release.metrics) if release else None
+        for role, release in holders.items()
+    }
+
+
 class Registry:
     """The runs of a project and the versions of its registered model."""
 
@@ -56,11 +80,45 @@ class Registry:
             client.create_registered_model(model)
 
     def register(self, run: CandidateRun) -> str:
-        """Log `run` with its bundle and register it; return the version, the present one if the bundle is known."""
-        digest = run.tags[DIGEST]
-        known = self._client.search_model_versions(f"name = '{self._model}' AND tags.{DIGEST} = '{digest}'")
-        if known:
-            return str(known[0].version)
+        """Register `run` with its bundle; return the version, the present one if it is there with its run and files.
+
+        A run that somebody deleted is restored, and files that are gone are logged again. What was purged is made anew.
+        """
+        for version in self._versions(run.tags[DIGEST]):
+            if self._restored(version.run_id) and self._with_files(version.run_id, run.bundle):
+                return str(version.version)
+        return self._enter(run)
+
+    def _versions(self, digest: str) -> Sequence[ModelVersion]:
+        wanted = f"name = '{self._model}' AND tags.{DIGEST} = '{digest}'"
+        found: Sequence[ModelVersion] = self._client.search_model_versions(wanted, order_by=["version_number DESC"])
+        return found
+
+    def _restored(self, run_id: str) -> bool:
+        """Restore a run that was deleted; return whether there is one."""
+        from mlflow.exceptions import MlflowException
+        from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
+
+        try:
+            stage = self._client.get_run(run_id).info.lifecycle_stage
+        except MlflowException as error:
+            if error.error_code != ErrorCode.Name(RESOURCE_DOES_NOT_EXIST):
+                raise
+            return False
+        if stage == "deleted":
+            self._client.restore_run(run_id)
+        return True
+
+    def _with_files(self, run_id: str, bundle: Path) -> bool:
+        """Log the files of the bundle again where some are gone; return whether all are there."""
+        logged = {Path(file.path).name for file in self._client.list_artifacts(run_id, "bundle")}
+        if not bundle.is_dir():
+            return bool(logged)
+        if not logged >= {file.name for file in bundle.iterdir()}:
+            self._client.log_artifacts(run_id, str(bundle), "bundle")
+        return True
+
+    def _enter(self, run: CandidateRun) -> str:
         logged = self._client.create_run(self._experiment, tags=dict(run.tags), run_name=run.candidate)
         run_id = logged.info.run_id
         _write(self._client, logged.info, run.params, run.metrics)
@@ -70,13 +128,16 @@ class Registry:
         version = self._client.create_model_version(self._model, source, run_id, tags=dict(run.tags))
         return str(version.version)
 
-    def follow(self, roles: Mapping[Role, str | None]) -> None:
-        """Make the aliases say what the ledger says: each role points to its version, or to none."""
-        for role, version in roles.items():
-            if version is None:
-                self._client.delete_registered_model_alias(self._model, role)
+    def follow(self, holders: Mapping[Role, CandidateRun | None]) -> None:
+        """Make the aliases say what the ledger says: each role points to the version of who holds it, or to none.
+
+        A version that is gone is registered again, so its number may be another one. Without its bundle it cannot be.
+        """
+        for role, run in holders.items():
+            if run and (run.bundle.is_dir() or self._versions(run.tags[DIGEST])):
+                self._client.set_registered_model_alias(self._model, role, self.register(run))
             else:
-                self._client.set_registered_model_alias(self._model, role, version)
+                self._client.delete_registered_model_alias(self._model, role)
 
 
 class TrialLog:
@@ -147,9 +208,11 @@ def open_trial_log(settings: Settings, url: str, project: str) -> Iterator[Trial
 
 
 def experiment_of(client: mlflow.MlflowClient, project: str, artifacts: Path | None) -> str:
-    """Give the id of the project's experiment, which is made the first time, with its files below `artifacts`."""
+    """Return the id of the project's experiment: made with its files below `artifacts`, or restored if it was deleted."""
     found = client.get_experiment_by_name(project)
     if found:
+        if found.lifecycle_stage == "deleted":
+            client.restore_experiment(found.experiment_id)
         return str(found.experiment_id)
     return str(client.create_experiment(project, artifact_location=artifacts.as_uri() if artifacts else None))
 
@@ -170,6 +233,9 @@ def _open_mlflow(settings: Settings, url: str) -> Iterator[tuple[mlflow.MlflowCl
     address = settings.mlflow_url or sqlalchemy_url(url, "mlflow")
     try:
         artifacts = None if settings.mlflow_url else artifact_folder(settings.state, Path.home())
+        if artifacts:
+            # For MLflow's own experiment 0, whose folder it writes into SQL unquoted: a URI has no letter that could matter.
+            os.environ[_DEFAULT_ARTIFACT_ROOT] = artifacts.as_uri()
         yield mlflow.MlflowClient(address, address), artifacts
     except mlflow.exceptions.MlflowException as error:
         place = without_login(settings.mlflow_url) if settings.mlflow_url else f"its tables in {shown(url)}"

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from core.database import connect, ensure_database
 from core.errors import PantheraError, ReleaseError, StaleStateError
-from core.terminal import terminal_table
+from core.terminal import harmless, terminal_table
 from feature_repo.online_history import unfilled
 from models import ledger, promotion
 from models.bundle import load_bundle, sign_bundle
 from models.ledger import Act
-from models.registry import open_registry
+from models.registry import open_registry, runs_of
 from models.release_story import tell
 from models.revisions import actor
 from models.signing import read_signer, read_trusted
@@ -273,6 +273,8 @@ def _of_this_model(release: LedgerRelease, plan: Plan) -> None:
 def _act(settings: Settings, cause: Cause, why: str) -> Act:
     if not why.strip():
         raise ReleaseError("say why (--why TEXT): the ledger keeps the reason of every change")
+    if harmless(why) != why:
+        raise ReleaseError(f"the reason {why!a} has a control character; expected is plain text")
     return Act(cause, actor(settings, Path.cwd()), why.strip())
 
 
@@ -282,11 +284,11 @@ def _changed(settings: Settings, plan: Plan, change: Callable[[psycopg.Connectio
     with connect(url) as connection:
         change(connection)
     with connect(url) as connection:
-        roles, versions = ledger.roles(connection, model), ledger.versions(connection, model)
+        roles, holders = ledger.roles(connection, model), ledger.holders(connection, model)
     problem = None
     try:
         with open_registry(settings, url, plan.project.name, model) as registry:
-            registry.follow(versions)
+            registry.follow(runs_of(holders, settings.bundles))
     except PantheraError as error:
         problem = str(error)
     return RolesNow(model, roles, problem)

@@ -13,6 +13,7 @@ from feature_repo import online_tables
 from feature_repo.apply import applied_tables
 from models import ledger
 from models.bundle import check_bundle
+from models.registry_faults import registry_faults
 from models.signing import read_trusted
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def read_status(settings: Settings, plan: Plan, data: Path) -> Status:
     """Look at the database, the bundles, and the receipts below the folder `data`."""
     url = ensure_database(settings)
     with connect(url) as connection:
-        roles = {role: ledger.current(connection, plan.register_.model, role) for role in ledger.ROLES}
+        roles = ledger.holders(connection, plan.register_.model)
         online: dict[str, int | None] = {}
         for name in plan.build_features.views:
             table = online_tables.declared_table(plan, name).name
@@ -66,11 +67,11 @@ def read_status(settings: Settings, plan: Plan, data: Path) -> Status:
         database=shown(url),
         releases={role: release.release_id if release else None for role, release in roles.items()},
         online_rows=online,
-        stale=tuple(_stale(settings, url, data / "receipts")),
+        stale=tuple(_stale(settings, plan, url, data / "receipts")),
     )
 
 
-def _stale(settings: Settings, url: str, receipts: Path) -> Iterator[str]:
+def _stale(settings: Settings, plan: Plan, url: str, receipts: Path) -> Iterator[str]:
     """Yield what the receipts say and reality does not; a stage that has not run yet is not stale."""
     if (receipts / "apply.json").exists():
         try:
@@ -90,6 +91,8 @@ def _stale(settings: Settings, url: str, receipts: Path) -> Iterator[str]:
                     check_bundle(settings.bundles / release.bundle_digest, read_trusted(settings))
                 except BundleError as error:
                     yield str(error)
+            model = plan.register_.model
+            yield from registry_faults(connection, plan.project.name, model, ledger.holders(connection, model))
         if (receipts / "materialize.json").exists():
             views = read_receipt(receipts / "materialize.json", "materialize")["views"]
             for view, run in views.items() if isinstance(views, dict) else ():

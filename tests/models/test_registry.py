@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+import shutil
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import mlflow
 import pytest
 
-from core.database import sqlalchemy_url
+from core.database import connect, sqlalchemy_url
 from core.errors import PantheraError
-from models.registry import DIGEST, CandidateRun, artifact_folder, open_registry, open_trial_log
+from models.ledger import LedgerRelease
+from models.registry import DIGEST, CandidateRun, artifact_folder, open_registry, open_trial_log, runs_of
+from models.registry_faults import registry_faults
 from models.tuning import Trial
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mlflow.entities.model_registry import ModelVersion
+
     from core.settings import Settings
+    from models.ledger import Role
 
 
 def run_of(folder: Path, digest: str) -> CandidateRun:
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / "model").write_text(digest)
     return CandidateRun("trees", {"rounds": "3"}, {"test_roc_auc": 0.75}, {DIGEST: digest}, folder)
 
@@ -36,9 +45,10 @@ def test_a_bundle_is_registered_once_and_the_aliases_follow_the_roles(
         assert registry.register(run_of(tmp_path / "one", "d1")) == first
         second = registry.register(run_of(tmp_path / "two", "d2"))
         assert second != first
-        registry.follow({"champion": first, "challenger": second})
-        registry.follow({"champion": second, "challenger": None})
-        registry.follow({"champion": second, "challenger": None})
+        one, two = run_of(tmp_path / "one", "d1"), run_of(tmp_path / "two", "d2")
+        registry.follow({"champion": one, "challenger": two})
+        registry.follow({"champion": two, "challenger": None})
+        registry.follow({"champion": two, "challenger": None})
     client = mlflow.MlflowClient(*[sqlalchemy_url(url, "mlflow")] * 2)
     assert client.get_registered_model("churn").aliases.keys() == {"champion"}
     version = client.get_model_version_by_alias("churn", "champion")
@@ -122,3 +132,111 @@ def test_artifacts_of_a_checkout_in_a_long_path_lie_below_the_home(tmp_path: Pat
 def test_a_path_that_is_too_long_everywhere_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(PantheraError, match="set PANTHERA_STATE to a shorter folder"):
         artifact_folder(tmp_path / ("y" * 150), tmp_path / ("z" * 150))
+
+
+@dataclass(frozen=True)
+class Churn:
+    """A model of two releases in the ledger and in MLflow."""
+
+    settings: Settings
+    url: str
+    bundles: Path
+
+    def release(self, digest: str) -> LedgerRelease:
+        run_of(self.bundles / digest, digest)
+        return LedgerRelease(
+            **dict.fromkeys(("feature_service", "data_revision", "code_revision"), "r"),
+            release_id=f"trees-{digest}",
+            model="churn",
+            candidate="trees",
+            bundle_digest=digest,
+            registry_version="1",
+            metrics={"test_roc_auc": 0.75},
+            format_version=1,
+            created_at=datetime(2024, 1, 1, tzinfo=UTC),
+        )
+
+    @property
+    def holders(self) -> dict[Role, LedgerRelease | None]:
+        return {"champion": self.release("d1"), "challenger": self.release("d2")}
+
+    def follow(self) -> None:
+        with open_registry(self.settings, self.url, "project", "churn") as registry:
+            registry.follow(runs_of(self.holders, self.bundles))
+
+    def faults(self) -> list[str]:
+        with connect(self.url) as connection:
+            return list(registry_faults(connection, "project", "churn", self.holders))
+
+    def champion(self) -> str:
+        """Read the bundle of the champion as who loads models:/churn@champion does."""
+        version = self.client().get_model_version_by_alias("churn", "champion")
+        return Path(self.client().download_artifacts(version.run_id, "bundle"), "model").read_text()
+
+    def client(self) -> mlflow.MlflowClient:
+        return mlflow.MlflowClient(*[sqlalchemy_url(self.url, "mlflow")] * 2)
+
+
+@pytest.fixture
+def churn(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Churn:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    return Churn(settings, settings.database_url or "", tmp_path / "bundles")
+
+
+def _purge(churn: Churn) -> None:
+    client = churn.client()
+    run_id = client.get_model_version_by_alias("churn", "champion").run_id
+    client.delete_run(run_id)
+    client._tracking_client.store._hard_delete_run(run_id)
+
+
+def _delete_files(churn: Churn) -> None:
+    shutil.rmtree(churn.settings.state / "mlflow")
+
+
+def _move_alias(churn: Churn) -> None:
+    challenger = churn.client().get_model_version_by_alias("churn", "challenger")
+    churn.client().set_registered_model_alias("churn", "champion", challenger.version)
+
+
+def _delete_experiment(churn: Churn) -> None:
+    found = churn.client().get_experiment_by_name("project")
+    assert found is not None
+    churn.client().delete_experiment(found.experiment_id)
+
+
+def _champion(churn: Churn) -> ModelVersion:
+    return churn.client().get_model_version_by_alias("churn", "champion")
+
+
+MISHAPS: dict[str, tuple[Callable[[Churn], object], str]] = {
+    "the model": (lambda churn: churn.client().delete_registered_model("churn"), "names no version"),
+    "the model is renamed": (lambda churn: churn.client().rename_registered_model("churn", "old"), "names no version"),
+    "a version": (lambda churn: churn.client().delete_model_version("churn", _champion(churn).version), "no version"),
+    "an alias": (lambda churn: churn.client().delete_registered_model_alias("churn", "champion"), "no version"),
+    "an alias is moved": (_move_alias, "names another version"),
+    "a run": (lambda churn: churn.client().delete_run(_champion(churn).run_id), "whose run was deleted"),
+    "a run is purged": (_purge, "whose run was deleted"),
+    "the files": (_delete_files, "whose files are gone"),
+    "the experiment": (_delete_experiment, "the experiment 'project' was deleted"),
+}
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning", "ignore::FutureWarning")
+def test_what_somebody_deleted_or_moved_in_mlflow_is_named_and_mended(churn: Churn) -> None:
+    churn.follow()
+    assert churn.champion() == "d1"
+    for mishap, (befall, fault) in MISHAPS.items():
+        assert churn.faults() == [], mishap
+        befall(churn)
+        assert any(fault in found for found in churn.faults()), mishap
+        churn.follow()
+        assert churn.champion() == "d1", mishap
+
+
+def test_a_role_that_nobody_has_leaves_no_alias_and_a_lost_bundle_neither(churn: Churn) -> None:
+    lost = runs_of({"champion": churn.release("d1"), "challenger": None}, churn.bundles)
+    shutil.rmtree(churn.bundles)
+    with open_registry(churn.settings, churn.url, "project", "churn") as registry:
+        registry.follow(lost)
+    assert churn.client().get_registered_model("churn").aliases == {}
