@@ -2,7 +2,7 @@
 
 Files: `contract.json`, `model` (LightGBM text or skops, never a pickle), `reference.json` (bins of features and score in
 training), `reference.parquet` (a sample of training rows for reports), `golden.json` (rows with their scores, replayed at
-every load), `manifest.json`, which holds the sha256 of these, and `manifest.sig`, the Ed25519 signature over the bytes of
+every load), `manifest.json`, the sha256 and size of each, and `manifest.sig`, the Ed25519 signature over the bytes of
 the manifest. The sha256 of the manifest names the bundle.
 
 Format 1 had no signature: such a bundle is loaded once somebody has signed it (`panthera release sign`).
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from core.errors import BundleError
-from core.files import whole_folder
+from core.files import unfinished, whole_folder
 from core.reference import Reference
 from models.conformance import Conformance
 from models.contract_format import FORMAT_VERSION, contract_from_json
@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 MANIFEST = "manifest.json"
 SIGNATURE = "manifest.sig"
 _FILES = ("contract.json", "golden.json", "model", "reference.json", "reference.parquet")
+#: Of a manifest or a signature, and of a file whose manifest does not say how large it is.
+_MOST_SMALL_BYTES, _MOST_BYTES = 1 << 16, 1 << 30
 #: How far a replayed golden row may be from its stored score: rounding between versions of the linear algebra.
 _GOLDEN_TOLERANCE = 1e-9
 
@@ -126,9 +128,9 @@ def write_bundle(bundles: Path, contents: Mapping[str, bytes], signer: Signer) -
     if sorted(contents) != sorted(_FILES):
         raise BundleError(f"a bundle has the files {', '.join(_FILES)}; found {', '.join(sorted(contents))}")
     hashes = {name: hashlib.sha256(content).hexdigest() for name, content in sorted(contents.items())}
-    manifest = (
-        json.dumps({"format_version": FORMAT_VERSION, "files": hashes}, indent=2, sort_keys=True) + "\n"
-    ).encode()
+    sizes = {name: len(content) for name, content in contents.items()}
+    told = {"format_version": FORMAT_VERSION, "files": hashes, "sizes": sizes}
+    manifest = (json.dumps(told, indent=2, sort_keys=True) + "\n").encode()
     digest = hashlib.sha256(manifest).hexdigest()
     try:
         check_bundle(bundles / digest, signer.trusted)
@@ -148,11 +150,10 @@ def sign_bundle(path: Path, signer: Signer) -> None:
         If its bytes are not those that the digest stands for.
 
     """
-    found = _read_files(path)
-    found.pop(SIGNATURE, None)
-    manifest = _manifest(path, found)
-    _check_hashes(path, manifest, found)
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    _file_names(path)
+    manifest = _read_manifest(path)
+    _read_checked(path, manifest)
+    fresh = unfinished(path)
     fresh.write_bytes(signer.sign(manifest))
     fresh.replace(path / SIGNATURE)
 
@@ -188,7 +189,8 @@ def load_bundle(path: Path, trusted: TrustedKeys) -> Bundle:
 def check_bundle(path: Path, trusted: TrustedKeys) -> dict[str, bytes]:
     """Read the files of a bundle and check them; return their contents, of which only the manifest has been parsed.
 
-    First the manifest against the bundle's name and its signature, then every file against the manifest.
+    First the manifest against the bundle's name and its signature, then every file against the manifest: its size before
+    it is read, and its hash.
 
     Raises
     ------
@@ -196,16 +198,15 @@ def check_bundle(path: Path, trusted: TrustedKeys) -> dict[str, bytes]:
         If the bundle is absent, incomplete, altered, or not signed by a key that is trusted.
 
     """
-    found = _read_files(path)
-    signature = found.pop(SIGNATURE, None)
-    manifest = _manifest(path, found)
+    signed = SIGNATURE in _file_names(path)
+    manifest = _read_manifest(path)
+    signature = _read_file(path / SIGNATURE, range(_MOST_SMALL_BYTES)) if signed else None
     _check_signature(path, manifest, signature, trusted)
-    _check_hashes(path, manifest, found)
-    return found
+    return _read_checked(path, manifest)
 
 
-def _read_files(path: Path) -> dict[str, bytes]:
-    """Read the files of a bundle, of which there must be no other ones."""
+def _file_names(path: Path) -> list[str]:
+    """List the files of a bundle, of which there must be no other ones."""
     try:
         names = sorted(entry.name for entry in path.iterdir())
     except OSError as error:
@@ -213,27 +214,33 @@ def _read_files(path: Path) -> dict[str, bytes]:
     strange = sorted({*_FILES, MANIFEST} ^ (set(names) - {SIGNATURE}))
     if strange:
         raise BundleError(f"{path}: the file {strange[0]} is missing or does not belong there; not loaded")
-    return {name: _read_file(path / name) for name in names}
+    return names
 
 
-def _read_file(path: Path) -> bytes:
-    """Read a file, but nothing that stands for another one, or that never ends."""
+def _read_file(path: Path, sizes: range) -> bytes:
+    """Read a file whose size is one of `sizes`, but nothing that stands for another one, or that never ends."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError as error:
         raise BundleError(f"{path} cannot be read as a file of its own ({error.strerror}); not loaded") from None
     try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
             raise BundleError(f"{path} is not a file; not loaded")
+        if found.st_size not in sizes:
+            expected = f"{sizes.start:,}" if len(sizes) == 1 else f"at most {sizes.stop - 1:,}"
+            raise BundleError(
+                f"{path} was altered: it has {found.st_size:,} bytes, expected are {expected}; not loaded"
+            )
         with os.fdopen(descriptor, "rb", closefd=False) as file:
-            return file.read()
+            return file.read(found.st_size)
     finally:
         os.close(descriptor)
 
 
-def _manifest(path: Path, found: dict[str, bytes]) -> bytes:
-    """Take the manifest out of `found`; the folder must be named by it."""
-    manifest = found.pop(MANIFEST)
+def _read_manifest(path: Path) -> bytes:
+    """Read the manifest, by which the folder must be named."""
+    manifest = _read_file(path / MANIFEST, range(_MOST_SMALL_BYTES))
     if hashlib.sha256(manifest).hexdigest() != path.name:
         raise BundleError(f"{path / MANIFEST} was altered: its sha256 is not the bundle's name; not loaded")
     return manifest
@@ -257,11 +264,18 @@ def _check_signature(path: Path, manifest: bytes, signature: bytes | None, trust
         )
 
 
-def _check_hashes(path: Path, manifest: bytes, found: Mapping[str, bytes]) -> None:
-    hashes: dict[str, str] = json.loads(manifest)["files"]
-    for name, content in found.items():
-        if hashlib.sha256(content).hexdigest() != hashes.get(name):
+def _read_checked(path: Path, manifest: bytes) -> dict[str, bytes]:
+    """Read the files that the manifest names, each after its size and before its hash is compared."""
+    told: dict[str, dict[str, Any]] = json.loads(manifest)
+    # Until sizes were kept, a manifest had hashes alone.
+    sizes, found = told.get("sizes", {}), {}
+    for name in _FILES:
+        size = sizes.get(name)
+        allowed = range(_MOST_BYTES) if size is None else range(size, size + 1)
+        found[name] = _read_file(path / name, allowed)
+        if hashlib.sha256(found[name]).hexdigest() != told["files"].get(name):
             raise BundleError(f"{path / name} was altered: its sha256 is not the manifest's; not loaded")
+    return found
 
 
 def _replay(bundle: Bundle, golden: dict[str, Any]) -> None:
