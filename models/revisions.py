@@ -8,6 +8,8 @@ import os
 import subprocess
 from typing import TYPE_CHECKING
 
+from core.terminal import harmless
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -40,7 +42,7 @@ def code_revision(checkout: Path) -> str:
 
 def actor(settings: Settings, checkout: Path) -> str:
     """Say who acts: whom the settings name, else git's user, else the system's."""
-    return settings.actor or _git(checkout, "config", "user.email") or _system_user()
+    return harmless(settings.actor or _git(checkout, "config", "user.email") or _system_user())
 
 
 def _system_user() -> str:

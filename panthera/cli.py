@@ -7,12 +7,12 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from core.errors import PantheraError
-from core.settings import read_settings, silence_telemetry
+from core.entry import exit_code
+from core.settings import read_settings
 from panthera.feature_verbs import add_feature_verbs
 from panthera.monitor_verbs import add_monitor_verbs
 from panthera.release_verbs import add_release_verbs
-from panthera.verb import DATA, EXIT_ERROR, EXIT_FINDING, EXIT_INTERRUPTED, add_json, add_verb, instant, plan_here, show
+from panthera.verb import DATA, EXIT_FINDING, add_json, add_verb, instant, plan_here, show
 
 
 def up(_: argparse.Namespace) -> int:
@@ -68,13 +68,15 @@ def project(arguments: argparse.Namespace) -> int:
 
 
 def demo(arguments: argparse.Namespace) -> int:
-    """Run the whole loop once: reproduce, serve, score, send outcomes, measure drift, parity and cohorts."""
+    """Run the whole loop once in a project folder: reproduce, serve, score, send outcomes, measure drift, parity, cohorts."""
     from panthera.demo import run_demo
-    from panthera.project_folder import default_folder, enter_project
+    from panthera.project_folder import code_folder, default_folder, enter_project
 
-    if arguments.plan:
-        folder = arguments.folder or default_folder(arguments.plan, read_settings().state)
-        enter_project(arguments.plan, folder)
+    settings = read_settings()
+    plan = arguments.plan or (settings.plan if Path.cwd() == code_folder() else None)
+    if plan:
+        folder = arguments.folder or default_folder(plan, settings.state)
+        enter_project(plan, folder)
         print(f"in the project folder {folder}", flush=True)
     run_demo(read_settings(), plan_here())
     return 0
@@ -122,7 +124,7 @@ def _parser() -> argparse.ArgumentParser:
     added.add_argument("plan", type=Path, help="plan to run")
     added.add_argument("folder", type=Path, help="folder to make, or a project folder to bring up to date")
     added = verb("demo", demo)
-    added.add_argument("--plan", type=Path, help="another plan, run in a project folder; without it: the one here")
+    added.add_argument("--plan", type=Path, help="plan to run; without it: the one here")
     added.add_argument("--folder", type=Path, help="its project folder; without it: one in the state folder")
     verb("repair", repair)
     added = verb("catch-up", catch_up)
@@ -141,14 +143,7 @@ def _parser() -> argparse.ArgumentParser:
 def main() -> None:
     """Run the verb that the command line names."""
     arguments = _parser().parse_args()
-    silence_telemetry()
-    try:
-        sys.exit(arguments.function(arguments))
-    except PantheraError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(EXIT_ERROR)
-    except KeyboardInterrupt:
-        sys.exit(EXIT_INTERRUPTED)
+    sys.exit(exit_code(partial(arguments.function, arguments)))
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from panthera.verb import DATA, EXIT_FINDING, add_group, add_json, add_verb, instant, plan_here, show
+from panthera.verb import DATA, EXIT_FINDING, add_group, add_json, add_verb, instant, plan_here, show, words
 
 if TYPE_CHECKING:
     import argparse
@@ -67,9 +67,9 @@ def add_feature_verbs(add: Add) -> None:
     for added in (standing, compare):
         add_json(added)
     added = add_verb(act, "push", push)
-    added.add_argument("view", help="name of the view")
+    added.add_argument("view", type=words, help="name of the view")
     added.add_argument("file", type=Path, nargs="?", help="file of JSON lines; without it: the standard input")
     added = add_verb(act, "delete", delete)
-    added.add_argument("entity", help="name of the entity, as the plan has it")
-    added.add_argument("key", help="its key")
+    added.add_argument("entity", type=words, help="name of the entity, as the plan has it")
+    added.add_argument("key", type=words, help="its key")
     add_verb(act, "collect", collect)

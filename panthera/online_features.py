@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import sys
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ from core.suggestions import allowed_here
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from core.plan import Plan
+    from core.plan import Entity, Plan
     from feature_repo.features_diff import FeaturesDiff
     from feature_repo.features_status import FeaturesStatus
     from feature_repo.online_tables import OnlineTable
@@ -72,7 +73,23 @@ def delete(plan: Plan, entity: str, key: str) -> dict[str, int]:
         raise PlanError(f"there is no entity {entity!r}; {allowed_here(entity, plan.entities)}")
     declared = plan.entities[entity]
     with connect(ensure_database(read_settings())) as connection:
-        return delete_entity(connection, declared.key, int(key) if declared.dtype == "int64" else key)
+        return delete_entity(connection, declared.key, key_value(declared, key))
+
+
+def key_value(entity: Entity, text: str) -> int | str:
+    """Read the key of an entity as its type in the plan has it.
+
+    Raises
+    ------
+    PlanError
+        If it is no key of that type.
+
+    """
+    if entity.dtype != "int64":
+        return text
+    if not re.fullmatch(r"[+-]?[0-9]{1,19}", text) or not -(2**63) <= int(text) < 2**63:
+        raise PlanError(f"{entity.key} is an int64 in the plan, a whole number of at most 64 bits; found {text!r}")
+    return int(text)
 
 
 def collect() -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from core.settings import read_settings
-from panthera.verb import EXIT_FINDING, add_group, add_json, add_verb, plan_here, show
+from panthera.verb import EXIT_FINDING, add_group, add_json, add_verb, count, plan_here, show, words
 
 if TYPE_CHECKING:
     import argparse
@@ -90,12 +90,16 @@ def add_release_verbs(add: Add) -> None:
         add_verb(act, "sign", sign),
         add_verb(act, "retire", retire),
     )
-    listing.add_argument("--limit", type=int, default=20, metavar="N", help="how many; without it: 20")
+    listing.add_argument("--limit", type=count, default=20, metavar="N", help="how many; without it: 20")
     promotion.add_argument("--role", choices=("champion", "challenger"), default="champion")
-    back.add_argument("--to", metavar="ID", help="an earlier champion; without it: the one before the present one")
+    back.add_argument(
+        "--to", type=words, metavar="ID", help="an earlier champion; without it: the one before the present one"
+    )
     for added in (showing, signing, retiring, promotion):
-        added.add_argument("release", metavar="ID", help="id of a release, or its role")
+        added.add_argument("release", type=words, metavar="ID", help="id of a release, or its role")
     for added in (retiring, promotion, back):
-        added.add_argument("--why", required=True, metavar="TEXT", help="the reason, which the ledger keeps")
+        added.add_argument(
+            "--why", type=words, required=True, metavar="TEXT", help="the reason, which the ledger keeps"
+        )
     for added in (listing, showing, retiring, promotion, back):
         add_json(added)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from core.settings import read_settings
-from core.terminal import print_whole
+from core.terminal import harmless, print_whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,9 +22,10 @@ if TYPE_CHECKING:
     #: Makes a parser of that name, as `add_parser` of argparse does.
     Add = Callable[..., argparse.ArgumentParser]
 
-#: What the shell sees: bad usage is 2 (argparse), a finding that needs attention 3.
-EXIT_ERROR, EXIT_FINDING, EXIT_INTERRUPTED = 1, 3, 130
+#: What the shell sees: bad usage is 2 (argparse), a finding that needs attention 3; the others are those of `core.entry`.
+EXIT_FINDING = 3
 
+_MOST = 1_000_000_000
 REPORT = Path("reports/drift.html")
 DATA = Path("data")
 
@@ -49,6 +50,20 @@ def show(result: Result, table: Callable[[], RenderableType], *, as_json: bool) 
         print(json.dumps(result.to_dict(), indent=2))
         return
     print_whole(table())
+
+
+def words(text: str) -> str:
+    """Read an argument of text, which may be stored and shown: of letters only, no commands to a terminal."""
+    if harmless(text) != text or "\n" in text:
+        raise argparse.ArgumentTypeError(f"{text!a} has a control character; expected is plain text on one line")
+    return text
+
+
+def count(text: str) -> int:
+    """Read an argument that says how many."""
+    if not (text.isascii() and text.isdigit() and 0 < int(text) < _MOST):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to {_MOST - 1:,}")
+    return int(text)
 
 
 def instant(text: str) -> datetime:

@@ -48,3 +48,12 @@ def test_what_a_user_wrote_is_no_markup(capsys: pytest.CaptureFixture[str]) -> N
     text = "\n".join(printed(capsys))
     for written in ("[dim] of 1:2", ":bug: [/red]", "[bold]never[/never]"):
         assert written in text
+
+
+def test_text_of_a_user_cannot_command_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    table = terminal_table("why\x1b[2J", title="\x1b]0;owned\x07")
+    table.add_row("red \x1b[31m, back\u202e, c1 \x9b, grün 漢字 👩‍💻")
+    print_whole(table)
+    shown = capsys.readouterr().out
+    assert "red \\x1b[31m, back\\u202e, c1 \\x9b, grün 漢字 👩‍💻" in shown
+    assert not {"\x1b", "\x07", "\x9b", "\u202e"} & set(shown)
