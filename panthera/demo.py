@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
+import shlex
 import time
 from collections import Counter
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from core.database import connect, ensure_database
+from core.database import connect, running_database
 from core.errors import PantheraError
 from core.files import write_whole
 from core.plan_times import Period
-from core.postgres_server import EmbeddedServer
 from core.terminal import print_whole, terminal_table
 from models.evaluation import read_evaluation
 from models.training_set import labelled_entities
@@ -25,7 +26,6 @@ from panthera.verb import DATA, REPORT
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
-    from pathlib import Path
     from uuid import UUID
 
     from core.cohorts import Comparison
@@ -105,10 +105,7 @@ def run_demo(settings: Settings, plan: Plan) -> None:
     progress = Progress(steps=7)
     with ExitStack() as cleanup:
         progress.begin("start the database")
-        server = EmbeddedServer(settings.state)
-        if settings.database_url is None and server.start():
-            cleanup.callback(server.stop)
-        url = ensure_database(settings)
+        url = cleanup.enter_context(running_database(settings))
         progress.say("PostgreSQL answers")
 
         progress.begin("dvc repro: from the source to registered and materialized releases")
@@ -218,13 +215,14 @@ def _print_summary(found: dict[str, Any], plan: Plan, seconds: float, target: Pa
         table.add_row("difference", f"{cohorts['difference']:+.4f} ({interval}): {cohorts['verdict']}")
     table.add_row("time", f"{seconds:.0f} s")
     print_whole(table)
-    print(f"Results: {target}\nDrift report: {REPORT}\nNext, with `. .venv/bin/activate`:")
+    print(f"Results: {target}\nDrift report: {REPORT.absolute()}\nNext, with `. .venv/bin/activate`:")
     key = plan.unit.key
     for command in (
+        f"cd {shlex.quote(str(Path.cwd()))}",
         "panthera up && bentoml serve serving.service:PredictionService",
         f"curl -s localhost:3000/v1/predict -H 'content-type: application/json' -d '{{\"entities\": [{{\"{key}\": 1}}]}}'",
         f"panthera cohorts --as-of {cohorts['as_of'][:10]}",
         "panthera parity",
-        "dvc params diff    # after a change of params.yaml; then `dvc repro`",
+        "dvc status    # after a change of params.yaml; then `dvc repro`",
     ):
         print(f"  {command}")

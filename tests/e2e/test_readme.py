@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -17,6 +18,8 @@ import pytest
 from tests.fix_project import ROOT
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.fix_project import Project
 
 pytestmark = pytest.mark.long
@@ -37,17 +40,23 @@ class Shell:
     """Runs the README's lines; the service runs beside the lines that follow it."""
 
     def __init__(self, project: Project) -> None:
-        self._project = project
+        self._folder, self._environment = project.folder, dict(project.environment)
+        # A reader has named no state folder: that of the project folder is taken.
+        del self._environment["PANTHERA_STATE"]
+        self._activate = f". {shlex.quote(str(project.folder / '.venv/bin/activate'))}; "
         self._service: subprocess.Popen[bytes] | None = None
 
     def run(self, line: str) -> str:
         if line == SERVE:
             return self._serve(line)
-        activate = "" if line.startswith("make ") else ". .venv/bin/activate; "
+        if line.startswith("cd ") and "&&" not in line:
+            self._folder = (self._folder / line.removeprefix("cd ")).resolve(strict=True)
+            return ""
+        activate = "" if line.startswith("make ") else self._activate
         done = subprocess.run(
             ["bash", "-c", activate + line],
-            cwd=self._project.folder,
-            env=dict(self._project.environment),
+            cwd=self._folder,
+            env=self._environment,
             capture_output=True,
             text=True,
             check=False,
@@ -57,11 +66,11 @@ class Shell:
         return done.stdout
 
     def _serve(self, line: str) -> str:
-        with (self._project.folder / "service.log").open("wb") as log:
+        with (self._folder / "service.log").open("wb") as log:
             self._service = subprocess.Popen(
-                ["bash", "-c", f". .venv/bin/activate; exec {line}"],
-                cwd=self._project.folder,
-                env=dict(self._project.environment),
+                ["bash", "-c", f"{self._activate}exec {line}"],
+                cwd=self._folder,
+                env=self._environment,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
@@ -73,7 +82,7 @@ class Shell:
                     return ""
             except httpx.TransportError:
                 time.sleep(0.2)
-        pytest.fail((self._project.folder / "service.log").read_text())
+        pytest.fail((self._folder / "service.log").read_text())
 
     def close(self) -> None:
         if self._service is not None:
@@ -82,11 +91,21 @@ class Shell:
 
 
 @pytest.fixture(scope="module")
+def demo_folder(project: Project) -> Path:
+    """The project folder in which the demo runs."""
+    return project.folder / ".panthera" / "projects" / "cdnow-repeat-purchase"
+
+
+@pytest.fixture(scope="module")
 def said(project: Project) -> dict[str, str]:
-    """What each command printed."""
+    """What each command printed; between them, what git says of the checkout after the demo."""
     shell = Shell(project)
+    committing = ["add .", "-c user.name=reader -c user.email=reader@localhost commit --quiet --message checkout"]
+    for command in committing:
+        subprocess.run(["git", *command.split()], cwd=project.folder, check=True)
     try:
-        return {line: shell.run(line) for line in COMMANDS if line not in RUN_ELSEWHERE}
+        printed = {COMMANDS[0]: shell.run(COMMANDS[0]), "git status": shell.run("git status --porcelain")}
+        return {**printed, **{line: shell.run(line) for line in COMMANDS[1:] if line not in RUN_ELSEWHERE}}
     finally:
         shell.close()
         shutil.rmtree(project.folder / ".venv", ignore_errors=True)
@@ -106,8 +125,12 @@ def test_make_test_runs_the_tests() -> None:
     assert f".venv/bin/python -m pytest {shared}" in done.stdout.splitlines()
 
 
-def test_the_demo_tells_what_it_found(said: dict[str, str], project: Project) -> None:
-    found = json.loads((project.folder / ".panthera" / "demo.json").read_text())
+def test_the_demo_leaves_the_checkout_as_git_has_it(said: dict[str, str]) -> None:
+    assert said["git status"] == ""
+
+
+def test_the_demo_tells_what_it_found(said: dict[str, str], demo_folder: Path) -> None:
+    found = json.loads((demo_folder / ".panthera" / "demo.json").read_text())
     assert found["predictions"] == found["acknowledged"] == found["stored"] == found["outcomes"] == 23_570
     assert 0.80 < found["baseline_auc"] < found["test_auc"] < 0.85
     assert found["parity_compared"] > 50_000
@@ -119,7 +142,7 @@ def test_the_demo_tells_what_it_found(said: dict[str, str], project: Project) ->
     assert sum(arm["rate"] * arm["with_outcome"] for arm in arms.values()) / 23_570 == pytest.approx(0.859907, abs=1e-5)
     assert len(found["psi"]) == 17
     assert "Next, with" in said["make demo"]
-    assert (project.folder / "reports" / "drift.html").stat().st_size > 100_000
+    assert (demo_folder / "reports" / "drift.html").stat().st_size > 100_000
 
 
 def test_a_second_repro_runs_nothing(said: dict[str, str]) -> None:

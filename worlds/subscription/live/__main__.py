@@ -96,7 +96,7 @@ def _refuse_days(world: SubscriptionSettings, start: datetime, days: int) -> Non
 
 
 def _operate(settings: Settings, plan: Plan, world: SubscriptionSettings, start: datetime, days: int) -> list[Check]:
-    from core.postgres_server import EmbeddedServer
+    from core.database import running_database
     from panthera.pipeline import reproduce
     from worlds.subscription.live.business import Business, deliver, month_of
 
@@ -105,16 +105,11 @@ def _operate(settings: Settings, plan: Plan, world: SubscriptionSettings, start:
     business.live_until(month_of(world, start))
     history = business.known_before(start)
     clock.say(f"the business has lived until {start:%Y-%m-%d}: {deliver(history, SOURCES, start):,} records are known")
-    server = EmbeddedServer(settings.state)
-    started = settings.database_url is None and server.start()
-    try:
+    with running_database(settings):
         reproduce(settings, plan, DATA)
         clock.say("the releases are trained")
         _live_on(settings, plan, world, business, history, [start + timedelta(days=day) for day in range(days)], clock)
         return _checked(settings, plan, world, start + timedelta(days=days), clock)
-    finally:
-        if started:
-            server.stop()
 
 
 class _Clock:
