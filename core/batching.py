@@ -8,11 +8,16 @@ from __future__ import annotations
 import asyncio
 import copy
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import TYPE_CHECKING, Generic, TypeVar
+
+from core.errors import DatabaseTimeoutError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
+#: Size of a batch: with more, what is gained by sharing is less than what its first caller waits.
+_MOST = 1000
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -20,6 +25,7 @@ Result = TypeVar("Result")
 @dataclass(frozen=True, slots=True)
 class _Waiting(Generic[Item, Result]):
     item: Item
+    size: int
     result: asyncio.Future[Result]
 
     def settle(self, outcome: Result | Exception) -> None:
@@ -35,26 +41,29 @@ class _Waiting(Generic[Item, Result]):
 class Batcher(Generic[Item, Result]):
     """The batches of one event loop.
 
-    `run` takes the items of a batch and gives for each of them its result, or the exception that it ends in; an
-    exception that `run` raises ends all of them.
+    `run` takes the items of a batch and returns for each of them its result, or the exception that it ends in. An exception
+    that `run` raises ends all of them; a time-out of the database also those behind them, who have waited for it too. A
+    batch has a size of at most `most`, or one item. Nobody works for an item whose caller has given up.
     """
 
-    def __init__(self, run: Callable[[Sequence[Item]], Awaitable[Sequence[Result | Exception]]]) -> None:
+    def __init__(
+        self, run: Callable[[Sequence[Item]], Awaitable[Sequence[Result | Exception]]], most: int = _MOST
+    ) -> None:
         self._run = run
+        self._most = most
         self._gathering: list[_Waiting[Item, Result]] = []
         self._runner: asyncio.Task[None] | None = None
 
-    async def submit(self, item: Item) -> Result:
-        """Return what `run` gives for `item`, or raise what it ends in."""
-        waiting: _Waiting[Item, Result] = _Waiting(item, asyncio.get_running_loop().create_future())
+    async def submit(self, item: Item, size: int = 1) -> Result:
+        """Return the result of `run` for `item`, or raise what it ends in."""
+        waiting: _Waiting[Item, Result] = _Waiting(item, size, asyncio.get_running_loop().create_future())
         self._gathering.append(waiting)
         if self._runner is None or self._runner.done():
             self._runner = asyncio.create_task(self._run_all())
         return await waiting.result
 
     async def _run_all(self) -> None:
-        while self._gathering:
-            batch, self._gathering = self._gathering, []
+        while batch := self._next_batch():
             try:
                 await self._run_one(batch)
             except BaseException:
@@ -62,10 +71,20 @@ class Batcher(Generic[Item, Result]):
                     waiting.result.cancel()
                 raise
 
+    def _next_batch(self) -> list[_Waiting[Item, Result]]:
+        wanted = [waiting for waiting in self._gathering if not waiting.result.done()]
+        ends = accumulate(waiting.size for waiting in wanted)
+        count = max(1, sum(1 for end in ends if end <= self._most))
+        self._gathering = wanted[count:]
+        return wanted[:count]
+
     async def _run_one(self, batch: Sequence[_Waiting[Item, Result]]) -> None:
         outcomes: Sequence[Result | Exception]
         try:
             outcomes = await self._run([waiting.item for waiting in batch])
+        except DatabaseTimeoutError as error:
+            batch, self._gathering = [*batch, *self._gathering], []
+            outcomes = [error] * len(batch)
         except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must hear of it
             outcomes = [error] * len(batch)
         for waiting, outcome in zip(batch, outcomes, strict=True):

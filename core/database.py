@@ -12,7 +12,8 @@ import psycopg
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
-from core.errors import DatabaseError, PantheraError, SourceError, StaleStateError
+from core.errors import DatabaseError, DatabaseTimeoutError, PantheraError, SourceError, StaleStateError
+from core.liveness import tcp_options
 from core.postgres_server import EmbeddedServer
 from core.session import ENCODING, name_sessions, session_options, settle, source_options
 from core.settings import DATABASE_URL_ENV
@@ -83,8 +84,10 @@ def shown(url: str) -> str:
 
 
 @contextmanager
-def connect(url: str) -> Iterator[psycopg.Connection]:
+def connect(url: str, limits: str = "") -> Iterator[psycopg.Connection]:
     """Open a connection with the settings of `core.session`; commit at the end of the block, roll back on an exception.
+
+    `limits` are server options that come after those of `url`.
 
     Raises
     ------
@@ -94,7 +97,7 @@ def connect(url: str) -> Iterator[psycopg.Connection]:
         If a statement speaks of a table that is not there.
 
     """
-    connection = _opened(url, session_options(_given_options(url)))
+    connection = _opened(url, session_options(f"{_given_options(url)} {limits}".strip()))
     try:
         with connection:
             settle(connection, shown(url))
@@ -108,7 +111,12 @@ def _opened(url: str, options: str) -> psycopg.Connection:
     """Open a connection in which each statement is its own transaction."""
     try:
         return psycopg.connect(
-            url, autocommit=True, connect_timeout=_SECONDS_TO_CONNECT, options=options, client_encoding=ENCODING
+            url,
+            autocommit=True,
+            connect_timeout=_SECONDS_TO_CONNECT,
+            options=options,
+            client_encoding=ENCODING,
+            **tcp_options(url),
         )
     except psycopg.OperationalError as error:
         reason = " ".join(str(error).split())
@@ -124,6 +132,8 @@ def translated(error: psycopg.Error, url: str) -> PantheraError:
         return StaleStateError(f"{_reason(error)}; run `panthera repair`, which brings it back")
     if isinstance(error, (psycopg.errors.DiskFull, psycopg.errors.OutOfMemory)):
         return DatabaseError(f"PostgreSQL at {shown(url)} has no room left ({_reason(error)}); make room and run again")
+    if isinstance(error, (psycopg.errors.QueryCanceled, psycopg.errors.LockNotAvailable)):
+        return DatabaseTimeoutError(f"PostgreSQL at {shown(url)} was not done in time ({_reason(error)}); try again")
     if isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError)):
         return DatabaseError(f"PostgreSQL at {shown(url)} does not answer ({_reason(error)}); try again")
     return DatabaseError(f"PostgreSQL at {shown(url)} refused a statement: {_reason(error)}")

@@ -21,6 +21,10 @@ class DatabaseError(PantheraError):
     """PostgreSQL cannot be started, reached or understood."""
 
 
+class DatabaseTimeoutError(DatabaseError):
+    """PostgreSQL did not do something in the time that it had; asked again at once, it would not either."""
+
+
 class StaleStateError(PantheraError):
     """A receipt names something that is no longer there: a table, a registry entry, a release."""
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import psycopg
+from psycopg import sql
 
 from core.batching import Batcher
 from core.connection_pool import Pool, lent
@@ -105,6 +106,20 @@ ON CONFLICT (experiment, entity) DO NOTHING
 """
 
 
+#: Where the log lies, if that is not the default of the database.
+_TABLESPACE = """
+SELECT spcname FROM pg_class JOIN pg_tablespace ON pg_tablespace.oid = reltablespace
+WHERE pg_class.oid = 'panthera.prediction'::regclass
+"""
+
+# Ten pages, which no compression makes fewer. Unlike rows of a permanent table, they leave nothing to be cleaned up, and
+# every time they are taken anew.
+_TAKE_ROOM = sql.SQL("""
+CREATE TEMPORARY TABLE IF NOT EXISTS panthera_room (filler text) ON COMMIT DELETE ROWS {};
+INSERT INTO panthera_room SELECT repeat('x', 1600) FROM generate_series(1, 40)
+""")
+
+
 def _json(values: Mapping[str, Value]) -> str:
     """Write values as JSON, which has no word for a time (written as ISO 8601) nor for NaN and infinity (null)."""
     try:
@@ -171,7 +186,22 @@ class PredictionLog:
             If they are not, or if that is not known because the connection broke.
 
         """
-        await self._batches.submit(_Rows(predictions, exposures))
+        await self._batches.submit(_Rows(predictions, exposures), len(predictions))
+
+    async def check(self) -> None:
+        """Return if rows could be committed now: writes nothing to the log, and takes and gives back some room on its disk.
+
+        Raises
+        ------
+        DatabaseError
+            If the tables cannot be written, or the disk is full.
+
+        """
+        await self.append([], [])
+        async with lent(self._pool) as connection:
+            found = await (await connection.execute(_TABLESPACE)).fetchone()
+            place = sql.SQL("TABLESPACE {}").format(sql.Identifier(found[0])) if found else sql.SQL("")
+            await connection.execute(_TAKE_ROOM.format(place))
 
     async def _write(self, batch: Sequence[_Rows]) -> Sequence[Exception | None]:
         """Commit `batch` as one; if its content is refused, each request by itself, so that one cannot fail another."""

@@ -21,7 +21,15 @@ from psycopg.types.numeric import Int8BinaryLoader
 
 from core.contracts import Freshness, Key, ViewRead, instant_of, microseconds_of
 from feature_repo.joint_tables import PLACES
-from feature_repo.online_query import JointPlace, KeyOf, ViewPart, key_array, key_parameter, read_statement
+from feature_repo.online_query import (
+    EntityLookup,
+    JointPlace,
+    KeyOf,
+    ViewPart,
+    key_array,
+    key_parameter,
+    read_statement,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -75,8 +83,9 @@ class _Statements:
     dtype: str
 
     @classmethod
-    def of(cls, parts: tuple[ViewPart, ...], dtype: str) -> _Statements:
-        return cls(read_statement(parts, (dtype,)), read_statement(parts, (dtype,), one=True), dtype)
+    def of(cls, parts: tuple[ViewPart, ...], dtype: str, lookup: EntityLookup | None) -> _Statements:
+        many, one = (read_statement(parts, (dtype,), one=one, lookup=lookup) for one in (False, True))
+        return cls(many, one, dtype)
 
     def ask(self, keys: Sequence[Key]) -> tuple[bytes, list[object]]:
         """Give the statement for `keys`, and its parameters."""
@@ -112,10 +121,13 @@ class _Cursors(Generic[Connections, RawCursors]):
 
 
 class OnlineHandle:
-    """Reads the views it was built with; of the connections that it is lent it keeps no more than cursors."""
+    """Reads the views it was built with, and the value of `lookup`; of the connections it is lent it keeps only cursors."""
 
-    def __init__(self, views: Sequence[HandleView], entity_key: str, entity_dtype: str) -> None:
+    def __init__(
+        self, views: Sequence[HandleView], entity_key: str, entity_dtype: str, lookup: EntityLookup | None = None
+    ) -> None:
         self.views = tuple(views)
+        self._lookup = lookup
         self._dtype = entity_dtype
         place_of = {view.name: place for place, view in enumerate(self.views)}
         #: The place of each linked view, and the name of the view that holds its link.
@@ -129,7 +141,7 @@ class OnlineHandle:
         self._parts = tuple(map(part, self.views))
         self._tables = [[view.online_table for view in self.views]]
         #: The statements over the views' own tables, those with the joint tables that were found, and when to look next.
-        self._plain = self._statements = _Statements.of(self._parts, entity_dtype)
+        self._plain = self._statements = _Statements.of(self._parts, entity_dtype, lookup)
         self._look_at = -math.inf
         self._cursors: _Cursors[AsyncConnection, AsyncRawCursor[Any]] = _Cursors(AsyncRawCursor)
         self._blocking_cursors: _Cursors[Connection, RawCursor[Any]] = _Cursors(RawCursor)
@@ -160,17 +172,32 @@ class OnlineHandle:
             As the driver does: the caller owns the connection.
 
         """
+        return self.judge(await self.fetch(connection, keys), as_of)
+
+    async def look(self, connection: AsyncConnection) -> None:
+        """Look now for joint tables, so that the reads of the next minute need not."""
+        self._look_at = time.monotonic() + _SECONDS_BETWEEN_LOOKS
+        self._take_up(await _places(connection, self._tables))
+
+    async def fetch(self, connection: AsyncConnection, keys: Sequence[Key]) -> list[tuple[Any, ...]]:
+        """Return the rows of `keys`, in their order, for `judge`; the last value of each is that of the look-up, if any.
+
+        Raises
+        ------
+        psycopg.Error
+            As the driver does: the caller owns the connection.
+
+        """
         if self._is_time_to_look(connection):
-            self._take_up(await _places(connection, self._tables))
+            await self.look(connection)
         statements = self._statements_for(connection)
         try:
-            rows = await self._fetch(connection, statements, keys)
+            return await self._fetch(connection, statements, keys)
         except _GONE:
             if statements == self._plain:
                 raise
             self._statements = self._plain
-            rows = await self._fetch(connection, self._plain, keys)
-        return self._split(rows, as_of)
+            return await self._fetch(connection, self._plain, keys)
 
     def read_blocking(self, connection: Connection, keys: Sequence[Key], as_of: datetime) -> list[dict[str, ViewRead]]:
         """Do what `read` does, for a caller that waits."""
@@ -184,7 +211,7 @@ class OnlineHandle:
                 raise
             self._statements = self._plain
             rows = self._fetch_blocking(connection, self._plain, keys)
-        return self._split(rows, as_of)
+        return self.judge(rows, as_of)
 
     async def _fetch(
         self, connection: AsyncConnection, statements: _Statements, keys: Sequence[Key]
@@ -223,7 +250,7 @@ class OnlineHandle:
             part if part.joint and sharing[part.joint.joint_table, part.keys] > 1 else replace(part, joint=None)
             for part in parts
         )
-        self._statements = _Statements.of(chosen, self._dtype)
+        self._statements = _Statements.of(chosen, self._dtype, self._lookup)
 
     def _statements_for(self, connection: Connection | AsyncConnection) -> _Statements:
         return self._statements if _may_fail(connection) else self._plain
@@ -233,8 +260,8 @@ class OnlineHandle:
         times = [place for place in self._features if result.ftype(place) == _TIMESTAMPTZ] if result else []
         return [_with_instants(row, times) for row in rows] if times else rows
 
-    def _split(self, rows: Sequence[tuple[Any, ...]], as_of: datetime) -> list[dict[str, ViewRead]]:
-        """Say of each view's part of a row whether it is FRESH, STALE, or MISSING (absent, or later than `as_of`)."""
+    def judge(self, rows: Sequence[tuple[Any, ...]], as_of: datetime) -> list[dict[str, ViewRead]]:
+        """Return each view's part of each row as FRESH, STALE, or MISSING (absent, or later than `as_of`)."""
         now = microseconds_of(as_of)
         # The constructor of a named tuple takes twice as long as the tuple's.
         make = tuple.__new__

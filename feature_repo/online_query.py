@@ -55,13 +55,44 @@ class ViewPart:
         return any(isinstance(place, KeyOf) for _, place in self.keys)
 
 
+@dataclass(frozen=True)
+class EntityLookup:
+    """One more value of an entity, which is read beside its views: a column of a table with one row an entity.
+
+    Attributes
+    ----------
+    table : schema and name.
+    column : the column that is read.
+    entity : the column that holds the first key as text.
+    fixed : columns and the texts that they must have.
+
+    """
+
+    table: tuple[str, str]
+    column: str
+    entity: str
+    fixed: tuple[tuple[str, str], ...]
+
+    def value(self) -> sql.Composed:
+        """Compose the value, of which there is one at most."""
+        # A subquery, unlike a join, is never planned as a scan of the whole table for a few entities.
+        wanted = [(self.entity, sql.SQL("asked.key0::text")), *((name, sql.Literal(text)) for name, text in self.fixed)]
+        return sql.SQL("(SELECT {} FROM {} WHERE {})").format(
+            sql.Identifier(self.column),
+            sql.Identifier(*self.table),
+            sql.SQL(" AND ").join(sql.SQL("{} = {}").format(sql.Identifier(name), value) for name, value in wanted),
+        )
+
+
 @lru_cache(maxsize=1024)
-def read_statement(parts: tuple[ViewPart, ...], parameters: tuple[str, ...], *, one: bool = False) -> bytes:
-    """Write the statement. Its parameters, $1 and on, are arrays of the dtypes `parameters`, all of one length.
+def read_statement(
+    parts: tuple[ViewPart, ...], parameters: tuple[str, ...], *, one: bool = False, lookup: EntityLookup | None = None
+) -> bytes:
+    """Compose the statement. Its parameters, $1 and on, are arrays of the dtypes `parameters`, all of one length.
 
     Its rows are in the order of the arrays. A row has, for each part, the event time and the features, all NULL where
-    the table has no row for the keys. If it is for `one` row its parameters are no arrays but the keys themselves, which
-    spares the server the list and the sort.
+    the table has no row for the keys, and at its end the value of `lookup`. If it is for `one` row its parameters are no
+    arrays but the keys themselves, which spares the server the list and the sort.
     """
     joins: dict[str, sql.Composed] = {}
     # A part that is joined by another one's feature stands after it.
@@ -79,6 +110,8 @@ def read_statement(parts: tuple[ViewPart, ...], parameters: tuple[str, ...], *, 
         for number, part in enumerate(parts)
         for name in (EVENT_TIME, *map(column_name, part.features))
     ]
+    if lookup:
+        columns.append(lookup.value())
     # Behind a SELECT an array's length is not seen by PostgreSQL, which would plan the statement anew for each short one.
     given = listed(
         sql.SQL("${}::{}" if one else "(SELECT ${}::{}[])").format(sql.SQL(str(place + 1)), postgres_type(dtype))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+import math
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from time import perf_counter
+from time import monotonic, perf_counter
 from typing import TYPE_CHECKING, TypeAlias
 
 from starlette.applications import Starlette
@@ -16,6 +17,7 @@ from starlette.routing import Route
 from core.errors import PantheraError, RequestError
 from core.plan_text import read_sections
 from core.settings import read_settings
+from serving.bodies import Bodies
 from serving.endpoints import Endpoints
 from serving.metrics import Meters
 from serving.problems import problem, problem_of
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 Handler: TypeAlias = "Callable[[Endpoints, Request], Awaitable[Response]]"
 
 _LOGGER = logging.getLogger(__name__)
+_SECONDS_OF_SILENCE = 10.0
 
 
 def now() -> datetime:
@@ -55,12 +58,15 @@ def create_app(
         found = settings()
         app.state.runtime = Runtime(found, read_sections(found.plan), clock)
         app.state.meters = Meters()
-        app.state.endpoints = Endpoints(app.state.runtime, app.state.meters, clock)
+        app.state.reports = _Reports()
+        bodies = Bodies()
+        app.state.endpoints = Endpoints(app.state.runtime, app.state.meters, clock, bodies)
         await app.state.runtime.start()
         started()
         try:
             yield
         finally:
+            bodies.close()
             await app.state.runtime.stop()
 
     return Starlette(
@@ -71,6 +77,7 @@ def create_app(
             _route("POST", "/v1/outcomes", Endpoints.outcomes),
             _route("GET", "/v1/cohorts", Endpoints.cohorts),
             _route("GET", "/v1/status", Endpoints.status),
+            _route("GET", "/readyz", Endpoints.ready),
         ],
         exception_handlers={HTTPException: _http_error},
         lifespan=lifespan,
@@ -92,7 +99,7 @@ async def _answered(handler: Handler, request: Request) -> Response:
     try:
         return await handler(request.app.state.endpoints, request)
     except PantheraError as error:
-        _report(error)
+        request.app.state.reports.log(error)
         return problem_of(error)
     except ClientDisconnect:
         return problem(400, "disconnected", "the client went away before its body was complete")
@@ -101,10 +108,20 @@ async def _answered(handler: Handler, request: Request) -> Response:
         return problem(500, "internal", "an unforeseen error, which is in the service's log")
 
 
-def _report(error: PantheraError) -> None:
-    """Log what the response leaves out; a refusal leaves out nothing."""
-    if not isinstance(error, (RequestError, NotAvailable)):
-        _LOGGER.error("%s", error)
+class _Reports:
+    """Logs what responses leave out; the same again only after a while, since an outage answers every request with it."""
+
+    def __init__(self) -> None:
+        self._last: tuple[str, float] = ("", -math.inf)
+
+    def log(self, error: PantheraError) -> None:
+        """Log `error`, unless it is a refusal, which leaves out nothing."""
+        message, now = str(error), monotonic()
+        before, at = self._last
+        if isinstance(error, (RequestError, NotAvailable)) or (message == before and now < at + _SECONDS_OF_SILENCE):
+            return
+        self._last = (message, now)
+        _LOGGER.error("%s", message)
 
 
 async def _http_error(_: Request, error: Exception) -> Response:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from core.prediction_log import Outcome
 from core.suggestions import allowed_here
 from feature_repo.push import PushedRow
-from serving.refusals import NotJson, NotSupported, Refusal
+from serving.json_text import Extent, parse_json
+from serving.refusals import Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -28,8 +29,12 @@ _INTEGERS = {"int32": range(-(2**31), 2**31), "int64": _INT64}
 _MOST_FLOAT32 = 3.4028234663852886e38
 _LONGEST_TEXT = 512
 _LONGEST_FEATURE = 100_000
-#: Rows in one request to push.
+_LONGEST_SHOWN = 60
+#: Rows in one request to push, and outcomes in one request.
 MOST_PUSHED = 1000
+MOST_OUTCOMES = 10_000
+#: PostgreSQL has no place for NUL, and UTF-8 none for half a surrogate pair.
+_NOT_STORED = re.compile("[\0\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -48,23 +53,6 @@ class EntitiesRequest:
     as_of: datetime | None
 
 
-def check_content_type(content_type: str | None) -> None:
-    """Refuse a body that does not say that it is JSON in UTF-8.
-
-    Raises
-    ------
-    NotSupported
-        Otherwise.
-
-    """
-    kind, _, parameters = (content_type or "nothing").lower().partition(";")
-    if kind.strip() != "application/json":
-        raise NotSupported(f"found the content type {kind.strip()!r}; expected 'application/json'")
-    charset = parameters.strip().removeprefix("charset=").strip('"')
-    if charset not in {"", "utf-8", "utf8"}:
-        raise NotSupported(f"found {parameters.strip()!r} after the content type; expected JSON in UTF-8")
-
-
 def decode_predict(body: bytes, key: EntityKey, most: int, now: datetime) -> EntitiesRequest:
     """Read `{"entities": [{"<key>": ...}, ...], "as_of": ...}`, or one `"entity"`, of at most `most` entities.
 
@@ -74,7 +62,8 @@ def decode_predict(body: bytes, key: EntityKey, most: int, now: datetime) -> Ent
         If the body is malformed.
 
     """
-    content = _object(_parse(body), "the body", ["entities", "entity", "as_of"])
+    parsed = parse_json(body, Extent(objects=most + 2, values=2 * most + 4))
+    content = _object(parsed, "the body", ["entities", "entity", "as_of"])
     as_of = _instant(content["as_of"], "as_of", now) if "as_of" in content else None
     if ("entity" in content) == ("entities" in content):
         found = "both 'entities' and 'entity'" if "entity" in content else "neither 'entities' nor 'entity'"
@@ -131,10 +120,12 @@ def decode_outcomes(body: bytes, key: EntityKey, now: datetime) -> list[Outcome]
         If the body is malformed.
 
     """
-    content = _object(_parse(body), "the body", ["outcomes"])
+    parsed = parse_json(body, Extent(objects=MOST_OUTCOMES + 1, values=5 * MOST_OUTCOMES))
+    content = _object(parsed, "the body", ["outcomes"])
     if "outcomes" not in content:
         raise Refusal("found no 'outcomes' in the body; expected a list of them")
-    return [_outcome(row, key, f"outcomes[{at}]", now) for at, row in enumerate(_rows(content["outcomes"], "outcomes"))]
+    rows = _rows(content["outcomes"], "outcomes", MOST_OUTCOMES)
+    return [_outcome(row, key, f"outcomes[{at}]", now) for at, row in enumerate(rows)]
 
 
 def decode_push(body: bytes, views: Mapping[str, OnlineTable], now: datetime) -> tuple[str, list[PushedRow]]:
@@ -148,7 +139,9 @@ def decode_push(body: bytes, views: Mapping[str, OnlineTable], now: datetime) ->
         If the body is malformed.
 
     """
-    content = _object(_parse(body), "the body", ["view", "rows"])
+    widest = max((len(table.features) for table in views.values()), default=0)
+    parsed = parse_json(body, Extent(objects=2 * MOST_PUSHED + 1, values=(widest + 6) * MOST_PUSHED))
+    content = _object(parsed, "the body", ["view", "rows"])
     view = content.get("view")
     if not isinstance(view, str) or view not in views:
         raise Refusal(f"found {_shown(view)} at view; {allowed_here(str(view)[:100], list(views))}")
@@ -167,7 +160,7 @@ def decode_pushed_line(line: bytes, table: OnlineTable, where: str, now: datetim
         If it is malformed.
 
     """
-    return pushed_row(_parse(line), table, where, now)
+    return pushed_row(parse_json(line, Extent(objects=2, values=len(table.features) + 4)), table, where, now)
 
 
 def pushed_row(row: object, table: OnlineTable, where: str, now: datetime) -> PushedRow:
@@ -241,37 +234,6 @@ def _is_finite(value: float) -> bool:
         return False
 
 
-def _parse(body: bytes) -> object:
-    try:
-        text = body.decode()
-    except UnicodeDecodeError as error:
-        raise NotJson(f"the body is not UTF-8: byte {error.start} is {body[error.start]:#04x}; send JSON") from None
-    try:
-        return json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_unique)
-    except json.JSONDecodeError as error:
-        found = repr(text[error.pos : error.pos + 20]) if error.pos < len(text) else "its end"
-        raise NotJson(
-            f"the body is not JSON: {error.msg} at line {error.lineno} column {error.colno}, found {found}"
-        ) from None
-    except RecursionError:
-        raise NotJson("the body is not JSON that anybody needs: its brackets are nested too deeply") from None
-    except ValueError:  # Python reads integers of up to 4,300 digits
-        raise NotJson("the body has a number with thousands of digits; expected numbers of 64 bits") from None
-
-
-def _refuse_constant(found: str) -> None:
-    raise NotJson(f"found {found} in the body; JSON has no such number, expected a finite one or null")
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    content = dict(pairs)
-    if len(content) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise Refusal(f"found {_shown(twice)} twice in one object of the body; expected every name once")
-    return content
-
-
 def _object(value: object, where: str, allowed: Sequence[str]) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise Refusal(f"found {_shown(value)} at {where}; expected an object with {', '.join(allowed)}")
@@ -285,12 +247,12 @@ def _known(names: Iterable[str], where: str, allowed: Sequence[str]) -> None:
             raise Refusal(f"found the unknown field {_shown(name)} in {where}; {allowed_here(name[:100], allowed)}")
 
 
-def _rows(value: object, where: str, most: int | None = None) -> list[object]:
+def _rows(value: object, where: str, most: int) -> list[object]:
     if not isinstance(value, list):
         raise Refusal(f"found {_shown(value)} at {where}; expected a list")
     if not value:
         raise Refusal(f"found an empty list at {where}; expected at least one")
-    if most is not None and len(value) > most:
+    if len(value) > most:
         raise Refusal(f"found {len(value)} {where}; expected at most {most} in one request, send several")
     return value
 
@@ -333,7 +295,7 @@ def _stored_text(value: object, where: str, longest: int) -> str:
         raise Refusal(f"found {_shown(value)} at {where}; expected a string")
     if len(value) > longest:
         raise Refusal(f"found a string of {len(value)} characters at {where}; expected at most {longest}")
-    if any(character == "\0" or "\ud800" <= character <= "\udfff" for character in value):
+    if _NOT_STORED.search(value):
         raise Refusal(f"found a NUL or half a surrogate pair at {where}; expected a string of Unicode characters")
     return value
 
@@ -374,6 +336,6 @@ def _shown(value: object) -> str:
     kinds = {dict: "an object", list: "a list", type(None): "null"}
     if type(value) in kinds:
         return kinds[type(value)]
-    text = json.dumps(value)
+    text = json.dumps(value[:_LONGEST_SHOWN] if isinstance(value, str) else value)
     kind = {bool: "the boolean", int: "the number", float: "the number", str: "the string"}[type(value)]
-    return f"{kind} {text if len(text) <= 60 else text[:57] + '...'}"  # noqa: PLR2004
+    return f"{kind} {text if len(text) <= _LONGEST_SHOWN else text[: _LONGEST_SHOWN - 3] + '...'}"

@@ -5,16 +5,20 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
+
+from starlette.requests import ClientDisconnect
 
 from core.cohorts import compare, fetch_arms
 from core.connection_pool import lent
 from core.database import connect
+from core.liveness import hung_up_after
+from core.log_counts import count_log
 from core.prediction_log import record_outcomes
 from feature_repo.push import push
 from serving import respond
 from serving.decode import (
-    check_content_type,
     decode_as_of,
     decode_features,
     decode_outcomes,
@@ -24,7 +28,7 @@ from serving.decode import (
 )
 from serving.predict import Answer, predict
 from serving.problems import problem
-from serving.refusals import Refusal, TooLarge
+from serving.refusals import NotAvailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -34,22 +38,28 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from core.cohorts import Comparison
+    from serving.bodies import Bodies
+    from serving.decode import EntitiesRequest
     from serving.metrics import Meters
     from serving.predict import Entry
     from serving.runtime import Ready, Runtime
 
-_LONGEST_BODY = 2**20
-
+#: The newest run of each online table, by an index, however many runs there were.
 _VIEWS = """
-SELECT DISTINCT ON (online_table) view, online_table, as_of, rows_written, finished_at
-FROM panthera.materialization WHERE online_table = ANY(%s::text[])
-ORDER BY online_table, finished_at DESC
+SELECT run.view, run.online_table, run.as_of, run.rows_written, run.finished_at
+FROM unnest(%s::text[]) AS wanted (name)
+CROSS JOIN LATERAL (
+    SELECT * FROM panthera.materialization WHERE online_table = name ORDER BY finished_at DESC LIMIT 1
+) AS run
+ORDER BY run.online_table
 """
-
-_COUNTS = """
-SELECT (SELECT count(*) FROM panthera.prediction), (SELECT count(*) FROM panthera.exposure),
-       (SELECT count(*) FROM panthera.outcome)
-"""
+#: How long cohorts may be computed, and how long the wait for the server may be.
+_COHORTS = "-cstatement_timeout=3500 -clock_timeout=300"
+_SECONDS_OF_COHORTS = 4.0
+#: The database has time limits of its own; this one is for requests that wait behind many others.
+_SECONDS_TO_ANSWER = 3.0
+#: A request that has waited for longer than this, under load, is asked whether its caller is still there.
+_SECONDS_UNASKED = 0.05
 
 
 @dataclass(frozen=True)
@@ -59,6 +69,7 @@ class Endpoints:
     runtime: Runtime
     meters: Meters
     clock: Callable[[], datetime]
+    bodies: Bodies
 
     @property
     def _most(self) -> int:
@@ -67,13 +78,28 @@ class Endpoints:
     async def predict(self, request: Request) -> Response:
         """POST /v1/predict."""
         now = self.clock()
-        asked = decode_predict(await _json_body(request), self.runtime.key, self._most, now)
+        key, most = self.runtime.key, self._most
+        asked = await self.bodies.decoded(request, lambda body: decode_predict(body, key, most, now))
         ready = self.runtime.ready()
+        try:
+            async with asyncio.timeout(_SECONDS_TO_ANSWER):
+                as_of, entries = await self._answer(request, ready, asked)
+        except TimeoutError:
+            raise NotAvailable(
+                f"the service is busy: no answer within {_SECONDS_TO_ANSWER:g} s; try again later"
+            ) from None
+        self.meters.entries(entries)
+        return self._predictions(entries, as_of)
+
+    async def _answer(self, request: Request, ready: Ready, asked: EntitiesRequest) -> tuple[datetime, list[Entry]]:
+        """Read, predict, and return when every prediction is committed."""
+        began = perf_counter()
         facts = await ready.connections.facts.read(ready.active.handle, asked.keys, asked.as_of)
+        if perf_counter() - began > _SECONDS_UNASKED and await request.is_disconnected():
+            raise ClientDisconnect
         entries = await predict(asked.keys, facts, ready.active, self.runtime.experiment, self.runtime.policy)
         await _log(ready, entries)
-        self.meters.entries(entries)
-        return self._predictions(entries, facts.as_of)
+        return facts.as_of, entries
 
     def _predictions(self, entries: Sequence[Entry], as_of: datetime) -> Response:
         """Answer 200 if any entity has a prediction; if the policy refused all of them, 422 with the same list."""
@@ -89,7 +115,7 @@ class Endpoints:
         now = self.clock()
         asked = decode_features(request.query_params.multi_items(), self.runtime.key, self._most, now)
         as_of, ready = asked.as_of or now, self.runtime.ready()
-        async with lent(ready.connections.pool) as connection:
+        async with lent(ready.connections.intake) as connection:
             reads = await ready.active.handle.read(connection, asked.keys, as_of)
         return respond.json_response(
             respond.features(asked.keys, reads, ready.active.champion, self.runtime.key, as_of)
@@ -97,15 +123,16 @@ class Endpoints:
 
     async def outcomes(self, request: Request) -> Response:
         """POST /v1/outcomes."""
-        outcomes = decode_outcomes(await _json_body(request), self.runtime.key, self.clock())
-        receipt = await record_outcomes(self.runtime.connections.pool, outcomes)
+        now, key = self.clock(), self.runtime.key
+        outcomes = await self.bodies.decoded(request, lambda body: decode_outcomes(body, key, now))
+        receipt = await record_outcomes(self.runtime.connections.intake, outcomes)
         return respond.json_response({"stored": receipt.stored, "duplicates": receipt.duplicates})
 
     async def push(self, request: Request) -> Response:
         """POST /v1/features/push."""
-        now = self.clock()
-        view, rows = decode_push(await _json_body(request), self.runtime.views, now)
-        receipt = await push(self.runtime.connections.pool, self.runtime.views[view], rows, now)
+        now, views = self.clock(), self.runtime.views
+        view, rows = await self.bodies.decoded(request, lambda body: decode_push(body, views, now))
+        receipt = await push(self.runtime.connections.intake, views[view], rows, now)
         return respond.json_response({"stored": receipt.stored, "duplicates": receipt.duplicates})
 
     async def cohorts(self, request: Request) -> Response:
@@ -113,16 +140,25 @@ class Endpoints:
         now = self.clock()
         query = request.query_params.multi_items()
         refuse_unknown(query, ["as_of"])
-        comparison = await asyncio.to_thread(
-            self._compare, self.runtime.connections.url, decode_as_of(query, now) or now
-        )
+        as_of = decode_as_of(query, now) or now
+        connections = self.runtime.connections
+        # It holds one of the few connections of administration, so that no more are computed at once.
+        async with lent(connections.administration):
+            comparison = await asyncio.to_thread(self._compare, connections.url, as_of)
         return respond.json_response(comparison.to_dict())
 
     def _compare(self, url: str, as_of: datetime) -> Comparison:
         plan = self.runtime.plan
-        with connect(url) as connection:
+        with connect(url, _COHORTS) as connection, hung_up_after(connection, _SECONDS_OF_COHORTS):
             arms = fetch_arms(connection, plan.serve.experiment, plan.label.horizon, as_of)
         return compare(arms, plan.serve.arms, plan.monitor.confidence, plan.monitor.sample_ratio_alarm)
+
+    async def ready(self, _: Request) -> Response:
+        """GET /readyz."""
+        fault = await self.runtime.readiness.fault()
+        if fault:
+            raise NotAvailable(fault)
+        return respond.json_response({"ready": True, "problem": self.runtime.problem})
 
     async def status(self, request: Request) -> Response:
         """GET /v1/status."""
@@ -138,18 +174,19 @@ class Endpoints:
                     "champion": respond.release(active.champion if active else None),
                     "challenger": respond.release(active.challenger if active else None),
                 },
+                "appointed": self.runtime.appointed,
                 **await self._stored(),
                 "problem": self.runtime.problem,
             }
         )
 
     async def _stored(self) -> dict[str, Any]:
-        """Say what the database holds: the tables that the releases read, and how much is logged."""
+        """Return what the database holds: the tables that the releases read, and how much is logged."""
         active = self.runtime.active
         tables = list(active.champion.logged_tables.values()) if active else []
-        async with lent(self.runtime.connections.pool) as connection:
+        async with lent(self.runtime.connections.administration) as connection:
             views = await (await connection.execute(_VIEWS, [tables])).fetchall()
-            counts = await (await connection.execute(_COUNTS)).fetchone() or (0, 0, 0)
+            counts = await count_log(connection)
         return {
             "views": [
                 {
@@ -161,7 +198,8 @@ class Endpoints:
                 }
                 for view, table, as_of, rows, finished_at in views
             ],
-            "counts": dict(zip(("predictions", "exposures", "outcomes"), counts, strict=True)),
+            "counts": {name: count.rows for name, count in counts.items()},
+            "estimated": [name for name, count in counts.items() if count.is_estimate],
         }
 
 
@@ -171,18 +209,6 @@ async def _log(ready: Ready, entries: Sequence[Entry]) -> None:
     if answers:
         exposures = [answer.exposure for answer in answers if answer.exposure]
         await ready.connections.log.append([answer.prediction for answer in answers], exposures)
-
-
-async def _json_body(request: Request) -> bytes:
-    check_content_type(request.headers.get("content-type"))
-    if request.url.query:
-        raise Refusal("found a query after the path; expected everything in the body")
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > _LONGEST_BODY:
-            raise TooLarge(f"found a body of more than {_LONGEST_BODY} bytes; send several requests")
-    return bytes(body)
 
 
 def _version() -> str:

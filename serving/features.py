@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from core.batching import Batcher
 from core.connection_pool import lent
+from feature_repo.online_query import EntityLookup
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from core.connection_pool import Pool
     from core.contracts import Key, ViewRead
     from feature_repo.online_handle import OnlineHandle
-
-_EXPOSED = "SELECT entity, arm FROM panthera.exposure WHERE experiment = %s AND entity = ANY(%b::text[])"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,29 +43,18 @@ class Facts:
     entities: Sequence[EntityFacts]
 
 
-class _Alike(NamedTuple):
-    """What requests must have in common to share a statement."""
-
-    handle: OnlineHandle
-    as_of: datetime
-
-
 @dataclass(frozen=True, slots=True)
 class _Request:
     handle: OnlineHandle
     keys: Sequence[Key]
     as_of: datetime | None
 
-    def alike(self, now: datetime) -> _Alike:
-        return _Alike(self.handle, self.as_of or now)
-
 
 class FactsReader:
-    """The reads of one event loop, for one experiment. A request without an instant is answered as of its read."""
+    """The reads of one event loop. A request without an instant is answered as of its read."""
 
-    def __init__(self, pool: Pool, experiment: str, clock: Callable[[], datetime]) -> None:
+    def __init__(self, pool: Pool, clock: Callable[[], datetime]) -> None:
         self._pool = pool
-        self._experiment = experiment
         self._clock = clock
         self._batches: Batcher[_Request, Facts] = Batcher(self._read)
 
@@ -81,33 +69,32 @@ class FactsReader:
             If the server does not answer.
 
         """
-        return await self._batches.submit(_Request(handle, keys, as_of))
+        return await self._batches.submit(_Request(handle, keys, as_of), len(keys))
 
     async def _read(self, batch: Sequence[_Request]) -> Sequence[Facts]:
-        """Read for all requests with one statement, or one for each handle and instant among them."""
+        """Read for all requests with one statement, or one for each handle among them; an instant needs none of its own."""
         now = self._clock()
-        asked: dict[_Alike, list[Key]] = {}
+        asked: dict[OnlineHandle, list[Key]] = {}
         for request in batch:
-            asked.setdefault(request.alike(now), []).extend(request.keys)
+            asked.setdefault(request.handle, []).extend(request.keys)
         async with lent(self._pool) as connection:
-            arms = await self._exposed_arms(connection, batch)
-            reads = {alike: await _read_online(connection, alike, keys) for alike, keys in asked.items()}
-        return [_facts(request, request.alike(now), reads[request.alike(now)], arms) for request in batch]
-
-    async def _exposed_arms(self, connection: psycopg.AsyncConnection, batch: Sequence[_Request]) -> dict[str, str]:
-        entities = list({str(key) for request in batch for key in request.keys})
-        exposed = await connection.execute(_EXPOSED, [self._experiment, entities], prepare=True)
-        return dict(await exposed.fetchall())
+            rows = {handle: await _rows_by_key(connection, handle, keys) for handle, keys in asked.items()}
+        return [_facts(request, rows[request.handle], request.as_of or now) for request in batch]
 
 
-async def _read_online(
-    connection: psycopg.AsyncConnection, alike: _Alike, keys: Sequence[Key]
-) -> dict[Key, Mapping[str, ViewRead]]:
+async def _rows_by_key(
+    connection: psycopg.AsyncConnection, handle: OnlineHandle, keys: Sequence[Key]
+) -> dict[Key, tuple[Any, ...]]:
     distinct = list(dict.fromkeys(keys))
-    return dict(zip(distinct, await alike.handle.read(connection, distinct, alike.as_of), strict=True))
+    return dict(zip(distinct, await handle.fetch(connection, distinct), strict=True))
 
 
-def _facts(
-    request: _Request, alike: _Alike, reads: Mapping[Key, Mapping[str, ViewRead]], arms: Mapping[str, str]
-) -> Facts:
-    return Facts(alike.as_of, [EntityFacts(reads[key], arms.get(str(key))) for key in request.keys])
+def _facts(request: _Request, rows: Mapping[Key, tuple[Any, ...]], as_of: datetime) -> Facts:
+    own = [rows[key] for key in request.keys]
+    reads = request.handle.judge(own, as_of)
+    return Facts(as_of, [EntityFacts(read, row[-1]) for read, row in zip(reads, own, strict=True)])
+
+
+def exposed_arm(experiment: str) -> EntityLookup:
+    """Return the look-up of the arm of `experiment` that an entity met first, for the handle of the releases."""
+    return EntityLookup(("panthera", "exposure"), "arm", "entity", (("experiment", experiment),))

@@ -74,5 +74,8 @@ def public_message(error: PantheraError) -> str:
     if isinstance(error, BundleError):
         return "the release cannot answer; the service's log says why; promote another release"
     if isinstance(error, DatabaseError):
-        return "the database does not answer or refuses the work; the service's log says why; it is tried again"
+        return (
+            "the database cannot be reached, does not answer in time, or refuses the work; the service's log says why; "
+            "it is tried again with every request"
+        )
     return "the service cannot answer now; its log says why"

@@ -33,5 +33,23 @@ class NotSupported(Refusal):
     code = "unsupported_media_type"
 
 
+class TooMany(Refusal):
+    """The service has as much of this kind to do as it takes."""
+
+    status = 429
+    code = "too_many_requests"
+
+
+class TooSlow(Refusal):
+    """The body did not arrive in time."""
+
+    status = 408
+    code = "timeout"
+
+
 class NotAvailable(PantheraError):  # noqa: N818
     """Nothing is wrong with the request: the service cannot answer now; answered with 503."""
+
+
+class ReleaseFault(NotAvailable):
+    """A release that the ledger names cannot answer; the cause, which may name paths, is for the log."""

@@ -2,29 +2,37 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import logging
+import os
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from core.errors import BundleError
 from feature_repo.online_handle import HandleLink, HandleView, OnlineHandle
 from feature_repo.online_history import unfilled
 from models.bundle import load_bundle
-from models.ledger import current
-from serving.refusals import NotAvailable
+from models.ledger import current, find, history
+from serving.refusals import NotAvailable, ReleaseFault
 from serving.router import CHALLENGER, CHAMPION
 from serving.scoring import Scorer
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     import psycopg
 
     from core.contracts import Link
+    from feature_repo.online_query import EntityLookup
     from models.bundle import Bundle
     from models.ledger import LedgerRelease
     from models.signing import TrustedKeys
     from serving.decode import EntityKey
+
+_LOGGER = logging.getLogger(__name__)
+#: How many earlier champions are tried.
+_MOST_EARLIER = 10
 
 
 @dataclass(frozen=True)
@@ -68,11 +76,18 @@ class Release:
 
 @dataclass(frozen=True)
 class ActiveReleases:
-    """Champion, challenger if there is one, and the handle that reads what both of them need."""
+    """Champion, challenger if there is one, and the handle that reads what both of them need.
+
+    Attributes
+    ----------
+    faults : why they are not those that the ledger names, one sentence each.
+
+    """
 
     champion: Release
     challenger: Release | None
     handle: OnlineHandle
+    faults: tuple[str, ...] = ()
 
     @property
     def ids(self) -> tuple[str | None, str | None]:
@@ -110,65 +125,150 @@ class _Pinned:
         return features | {link.column: (link.view, link.feature) for link in self.links.values()}
 
 
-@dataclass(frozen=True)
 class BundleFolder:
-    """Where bundles lie, and whose are loaded."""
+    """Where bundles lie, and whose are loaded. What could not be loaded is not read again before it has changed."""
 
-    path: Path
-    trusted: TrustedKeys
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._refused: dict[str, tuple[object, BundleError]] = {}
 
+    def load(self, digest: str, trusted: TrustedKeys) -> Bundle:
+        """Load a bundle.
 
-def load_active(
-    connection: psycopg.Connection, model: str, bundles: BundleFolder, key: EntityKey, *, present: ActiveReleases | None
-) -> ActiveReleases:
-    """Load what the ledger names for `model`, or return `present` if that is just it.
+        Raises
+        ------
+        BundleError
+            If it cannot be loaded.
 
-    Raises
-    ------
-    NotAvailable
-        If there is no champion, or an online table that a release reads is not filled yet.
-    BundleError
-        If a bundle cannot be read, or predicts for another entity than `key`.
-
-    """
-    champion, challenger = (current(connection, model, role) for role in (CHAMPION, CHALLENGER))
-    if champion is None:
-        raise NotAvailable(
-            f"no release of {model!r} is registered; run `dvc repro`, or `panthera repair` if that finds nothing to do"
-        )
-    if present and present.ids == (champion.release_id, challenger.release_id if challenger else None):
-        return present
-    pinned = [_pin(connection, champion, bundles, key, present)]
-    if challenger:
+        """
+        state = (trusted, _state(self._path / digest))
+        before, error = self._refused.get(digest, (None, None))
+        if error and before == state:
+            raise error.with_traceback(None)  # raised again and again, it would gather tracebacks
         try:
-            pinned.append(_pin(connection, challenger, bundles, key, present))
-        except (BundleError, NotAvailable):
-            # What answers goes on as it is. Where nothing does, a champion alone is better than nothing; the next look
-            # tries again, and says what is wrong.
-            if present:
-                raise
-    return _activate(pinned, key)
+            return load_bundle(self._path / digest, trusted)
+        except BundleError as found:
+            self._refused[digest] = state, found
+            raise
 
 
-def _pin(
-    connection: psycopg.Connection,
-    ledger: LedgerRelease,
-    bundles: BundleFolder,
-    key: EntityKey,
-    present: ActiveReleases | None,
-) -> _Pinned:
-    """Load the bundle of `ledger`, unless it is loaded already, and check that it can answer."""
-    loaded = present.bundle_of(ledger.release_id) if present else None
-    pinned = _Pinned(ledger, loaded or load_bundle(bundles.path / ledger.bundle_digest, bundles.trusted))
-    _refuse_another_entity(pinned, key)
-    _refuse_missing_tables(connection, pinned)
-    return pinned
+def _state(folder: Path) -> object:
+    """Return what changes whenever a file of the folder does, or None if it cannot be read."""
+    try:
+        return sorted((entry.name, entry.stat().st_mtime_ns, entry.stat().st_size) for entry in os.scandir(folder))
+    except OSError:
+        return None
+
+
+@dataclass(frozen=True)
+class Loader:
+    """Loads the releases of `model`, which predict for `key`; `lookup` is read beside their features."""
+
+    model: str
+    bundles: BundleFolder
+    key: EntityKey
+    lookup: EntityLookup
+
+    def load_active(
+        self, connection: psycopg.Connection, trusted: TrustedKeys, present: ActiveReleases | None
+    ) -> ActiveReleases:
+        """Load what the ledger names, or return `present` if that is just it.
+
+        What answers is not replaced by less: a fault of a release is raised. Where nothing answers yet, the last sound
+        champion does, without the challenger if that has a fault; the faults are told, and the next look tries again.
+
+        Raises
+        ------
+        NotAvailable
+            If there is no champion.
+        ReleaseFault
+            If a release cannot answer, and what answers now is kept.
+
+        """
+        named = {role: current(connection, self.model, role) for role in (CHAMPION, CHALLENGER)}
+        champion, challenger = named[CHAMPION], named[CHALLENGER]
+        if champion is None:
+            raise NotAvailable(
+                f"no release of {self.model!r} is registered; "
+                "run `dvc repro`, or `panthera repair` if that finds nothing to do"
+            )
+        if present and present.ids == (champion.release_id, challenger.release_id if challenger else None):
+            return replace(present, faults=()) if present.faults else present
+        pin = partial(self._pin, connection, trusted, present)
+        faults: list[str] = []
+        pinned = [pin(champion) if present else self._last_sound(connection, champion, pin, faults)]
+        if challenger:
+            try:
+                pinned.append(pin(challenger))
+            except ReleaseFault as error:
+                if present and present.champion.release_id == champion.release_id:
+                    raise
+                _LOGGER.warning("the challenger is left out: %s", error.__cause__ or error)
+                faults.append(f"the challenger is left out: {error}")
+        return replace(_activate(pinned, self.key, self.lookup), faults=tuple(faults))
+
+    def _last_sound(
+        self,
+        connection: psycopg.Connection,
+        champion: LedgerRelease,
+        pin: Callable[[LedgerRelease], _Pinned],
+        faults: list[str],
+    ) -> _Pinned:
+        """Load the champion, or the last one before it that can answer."""
+        first: ReleaseFault | None = None
+        for release in [champion, *_earlier_champions(connection, self.model, champion.release_id)]:
+            try:
+                pinned = pin(release)
+            except ReleaseFault as error:
+                first = first or error
+                continue
+            if first:
+                _LOGGER.warning("%s; release %s answers instead", first.__cause__ or first, release.release_id)
+                faults.append(f"{first}; meanwhile the earlier champion {release.release_id} answers")
+            return pinned
+        raise first or NotAvailable("no release can answer")
+
+    def _pin(
+        self,
+        connection: psycopg.Connection,
+        trusted: TrustedKeys,
+        present: ActiveReleases | None,
+        ledger: LedgerRelease,
+    ) -> _Pinned:
+        """Load the bundle of `ledger`, unless it is loaded already, and check that it can answer."""
+        loaded = present.bundle_of(ledger.release_id) if present else None
+        try:
+            pinned = _Pinned(ledger, loaded or self.bundles.load(ledger.bundle_digest, trusted))
+        except BundleError as error:
+            raise ReleaseFault(
+                f"release {ledger.release_id} is not loaded, because its bundle is missing, altered, of another format, "
+                "or its signature is not that of a trusted key; the service's log says which; "
+                "run `panthera repair`, or promote another"
+            ) from error
+        _refuse_another_entity(pinned, self.key)
+        _refuse_missing_tables(connection, pinned)
+        return pinned
+
+
+def _earlier_champions(connection: psycopg.Connection, model: str, champion: str) -> list[LedgerRelease]:
+    """Return who was champion before, the last one first, but those that somebody rolled back from or retired."""
+    ended: dict[str, str] = {}
+    holder: str | None = None
+    for change in history(connection, model):
+        if change.role == CHAMPION:
+            if holder:
+                ended.pop(holder, None)
+                ended[holder] = change.cause
+            holder = change.release_id
+    kept = [release for release, cause in ended.items() if cause not in {"rollback", "retire"} and release != champion]
+    found = (find(connection, release) for release in reversed(kept[-_MOST_EARLIER:]))
+    return [release for release in found if release]
 
 
 def _refuse_another_entity(row: _Pinned, key: EntityKey) -> None:
     contract = row.bundle.contract
     if (contract.entity_key, contract.entity_dtype) != (key.name, key.dtype):
-        raise BundleError(
+        raise ReleaseFault(
             f"release {row.ledger.release_id} predicts for {contract.entity_key} ({contract.entity_dtype}), the plan "
             f"for {key.name} ({key.dtype}); run `dvc repro` for a release of this plan"
         )
@@ -177,13 +277,13 @@ def _refuse_another_entity(row: _Pinned, key: EntityKey) -> None:
 def _refuse_missing_tables(connection: psycopg.Connection, row: _Pinned) -> None:
     missing = unfilled(connection, row.tables.values())
     if missing:
-        raise NotAvailable(
+        raise ReleaseFault(
             f"release {row.ledger.release_id} reads the online table {missing[0]}, which is not filled yet; "
             "run `dvc repro`, or `panthera repair` if that finds nothing to do"
         )
 
 
-def _activate(pinned: Sequence[_Pinned], key: EntityKey) -> ActiveReleases:
+def _activate(pinned: Sequence[_Pinned], key: EntityKey, lookup: EntityLookup) -> ActiveReleases:
     columns = _columns_by_table(pinned)
     ttls = {view.online_table: view.ttl for row in pinned for view in row.bundle.contract.views}
     # The definition of a linked view includes that of its link, so all releases that read its table link to it alike.
@@ -193,7 +293,7 @@ def _activate(pinned: Sequence[_Pinned], key: EntityKey) -> ActiveReleases:
         for view, link in row.links.items()
     }
     views = [HandleView(table, table, ttls[table], tuple(names), links.get(table)) for table, names in columns.items()]
-    handle = OnlineHandle(views, key.name, key.dtype)
+    handle = OnlineHandle(views, key.name, key.dtype, lookup)
     releases = [_release(row, pinned, columns) for row in pinned]
     return ActiveReleases(releases[0], releases[1] if len(releases) > 1 else None, handle)
 

@@ -8,40 +8,37 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from core.connection_pool import Pool, connection_pool, lent
+from core.connection_pool import lent
 from core.database import connect, ensure_database
-from core.errors import PantheraError
-from core.prediction_log import PredictionLog
-from feature_repo.online_history import UNFILLED
+from core.errors import DatabaseError, PantheraError
+from core.liveness import hung_up_after
 from feature_repo.online_tables import declared_table
+from models.ledger import roles
 from models.signing import read_trusted
+from serving.connections import Connections, open_connections
 from serving.decode import EntityKey
-from serving.features import FactsReader
+from serving.features import exposed_arm
 from serving.predict import Policy
+from serving.problems import public_message
+from serving.readiness import Readiness
 from serving.refusals import NotAvailable
-from serving.releases import ActiveReleases, BundleFolder, load_active
+from serving.releases import ActiveReleases, BundleFolder, Loader
 from serving.router import Experiment
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from datetime import datetime
 
     from core.plan import Plan
     from core.settings import Settings
+    from models.ledger import Role
 
 _LOGGER = logging.getLogger(__name__)
 #: How long a change of the ledger, or a database that came up, may go unnoticed.
 _SECONDS_BETWEEN_LOOKS = 2.0
-
-
-@dataclass(frozen=True)
-class Connections:
-    """The database, and how requests read and write it."""
-
-    url: str
-    pool: Pool
-    facts: FactsReader
-    log: PredictionLog
+#: A look that takes longer waits for a server that has gone silent; bundles are loaded meanwhile.
+_SECONDS_TO_LOOK = 20.0
+_LIMITS = "-cstatement_timeout=4000 -clock_timeout=2000"
 
 
 @dataclass(frozen=True)
@@ -69,7 +66,12 @@ class Runtime:
         self.views = {name: declared_table(plan, name) for name in plan.build_features.views}
         self.problem: str | None = "the service is starting"
         self.active: ActiveReleases | None = None
+        #: What the ledger says, by role; what answers differs from it where a release has a fault.
+        self.appointed: Mapping[Role, str | None] = {}
+        self.readiness = Readiness(self.ready, self.key.dtype)
         self._clock = clock
+        bundles = BundleFolder(settings.bundles)
+        self._loader = Loader(plan.register_.model, bundles, self.key, exposed_arm(serve.experiment))
         self._url: str | None = None
         self._connections: Connections | None = None
         self._following: asyncio.Task[None] | None = None
@@ -86,7 +88,7 @@ class Runtime:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._following
         if self._connections:
-            await self._connections.pool.close()
+            await self._connections.close()
 
     @property
     def connections(self) -> Connections:
@@ -116,49 +118,48 @@ class Runtime:
         return Ready(self.connections, self.active)
 
     async def is_ready(self) -> bool:
-        """Whether a prediction would be answered now: database there, champion loaded, its online tables in place."""
-        try:
-            ready = self.ready()
-            async with lent(ready.connections.pool) as connection:
-                tables = list(ready.active.champion.logged_tables.values())
-                return await (await connection.execute(UNFILLED, [tables])).fetchone() is None
-        except PantheraError:
-            return False
+        """Return whether a prediction would be answered now."""
+        return await self.readiness.fault() is None
 
     async def look(self) -> None:
         """Look at database and ledger; what is new is loaded before what is old is dropped."""
         active, problem = self.active, None
         try:
             active = await asyncio.to_thread(self._load)
+            problem = "; ".join(active.faults) or None
         except PantheraError as error:
-            problem = str(error)
-        except Exception as error:
-            _LOGGER.exception("the releases could not be looked up")
-            problem = f"the releases could not be looked up: {error}"
-        await self._open_pool()
-        self._tell(active, problem)
+            problem = public_message(error)
+            if problem != self.problem:
+                _LOGGER.warning("%s", error.__cause__ or error)
+        except Exception:
+            problem = "the releases could not be looked up; the service's log says why"
+            if problem != self.problem:
+                _LOGGER.exception("the releases could not be looked up")
+        await self._prepare(active)
+        if active and active is not self.active:
+            _LOGGER.warning("now answering: champion %s, challenger %s", *active.ids)
         self.active, self.problem = active, problem
 
     def _load(self) -> ActiveReleases:
         if self._url is None:
             self._url = ensure_database(self.settings)
-        with connect(self._url) as connection:
-            bundles = BundleFolder(self.settings.bundles, read_trusted(self.settings))
-            return load_active(connection, self.plan.register_.model, bundles, self.key, present=self.active)
+        try:
+            with connect(self._url, _LIMITS) as connection, hung_up_after(connection, _SECONDS_TO_LOOK):
+                self.appointed = {**roles(connection, self.plan.register_.model)}
+                return self._loader.load_active(connection, read_trusted(self.settings), self.active)
+        except DatabaseError:
+            if self.settings.database_url is None:
+                self._url = None  # somebody stopped the embedded server; the next look starts it
+            raise
 
-    async def _open_pool(self) -> None:
+    async def _prepare(self, active: ActiveReleases | None) -> None:
+        """Open the pools, and see to it that no request has to look for joint tables."""
         if self._url is not None and self._connections is None:
-            pool = connection_pool(self._url)
-            await pool.open()
-            facts = FactsReader(pool, self.experiment.name, self._clock)
-            self._connections = Connections(self._url, pool, facts, PredictionLog(pool))
-
-    def _tell(self, active: ActiveReleases | None, problem: str | None) -> None:
-        """Log what changed, once."""
-        if problem and problem != self.problem:
-            _LOGGER.warning("%s", problem)
-        if active and active is not self.active:
-            _LOGGER.warning("now answering: champion %s, challenger %s", *active.ids)
+            self._connections = await open_connections(self._url, self.plan.serve.max_entities, self._clock)
+        if self._connections and active:
+            with contextlib.suppress(PantheraError):
+                async with lent(self._connections.answers) as connection:
+                    await active.handle.look(connection)
 
     async def _follow(self) -> None:
         while True:

@@ -6,6 +6,7 @@ import logging
 import socket
 from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from core.settings import silence_telemetry
 
@@ -21,6 +22,9 @@ from core.plan_text import read_sections  # noqa: E402
 from core.settings import read_settings  # noqa: E402
 from serving.app import create_app  # noqa: E402
 from serving.collector import settle_collector  # noqa: E402
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
 # BentoML's command line has asked before it imported this module, and remembers the answer.
 usage_stats.do_not_track.cache_clear()
@@ -59,6 +63,17 @@ def _working_folder() -> Path:
 APPLICATION = create_app(started=_settle)
 
 
+class _OwnReadiness:
+    """Has our application answer /readyz: BentoML's own answer gives no reason, and has another shape than our errors."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        ours = scope["type"] == "http" and scope["path"] == "/readyz"
+        await (APPLICATION if ours else self._app)(scope, receive, send)
+
+
 @bentoml.service(
     name="panthera_prediction",
     workers=1,
@@ -85,3 +100,6 @@ class PredictionService:
     async def __is_ready__(self) -> bool:
         """Say whether a prediction would be answered now; BentoML asks for /readyz."""
         return bool(await APPLICATION.state.runtime.is_ready())
+
+
+PredictionService.add_asgi_middleware(_OwnReadiness)  # type: ignore[attr-defined]  # as above

@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING
 
 import httpx
 
+from tests.serving.conftest import assert_is_problem
+from tests.serving.worst_bodies import check_that_none_holds_up
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -21,7 +24,7 @@ if TYPE_CHECKING:
     from tests.serving.conftest import World
 
 _ROOT = Path(__file__).parents[2]
-_SECONDS_TO_START = 60
+_SECONDS_TO_START = 180
 
 
 def _command(port: int) -> list[str]:
@@ -72,7 +75,10 @@ def _wait_until_live(client: httpx.Client, process: subprocess.Popen[bytes], log
 
 def test_bentoml_serves_health_metrics_and_our_routes(bare_world: World) -> None:
     with serving(bare_world.settings) as client:
-        assert client.get("/readyz").status_code == 503
+        not_ready = client.get("/readyz")
+        assert not_ready.status_code == 503
+        assert_is_problem(not_ready, "unavailable")
+        assert "dvc repro" in not_ready.json()["detail"]
         refused = client.post("/v1/predict", json={"entity": {"account_id": 1}})
         assert refused.status_code == 503
         assert "dvc repro" in refused.json()["error"]["message"]
@@ -82,6 +88,7 @@ def test_bentoml_serves_health_metrics_and_our_routes(bare_world: World) -> None
         assert 'panthera_requests_total{route="/v1/predict",status="503"} 1.0' in metrics
         assert 'panthera_request_seconds_count{route="/v1/outcomes"} 1.0' in metrics
         assert "bentoml_service_request_total" in metrics
+        check_that_none_holds_up(str(client.base_url))
 
 
 def test_a_port_that_is_taken_is_one_clear_line(bare_world: World) -> None:

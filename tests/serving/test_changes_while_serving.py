@@ -12,13 +12,15 @@ import pytest
 from core.database import migrate
 from core.errors import BundleError, PlanError
 from core.postgres_server import EmbeddedServer
+from models.signing import TrustedKeys
+from serving.releases import BundleFolder
 from tests.serving.conftest import Client, World, serve
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from models.signing import TrustedKeys
+    from models.bundle import Bundle
     from tests.serving.conftest import HandMadeBundle
 
 
@@ -120,6 +122,121 @@ def test_a_challenger_that_cannot_be_loaded_does_not_keep_the_champion_from_answ
     serve(bare_world, use)
 
 
+def _refusing(world: World, monkeypatch: pytest.MonkeyPatch, *release_ids: str) -> None:
+    """Have the bundles of some releases refused, as altered ones are."""
+
+    def load(folder: Path, trusted: TrustedKeys) -> HandMadeBundle | Bundle:
+        if folder.name in {f"digest-{release_id}" for release_id in release_ids}:
+            raise BundleError(f"{folder}/model was altered: its sha256 is not the manifest's; not loaded")
+        return world.load(folder, trusted)
+
+    monkeypatch.setattr("serving.releases.load_bundle", load)
+
+
+async def _problem(client: Client) -> str:
+    """Read the problem from the status and the readiness, which must say the same, and no path."""
+    problems = {(await client.http.get(route)).json()["problem"] for route in ("/v1/status", "/readyz")}
+    (problem,) = problems
+    assert "/" not in problem.replace("`", "")
+    return str(problem)
+
+
+def test_at_a_start_the_last_sound_champion_answers_for_one_whose_bundle_was_altered(
+    bare_world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bare_world.fill()
+    for release_id, weight in (("first", 0.1), ("second", 0.2), ("third", 0.3)):
+        bare_world.register(release_id, "champion", weight)
+    _refusing(bare_world, monkeypatch, "second", "third")
+
+    async def use(client: Client) -> None:
+        assert {entry["release"] for entry in await client.entries(1, 2)} == {"first"}
+        problem = await _problem(client)
+        assert "release third is not loaded" in problem
+        assert "altered" in problem
+        assert "first answers" in problem
+        content = (await client.http.get("/v1/status")).json()
+        assert content["appointed"]["champion"] == "third"
+        assert content["releases"]["champion"]["release"] == "first"
+        await client.look()
+        assert "release third is not loaded" in await _problem(client)
+        _refusing(bare_world, monkeypatch)
+        client.app.state.runtime._loader.bundles._refused.clear()  # as a change of the files does
+        await client.look()
+        assert {entry["release"] for entry in await client.entries(1, 2)} == {"third"}
+        assert (await client.http.get("/v1/status")).json()["problem"] is None
+
+    serve(bare_world, use)
+
+
+def test_a_champion_that_was_rolled_back_from_never_answers_for_another(
+    bare_world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bare_world.fill()
+    bare_world.register("good", "champion", 0.1)
+    bare_world.register("withdrawn", "champion", 0.2)
+    bare_world.execute(
+        "INSERT INTO panthera.release_role (model, role, release_id, replaced, reason, cause, actor) "
+        "VALUES ('world', 'champion', 'good', 'withdrawn', 'test', 'rollback', 'somebody')"
+    )
+    _refusing(bare_world, monkeypatch, "good")
+
+    async def use(client: Client) -> None:
+        assert "release good is not loaded" in await _unavailable(client)
+
+    serve(bare_world, use)
+
+
+def test_a_challenger_whose_bundle_was_altered_is_left_out_and_told(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _refusing(world, monkeypatch, "new")
+
+    async def use(client: Client) -> None:
+        assert {entry["release"] for entry in await client.entries(1, 2, 3, 4, 5)} == {"old"}
+        assert "the challenger is left out: release new is not loaded" in await _problem(client)
+        content = (await client.http.get("/v1/status")).json()
+        assert content["appointed"] == {"champion": "old", "challenger": "new"}
+        assert content["releases"]["challenger"] is None
+
+    serve(world, use)
+
+
+def test_a_sound_promotion_is_taken_up_although_the_challenger_has_a_fault(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def use(client: Client) -> None:
+        _refusing(world, monkeypatch, "broken")
+        world.register("next", "champion", 0.3)
+        world.register("broken", "challenger", 0.4)
+        await client.look()
+        assert {entry["release"] for entry in await client.entries(1, 2, 3, 4, 5)} == {"next"}
+        assert "the challenger is left out: release broken" in await _problem(client)
+
+    serve(world, use)
+
+
+def test_a_bundle_that_was_refused_is_not_read_again_before_it_has_changed(
+    bare_world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    reads: list[str] = []
+
+    def refuse(folder: Path, trusted: TrustedKeys) -> HandMadeBundle:
+        reads.append(folder.name)
+        raise BundleError("altered")
+
+    monkeypatch.setattr("serving.releases.load_bundle", refuse)
+    (tmp_path / "digest").mkdir()
+    bundles, trusted = BundleFolder(tmp_path), TrustedKeys(())
+    for _ in range(3):
+        with pytest.raises(BundleError):
+            bundles.load("digest", trusted)
+    (tmp_path / "digest" / "model").write_text("made good")
+    with pytest.raises(BundleError):
+        bundles.load("digest", trusted)
+    assert len(reads) == 2
+
+
 def test_a_release_for_another_entity_is_not_taken_up(world: World) -> None:
     bundle = world.bundles["digest-old"]
     world.bundles["digest-old"] = replace(bundle, contract=replace(bundle.contract, entity_key="household_id"))
@@ -150,7 +267,7 @@ def test_failing_reads_give_their_connections_back(world: World) -> None:
         world.execute("ALTER TABLE online.away RENAME TO history_1")
         answers = await asyncio.gather(*(client.entries(1) for _ in range(100)))
         assert len(answers) == 100
-        pool = client.app.state.runtime.connections.pool
+        pool = client.app.state.runtime.connections.answers
         assert pool.get_stats()["pool_available"] == pool.get_stats()["pool_size"]
 
     serve(world, use)
@@ -222,3 +339,22 @@ def test_a_plan_that_cannot_be_read_stops_the_start(bare_world: World) -> None:
 
     with pytest.raises(PlanError):
         serve(bare_world, use)
+
+
+def test_the_service_starts_an_embedded_database_that_somebody_stopped(
+    stoppable_world: tuple[World, EmbeddedServer], server_state: Path
+) -> None:
+    world, server = stoppable_world
+    world.settings = replace(world.settings, database_url=None, state=server.state)
+
+    async def use(client: Client) -> None:
+        await client.predict(1)
+        await asyncio.to_thread(server.stop)
+        assert (await client.predict(1)).status_code == 503
+        await client.look()  # finds that it is gone
+        await client.look()  # starts it
+        async with asyncio.timeout(10):
+            while (await client.predict(1)).status_code != 200:  # noqa: ASYNC110 - as above
+                await asyncio.sleep(0.1)
+
+    serve(world, use)

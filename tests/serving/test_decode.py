@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.prediction_log import Outcome
+from serving.bodies import check_content_type
 from serving.decode import (
     EntitiesRequest,
     EntityKey,
-    check_content_type,
     decode_features,
     decode_outcomes,
     decode_predict,
