@@ -59,11 +59,11 @@ def record_run(
 
 
 def runs(connection: psycopg.Connection, name: str, most: int) -> list[Run]:
-    """Read the last runs of an online table, the newest first."""
+    """Read the last runs that filled the online table of today, the newest first."""
     with connection.cursor(row_factory=class_row(Run)) as cursor:
         cursor.execute(
             "SELECT run_id, view, online_table, kind, as_of, rows_written, started_at, finished_at "
-            "FROM panthera.materialization WHERE online_table = %s ORDER BY finished_at DESC LIMIT %s",
+            "FROM panthera.present_run WHERE online_table = %s ORDER BY finished_at DESC LIMIT %s",
             [name, most],
         )
         return cursor.fetchall()
@@ -72,7 +72,7 @@ def runs(connection: psycopg.Connection, name: str, most: int) -> list[Run]:
 def watermark(connection: psycopg.Connection, name: str) -> datetime | None:
     """Say up to which instant everything knowable has been brought into the online table `name`."""
     row = connection.execute(
-        "SELECT max(as_of) FROM panthera.materialization WHERE online_table = %s AND kind <> 'range'", [name]
+        "SELECT max(as_of) FROM panthera.present_run WHERE online_table = %s AND kind <> 'range'", [name]
     ).fetchone()
     return row[0] if row else None
 
@@ -81,7 +81,7 @@ def watermark(connection: psycopg.Connection, name: str) -> datetime | None:
 UNFILLED = """
 SELECT name FROM unnest(%s::text[]) AS wanted (name)
 WHERE to_regclass(format('online.%%I', name)) IS NULL
-    OR NOT EXISTS (SELECT FROM panthera.materialization WHERE online_table = name)
+    OR NOT EXISTS (SELECT FROM panthera.present_run WHERE online_table = name)
 ORDER BY name
 """
 
@@ -92,11 +92,15 @@ def unfilled(connection: psycopg.Connection, names: Collection[str]) -> list[str
 
 
 def register(
-    connection: psycopg.Connection, project: str, view: str, name: str, *, beside_others: bool = False
+    connection: psycopg.Connection, project: str, view: str, name: str, *, made: bool = False, beside_others: bool = False
 ) -> str | None:
     """Enter `name` as the one table of `view` from now on; return the table that it takes over from, if any.
 
-    `beside_others`, it takes over from none and none is retired.
+    Parameters
+    ----------
+    made : whether the table was made just now, so that earlier runs did not fill it.
+    beside_others : whether it takes over from none and none is retired.
+
     """
     before = connection.execute(
         "SELECT online_table FROM panthera.online_table WHERE project = %s AND view = %s AND online_table <> %s "
@@ -109,6 +113,10 @@ def register(
         "WHERE online_table.retired_at IS NOT NULL",
         [name, project, view],
     )
+    if made:
+        connection.execute(
+            "UPDATE panthera.online_table SET made_at = clock_timestamp() WHERE online_table = %s", [name]
+        )
     if beside_others:
         return None
     retire(connection, project, view, kept=name)
@@ -128,6 +136,14 @@ def tables_of(connection: psycopg.Connection, project: str, view: str) -> list[s
     """List the tables of all versions of `view`."""
     found = connection.execute(
         "SELECT online_table FROM panthera.online_table WHERE project = %s AND view = %s ORDER BY 1", [project, view]
+    )
+    return [name for (name,) in found]
+
+
+def tables_of_project(connection: psycopg.Connection, project: str) -> list[str]:
+    """List the tables of all views of `project`, also of those that Feast's registry no longer knows."""
+    found = connection.execute(
+        "SELECT online_table FROM panthera.online_table WHERE project = %s ORDER BY 1", [project]
     )
     return [name for (name,) in found]
 

@@ -85,7 +85,7 @@ class PantheraOnlineStore(OnlineStore):  # type: ignore[misc]
         except StaleStateError:
             if view.is_applied:
                 raise
-            self._change(lambda connection: online_tables.create(connection, view.table))
+            self._change(lambda connection: view_versions.apply(connection, view))
             self._change(lambda connection: online_tables.merge_values(connection, view.table, rows))
         if progress:
             progress(len(rows))
@@ -189,14 +189,11 @@ class PantheraOnlineStore(OnlineStore):  # type: ignore[misc]
     def teardown(  # noqa: D102
         self,
         config: RepoConfig,
-        tables: Sequence[FeatureView],
+        tables: Sequence[FeatureView],  # noqa: ARG002 - Feast leaves out stream and on-demand views
         entities: Sequence[Entity],  # noqa: ARG002
     ) -> None:
         def change(connection: psycopg.Connection) -> None:
-            names = {
-                name for view in tables for name in online_history.tables_of(connection, config.project, view.name)
-            }
-            online_history.drop(connection, names)
+            online_history.drop(connection, online_history.tables_of_project(connection, config.project))
 
         self._change(change)
 

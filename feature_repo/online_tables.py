@@ -132,13 +132,15 @@ def _declared_link(plan: Plan, view: View) -> str:
     return f"{link.feature} {definition_of(holder, plan.entity_of(holder))} "
 
 
-def create(connection: psycopg.Connection, table: OnlineTable) -> None:
-    """Make `table` unless it is there."""
+def create(connection: psycopg.Connection, table: OnlineTable) -> bool:
+    """Make `table` unless it is there; return whether it was made."""
+    missing = not exists(connection, table.name)
     connection.execute(
         sql.SQL("CREATE TABLE IF NOT EXISTS {} ({}, PRIMARY KEY ({}))").format(
             table.identifier, declared_columns(table), listed(table.key_columns)
         )
     )
+    return missing
 
 
 def declared_columns(table: OnlineTable) -> sql.Composed:

@@ -25,8 +25,10 @@ if TYPE_CHECKING:
 
 def apply(connection: psycopg.Connection, view: StoredView) -> None:
     """Make the table of `view` the one of its name from now on, or that of one more version."""
-    online_tables.create(connection, view.table)
-    before = history.register(connection, view.project, view.name, view.table.name, beside_others=view.versioned)
+    made = online_tables.create(connection, view.table)
+    before = history.register(
+        connection, view.project, view.name, view.table.name, made=made, beside_others=view.versioned
+    )
     if before is not None and not view.declared:
         _take_over(connection, before, view.table)
 

@@ -49,7 +49,7 @@ _VIEWS = """
 SELECT run.view, run.online_table, run.as_of, run.rows_written, run.finished_at
 FROM unnest(%s::text[]) AS wanted (name)
 CROSS JOIN LATERAL (
-    SELECT * FROM panthera.materialization WHERE online_table = name ORDER BY finished_at DESC LIMIT 1
+    SELECT * FROM panthera.present_run WHERE online_table = name ORDER BY finished_at DESC LIMIT 1
 ) AS run
 ORDER BY run.online_table
 """

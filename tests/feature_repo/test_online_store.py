@@ -17,6 +17,7 @@ from feast.protos.feast.serving.ServingService_pb2 import FieldStatus
 
 from core.errors import DatabaseError, SourceError, StaleStateError
 from feature_repo import online_history
+from feature_repo.stored_views import stored_view
 from tests.feature_repo.feast_shop import (
     CUSTOMER,
     CUSTOMER_ID,
@@ -250,6 +251,71 @@ def test_a_removed_view_is_empty_when_it_comes_back(
     }
     store.teardown()
     assert tables(database_url) == []
+
+
+@pytest.mark.filterwarnings("ignore:(Stream|On demand) feature views? (are|is an) experimental:RuntimeWarning")
+def test_a_teardown_leaves_no_table_of_stream_and_on_demand_views(
+    store: feast.FeatureStore, empty: FileSource, database_url: str
+) -> None:
+    stream, doubled = streaming(empty), on_demand(empty)
+    store.apply([CUSTOMER, spending(empty), stream, doubled])
+    store.write_to_online_store("stream", rows(customer_id=[1], x=[5]))
+    store.write_to_online_store("doubled", rows(customer_id=[1], spend=[1.5]))
+    assert read(store, ["stream:x", "doubled:twice"], customer_id=[1]) == {
+        "customer_id": [1],
+        "x": [5],
+        "twice": [3.0],
+    }
+    store.teardown()
+    assert tables(database_url) == []
+    store.apply([CUSTOMER, spending(empty), stream, doubled])
+    assert read(store, ["stream:x", "doubled:twice"], customer_id=[1]) == {
+        "customer_id": [1],
+        "x": [None],
+        "twice": [None],
+    }
+
+
+def streaming(empty: FileSource) -> feast.StreamFeatureView:
+    return feast.StreamFeatureView(
+        name="stream",
+        entities=[CUSTOMER],
+        schema=[CUSTOMER_ID, feast.Field(name="x", dtype=feast_types.Int64)],
+        source=PushSource(name="stream_push", batch_source=empty),
+        ttl=timedelta(0),
+    )
+
+
+def on_demand(empty: FileSource) -> Any:
+    @feast.on_demand_feature_view.on_demand_feature_view(
+        entities=[CUSTOMER],
+        sources=[spending(empty)],
+        schema=[feast.Field(name="twice", dtype=feast_types.Float64)],
+        mode="python",
+        write_to_online_store=True,
+    )
+    def doubled(inputs: dict[str, Any]) -> dict[str, Any]:
+        return {"twice": [2 * each for each in inputs["spend"]]}
+
+    return doubled
+
+
+def test_the_runs_of_a_table_that_was_dropped_do_not_count_for_the_one_made_after_it(
+    store: feast.FeatureStore, empty: FileSource, database_url: str
+) -> None:
+    store.apply([CUSTOMER, spending(empty)])
+    (name,) = tables(database_url)
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        table = stored_view(store.config, store.get_feature_view("spending")).table
+        online_history.record_run(connection, "spending", table, NOW, 0)
+        assert online_history.unfilled(connection, [name]) == []
+        assert online_history.watermark(connection, name) == NOW
+        store.teardown()
+        store.apply([CUSTOMER, spending(empty)])
+        assert online_history.unfilled(connection, [name]) == [name]
+        assert online_history.watermark(connection, name) is None
+        online_history.record_run(connection, "spending", table, NOW + HOUR, 0)
+        assert online_history.watermark(connection, name) == NOW + HOUR
 
 
 def test_a_type_that_says_nothing_is_refused_at_apply(store: feast.FeatureStore, empty: FileSource) -> None:

@@ -1,0 +1,73 @@
+"""Stores of this project for Feast's universal test suite, which imports this module by FULL_REPO_CONFIGS_MODULE.
+
+The suite must be importable as `tests`: `benchmarks.conformance` runs it so.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import TYPE_CHECKING, Any
+
+from feast import FileSource
+from feast.data_format import ParquetFormat
+from tests.universal.feature_repos.universal.data_sources.file import (  # type: ignore[import-not-found]
+    FileDataSourceCreator,
+)
+
+from feature_repo.offline_store import PantheraOfflineStoreConfig
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from feast.repo_config import FeastConfigBaseModel
+
+#: The suite runs some scenarios for stores of these names only: stores that keep rows by entity, as this one does.
+STANDS_FOR = frozenset({"sqlite", "postgres", "redis"})
+
+
+class PantheraSourceCreator(FileDataSourceCreator):  # type: ignore[misc]
+    """The suite's parquet files, read by this project's offline store."""
+
+    def create_offline_store_config(self) -> FeastConfigBaseModel:
+        """Return the configuration as Feast's own stores have it: created times break ties only."""
+        return PantheraOfflineStoreConfig()
+
+
+class PantheraFolderSourceCreator(PantheraSourceCreator):
+    """The same rows dealt to the files of a folder, as the stages of this project write them."""
+
+    def create_data_source(
+        self,
+        df: pd.DataFrame,
+        destination_name: str,
+        created_timestamp_column: str = "created_ts",
+        field_mapping: dict[str, str] | None = None,
+        timestamp_field: str | None = "ts",
+    ) -> FileSource:
+        """Write every third row to one of three files."""
+        folder = mkdtemp(prefix=f"{self.project_name}_{destination_name}")
+        self.dirs.append(folder)
+        for part in range(3):
+            df.iloc[part::3].to_parquet(Path(folder) / f"part-{part}.parquet")
+        return FileSource(
+            file_format=ParquetFormat(),
+            path=folder,
+            timestamp_field=timestamp_field,
+            created_timestamp_column=created_timestamp_column,
+            field_mapping=field_mapping or {"ts_1": "ts"},
+        )
+
+
+class OneStore(dict[str, tuple[dict[str, Any], None]]):
+    """The one online store, found under each name that it stands for."""
+
+    def __contains__(self, name: object) -> bool:
+        return name in STANDS_FOR
+
+    def get(self, name: str, default: Any = None) -> Any:  # type: ignore[override]
+        """Return the store if it stands for `name`."""
+        return next(iter(self.values())) if name in self else default
+
+
+AVAILABLE_OFFLINE_STORES = [("local", PantheraSourceCreator), ("local", PantheraFolderSourceCreator)]
+AVAILABLE_ONLINE_STORES = OneStore({"panthera": ({"type": "feature_repo.online_store.PantheraOnlineStore"}, None)})
