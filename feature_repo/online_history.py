@@ -92,7 +92,13 @@ def unfilled(connection: psycopg.Connection, names: Collection[str]) -> list[str
 
 
 def register(
-    connection: psycopg.Connection, project: str, view: str, name: str, *, made: bool = False, beside_others: bool = False
+    connection: psycopg.Connection,
+    project: str,
+    view: str,
+    name: str,
+    *,
+    made: bool = False,
+    beside_others: bool = False,
 ) -> str | None:
     """Enter `name` as the one table of `view` from now on; return the table that it takes over from, if any.
 

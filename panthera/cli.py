@@ -6,6 +6,7 @@ import argparse
 import sys
 from functools import partial
 from pathlib import Path
+from typing import NoReturn
 
 from core.entry import exit_code
 from core.settings import read_settings
@@ -112,8 +113,19 @@ def feast(arguments: argparse.Namespace) -> int:
     return run_feast(read_settings(), arguments.rest)
 
 
+class _Version(argparse.Action):
+    """Print the version of this package: a lookup in the environment that other calls do not pay for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+        from importlib.metadata import version
+
+        print(f"{parser.prog} {version('pantherapredict')}")
+        parser.exit()
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="panthera", description="Plan, train, serve and compare releases.")
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and end")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
 
     verb = partial(add_verb, verbs.add_parser)
