@@ -9,6 +9,8 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 from feast import FileSource
 from feast.data_format import ParquetFormat
 from tests.universal.feature_repos.universal.data_sources.file import (  # type: ignore[import-not-found]
@@ -44,11 +46,12 @@ class PantheraFolderSourceCreator(PantheraSourceCreator):
         field_mapping: dict[str, str] | None = None,
         timestamp_field: str | None = "ts",
     ) -> FileSource:
-        """Write every third row to one of three files."""
+        """Write every third row to one of three files, with the types that the whole has."""
         folder = mkdtemp(prefix=f"{self.project_name}_{destination_name}")
         self.dirs.append(folder)
+        rows = pa.Table.from_pandas(df, preserve_index=False)
         for part in range(3):
-            df.iloc[part::3].to_parquet(Path(folder) / f"part-{part}.parquet")
+            pq.write_table(rows.take(range(part, len(rows), 3)), Path(folder) / f"part-{part}.parquet")
         return FileSource(
             file_format=ParquetFormat(),
             path=folder,
