@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from feast import FileSource
 from feast.data_format import ParquetFormat
-from tests.universal.feature_repos.universal.data_sources.file import (  # type: ignore[import-not-found]
+from tests.universal.feature_repos.universal.data_sources.file import (
     FileDataSourceCreator,
 )
 
@@ -67,7 +67,7 @@ class OneStore(dict[str, tuple[dict[str, Any], None]]):
     def __contains__(self, name: object) -> bool:
         return name in STANDS_FOR
 
-    def get(self, name: str, default: Any = None) -> Any:  # type: ignore[override]
+    def get(self, name: str, default: Any = None) -> Any:
         """Return the store if it stands for `name`."""
         return next(iter(self.values())) if name in self else default
 

@@ -287,7 +287,7 @@ def streaming(empty: FileSource) -> feast.StreamFeatureView:
 
 
 def on_demand(empty: FileSource) -> Any:
-    @feast.on_demand_feature_view.on_demand_feature_view(
+    @feast.on_demand_feature_view.on_demand_feature_view(  # type: ignore[untyped-decorator]
         entities=[CUSTOMER],
         sources=[spending(empty)],
         schema=[feast.Field(name="twice", dtype=feast_types.Float64)],
