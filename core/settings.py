@@ -28,6 +28,7 @@ PII_KEY_ENV = "PANTHERA_PII_KEY"
 SIGNING_KEY_ENV = "PANTHERA_SIGNING_KEY"
 TRUSTED_KEY_ENV = "PANTHERA_TRUSTED_KEY"
 ACTOR_ENV = "PANTHERA_ACTOR"
+ALLOWED_HOSTS_ENV = "PANTHERA_ALLOWED_HOSTS"
 ENVIRONMENT_NAMES = frozenset(
     {
         PLAN_ENV,
@@ -38,6 +39,7 @@ ENVIRONMENT_NAMES = frozenset(
         SIGNING_KEY_ENV,
         TRUSTED_KEY_ENV,
         ACTOR_ENV,
+        ALLOWED_HOSTS_ENV,
     }
 )
 
@@ -56,6 +58,7 @@ class Settings:
     signing_key : the key that signs bundles, or None for the one that the state folder keeps. Never printed.
     trusted_key : the public keys whose bundles are loaded, or None for those that the state folder keeps.
     actor : who acts, as the ledger remembers it, or None to ask git and the operating system.
+    allowed_hosts : further names under which the service may be asked, or None for those of the loopback interface.
 
     """
 
@@ -67,6 +70,7 @@ class Settings:
     signing_key: str | None = field(default=None, repr=False)
     trusted_key: str | None = None
     actor: str | None = None
+    allowed_hosts: str | None = None
 
     @property
     def bundles(self) -> Path:
@@ -86,6 +90,7 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
         signing_key=environment.get(SIGNING_KEY_ENV) or None,
         trusted_key=environment.get(TRUSTED_KEY_ENV) or None,
         actor=environment.get(ACTOR_ENV) or None,
+        allowed_hosts=environment.get(ALLOWED_HOSTS_ENV) or None,
     )
 
 

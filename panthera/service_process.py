@@ -9,17 +9,20 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx
 
 from core.errors import PantheraError
+from serving.processes import end_with_parent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _SECONDS_TO_START = 120
+#: Longer than the service gives its workers for their last requests.
 _SECONDS_TO_STOP = 15
 _SECONDS_BETWEEN_LOOKS = 0.2
 
@@ -68,7 +71,13 @@ def running_service(state: Path) -> Iterator[str]:
     environment = {"BENTOML_HOME": str(state / "bentoml"), **tool_environment()}
     with log.open("wb") as output:
         service = subprocess.Popen(  # noqa: S603
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment, start_new_session=True
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            env=environment,
+            start_new_session=True,
+            preexec_fn=partial(end_with_parent, os.getpid()),  # noqa: PLW1509 - nothing here has threads yet
         )
         try:
             _await_ready(service, f"http://127.0.0.1:{port}", log)

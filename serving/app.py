@@ -1,7 +1,8 @@
-"""The HTTP surface: an ASGI application whose routes are `/v1/...`, and in which every error has one shape."""
+"""The HTTP surface: all of it is the routes below, every other path is unknown, and every error has one shape."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import math
 from contextlib import asynccontextmanager
@@ -10,25 +11,28 @@ from time import monotonic, perf_counter
 from typing import TYPE_CHECKING, TypeAlias
 
 from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
-from starlette.routing import Route
+from starlette.middleware import Middleware
+from starlette.requests import ClientDisconnect, Request
 
 from core.errors import PantheraError, RequestError
 from core.plan_text import read_sections
 from core.settings import read_settings
 from serving.bodies import Bodies
 from serving.endpoints import Endpoints
-from serving.metrics import Meters
+from serving.hosts import parse_allowed_hosts
+from serving.metrics import UNKNOWN_ROUTE, Meters
+from serving.openapi import describe
 from serving.problems import problem, problem_of
-from serving.refusals import NotAvailable
+from serving.refusals import NotAvailable, UnknownHost, UnknownMethod, UnknownPath
+from serving.respond import json_response
 from serving.runtime import Runtime
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+    from pathlib import Path
 
-    from starlette.requests import Request
     from starlette.responses import Response
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
     from core.settings import Settings
 
@@ -36,6 +40,25 @@ Handler: TypeAlias = "Callable[[Endpoints, Request], Awaitable[Response]]"
 
 _LOGGER = logging.getLogger(__name__)
 _SECONDS_OF_SILENCE = 10.0
+#: From the end of the headers to the answer.
+_SECONDS_TO_ANSWER = 5.0
+_METRICS = "/metrics"
+
+#: Each path has one method; a path that takes GET takes HEAD too.
+ROUTES: Mapping[str, tuple[str, Handler]] = {
+    "/v1/predict": ("POST", Endpoints.predict),
+    "/v1/features": ("GET", Endpoints.features),
+    "/v1/features/push": ("POST", Endpoints.push),
+    "/v1/outcomes": ("POST", Endpoints.outcomes),
+    "/v1/cohorts": ("GET", Endpoints.cohorts),
+    "/v1/status": ("GET", Endpoints.status),
+    "/livez": ("GET", Endpoints.alive),
+    "/healthz": ("GET", Endpoints.alive),
+    "/readyz": ("GET", Endpoints.ready),
+    _METRICS: ("GET", Endpoints.metrics),
+    "/openapi.json": ("GET", Endpoints.description),
+    "/docs.json": ("GET", Endpoints.description),
+}
 
 
 def now() -> datetime:
@@ -47,20 +70,24 @@ def create_app(
     settings: Callable[[], Settings] = read_settings,
     clock: Callable[[], datetime] = now,
     started: Callable[[], None] = lambda: None,
+    metrics: Path | None = None,
 ) -> Starlette:
     """Make the application; settings and plan are read when it starts, and `started` is called once it has.
 
-    The running application has the attributes `state.runtime` and `state.meters`.
+    The running application has the attributes `state.runtime` and `state.meters`. The metrics of a worker are written
+    to the folder `metrics`, which it shares with other workers.
     """
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         found = settings()
-        app.state.runtime = Runtime(found, read_sections(found.plan), clock)
-        app.state.meters = Meters()
+        plan = read_sections(found.plan)
+        app.state.hosts = parse_allowed_hosts(found.allowed_hosts)
+        app.state.runtime = Runtime(found, plan, clock)
+        app.state.meters = Meters(metrics)
         app.state.reports = _Reports()
-        bodies = Bodies()
-        app.state.endpoints = Endpoints(app.state.runtime, app.state.meters, clock, bodies)
+        bodies, openapi = Bodies(), json_response(describe(plan))
+        app.state.endpoints = Endpoints(app.state.runtime, app.state.meters, clock, bodies, openapi)
         await app.state.runtime.start()
         started()
         try:
@@ -69,43 +96,72 @@ def create_app(
             bodies.close()
             await app.state.runtime.stop()
 
-    return Starlette(
-        routes=[
-            _route("POST", "/v1/predict", Endpoints.predict),
-            _route("GET", "/v1/features", Endpoints.features),
-            _route("POST", "/v1/features/push", Endpoints.push),
-            _route("POST", "/v1/outcomes", Endpoints.outcomes),
-            _route("GET", "/v1/cohorts", Endpoints.cohorts),
-            _route("GET", "/v1/status", Endpoints.status),
-            _route("GET", "/readyz", Endpoints.ready),
-        ],
-        exception_handlers={HTTPException: _http_error},
-        lifespan=lifespan,
-    )
+    return Starlette(middleware=[Middleware(_Surface)], lifespan=lifespan)
 
 
-def _route(method: str, path: str, handler: Handler) -> Route:
-    async def endpoint(request: Request) -> Response:
+class _Surface:
+    """Answers every request, whatever its path and method; the router behind it has no route, and only starts and stops."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request and count it; scrapes are not counted, so that the gauges tell of the others."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        path, meters = scope["path"], scope["app"].state.meters
+        if path == _METRICS:
+            await self._respond(scope, receive, send)
+            return
         began = perf_counter()
-        response = await _answered(handler, request)
-        request.app.state.meters.request(path, response.status_code, perf_counter() - began)
-        return response
+        with meters.in_progress():
+            status = await self._respond(scope, receive, send)
+        meters.request(path if path in ROUTES else UNKNOWN_ROUTE, status, perf_counter() - began)
 
-    return Route(path, endpoint, methods=[method])
+    async def _respond(self, scope: Scope, receive: Receive, send: Send) -> int:
+        request = Request(scope, receive, send)
+        response = await _answered(request)
+        await response(scope, receive, send)
+        return response.status_code
 
 
-async def _answered(handler: Handler, request: Request) -> Response:
-    """Answer with what `handler` says, or with the error that it raises."""
+async def _answered(request: Request) -> Response:
+    """Return what the route's handler answers, or the error that it raises."""
     try:
-        return await handler(request.app.state.endpoints, request)
+        _check_host(request)
+        async with asyncio.timeout(_SECONDS_TO_ANSWER):
+            return await _handler(request)(request.app.state.endpoints, request)
     except PantheraError as error:
         request.app.state.reports.log(error)
         return problem_of(error)
     except ClientDisconnect:
         return problem(400, "disconnected", "the client went away before its body was complete")
+    except TimeoutError:
+        return problem(503, "timeout", f"there was no answer within {_SECONDS_TO_ANSWER:g} s")
     except Exception:
         _LOGGER.exception("an unforeseen error")
         return problem(500, "internal", "an unforeseen error, which is in the service's log")
+
+
+def _check_host(request: Request) -> None:
+    hosts = request.headers.getlist("host")
+    local_address, _ = request.scope.get("server") or (None, None)
+    if len(hosts) != 1 or not request.app.state.hosts.allow(hosts[0], local_address):
+        raise UnknownHost(
+            f"found {', '.join(map(repr, hosts)) or 'nothing'} as the request's Host; expected this machine's address, or "
+            "a name of PANTHERA_ALLOWED_HOSTS"
+        )
+
+
+def _handler(request: Request) -> Handler:
+    path = request.scope["path"]
+    if path not in ROUTES:
+        raise UnknownPath("this service has no such path; /openapi.json describes those that it has")
+    method, handler = ROUTES[path]
+    if request.method != method and (request.method, method) != ("HEAD", "GET"):
+        raise UnknownMethod(f"found the method {request.method} for {path}; expected {method}", method)
+    return handler
 
 
 class _Reports:
@@ -122,10 +178,3 @@ class _Reports:
             return
         self._last = (message, now)
         _LOGGER.error("%s", message)
-
-
-async def _http_error(_: Request, error: Exception) -> Response:
-    """Answer what the router itself refuses, such as a method that a route does not have."""
-    if not isinstance(error, HTTPException):
-        raise error
-    return problem(error.status_code, "http", error.detail, headers=error.headers)

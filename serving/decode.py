@@ -27,8 +27,8 @@ _INT64 = range(-(2**63), 2**63)
 _INT64_TEXT = re.compile(r"-?[0-9]{1,19}", re.ASCII)
 _INTEGERS = {"int32": range(-(2**31), 2**31), "int64": _INT64}
 _MOST_FLOAT32 = 3.4028234663852886e38
-_LONGEST_TEXT = 512
-_LONGEST_FEATURE = 100_000
+LONGEST_TEXT = 512
+LONGEST_FEATURE = 100_000
 _LONGEST_SHOWN = 60
 #: Rows in one request to push, and outcomes in one request.
 MOST_PUSHED = 1000
@@ -197,7 +197,7 @@ def _feature(value: object, dtype: str, where: str) -> Value:
     if value is None:
         return None
     if dtype in {"string", "text"}:
-        return _stored_text(value, where, _LONGEST_FEATURE)
+        return _stored_text(value, where, LONGEST_FEATURE)
     if dtype == "timestamp":
         return _time(value, where)
     if dtype == "bool":
@@ -284,9 +284,9 @@ def _key_of_text(text: str, key: EntityKey) -> Key:
 
 def _text(value: object, where: str) -> str:
     """Read a text that PostgreSQL can store: it has no place for NUL, and UTF-8 none for half a surrogate pair."""
-    text = _stored_text(value, where, _LONGEST_TEXT)
+    text = _stored_text(value, where, LONGEST_TEXT)
     if not text:
-        raise Refusal(f"found a string of 0 characters at {where}; expected 1 to {_LONGEST_TEXT}")
+        raise Refusal(f"found a string of 0 characters at {where}; expected 1 to {LONGEST_TEXT}")
     return text
 
 

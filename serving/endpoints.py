@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
+from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.requests import ClientDisconnect
+from starlette.responses import PlainTextResponse
 
 from core.cohorts import compare, fetch_arms
 from core.connection_pool import lent
@@ -26,6 +27,7 @@ from serving.decode import (
     decode_push,
     refuse_unknown,
 )
+from serving.openapi import code_version
 from serving.predict import Answer, predict
 from serving.problems import problem
 from serving.refusals import NotAvailable
@@ -64,12 +66,13 @@ _SECONDS_UNASKED = 0.05
 
 @dataclass(frozen=True)
 class Endpoints:
-    """The handlers of all routes, over one runtime; `clock` says what time it is."""
+    """The handlers of all routes, over one runtime; `clock` says what time it is, `openapi` describes the routes."""
 
     runtime: Runtime
     meters: Meters
     clock: Callable[[], datetime]
     bodies: Bodies
+    openapi: Response
 
     @property
     def _most(self) -> int:
@@ -166,7 +169,7 @@ class Endpoints:
         plan, active = self.runtime.plan, self.runtime.active
         return respond.json_response(
             {
-                "version": _version(),
+                "version": code_version(),
                 "project": plan.project.name,
                 "model": plan.register_.model,
                 "experiment": {"name": plan.serve.experiment, "arms": dict(plan.serve.arms)},
@@ -202,6 +205,18 @@ class Endpoints:
             "estimated": [name for name, count in counts.items() if count.is_estimate],
         }
 
+    async def alive(self, _: Request) -> Response:
+        """GET /livez and /healthz."""
+        return respond.json_response({"alive": True})
+
+    async def metrics(self, _: Request) -> Response:
+        """GET /metrics."""
+        return PlainTextResponse(await self.meters.text(), media_type=CONTENT_TYPE_LATEST)
+
+    async def description(self, _: Request) -> Response:
+        """GET /openapi.json and /docs.json."""
+        return self.openapi
+
 
 async def _log(ready: Ready, entries: Sequence[Entry]) -> None:
     """Return when every prediction of `entries` is committed."""
@@ -209,10 +224,3 @@ async def _log(ready: Ready, entries: Sequence[Entry]) -> None:
     if answers:
         exposures = [answer.exposure for answer in answers if answer.exposure]
         await ready.connections.log.append([answer.prediction for answer in answers], exposures)
-
-
-def _version() -> str:
-    try:
-        return version("pantherapredict")
-    except PackageNotFoundError:  # a checkout, or a bento, in which the package itself is not installed
-        return "unknown"

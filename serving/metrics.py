@@ -1,30 +1,47 @@
-"""What Prometheus is told about the service, beside what BentoML tells it."""
+"""What Prometheus is told about the service."""
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import contextmanager
+from functools import partial
+from time import monotonic
 from typing import TYPE_CHECKING
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from serving.predict import Answer
+from serving.worker_metrics import scrape
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
 
     from serving.predict import Entry
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+#: The label of every path that is no route of ours: what strangers ask for must not make series.
+UNKNOWN_ROUTE = "unknown"
+#: A scrape within so many seconds of the last one is answered with the same text, so that many cost what few do.
+_SECONDS_TO_KEEP_TEXT = 0.2
 
 
 class Meters:
-    """The series of one process.
+    """The series of one process; `text` sums them with those of the other workers that write to `folder`."""
 
-    They have a registry of their own. Under `bentoml serve` Prometheus's client runs in its multiprocess mode, where
-    `/metrics` sums what every worker wrote to files, whatever the registry.
-    """
-
-    def __init__(self) -> None:
+    def __init__(self, folder: Path | None = None) -> None:
         self.registry = CollectorRegistry()
+        self._scrape: Callable[[], bytes] = (
+            partial(scrape, folder) if folder else partial(generate_latest, self.registry)
+        )
+        self._scraping = asyncio.Lock()
+        self._text, self._text_until = b"", 0.0
+        self._in_progress = Gauge(
+            "panthera_requests_in_progress",
+            "Requests that are being answered",
+            registry=self.registry,
+            multiprocess_mode="livesum",
+        )
         self._requests = Counter(
             "panthera_requests", "Requests by route and HTTP status", ["route", "status"], registry=self.registry
         )
@@ -44,6 +61,23 @@ class Meters:
         self._statuses = Counter(
             "panthera_feature_reads", "Rows read by view and freshness", ["view", "status"], registry=self.registry
         )
+
+    async def text(self) -> bytes:
+        """Return all series in Prometheus's text format; another thread writes it, once for all who ask at a time."""
+        async with self._scraping:
+            if monotonic() >= self._text_until:
+                self._text = await asyncio.to_thread(self._scrape)
+                self._text_until = monotonic() + _SECONDS_TO_KEEP_TEXT
+        return self._text
+
+    @contextmanager
+    def in_progress(self) -> Iterator[None]:
+        """Count a request as being answered for the length of the block."""
+        self._in_progress.inc()
+        try:
+            yield
+        finally:
+            self._in_progress.dec()
 
     def request(self, route: str, status: int, seconds: float) -> None:
         """Count one request."""

@@ -57,7 +57,7 @@ def problem_of(error: PantheraError) -> Response:
     """Return the problem response for an error of ours."""
     message = public_message(error)
     if isinstance(error, Refusal):
-        return problem(error.status, error.code, message)
+        return problem(error.status, error.code, message, headers=error.headers)
     if isinstance(error, OutcomeConflictError):
         return problem(HTTPStatus.CONFLICT, "conflict", message, error={"outcome_ids": error.outcome_ids})
     if isinstance(error, PushConflictError):

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from core.errors import PantheraError, RequestError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 class Refusal(RequestError):  # noqa: N818 - the word of this service for it
@@ -10,6 +15,7 @@ class Refusal(RequestError):  # noqa: N818 - the word of this service for it
 
     status = 422
     code = "invalid"
+    headers: Mapping[str, str] | None = None
 
 
 class NotJson(Refusal):
@@ -45,6 +51,31 @@ class TooSlow(Refusal):
 
     status = 408
     code = "timeout"
+
+
+class UnknownPath(Refusal):
+    """No route of the service has this path."""
+
+    status = 404
+    code = "unknown_path"
+
+
+class UnknownMethod(Refusal):
+    """The route has another method."""
+
+    status = 405
+    code = "unknown_method"
+
+    def __init__(self, message: str, allowed: str) -> None:
+        super().__init__(message)
+        self.headers = {"Allow": allowed}
+
+
+class UnknownHost(Refusal):
+    """The request names a host that is not this service."""
+
+    status = 421
+    code = "unknown_host"
 
 
 class NotAvailable(PantheraError):  # noqa: N818

@@ -1,4 +1,8 @@
-"""The one home of BentoML: `bentoml serve serving.service:PredictionService`."""
+"""The one home of BentoML: `bentoml serve serving.service:PredictionService`.
+
+BentoML loads, packs and starts the service, keeps its workers alive and stops them. What HTTP sees is `serving.app`
+alone, under the bounds of `serving.http_protocol`.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,6 @@ import logging
 import socket
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from core.settings import silence_telemetry
 
@@ -15,6 +18,7 @@ silence_telemetry()
 import bentoml  # noqa: E402
 import click  # noqa: E402
 from bentoml._internal.configuration.containers import BentoMLContainer  # noqa: E402
+from bentoml._internal.context import server_context  # noqa: E402
 from bentoml._internal.utils.analytics import usage_stats  # noqa: E402
 
 from core.errors import PantheraError  # noqa: E402
@@ -22,16 +26,18 @@ from core.plan_text import read_sections  # noqa: E402
 from core.settings import read_settings  # noqa: E402
 from serving.app import create_app  # noqa: E402
 from serving.collector import settle_collector  # noqa: E402
-
-if TYPE_CHECKING:
-    from starlette.types import ASGIApp, Receive, Scope, Send
+from serving.hosts import parse_allowed_hosts  # noqa: E402
+from serving.processes import cores, manage_privately  # noqa: E402
+from serving.worker import check_served_alone, join_service, serve_alone  # noqa: E402
 
 # BentoML's command line has asked before it imported this module, and remembers the answer.
 usage_stats.do_not_track.cache_clear()
 
 
 def _settle() -> None:
-    """Import what would hold up requests later, quiet the pool's retries, and settle the garbage collector."""
+    """Prepare for requests: import what would hold them up, quiet the pool's retries, settle the garbage collector."""
+    if WORKER is not None:
+        check_served_alone()
     import_module("tea_tasting")  # seconds; /v1/cohorts needs it
     logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
     settle_collector()
@@ -60,46 +66,35 @@ def _working_folder() -> Path:
     return Path(__file__).parents[1] if in_bento else Path.cwd()
 
 
-APPLICATION = create_app(started=_settle)
-
-
-class _OwnReadiness:
-    """Has our application answer /readyz: BentoML's own answer gives no reason, and has another shape than our errors."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        ours = scope["type"] == "http" and scope["path"] == "/readyz"
-        await (APPLICATION if ours else self._app)(scope, receive, send)
+WORKER = server_context.worker_index
+METRICS = join_service(WORKER) if WORKER is not None else None
+APPLICATION = create_app(started=_settle, metrics=METRICS)
+if WORKER is not None:
+    serve_alone(APPLICATION)
 
 
 @bentoml.service(
     name="panthera_prediction",
-    workers=1,
-    # BentoML's timer of a request lives on for this long after its answer, so it is kept short.
-    traffic={"timeout": 5},
-    # The spans that nobody exports would cost a third of the time; a pattern is searched in the whole URL.
-    tracing={"excluded_urls": ["/v1/"]},
+    # One that is killed is back after seconds; meanwhile another one answers, where there is a processor for it.
+    workers=min(2, cores()),
+    http={"host": "127.0.0.1"},
+    # What follows is not reached by requests, which `serve_alone` keeps from BentoML's own layers.
+    metrics={"enabled": False},
     logging={"access": {"enabled": False}},
 )
 @bentoml.asgi_app(APPLICATION, path="/")
 class PredictionService:
-    """Answers over HTTP; see `serving.app` for its routes. BentoML adds /livez, /readyz and /metrics."""
+    """Answers over HTTP; see `serving.app` for its routes."""
 
     @bentoml.on_deployment  # type: ignore[untyped-decorator]
     @staticmethod
     def check_start() -> None:
-        """Refuse to start on a plan that cannot be read or a port that is taken, in one line and no traceback."""
+        """Refuse to start on a plan or a setting that cannot be read or a port that is taken, in one line and no traceback."""
         try:
-            read_sections(_working_folder() / read_settings().plan)
+            settings = read_settings()
+            read_sections(_working_folder() / settings.plan)
+            parse_allowed_hosts(settings.allowed_hosts)
             _refuse_taken_port()
+            manage_privately()
         except PantheraError as error:
             raise SystemExit(f"error: {error}") from None
-
-    async def __is_ready__(self) -> bool:
-        """Say whether a prediction would be answered now; BentoML asks for /readyz."""
-        return bool(await APPLICATION.state.runtime.is_ready())
-
-
-PredictionService.add_asgi_middleware(_OwnReadiness)  # type: ignore[attr-defined]  # as above

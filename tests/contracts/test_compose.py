@@ -9,7 +9,6 @@ import signal
 import socket
 import subprocess
 import sys
-import sysconfig
 import time
 from importlib.metadata import packages_distributions, requires
 from pathlib import Path
@@ -176,11 +175,17 @@ def test_the_health_check_of_the_database_is_a_program_of_postgres(server_url: s
     assert subprocess.run([programs / program, *arguments, "--host", place], check=False).returncode == 0
 
 
-def test_the_health_check_of_the_service_is_the_route_that_bentoml_adds() -> None:
+def test_the_health_check_of_the_service_is_a_route_of_its_own() -> None:
     # Read, not imported: that it says whether a prediction would be answered is a test of the service's own.
-    source = Path(sysconfig.get_path("purelib"), "bentoml", "_internal", "server", "base_app.py").read_text()
     route = _healthcheck_address("service").removeprefix("http://127.0.0.1:3000")
-    assert f'path=join_paths(path_prefix, "{route}")' in source
+    assert f'"{route}": ("GET", Endpoints.ready)' in (ROOT / "serving" / "app.py").read_text()
+
+
+def test_the_service_has_time_to_answer_its_last_requests() -> None:
+    (seconds,) = re.findall(
+        r"^_SECONDS_TO_STOP = ([0-9.]+)$", (ROOT / "serving" / "processes.py").read_text(), re.MULTILINE
+    )
+    assert float(SERVICES["service"]["stop_grace_period"].removesuffix("s")) > float(seconds)
 
 
 def test_mlflow_starts_as_it_is_told_to_and_answers_to_its_name(database_url: str, tmp_path: Path) -> None:

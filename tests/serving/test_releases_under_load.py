@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import threading
 import time
 from collections import Counter
@@ -11,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import pytest
 
 from benchmarks.small_release import enter
@@ -19,11 +21,9 @@ from models.bundle import load_bundle
 from models.release_verbs import promote_verb, rollback_verb, show_verb
 from models.signing import read_trusted
 from tests.serving.conftest import Client, World, serve
-from tests.serving.test_bentoml import serving
+from tests.serving.test_bentoml import running
 
 if TYPE_CHECKING:
-    import httpx
-
     from core.settings import Settings
 
 CLIENTS = 8
@@ -95,9 +95,12 @@ def test_no_request_fails_while_releases_come_and_go(bare_world: World, places: 
 
 
 def _ask(client: httpx.Client, stop: threading.Event, entries: list[dict[str, Any]], failed: list[str]) -> None:
-    """Ask until told to stop, and note what was answered."""
+    """Ask until told to stop, or until nobody listens any more, and note what was answered."""
     while not stop.is_set():
-        response = client.post("/v1/predict", json={"entities": [{"account_id": 1}, {"account_id": 2}]})
+        try:
+            response = client.post("/v1/predict", json={"entities": [{"account_id": 1}, {"account_id": 2}]})
+        except httpx.ConnectError:
+            return
         if response.status_code == 200:
             entries += response.json()["predictions"]
         else:
@@ -111,18 +114,22 @@ def _wait_for(release_id: str, entries: list[dict[str, Any]]) -> None:
         time.sleep(0.02)
 
 
-def test_no_request_fails_under_bentoml_while_releases_come_and_go(bare_world: World, places: Settings) -> None:
+def test_no_request_fails_under_bentoml_while_releases_change_or_when_it_stops(
+    bare_world: World, places: Settings
+) -> None:
     plan, stop = read_plan(places.plan), threading.Event()
     entries: list[dict[str, Any]] = []
     failed: list[str] = []
-    with serving(places) as client, ThreadPoolExecutor(4) as pool:
-        asking = [pool.submit(_ask, client, stop, entries, failed) for _ in range(4)]
+    with running(places) as service, ThreadPoolExecutor(4) as pool:
+        asking = [pool.submit(_ask, service.client, stop, entries, failed) for _ in range(4)]
         try:
             for number in range(2):
                 promote_verb(places, plan, "two", "champion", f"better, {number}")
                 _wait_for("two", entries)
                 rollback_verb(places, plan, None, f"worse after all, {number}")
                 _wait_for("one", entries)
+            service.process.send_signal(signal.SIGTERM)  # under load: what is asked by then is answered
+            service.process.wait(30)
         finally:
             stop.set()
         for one in asking:

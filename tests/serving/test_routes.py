@@ -6,6 +6,7 @@ import asyncio
 import json
 from dataclasses import dataclass
 from datetime import timedelta
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
@@ -58,6 +59,8 @@ def test_outcomes_are_stored_once_and_contradictions_refused(world: World) -> No
 
 
 def test_cohorts_count_what_was_served_and_what_came_of_it(world: World) -> None:
+    import_module("tea_tasting")  # seconds, which the service spends before it takes requests
+
     async def use(client: Client) -> None:
         entries = await client.entries(1, 2, 3, 4, 5)
         await client.http.post("/v1/outcomes", json={"outcomes": [_OUTCOME]})
@@ -124,9 +127,9 @@ _JSON = {"content-type": "application/json"}
         ("GET", "/v1/cohorts?as_of=now", {}, b"", 422, "invalid"),
         ("GET", "/v1/cohorts?arm=champion", {}, b"", 422, "invalid"),
         ("GET", "/v1/status?x=1", {}, b"", 422, "invalid"),
-        ("GET", "/v1/predict", {}, b"", 405, "http"),
-        ("DELETE", "/v1/outcomes", {}, b"", 405, "http"),
-        ("GET", "/v2/predict", {}, b"", 404, "http"),
+        ("GET", "/v1/predict", {}, b"", 405, "unknown_method"),
+        ("DELETE", "/v1/outcomes", {}, b"", 405, "unknown_method"),
+        ("GET", "/v2/predict", {}, b"", 404, "unknown_path"),
     ],
 )
 def test_what_cannot_be_taken_is_refused_in_one_shape(
