@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from core.plan_section import Name, Section, Share
-from core.plan_times import Instant, Zone  # noqa: TC001 - as above
+from core.plan_times import Instant, TimeFormat, Zone  # noqa: TC001 - as above
 
 DType = Literal["int32", "int64", "float32", "float64", "string", "bool", "date", "timestamp"]
 
@@ -74,13 +74,15 @@ class TimeColumn(Section):
     """A column that holds a time; a date stands for the start or the end of its day.
 
     `zone` is the time zone of dates and of times that name none; without it such dates are of UTC and such times are
-    refused.
+    refused. A value that says its zone is in that one. Of a time that exists twice, since the clocks of its zone were put
+    back, `ambiguous` says which is meant; one that does not exist, since they were put forward, is refused.
     """
 
     column: Name
-    format: str | None = None
+    format: TimeFormat | None = None
     at: Literal["start_of_day", "end_of_day"] = "start_of_day"
     zone: Zone | None = None
+    ambiguous: Literal["reject", "earlier", "later"] = "reject"
 
 
 class Column(Section):

@@ -12,15 +12,15 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from core.plan_section import Section
 
 #: The years of which every tool on the way (nanoseconds in 64 bits) can speak.
-_YEARS = range(1700, 2200)
+YEARS = range(1700, 2200)
 _LONGEST = timedelta(days=36_525)
 
 
 def parse_instant(value: object) -> datetime:
     """Read a date (its first instant in UTC) or a time with a zone; raise ValueError with what was expected."""
     time = _time(value)
-    if time.year not in _YEARS:
-        raise ValueError(f"{value!s} is outside the years {_YEARS.start} to {_YEARS.stop - 1}")
+    if time.year not in YEARS:
+        raise ValueError(f"{value!s} is outside the years {YEARS.start} to {YEARS.stop - 1}")
     return time.astimezone(UTC)
 
 
@@ -65,10 +65,73 @@ def _zone(name: str) -> str:
     return name
 
 
+#: What DuckDB reads by a format; a minus sign leaves out leading zeros.
+_DIRECTIVES = frozenset(
+    [
+        "a",
+        "b",
+        "c",
+        "d",
+        "-d",
+        "f",
+        "g",
+        "h",
+        "j",
+        "-j",
+        "m",
+        "-m",
+        "n",
+        "p",
+        "u",
+        "w",
+        "x",
+        "y",
+        "-y",
+        "z",
+        "A",
+        "B",
+        "G",
+        "H",
+        "-H",
+        "I",
+        "-I",
+        "M",
+        "-M",
+        "S",
+        "-S",
+        "T",
+        "U",
+        "V",
+        "W",
+        "X",
+        "Y",
+        "Z",
+        "%",
+    ]
+)
+_DIRECTIVE = re.compile(r"%(-?.?)", re.DOTALL)
+_YEAR_DIRECTIVES = frozenset({"c", "G", "x", "y", "-y", "Y"})
+
+
+def _time_format(form: str) -> str:
+    found = _DIRECTIVE.findall(form)
+    unknown = [directive for directive in found if directive not in _DIRECTIVES]
+    if unknown:
+        raise ValueError(
+            f"{form!r} has the unknown directive %{unknown[0]}; known are {', '.join(sorted(_DIRECTIVES))}"
+        )
+    if not _YEAR_DIRECTIVES.intersection(found):
+        raise ValueError(f"{form!r} reads no year; write one, as in %Y-%m-%d %H:%M")
+    if "Z" in found and not (form.endswith("%Z") and found.index("Z") == len(found) - 1):
+        raise ValueError(f"{form!r} has %Z before its end; a zone in words stands last")
+    return form
+
+
 Zone = Annotated[str, AfterValidator(_zone)]
+TimeFormat = Annotated[str, AfterValidator(_time_format)]
 Instant = Annotated[datetime, BeforeValidator(parse_instant)]
 Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
-Cadence = Annotated[str, Field(pattern=r"^[1-9]\d* (day|week|month)s?$")]
+Cadence = Annotated[str, Field(pattern=r"^[1-9]\d* (day|week|month|quarter|year)s?$")]
 
 
 class Period(Section):

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import duckdb
 
+from feature_repo.local_times import add_functions
+
 if TYPE_CHECKING:
     from datetime import datetime
 
@@ -45,6 +47,7 @@ def open_duckdb(spill: Path | None = None, threads: int | None = None) -> duckdb
     if threads is not None:
         connection.execute(f"SET threads = {threads}")
     connection.execute("SET enable_progress_bar = false")
+    add_functions(connection)
     # See `fetch`.
     warnings.filterwarnings("ignore", "Arrow output on a DB-API result", UserWarning)
     return connection

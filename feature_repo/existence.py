@@ -66,9 +66,15 @@ def asked_in(connection: duckdb.DuckDBPyConnection, key: str, grid: str) -> Aske
 
 
 def instants(period: Period, every: str) -> str:
-    """Write the SQL of the instants start, start + every, ... up to and with end."""
+    """Write the SQL of the instants start, start + every, start + 2 every, ... up to and with end.
+
+    Each is counted from the start: months after the 31st end on the last day of shorter months, and on the 31st of longer ones.
+    """
     start, end = map(instant, (period.start, period.end))
-    return f"(SELECT unnest(generate_series({start}, {end}, INTERVAL {literal(every)})) AS as_of)"
+    most = (period.end - period.start).days + 1  # no step is shorter than a day
+    return f"""(SELECT as_of FROM (
+        SELECT {start} + step * INTERVAL {literal(every)} AS as_of FROM range({most}) AS steps (step)
+    ) WHERE as_of <= {end})"""
 
 
 def open_grid(

@@ -1,21 +1,23 @@
 """What a source's row should be, in SQL: its types and times, and the faults that the plan's rules find in it.
 
 The SQL speaks of two relations: `raw`, the rows as they were ingested, and `typed`, which has every declared column in its
-type (null where it cannot be), the two times, and beside each column what it was before, under the name `as_ingested`.
+type (null where it cannot be), the two times and why they are null, and beside each column what it was before, under the
+name `as_ingested`.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from feature_repo.duck import SQL_TYPES, identifier, instant, literal
+from feature_repo.source_times import REASONS, SourceTime, date_value, instant_value
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from core.plan_sources import QualityRules, Source, TimeColumn
-
-_OFFSET = r"(Z|[+-]\d\d(:?\d\d)?)$"
+_TIMES = frozenset({"date", "timestamp"})
 
 
 class Fault(NamedTuple):
@@ -28,6 +30,11 @@ class Fault(NamedTuple):
 def as_ingested(column: str) -> str:
     """Name what a column was before it got its type; the blank keeps it apart from every column that a plan can name."""
     return identifier(f"raw {column}")
+
+
+def _why(time: str) -> str:
+    """Name the column that says why a row has no `time`."""
+    return identifier(f"why {time}")
 
 
 def times_of(source: Source) -> dict[str, TimeColumn]:
@@ -45,7 +52,11 @@ def typed_rows(source: Source, relation: str, found: Mapping[str, str]) -> str:
     columns = [f"{sql} AS {identifier(name)}" for name, sql in typed.items()]
     before = [f"raw.{identifier(name)} AS {as_ingested(name)}" for name in source.columns]
     chosen = ", ".join(("raw.source_row", *columns, *before))
-    return f"SELECT * FROM (SELECT {chosen} FROM {relation} AS raw) WHERE {_within(source)}"
+    reasons = "".join(
+        f", CASE WHEN {name} IS NULL THEN {replace(time, column=as_ingested(time.time.column)).reason} END AS {_why(name)}"
+        for name, time in _source_times(source, found).items()
+    )
+    return f"SELECT *{reasons} FROM (SELECT {chosen} FROM {relation} AS raw) WHERE {_within(source)}"
 
 
 def known_time(source: Source, found: Mapping[str, str]) -> str:
@@ -53,42 +64,30 @@ def known_time(source: Source, found: Mapping[str, str]) -> str:
 
     `found` maps the columns of `raw` to their DuckDB types.
     """
-    times = (
-        _typed_time(time, found[time.column], source.columns[time.column].dtype) for time in times_of(source).values()
-    )
-    return f"greatest({', '.join(times)})"
+    return f"greatest({', '.join(time.instant for time in _source_times(source, found).values())})"
 
 
 def _typed_columns(source: Source, found: Mapping[str, str]) -> dict[str, str]:
-    formats = {time.column: time.format for time in times_of(source).values()}
-    typed = {}
-    for name, column in source.columns.items():
-        raw = f"raw.{identifier(name)}"
-        if found[name] == "VARCHAR" and formats.get(name) and column.dtype in {"date", "timestamp"}:
-            raw = f"try_strptime({raw}, {literal(formats[name] or '')})"
-        typed[name] = f"TRY_CAST({raw} AS {SQL_TYPES[column.dtype]})"
-    for name, time in times_of(source).items():
-        typed[name] = _typed_time(time, found[time.column], source.columns[time.column].dtype)
-    return typed
+    times = _source_times(source, found)
+    typed = {
+        name: _typed(f"raw.{identifier(name)}", column.dtype, found[name]) for name, column in source.columns.items()
+    }
+    typed |= {time.time.column: time.value for time in times.values() if time.dtype in _TIMES}
+    return typed | {name: time.instant for name, time in times.items()}
 
 
-def _typed_time(time: TimeColumn, found: str, dtype: str) -> str:
-    """Write the SQL that turns a column, found as a DuckDB type, into an instant; null where it cannot."""
-    column = f"raw.{identifier(time.column)}"
-    zone = literal(time.zone or "UTC")
-    if found == "VARCHAR" and time.format is not None:
-        parsed = f"try_strptime({column}, {literal(time.format)})"
-    else:
-        parsed = f"TRY_CAST({column} AS TIMESTAMP)"
-    if dtype == "date":
-        end = " + INTERVAL 1 DAY - INTERVAL 1 MICROSECOND" if time.at == "end_of_day" else ""
-        return f"timezone({zone}, date_trunc('day', {parsed}){end})"
-    if found.startswith("TIMESTAMP WITH TIME ZONE"):
-        return f"CAST({column} AS TIMESTAMPTZ)"
-    local = f"timezone({zone}, {parsed})" if time.zone or (time.format or "").count("%z") else "NULL"
-    if found != "VARCHAR":
-        return local
-    return f"CASE WHEN regexp_matches({column}, {literal(_OFFSET)}) THEN TRY_CAST({column} AS TIMESTAMPTZ) ELSE {local} END"
+def _typed(raw: str, dtype: str, found: str) -> str:
+    if dtype == "timestamp":
+        return instant_value(raw, found)
+    return date_value(raw) if dtype == "date" else f"TRY_CAST({raw} AS {SQL_TYPES[dtype]})"
+
+
+def _source_times(source: Source, found: Mapping[str, str]) -> dict[str, SourceTime]:
+    """Map the platform's times to how they are read from `raw`, whose columns have the DuckDB types `found`."""
+    return {
+        name: SourceTime(time, f"raw.{identifier(time.column)}", found[time.column], source.columns[time.column].dtype)
+        for name, time in times_of(source).items()
+    }
 
 
 def _within(source: Source) -> str:
@@ -105,10 +104,7 @@ def row_faults(source: Source, rules: QualityRules, key: str) -> Iterator[Fault]
         if name not in rules.as_missing:
             yield from value_faults(source, rules, name)
     for name, time in times_of(source).items():
-        yield Fault(
-            f"{time.column}: no time that can be placed (a time zone is missing, or the format is another)",
-            f"{name} IS NULL",
-        )
+        yield from (Fault(f"{time.column}: {reason}", f"{_why(name)} = {literal(reason)}") for reason in REASONS)
     if source.later_rows == "reject":
         observed = source.observed_until.isoformat()
         yield Fault(
@@ -122,7 +118,8 @@ def row_faults(source: Source, rules: QualityRules, key: str) -> Iterator[Fault]
 def value_faults(source: Source, rules: QualityRules, name: str) -> Iterator[Fault]:
     """Yield the faults that a value of the column `name` can have; a null has none."""
     column, dtype = identifier(name), source.columns[name].dtype
-    yield Fault(f"{name}: not a {dtype}", f"{as_ingested(name)} IS NOT NULL AND {column} IS NULL")
+    if dtype not in _TIMES or name not in {time.column for time in times_of(source).values()}:  # these have reasons
+        yield Fault(f"{name}: not a {dtype}", f"{as_ingested(name)} IS NOT NULL AND {column} IS NULL")
     if name in rules.range:
         low, high = rules.range[name]
         within = f"coalesce({column} BETWEEN {low} AND {high}, false)"

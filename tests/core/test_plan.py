@@ -95,6 +95,18 @@ FAULTS: Faults = {
         {"build_features/views/history/every": "1 hour"},
         "build_features.views.history.every: String should match",
     ),
+    "a format that reads no year": (
+        {"ingest/orders/event_time/format": "%d.%m. %H:%M"},
+        "ingest.orders.event_time.format: '%d.%m. %H:%M' reads no year; write one, as in %Y-%m-%d %H:%M",
+    ),
+    "a format with an unknown directive": (
+        {"ingest/orders/event_time/format": "%Y-%Q"},
+        "ingest.orders.event_time.format: '%Y-%Q' has the unknown directive %Q; known are ",
+    ),
+    "a format with a zone in words before its end": (
+        {"ingest/orders/event_time/format": "%Z %Y-%m-%d"},
+        "ingest.orders.event_time.format: '%Z %Y-%m-%d' has %Z before its end; a zone in words stands last",
+    ),
     "a time zone that is none": (
         {"ingest/orders/event_time/zone": "Europe/Atlantis"},
         "ingest.orders.event_time.zone: 'Europe/Atlantis' is not a time zone like Europe/Berlin",

@@ -125,6 +125,25 @@ def test_a_time_without_a_zone_is_of_the_stated_zone(tmp_path: Path) -> None:
     assert accepted[0]["event_timestamp"] == datetime(2024, 1, 1, 4, 30, tzinfo=UTC)
 
 
+def test_the_column_of_a_time_is_the_same_instant_as_the_time(tmp_path: Path) -> None:
+    columns = {**COLUMNS, "seen": {"dtype": "timestamp"}}
+    zones = {
+        "event_time": {"column": "at", "zone": "Asia/Kolkata"},
+        "created_time": {"column": "seen", "zone": "Asia/Tokyo"},
+    }
+    local = {"at": "2024-01-01 10:00:00", "seen": "2024-01-01 19:00:00"}
+    _, accepted, _ = run(tmp_path, [{**GOOD, **local}], stated=source(columns=columns, **zones))
+    assert accepted[0]["at"] == accepted[0]["event_timestamp"] == datetime(2024, 1, 1, 4, 30, tzinfo=UTC)
+    assert accepted[0]["seen"] == accepted[0]["created_timestamp"] == datetime(2024, 1, 1, 10, tzinfo=UTC)
+
+
+def test_a_row_whose_time_cannot_be_placed_has_one_reason(tmp_path: Path) -> None:
+    stated = source(event_time={"column": "at", "zone": "America/New_York"}, observed_until="2025-01-01")
+    assert reasons(tmp_path, {"at": "2024-11-03 01:30:00"}, stated=stated) == [
+        "at: a local time that exists twice, since clocks were put back; its column's key `ambiguous` says which is meant"
+    ]
+
+
 @pytest.mark.parametrize(
     ("at", "expected"),
     [
