@@ -9,6 +9,7 @@ import re
 from typing import TYPE_CHECKING
 
 from core.candidate_checks import candidate_findings
+from core.clock import is_ahead, not_come
 from core.plan import NUMERIC
 from core.plan_evaluation import METRICS
 from core.plan_training_set import TemporalSplit
@@ -16,7 +17,7 @@ from core.suggestions import allowed_here
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from datetime import timedelta
+    from datetime import datetime, timedelta
 
     from core.plan import Plan, View
     from core.plan_sources import Column, QualityRules, Source
@@ -370,6 +371,17 @@ def _times(plan: Plan) -> Iterator[Finding]:
             "training_set.as_of.start",
             (f"{plan.training_set.as_of.start.date()} is before the first snapshot, {snapshots.start.date()}"),
         )
+
+
+def future_findings(plan: Plan, now: datetime) -> Iterator[Finding]:
+    """Find the instants of `plan` that have not come at `now`: nobody can have observed what happened by then."""
+    named = {f"ingest.{name}.observed_until": source.observed_until for name, source in plan.ingest.items()}
+    named |= {
+        "build_features.snapshots.end": plan.build_features.snapshots.end,
+        "training_set.as_of.end": plan.training_set.as_of.end,
+        "materialize.as_of": plan.materialize.as_of,
+    }
+    yield from ((path, not_come(instant, now)) for path, instant in named.items() if is_ahead(instant, now))
 
 
 def findings(plan: Plan) -> list[Finding]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from core.plan_checks import future_findings
 from core.plan_sql import sql_findings
 from core.plan_text import parse_sections, read_text, refuse
 
@@ -28,5 +30,7 @@ def parse_plan(text: str, name: str = "params.yaml") -> Plan:
 
 
 def read_plan(path: Path) -> Plan:
-    """Read and parse the plan at `path`; see `parse_plan`."""
-    return parse_plan(read_text(path), str(path))
+    """Read and parse the plan at `path`; see `parse_plan`. No instant of it may be ahead of the clock."""
+    plan = parse_plan(read_text(path), str(path))
+    refuse(str(path), list(future_findings(plan, datetime.now(UTC))))
+    return plan

@@ -59,11 +59,12 @@ class PantheraComputeEngine(LocalComputeEngine):  # type: ignore[misc]
 
     def _bring(self, registry: BaseRegistry, task: MaterializationTask, view: StoredView) -> bool:
         """Bring the latest rows of the task online; return False if a column is not of its feature's type."""
+        end = self.online_store.reached(task.end_time)
         start = task.start_time - OVERLAP if self.online_store.has_run(view.table) else task.start_time
-        rows = self._latest(registry, task, view, start)
+        rows = self._latest(registry, task, view, start, end)
         bar = task.tqdm_builder(rows.num_rows) if task.tqdm_builder else None
         try:
-            self.online_store.bring(view, rows, task.end_time, (lambda done: bar.update(done - bar.n)) if bar else None)
+            self.online_store.bring(view, rows, end, (lambda done: bar.update(done - bar.n)) if bar else None)
         except SourceError:
             return False
         finally:
@@ -71,7 +72,9 @@ class PantheraComputeEngine(LocalComputeEngine):  # type: ignore[misc]
                 bar.close()
         return True
 
-    def _latest(self, registry: BaseRegistry, task: MaterializationTask, view: StoredView, start: datetime) -> pa.Table:
+    def _latest(
+        self, registry: BaseRegistry, task: MaterializationTask, view: StoredView, start: datetime, end: datetime
+    ) -> pa.Table:
         feature_view = task.feature_view
         source = feature_view.batch_source
         entities = [registry.get_entity(name, task.project) for name in feature_view.entities]
@@ -84,7 +87,7 @@ class PantheraComputeEngine(LocalComputeEngine):  # type: ignore[misc]
             timestamp_field=event_time,
             created_timestamp_column=created_time,
             start_date=start,
-            end_date=task.end_time,
+            end_date=end,
         ).to_arrow()
         mapped = {column: name for column, name in (source.field_mapping or {}).items() if column in [*keys, *features]}
         own = {mapped.get(name, name): pulled.column(name) for name in (*keys, *features)}

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 
 from psycopg import sql
 
+from core.clock import TOLERATED_AHEAD
 from core.database import copy_query_to_csv
 from core.files import private_folder
 from core.session import session_options
 from core.terminal import terminal_table
-from feature_repo.duck import SQL_TYPES, files_literal, identifier, literal, open_duckdb
+from feature_repo.duck import SQL_TYPES, files_literal, identifier, instant, literal, open_duckdb
 from feature_repo.online_tables import listed
 
 if TYPE_CHECKING:
@@ -28,14 +29,17 @@ if TYPE_CHECKING:
 
 
 class Cause(StrEnum):
-    """Why an entity's online row is not its latest snapshot; only `value` and `lost` are defects.
+    """Why an entity's online row is not its latest snapshot; only `future`, `value` and `lost` are defects.
 
+    `future`: the online row happened or was created ahead of the clock, so it keeps later rows away until then; a full
+    materialization replaces it.
     `pushed`: the online row is of a later event, or was created later, than any snapshot. `ahead`: the snapshot became
     knowable after the last run; the next one brings it. `late`: so did it, but of an event before the last run. `lost`: the
     last run should have brought the snapshot, and did not, or somebody deleted the row. `erased`: the online row's entity
     has no snapshot. `value`: the row is of the same event, and a value differs.
     """
 
+    FUTURE = "future"
     PUSHED = "pushed"
     AHEAD = "ahead"
     LATE = "late"
@@ -44,7 +48,7 @@ class Cause(StrEnum):
     VALUE = "value"
 
 
-DEFECTS = (Cause.VALUE, Cause.LOST)
+DEFECTS = (Cause.FUTURE, Cause.VALUE, Cause.LOST)
 
 
 @dataclass(frozen=True)
@@ -110,7 +114,7 @@ class FeaturesDiff:
 
 
 def diff_view(
-    url: str, view: str, table: OnlineTable, snapshots: str, watermark: datetime | None, as_of: datetime
+    url: str, view: str, table: OnlineTable, snapshots: str, watermark: datetime | None, as_of: datetime, now: datetime
 ) -> ViewDiff:
     """Compare the online rows of `view` with the latest snapshots that were knowable at `as_of`.
 
@@ -118,6 +122,7 @@ def diff_view(
     ----------
     snapshots : glob of their files.
     watermark : of the last run; None if there was none.
+    now : what the clock says.
 
     Raises
     ------
@@ -128,7 +133,7 @@ def diff_view(
     with private_folder(Path(tempfile.gettempdir()) / "panthera-diff") as folder, open_duckdb() as connection:
         _open_online(connection, url, table, folder / "online.csv")
         _open_latest(connection, table, snapshots, as_of)
-        _compare(connection, table, watermark)
+        _compare(connection, table, watermark, now)
         counted = connection.execute("SELECT cause, count(*) FROM compared GROUP BY 1 ORDER BY 1").fetchall()
         return ViewDiff(
             view=view,
@@ -164,7 +169,9 @@ def _open_latest(connection: duckdb.DuckDBPyConnection, table: OnlineTable, snap
     )
 
 
-def _compare(connection: duckdb.DuckDBPyConnection, table: OnlineTable, watermark: datetime | None) -> None:
+def _compare(
+    connection: duckdb.DuckDBPyConnection, table: OnlineTable, watermark: datetime | None, now: datetime
+) -> None:
     """Make the table `compared`: for every entity a cause, or null if the rows are equal, and what differs by feature."""
     on = " AND ".join(f"offline.{identifier(key)} = online.{identifier(key)}" for key in table.key_names)
     names = [name for name, _ in table.features]
@@ -176,6 +183,8 @@ def _compare(connection: duckdb.DuckDBPyConnection, table: OnlineTable, watermar
     flags = "".join(f", {same_event} AND {sql} AS {identifier(f'differs {name}')}" for name, sql in differs.items())
     connection.execute(
         f"""CREATE TEMP TABLE compared AS SELECT CASE
+                WHEN greatest(online.event_timestamp, online.created_timestamp) > {instant(now + TOLERATED_AHEAD)}
+                    THEN 'future'
                 WHEN offline.event_timestamp IS NULL THEN
                     CASE WHEN greatest(online.event_timestamp, online.created_timestamp) > {mark}
                          THEN 'pushed' ELSE 'erased' END

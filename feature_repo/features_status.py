@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from psycopg import sql
 
+from core.clock import TOLERATED_AHEAD
 from core.terminal import terminal_table
 from feature_repo import online_history as history
 from feature_repo.online_tables import SCHEMA, exists
@@ -29,7 +30,9 @@ WHERE datname = current_database() AND command = 'COPY FROM'
 """
 
 _ROWS = """
-SELECT count(*), count(*) FILTER (WHERE event_timestamp < %s), min(event_timestamp), max(event_timestamp) FROM {}
+SELECT count(*), count(*) FILTER (WHERE event_timestamp < %s), min(event_timestamp), max(event_timestamp),
+    count(*) FILTER (WHERE greatest(event_timestamp, created_timestamp) > %s)
+FROM {}
 """
 
 
@@ -44,6 +47,7 @@ class ViewStatus:
     age_seconds : of the watermark.
     oldest_event, newest_event : event times among the rows.
     expired_share : of the rows, those older than the view's ttl; NaN without rows.
+    future_rows : those that happened or were created ahead of the clock, which keep later rows of their entities away.
     runs : the last ones, the newest first.
 
     """
@@ -57,6 +61,7 @@ class ViewStatus:
     oldest_event: datetime | None
     newest_event: datetime | None
     expired_share: float
+    future_rows: int
     runs: tuple[Run, ...]
 
 
@@ -80,6 +85,11 @@ class FeaturesStatus:
     def missing(self) -> list[str]:
         """The views that are not online."""
         return [view.view for view in self.views if not view.rows]
+
+    @property
+    def future(self) -> dict[str, int]:
+        """The number of rows ahead of the clock, of each view that has any."""
+        return {view.view: view.future_rows for view in self.views if view.future_rows}
 
     def to_dict(self) -> dict[str, object]:
         """Give what JSON can hold."""
@@ -111,8 +121,13 @@ class FeaturesStatus:
                 f"{view.expired_share:.1%}" if view.rows else "",
                 _told(view.runs[0]) if view.runs else "never",
             )
+        told = [
+            f"{view}: {rows:,} rows are from the future and keep later ones away; `dvc repro -f materialize` replaces them"
+            for view, rows in self.future.items()
+        ]
         if self.copying_rows:
-            table.caption = f"a run is under way: {self.copying_rows:,} rows copied so far"
+            told.append(f"a run is under way: {self.copying_rows:,} rows copied so far")
+        table.caption = "\n".join(told) or None
         return table
 
 
@@ -131,8 +146,8 @@ def _view_status(
     counted: tuple[Any, ...] | None = None
     if exists(connection, table.name):
         statement = sql.SQL(_ROWS).format(sql.Identifier(SCHEMA, table.name))
-        counted = connection.execute(statement, [now - ttl]).fetchone()
-    rows, expired, oldest, newest = counted or (None, 0, None, None)
+        counted = connection.execute(statement, [now - ttl, now + TOLERATED_AHEAD]).fetchone()
+    rows, expired, oldest, newest, future = counted or (None, 0, None, None, 0)
     mark = history.watermark(connection, table.name)
     return ViewStatus(
         view=name,
@@ -144,6 +159,7 @@ def _view_status(
         oldest_event=oldest,
         newest_event=newest,
         expired_share=expired / rows if rows else float("nan"),
+        future_rows=future,
         runs=tuple(history.runs(connection, table.name, _RUNS_SHOWN)),
     )
 

@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 from psycopg import sql
 from psycopg.rows import class_row
 
+from core.clock import TOLERATED_AHEAD
 from feature_repo import joint_tables
 from feature_repo.online_tables import SCHEMA, joint_tables_of, lock
 
@@ -70,9 +71,14 @@ def runs(connection: psycopg.Connection, name: str, most: int) -> list[Run]:
 
 
 def watermark(connection: psycopg.Connection, name: str) -> datetime | None:
-    """Say up to which instant everything knowable has been brought into the online table `name`."""
+    """Say up to which instant everything knowable has been brought into the online table `name`.
+
+    A run as of an instant that had not come says nothing about it.
+    """
     row = connection.execute(
-        "SELECT max(as_of) FROM panthera.present_run WHERE online_table = %s AND kind <> 'range'", [name]
+        "SELECT max(as_of) FROM panthera.present_run WHERE online_table = %s AND kind <> 'range' "
+        "AND as_of <= finished_at + %s",
+        [name, TOLERATED_AHEAD],
     ).fetchone()
     return row[0] if row else None
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import psycopg
 from psycopg import sql
 
+from core.clock import TOLERATED_AHEAD
 from core.errors import DatabaseError
 from feature_repo import joint_tables
 from feature_repo.joint_tables import JointTable
@@ -59,8 +60,8 @@ def refresh(
 
     All in the transaction of `connection`: whoever reads sees every table as before or every table as after, and nothing is
     left of a run that is killed. Rows that were not knowable at `as_of`, or are later than those of the load (somebody
-    pushed them, or this refresh is of an earlier instant than the last one), stay. Other entities that are not in the load
-    are gone afterwards: whoever was erased offline is erased here.
+    pushed them, or this refresh is of an earlier instant than the last one), stay, unless they are ahead of the clock. Other
+    entities that are not in the load are gone afterwards: whoever was erased offline is erased here.
 
     Parameters
     ----------
@@ -128,7 +129,7 @@ def _keep_later(
     as_of: datetime,
     bringing: sql.Composed | None,
 ) -> None:
-    """Keep the rows of `table` that are not knowable at `as_of` or later than those in `fresh`.
+    """Keep the rows of `table` that are not knowable at `as_of` or later than those in `fresh`, but none of the future.
 
     `bringing` is the statement that brings them, in `brought`, into a joint table, if there is one.
     """
@@ -136,9 +137,10 @@ def _keep_later(
     keeping = sql.SQL(
         "INSERT INTO {fresh} AS live ({columns}) SELECT {live_columns} FROM {table} AS live "
         "LEFT JOIN {fresh} AS loaded ON {same} "
-        "WHERE (loaded.event_timestamp IS NULL "
+        "WHERE ((loaded.event_timestamp IS NULL "
         "AND greatest(live.event_timestamp, live.created_timestamp) > {as_of}) "
-        "OR (live.event_timestamp, live.created_timestamp) > (loaded.event_timestamp, loaded.created_timestamp) "
+        "OR (live.event_timestamp, live.created_timestamp) > (loaded.event_timestamp, loaded.created_timestamp)) "
+        "AND greatest(live.event_timestamp, live.created_timestamp) <= clock_timestamp() + {tolerated} "
         "{on_conflict}"
     ).format(
         fresh=fresh,
@@ -147,6 +149,7 @@ def _keep_later(
         live_columns=listed(sql.SQL("live.{}").format(column) for column in table.sql_columns),
         same=same,
         as_of=sql.Literal(as_of),
+        tolerated=sql.Literal(TOLERATED_AHEAD),
         on_conflict=on_conflict(table),
     )
     if bringing:

@@ -21,8 +21,9 @@ from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value
 from feast.repo_config import FeastConfigBaseModel, RepoConfig
 
+from core.clock import is_ahead, not_come
 from core.connection_pool import lent, with_connection
-from core.errors import StaleStateError
+from core.errors import SourceError, StaleStateError
 from feature_repo import online_history, online_tables, view_versions
 from feature_repo.online_reads import Asked, Row, add_to_response, ask_one, ask_several, fetch, fetch_async, messages
 from feature_repo.registry import changing_features
@@ -80,6 +81,7 @@ class PantheraOnlineStore(OnlineStore):  # type: ignore[misc]
     ) -> None:
         view = stored_view(config, table)
         rows = [_row(view, *each) for each in data]
+        _refuse_future(view, rows, datetime.now(UTC))
         try:
             self._change(lambda connection: online_tables.merge_values(connection, view.table, rows))
         except StaleStateError:
@@ -225,6 +227,10 @@ class PantheraOnlineStore(OnlineStore):  # type: ignore[misc]
             self._pools.blocking(), lambda connection: bool(online_history.runs(connection, table.name, 1))
         )
 
+    def reached(self, end: datetime) -> datetime:
+        """Return up to when rows can be known that are asked for up to `end`: not beyond the present."""
+        return min(_aware(end), datetime.now(UTC))
+
     def bring(
         self, view: StoredView, rows: pa.Table, as_of: datetime, progress: Callable[[int], object] | None
     ) -> None:
@@ -288,6 +294,17 @@ def _row(
 ) -> tuple[object, ...]:
     event = _aware(event_time)
     return (*view.key_of(key), event, _aware(created) if created is not None else event, *view.values_of(values))
+
+
+def _refuse_future(view: StoredView, rows: Sequence[tuple[object, ...]], now: datetime) -> None:
+    """Refuse rows that are ahead of the clock: each would keep all later ones of its entity away until its time has come."""
+    place = len(view.table.keys)
+    for row in rows:
+        for time in row[place : place + 2]:
+            if isinstance(time, datetime) and is_ahead(time, now):
+                raise SourceError(
+                    f"{view.name}: the row of {row[:place]!r}: {not_come(time, now)}; correct its time, nothing was written"
+                )
 
 
 def _aware(time: datetime) -> datetime:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from core.clock import TOLERATED_AHEAD
 from core.errors import StaleStateError
 from feature_repo.datasets import snapshot_glob
 from feature_repo.duck import identifier, literal, open_duckdb
@@ -65,8 +66,9 @@ class Watermarks:
 def fetch_watermarks(connection: psycopg.Connection, online_table: str) -> Watermarks:
     """Read the runs that brought a view online in `online_table`."""
     rows = connection.execute(
-        "SELECT finished_at, as_of FROM panthera.materialization WHERE online_table = %s ORDER BY finished_at",
-        [online_table],
+        "SELECT finished_at, as_of FROM panthera.materialization "
+        "WHERE online_table = %s AND as_of <= finished_at + %s ORDER BY finished_at",
+        [online_table, TOLERATED_AHEAD],
     ).fetchall()
     return Watermarks(tuple(row[0] for row in rows), tuple(row[1] for row in rows))
 

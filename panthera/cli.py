@@ -13,7 +13,7 @@ from core.settings import read_settings
 from panthera.feature_verbs import add_feature_verbs
 from panthera.monitor_verbs import add_monitor_verbs
 from panthera.release_verbs import add_release_verbs
-from panthera.verb import DATA, EXIT_FINDING, add_json, add_verb, instant, plan_here, show
+from panthera.verb import DATA, EXIT_FINDING, add_json, add_verb, past_instant, plan_here, show
 
 
 def up(_: argparse.Namespace) -> int:
@@ -140,7 +140,7 @@ def _parser() -> argparse.ArgumentParser:
     added.add_argument("--folder", type=Path, help="its project folder; without it: one in the state folder")
     verb("repair", repair)
     added = verb("catch-up", catch_up)
-    added.add_argument("--as-of", type=instant, help="the instant, such as 1998-04-02; without it: now")
+    added.add_argument("--as-of", type=past_instant, help="the instant, such as 1998-04-02; without it: now")
     added.add_argument("--data", type=Path, default=DATA, help="folder of the stages' tables")
     added = verb("status", status)
     added.add_argument("--data", type=Path, default=DATA, help="folder of the stages' tables and receipts")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from panthera.verb import DATA, EXIT_FINDING, add_group, add_json, add_verb, instant, plan_here, show, words
+from panthera.verb import DATA, EXIT_FINDING, add_group, add_json, add_verb, past_instant, plan_here, show, words
 
 if TYPE_CHECKING:
     import argparse
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 
 def status(arguments: argparse.Namespace) -> int:
-    """Say what is online, how old it is, and which runs brought it; exit with 3 if a view is not online."""
+    """Say what is online, how old, and which runs brought it; exit with 3 if a view is not online or has future rows."""
     from panthera import online_features
 
     found = online_features.status(plan_here())
     show(found, found.table, as_json=arguments.json)
-    return EXIT_FINDING if found.missing else 0
+    return EXIT_FINDING if found.missing or found.future else 0
 
 
 def diff(arguments: argparse.Namespace) -> int:
@@ -62,7 +62,7 @@ def add_feature_verbs(add: Add) -> None:
     """Add the verbs about what is online."""
     act = add_group(add, "features", "Look at what is online, bring rows there, or take them away.")
     standing, compare = add_verb(act, "status", status), add_verb(act, "diff", diff)
-    compare.add_argument("--as-of", type=instant, help="compare with what was knowable then; without it: now")
+    compare.add_argument("--as-of", type=past_instant, help="compare with what was knowable then; without it: now")
     compare.add_argument("--data", type=Path, default=DATA, help="folder of the stages' tables")
     for added in (standing, compare):
         add_json(added)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from core.settings import read_settings
-from panthera.verb import DATA, EXIT_FINDING, add_json, add_verb, duration, instant, plan_here, show
+from panthera.verb import DATA, EXIT_FINDING, add_json, add_verb, duration, past_instant, plan_here, show
 
 if TYPE_CHECKING:
     import argparse
@@ -66,7 +66,7 @@ def add_monitor_verbs(add: Add) -> None:
     """Add the verbs about what was served."""
     for name, run in {"drift": drift, "parity": parity, "cohorts": cohorts}.items():
         added = add_verb(add, name, run)
-        added.add_argument("--as-of", type=instant, help="end of the window, such as 1998-04-01; without it: now")
+        added.add_argument("--as-of", type=past_instant, help="end of the window, such as 1998-04-01; without it: now")
         add_json(added)
         if name != "cohorts":
             added.add_argument("--window", type=duration, help="length of the window, such as 7d; without it: all")

@@ -51,7 +51,7 @@ def diff(plan: Plan, data: Path, as_of: datetime | None) -> FeaturesDiff:
         table = declared_table(plan, name)
         with connect(url) as connection:
             mark = watermark(connection, table.name)
-        views.append(diff_view(url, name, table, snapshot_glob(data / "features", name), mark, as_of or now))
+        views.append(diff_view(url, name, table, snapshot_glob(data / "features", name), mark, as_of or now, now))
     return FeaturesDiff(as_of or now, tuple(views))
 
 

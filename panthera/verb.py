@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -12,7 +13,7 @@ from core.terminal import harmless, print_whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from datetime import datetime, timedelta
+    from datetime import timedelta
 
     from rich.console import RenderableType
 
@@ -74,6 +75,16 @@ def instant(text: str) -> datetime:
         return parse_instant(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def past_instant(text: str) -> datetime:
+    """Read an argument that is an instant which has come: nothing is known as of a later one."""
+    from core.clock import is_ahead, not_come
+
+    found, now = instant(text), datetime.now(UTC)
+    if is_ahead(found, now):
+        raise argparse.ArgumentTypeError(f"{not_come(found, now)}; take an instant that has come, or none for now")
+    return found
 
 
 def duration(text: str) -> timedelta:

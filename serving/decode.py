@@ -6,9 +6,10 @@ import json
 import math
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from core.clock import is_ahead
 from core.prediction_log import Outcome
 from core.suggestions import allowed_here
 from feature_repo.push import PushedRow
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     from core.contracts import Key, Value
     from feature_repo.online_tables import OnlineTable
 
-#: Clocks differ; what is later than this after our own is a mistake.
-_TOLERATED_AHEAD = timedelta(minutes=5)
 _INT64 = range(-(2**63), 2**63)
 _INT64_TEXT = re.compile(r"-?[0-9]{1,19}", re.ASCII)
 _INTEGERS = {"int32": range(-(2**31), 2**31), "int64": _INT64}
@@ -303,7 +302,7 @@ def _stored_text(value: object, where: str, longest: int) -> str:
 def _instant(value: object, where: str, now: datetime) -> datetime:
     """Read a time that has come, by our clock or nearly so."""
     instant = _time(value, where)
-    if instant > now + _TOLERATED_AHEAD:
+    if is_ahead(instant, now):
         raise Refusal(
             f"found {_shown(value)} at {where}, which is in the future; "
             f"the service's clock says {now:%Y-%m-%dT%H:%M:%SZ}"

@@ -160,3 +160,17 @@ def test_a_feature_that_is_a_key_elsewhere_is_kept(store: feast.FeatureStore, tm
     store.apply([CUSTOMER, friends])
     store.materialize(NOW - 2 * HOUR, NOW)
     assert read(store, ["friends:friend"], customer_id=[1])["friend"] == [2]
+
+
+def test_a_run_up_to_an_instant_that_has_not_come_brings_what_is_known_now(
+    store: feast.FeatureStore, tmp_path: Path, database_url: str
+) -> None:
+    columns: dict[str, list[Any]] = {
+        "customer_id": [1, 1], "spend": [1.0, 2.0], "event_timestamp": ago(2, -500), "created": ago(2, 1)
+    }  # fmt: skip
+    store.apply([CUSTOMER, view("spending", {"spend": feast_types.Float64}, source(tmp_path, "spent", columns))])
+    store.materialize(NOW - 9 * HOUR, NOW + 900 * HOUR)
+    assert read(store, ["spending:spend"], customer_id=[1])["spend"] == [1.0]
+    with psycopg.connect(database_url) as connection:
+        ((as_of,),) = connection.execute("SELECT as_of FROM panthera.materialization").fetchall()
+    assert as_of < NOW + HOUR

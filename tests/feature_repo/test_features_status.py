@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 NAN = float("nan")
+NOW = at(10)
 
 
 @pytest.fixture
@@ -68,7 +69,7 @@ def test_rows_that_are_as_their_snapshots_are_equal_whatever_they_hold(url: str,
     ]
     files = write_snapshots(tmp_path, rows)
     materialize(url, {"spending": SPENDING}, tmp_path, at(2))
-    assert diff_view(url, "spending", SPENDING, files, at(2), at(9)) == ViewDiff("spending", at(2), 5, 5, {}, {})
+    assert diff_view(url, "spending", SPENDING, files, at(2), at(9), NOW) == ViewDiff("spending", at(2), 5, 5, {}, {})
 
 
 def test_every_difference_has_its_cause(url: str, tmp_path: Path) -> None:
@@ -84,7 +85,7 @@ def test_every_difference_has_its_cause(url: str, tmp_path: Path) -> None:
         delete_entity(connection, "customer", 5)  # lost
         connection.execute(f"UPDATE online.{SPENDING.name} SET spend = 9, plan = NULL WHERE customer = 6")
     files = write_snapshots(tmp_path, later)
-    found = diff_view(url, "spending", SPENDING, files, at(2), at(9))
+    found = diff_view(url, "spending", SPENDING, files, at(2), at(9), NOW)
     assert (found.entities, found.equal, found.defects) == (8, 1, 2)
     assert found.causes == {
         Cause.AHEAD: 1,
@@ -104,5 +105,22 @@ def test_every_difference_has_its_cause(url: str, tmp_path: Path) -> None:
 def test_nothing_but_what_was_knowable_is_compared(url: str, tmp_path: Path) -> None:
     files = write_snapshots(tmp_path, [row(1, 1), row(1, 3)])
     materialize(url, {"spending": SPENDING}, tmp_path, at(2))
-    assert diff_view(url, "spending", SPENDING, files, at(2), at(2)).causes == {}
-    assert diff_view(url, "spending", SPENDING, files, at(2), at(3)).causes == {Cause.AHEAD: 1}
+    assert diff_view(url, "spending", SPENDING, files, at(2), at(2), NOW).causes == {}
+    assert diff_view(url, "spending", SPENDING, files, at(2), at(3), NOW).causes == {Cause.AHEAD: 1}
+
+
+def test_a_row_of_the_future_is_named_and_replaced_by_a_full_run(url: str, tmp_path: Path) -> None:
+    files, far = write_snapshots(tmp_path, [row(1, 1, 1.0), row(2, 1, 2.0)]), at(1) + 40_000 * DAY
+    with connect(url) as connection:  # as a run left it of before such rows were refused
+        merge_values(connection, SPENDING, [(1, far, far, None, None)])
+        record_run(connection, "spending", SPENDING, far, 1)
+        before = read_features_status(connection, {"spending": (SPENDING, DAY)}, NOW)
+    assert (before.future, before.views[0].watermark) == ({"spending": 1}, None)
+    assert "1 rows are from the future" in str(before.table().caption)
+    found = diff_view(url, "spending", SPENDING, files, None, at(9), NOW)
+    assert (found.causes, found.defects) == ({Cause.FUTURE: 1, Cause.AHEAD: 1}, 1)
+    materialize(url, {"spending": SPENDING}, tmp_path, at(2))
+    with connect(url) as connection:
+        after = read_features_status(connection, {"spending": (SPENDING, DAY)}, NOW)
+    assert (after.future, after.views[0].watermark) == ({}, at(2))
+    assert diff_view(url, "spending", SPENDING, files, at(2), at(9), NOW).causes == {}

@@ -456,3 +456,15 @@ def test_a_search_of_vectors_is_refused(store: feast.FeatureStore, empty: FileSo
     store.apply([CUSTOMER, spending(empty, where=feast_types.Array(feast_types.Float32))])
     with pytest.raises(NotImplementedError, match="vector stores"):
         store.retrieve_online_documents(features=["spending:where"], query=[1.0], top_k=1)
+
+
+def test_a_row_of_the_future_is_refused_and_keeps_no_later_one_away(
+    store: feast.FeatureStore, empty: FileSource
+) -> None:
+    store.apply([CUSTOMER, spending(empty)])
+    ahead = rows(customer_id=[1, 2], spend=[1.0, 2.0], plan=["a", "b"])
+    ahead["event_timestamp"] = [NOW, NOW + 400 * 24 * HOUR]
+    with pytest.raises(SourceError, match=r"spending: the row of \(2,\): .* is in the future; the clock says"):
+        store.write_to_online_store("spending", ahead)
+    store.write_to_online_store("spending", rows(customer_id=[2], spend=[3.0], plan=["c"]))
+    assert read(store, ["spending:spend"], customer_id=[1, 2])["spend"] == [None, 3.0]

@@ -143,5 +143,5 @@ def test_what_is_online_of_clubs_is_compared_with_their_snapshots(features: Path
     with connect(database_url) as connection:
         connection.execute(f"UPDATE online.{club.name} SET minutes = 1 WHERE club_name = 'red'")
         mark = watermark(connection, club.name)
-    found = diff_view(database_url, "club", club, str(features / "club" / "*.parquet"), mark, day(12))
+    found = diff_view(database_url, "club", club, str(features / "club" / "*.parquet"), mark, day(12), day(12))
     assert (found.entities, found.equal, found.defects, found.features) == (2, 1, 1, {"minutes": 1})
