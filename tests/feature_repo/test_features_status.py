@@ -34,10 +34,10 @@ def url(database_url: str) -> str:
 def test_the_status_counts_rows_and_those_that_expired(url: str) -> None:
     absent = OnlineTable("absent__1", SPENDING.keys, SPENDING.features)
     with connect(url) as connection:
-        merge(connection, SPENDING, arrow([row(1, 1), row(2, 6), row(3, 9), row(4, 5)]))
-        record_run(connection, "spending", SPENDING, at(9), 4)
         register(connection, "shop", "spending", "spending__old")
         register(connection, "shop", "spending", SPENDING.name)
+        merge(connection, SPENDING, arrow([row(1, 1), row(2, 6), row(3, 9), row(4, 5)]))
+        record_run(connection, "spending", SPENDING, at(9), 4)
         found = read_features_status(connection, {"spending": (SPENDING, 5 * DAY), "absent": (absent, DAY)}, at(10))
     spending, nothing = found.views
     assert (spending.rows, spending.expired_share, spending.watermark) == (4, 0.25, at(9))
