@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 EXIT_ERROR, EXIT_INTERRUPTED, EXIT_PIPE_CLOSED = 1, 130, 141
-_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_MAKE_ROOM = "make room and run again, which begins the stage anew"
 #: Errors of libraries that the machine causes; their modules are not imported for it.
 _OF_THE_MACHINE = {"_duckdb.IOException", "_duckdb.OutOfMemoryException", "sqlalchemy.exc.DBAPIError", "psycopg.Error"}
 
@@ -46,23 +47,32 @@ def exit_code(work: Callable[[], int | None]) -> int:
     return code
 
 
+def no_room(message: str) -> int | None:
+    """Return the number of the error by which `message` says that no room is left to write, or None if it says another."""
+    return next((number for number in _NO_ROOM if os.strerror(number) in message), None)
+
+
 def _line(error: Exception) -> str | None:
     """Return the line that tells an error of ours or of the machine, and None for a fault of the code."""
     if isinstance(error, PantheraError):
         return str(error)
-    if isinstance(error, OSError) and error.errno:
+    if isinstance(error, OSError):
         return _of_file(error)
     if isinstance(error, MemoryError):
         return "the memory does not suffice; give this machine more of it, or make the data smaller"
     kinds = {f"{kind.__module__}.{kind.__name__}" for kind in type(error).__mro__}
-    return f"{_first_line(error)}; correct what it names and run again" if kinds & _OF_THE_MACHINE else None
+    return f"{_first_line(error)}; {_next(error)}" if kinds & _OF_THE_MACHINE else None
 
 
 def _of_file(error: OSError) -> str:
-    where = error.filename if error.filename is not None else _first_line(error)
-    if error.errno in _NO_ROOM:
-        return f"{where}: no room is left to write ({error.strerror}); make room and run again, which begins the stage anew"
-    return f"{where}: {error.strerror}; correct it and run again"
+    if error.filename is None:  # an error of a library, which tells where in its message
+        return f"{_first_line(error)}; {_next(error)}"
+    left = "no room is left to write: " if error.errno in _NO_ROOM else ""
+    return f"{error.filename}: {left}{error.strerror}; {_next(error)}"
+
+
+def _next(error: Exception) -> str:
+    return "correct what it names and run again" if no_room(str(error)) is None else _MAKE_ROOM
 
 
 def _first_line(error: Exception) -> str:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from core.errors import PantheraError
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -83,7 +85,7 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
     environment = os.environ if environment is None else environment
     return Settings(
         plan=Path(environment.get(PLAN_ENV) or "params.yaml"),
-        state=Path(environment.get(STATE_ENV) or ".panthera").absolute(),
+        state=_folder(Path(environment.get(STATE_ENV) or ".panthera").absolute()),
         database_url=environment.get(DATABASE_URL_ENV) or None,
         mlflow_url=environment.get(MLFLOW_URL_ENV) or None,
         pii_key=environment.get(PII_KEY_ENV) or None,
@@ -92,6 +94,16 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
         actor=environment.get(ACTOR_ENV) or None,
         allowed_hosts=environment.get(ALLOWED_HOSTS_ENV) or None,
     )
+
+
+def _folder(path: Path) -> Path:
+    """Refuse a path that some of the tools cannot be given in any way of quoting it."""
+    if "\\" in str(path) or not str(path).isprintable():
+        raise PantheraError(
+            f"the state folder {str(path)!r} has a backslash or a control character in its path; choose a folder without, or "
+            f"name one in {STATE_ENV}"
+        )
+    return path
 
 
 def silence_telemetry() -> None:

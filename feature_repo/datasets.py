@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from glob import escape
 from typing import TYPE_CHECKING
 
+import duckdb
+
+from core.entry import no_room
 from core.errors import SourceError
 from feature_repo.duck import files_literal, identifier, literal
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import duckdb
 
 #: How many files a table is split into; a layout, not a result, hence not in the plan.
 BUCKETS = 8
@@ -61,12 +63,25 @@ def bucket_of(key: str) -> str:
 
 
 def write_table(connection: duckdb.DuckDBPyConnection, query: str, path: Path) -> int:
-    """Write the rows of `query`, in its order, to the parquet file `path`; return their number."""
+    """Write the rows of `query`, in its order, to the parquet file `path`; return their number.
+
+    Raises
+    ------
+    OSError
+        If no room is left for it.
+
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     # The second version has encodings for numbers and times that make files smaller and faster to read, so that little is
     # left for a slower compression than this one.
     options = "FORMAT parquet, PARQUET_VERSION v2, COMPRESSION lz4_raw"
-    written = connection.execute(f"COPY ({query}) TO {literal(path)} ({options})").fetchone()
+    try:
+        written = connection.execute(f"COPY ({query}) TO {literal(path)} ({options})").fetchone()
+    except duckdb.IOException as error:
+        number = no_room(str(error))
+        if number is None:
+            raise
+        raise OSError(number, os.strerror(number), str(path)) from None
     return int(written[0]) if written else 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -28,7 +29,7 @@ def ending(work: object, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
 def test_a_full_disk_is_one_line_that_names_the_file(number: int, capsys: pytest.CaptureFixture[str]) -> None:
     code, said = ending(OSError(number, os.strerror(number), "data/raw/orders.parquet"), capsys)
     assert code == 1
-    assert said.startswith("error: data/raw/orders.parquet: no room is left to write (")
+    assert said.startswith("error: data/raw/orders.parquet: no room is left to write: ")
     assert said.count("\n") == 1
 
 
@@ -40,6 +41,13 @@ def test_a_full_disk_that_duckdb_meets_is_one_line(capsys: pytest.CaptureFixture
             code, said = ending(error, capsys)
     assert (code, said.count("\n")) == (1, 1)
     assert "No space left on device" in said
+
+
+def test_a_full_disk_that_a_copy_of_a_folder_meets_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    failed = shutil.Error([("bundle/model", "mlflow/model", str(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))))])
+    code, said = ending(failed, capsys)
+    assert (code, said.count("\n")) == (1, 1)
+    assert "make room" in said
 
 
 def test_an_error_of_ours_cannot_command_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:

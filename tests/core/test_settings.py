@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import pytest
+
+from core.errors import PantheraError
 from core.settings import ENVIRONMENT_NAMES, TELEMETRY_OFF, Settings, read_settings, silence_telemetry
-
-if TYPE_CHECKING:
-    import pytest
 
 
 def test_an_empty_environment_gives_the_folder_that_the_program_runs_in() -> None:
@@ -29,6 +28,20 @@ def test_every_declared_name_is_read() -> None:
 
 def test_the_state_folder_is_absolute_so_that_a_change_of_folder_does_not_move_it() -> None:
     assert read_settings({"PANTHERA_STATE": "somewhere"}).state == Path.cwd() / "somewhere"
+
+
+@pytest.mark.parametrize("name", ["back\\slash", "line\nbreak", "\x1b[2J"])
+def test_a_state_folder_that_the_tools_cannot_be_given_is_refused_in_one_line(name: str) -> None:
+    with pytest.raises(PantheraError, match="has a backslash or a control character") as refused:
+        read_settings({"PANTHERA_STATE": f"/srv/{name}/state"})
+    assert str(refused.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    "name", ["o'brien", "with a blank", "$HOME", "mit Ümläut", "100%", "[1]*?", 'say "so"', "a#b?c=d"]
+)
+def test_a_state_folder_of_any_other_name_is_taken(name: str) -> None:
+    assert read_settings({"PANTHERA_STATE": f"/srv/{name}"}).state == Path("/srv") / name
 
 
 def test_secrets_are_not_in_what_settings_print() -> None:
