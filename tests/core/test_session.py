@@ -55,6 +55,7 @@ def test_the_connections_of_a_pool_have_our_settings_and_a_deadline_where_reques
             async with lent(pool) as connection:
                 shown = await (await connection.execute("SHOW statement_timeout")).fetchone()
                 await connection.execute("SET statement_timeout = 0")
+                await connection.execute("SET lock_timeout = 0")
                 return shown, await (await connection.execute(f"SELECT {SHOWN}")).fetchone()
         finally:
             await pool.close()
