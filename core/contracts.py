@@ -79,7 +79,7 @@ class ContractView:
     """A view that a model reads: the online table of this very definition of it, and how long a row is fresh.
 
     `definition` is the sha256 of the definition; empty where the bundle's format did not say. `link` is there if the view
-    is about a linked entity.
+    is about a linked entity. `packed` are all features of the view, each with its dtype, if its online table is packed.
     """
 
     name: str
@@ -87,6 +87,7 @@ class ContractView:
     ttl: timedelta
     definition: str = ""
     link: Link | None = None
+    packed: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)

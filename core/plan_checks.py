@@ -12,6 +12,7 @@ from core.candidate_checks import candidate_findings
 from core.clock import is_ahead, not_come
 from core.plan import NUMERIC
 from core.plan_evaluation import METRICS
+from core.plan_limits import limit_findings
 from core.plan_training_set import TemporalSplit
 from core.suggestions import allowed_here
 
@@ -393,5 +394,15 @@ def findings(plan: Plan) -> list[Finding]:
     ]
     if found:
         return found
-    later = (_one_entity, _candidates, _evaluation, _attributes, _allowed_to_know, _groups, _register, _times)
+    later = (
+        limit_findings,
+        _one_entity,
+        _candidates,
+        _evaluation,
+        _attributes,
+        _allowed_to_know,
+        _groups,
+        _register,
+        _times,
+    )
     return [finding for check in later for finding in check(plan)]

@@ -16,16 +16,20 @@ from core.files import private_folder
 from core.session import session_options
 from core.terminal import terminal_table
 from feature_repo.duck import SQL_TYPES, files_literal, identifier, instant, literal, open_duckdb
-from feature_repo.online_tables import listed
+from feature_repo.online_tables import CREATED_TIME, EVENT_TIME, listed
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     import duckdb
     from rich.table import Table
 
     from feature_repo.online_tables import OnlineTable
+    from feature_repo.packed_columns import StoredColumn
+
+#: The features of one expression: the time in which DuckDB plans it grows faster than their number.
+_AT_ONCE = 128
 
 
 class Cause(StrEnum):
@@ -147,16 +151,44 @@ def diff_view(
 
 def _open_online(connection: duckdb.DuckDBPyConnection, url: str, table: OnlineTable, file: Path) -> None:
     """Load the online table: as text, in which PostgreSQL writes every number so that it reads back as the same."""
-    query = sql.SQL("SELECT {} FROM {}").format(listed(table.sql_columns), table.identifier).as_string()
+    times = [sql.Identifier(EVENT_TIME), sql.Identifier(CREATED_TIME)]
+    features = [_as_text(column) for column in table.stored]
+    query = sql.SQL("SELECT {} FROM {}").format(listed([*table.key_columns, *times, *features]), table.identifier)
     with file.open("wb") as out:
-        copy_query_to_csv(url, query, out, session_options)
-    types = ", ".join(
-        f"{literal(name)}: {literal(SQL_TYPES[dtype])}" for name, dtype in zip(table.columns, table.dtypes, strict=True)
-    )
+        copy_query_to_csv(url, query.as_string(), out, session_options)
+    dtype_of = dict(zip(table.columns, table.dtypes, strict=True))
+    columns = [*((name, dtype_of[name]) for name in (*table.key_names, EVENT_TIME, CREATED_TIME))]
+    columns += [(column.name, "text" if column.is_array else column.dtype) for column in table.stored]
+    types = ", ".join(f"{literal(name)}: {literal(SQL_TYPES[dtype])}" for name, dtype in columns)
+    lists = [
+        f"from_json({identifier(column.name)}, '[\"VARCHAR\"]') AS {identifier(column.name)}"
+        for column in table.stored
+        if column.is_array
+    ]
+    replaced = f"* REPLACE ({', '.join(lists)})" if lists else "*"
+    # A table, so that the JSON is read once and not for each feature.
     connection.execute(
-        f"CREATE TEMP TABLE online AS FROM read_csv({files_literal(file)}, columns = {{{types}}}, header = true, "
-        "nullstr = '', allow_quoted_nulls = false, delim = ',', quote = '\"', escape = '\"', auto_detect = false)"
+        f"CREATE TEMP TABLE stored AS SELECT {replaced} FROM read_csv({files_literal(file)}, columns = {{{types}}}, "
+        "header = true, nullstr = '', "
+        "allow_quoted_nulls = false, delim = ',', quote = '\"', escape = '\"', auto_detect = false)"
     )
+    chosen = [identifier(name) for name in (*table.key_names, EVENT_TIME, CREATED_TIME)]
+    chosen += [_feature(column, at, dtype_of) for column in table.stored for at, _ in enumerate(column.features)]
+    connection.execute(f"CREATE TEMP TABLE online AS SELECT {', '.join(chosen)} FROM stored")
+
+
+def _as_text(column: StoredColumn) -> sql.Composed:
+    """Write a column of features so that a file of text can hold it: an array as JSON."""
+    written = "array_to_json({0}) AS {0}" if column.is_array else "{0}"
+    return sql.SQL(written).format(sql.Identifier(column.name))
+
+
+def _feature(column: StoredColumn, at: int, dtype_of: Mapping[str, str]) -> str:
+    """Write the expression of the feature at index `at` of a stored column."""
+    name = identifier(column.features[at])
+    if not column.is_array:
+        return f"{identifier(column.name)} AS {name}"
+    return f"CAST({identifier(column.name)}[{at + 1}] AS {SQL_TYPES[dtype_of[column.features[at]]]}) AS {name}"
 
 
 def _open_latest(connection: duckdb.DuckDBPyConnection, table: OnlineTable, snapshots: str, as_of: datetime) -> None:
@@ -190,7 +222,7 @@ def _compare(
                          THEN 'pushed' ELSE 'erased' END
                 WHEN online.event_timestamp IS NOT NULL AND (online.event_timestamp, online.created_timestamp)
                      > (offline.event_timestamp, offline.created_timestamp) THEN 'pushed'
-                WHEN {same_event} THEN CASE WHEN {" OR ".join(differs.values()) or "false"} THEN 'value' END
+                WHEN {same_event} THEN CASE WHEN {_any(list(differs.values()))} THEN 'value' END
                 WHEN offline.event_timestamp > {mark} THEN 'ahead'
                 WHEN offline.created_timestamp > {mark} THEN 'late'
                 ELSE 'lost' END AS cause{flags}
@@ -198,7 +230,17 @@ def _compare(
     )
 
 
+def _any(conditions: Sequence[str]) -> str:
+    """Write the disjunction of conditions in brackets of some of them, since a long one is a deep expression."""
+    groups = [conditions[begin : begin + _AT_ONCE] for begin in range(0, len(conditions), _AT_ONCE)]
+    return " OR ".join(f"({' OR '.join(group)})" for group in groups) or "false"
+
+
 def _differing(connection: duckdb.DuckDBPyConnection, names: Sequence[str]) -> dict[str, int]:
-    counts = ", ".join(f"count(*) FILTER (WHERE {identifier(f'differs {name}')})" for name in names)
-    row = connection.execute(f"SELECT {counts or '0'} FROM compared").fetchone() or ()
-    return {name: count for name, count in zip(names, row, strict=False) if count}
+    differing: dict[str, int] = {}
+    for begin in range(0, len(names), _AT_ONCE):
+        some = names[begin : begin + _AT_ONCE]
+        counts = ", ".join(f"count(*) FILTER (WHERE {identifier(f'differs {name}')})" for name in some)
+        row = connection.execute(f"SELECT {counts} FROM compared").fetchone() or ()
+        differing |= {name: count for name, count in zip(some, row, strict=True) if count}
+    return differing

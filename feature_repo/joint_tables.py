@@ -13,16 +13,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from psycopg import sql
 
+from core.plan_limits import MOST_BYTES, MOST_COLUMNS
 from feature_repo.online_tables import EVENT_TIME, SCHEMA, OnlineTable, beside, index_keys, listed, lock
-from feature_repo.online_types import column_name, most_bytes, name_hash, short_name
+from feature_repo.online_types import most_bytes, name_hash, short_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import psycopg
 
-#: What PostgreSQL can hold of a row in a page of 8 kB, less its header and the bits that say what is NULL.
-_MOST_BYTES = 7_900
 #: Which of the online tables in $1 can be read in a joint table, in which one, and at which position: those that are still
 #: kept in it, where whoever asks may read it.
 PLACES = """
@@ -68,8 +67,9 @@ class JointTable:
     @property
     def fits(self) -> bool:
         """Whether PostgreSQL can hold every row, whatever its values are."""
-        keys = sum(most_bytes(dtype) for _, dtype in self.members[0].keys)
-        return keys + sum(column.most_bytes for columns in self._columns for column in columns) <= _MOST_BYTES
+        keys = [most_bytes(dtype) for _, dtype in self.members[0].keys]
+        bytes_of_columns = [column.most_bytes for columns in self._columns for column in columns]
+        return sum(keys) + sum(bytes_of_columns) <= MOST_BYTES and len(keys) + len(bytes_of_columns) <= MOST_COLUMNS
 
     @cached_property
     def _columns(self) -> list[list[_Column]]:
@@ -79,7 +79,7 @@ class JointTable:
                 _Column(joint_column(position, name), sql.Identifier(name), most_bytes(dtype))
                 for name, dtype in [
                     (EVENT_TIME, "timestamp"),
-                    *((column_name(feature), dtype) for feature, dtype in member.features),
+                    *((column.name, column.dtype) for column in member.stored),
                 ]
             ]
             for position, member in enumerate(self.members)

@@ -64,7 +64,8 @@ class HandleLink:
 class HandleView:
     """One view to read: its online table, how long its rows are fresh, and which of its columns, in order.
 
-    With a `link` it is about another entity than the one that is asked for: the one that the link names.
+    With a `link` it is about another entity than the one that is asked for: the one that the link names. `packed` are all
+    features of the table, each with its dtype, if it is packed.
     """
 
     name: str
@@ -72,6 +73,7 @@ class HandleView:
     ttl: timedelta
     columns: tuple[str, ...]
     link: HandleLink | None = None
+    packed: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -136,7 +138,7 @@ class OnlineHandle:
         def part(view: HandleView) -> ViewPart:
             link = view.link
             key = (link.key, KeyOf(place_of[link.view], link.column)) if link else (entity_key, 0)
-            return ViewPart(view.online_table, (key,), view.columns)
+            return ViewPart(view.online_table, (key,), view.columns, packed=view.packed)
 
         self._parts = tuple(map(part, self.views))
         self._tables = [[view.online_table for view in self.views]]
@@ -145,14 +147,15 @@ class OnlineHandle:
         self._look_at = -math.inf
         self._cursors: _Cursors[AsyncConnection, AsyncRawCursor[Any]] = _Cursors(AsyncRawCursor)
         self._blocking_cursors: _Cursors[Connection, RawCursor[Any]] = _Cursors(RawCursor)
-        ends = list(accumulate(1 + len(view.columns) for view in self.views))
+        ends = list(accumulate(1 + len(part.reading.columns) for part in self._parts))
         #: For each view where in a row its event time stands and its values end, and what it is where it is missing.
         self._places = [
             (view, begin, end, ViewRead(None, _MISSING, (None,) * len(view.columns)))
             for view, begin, end in zip(self.views, [0, *ends], ends, strict=False)
         ]
-        #: Where in a row features stand.
+        #: Where in a row features stand, and how those of packed tables are read from it.
         self._features = [place for _, begin, end, _ in self._places for place in range(begin + 1, end)]
+        self._packed = {part.online_table: part.reading for part in self._parts if part.packed}
 
     async def read(
         self, connection: AsyncConnection, keys: Sequence[Key], as_of: datetime
@@ -268,12 +271,14 @@ class OnlineHandle:
         reads: list[dict[str, ViewRead]] = [{} for _ in rows]
         for view, place, end, missing in self._places:
             name, begin, oldest = view.name, place + 1, now - view.ttl // _MICROSECOND
+            reading = self._packed.get(view.online_table)
             for read, row in zip(reads, rows, strict=True):
                 event = row[place]
                 if event is None or event > now:
                     read[name] = missing
                 else:
-                    read[name] = make(ViewRead, (event, _FRESH if event >= oldest else _STALE, row[begin:end]))
+                    values = row[begin:end] if reading is None else reading.unpack_counted(row[begin:end])
+                    read[name] = make(ViewRead, (event, _FRESH if event >= oldest else _STALE, values))
         for linked, of in self._links:
             name, missing = self.views[linked].name, self._places[linked][-1]
             for read in reads:

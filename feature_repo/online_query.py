@@ -10,10 +10,13 @@ from psycopg import sql
 
 from feature_repo.joint_tables import joint_column
 from feature_repo.online_tables import EVENT_TIME, SCHEMA, column_identifier, listed
-from feature_repo.online_types import column_name, postgres_type
+from feature_repo.online_types import postgres_type
+from feature_repo.packed_columns import reading
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from feature_repo.packed_columns import Reading
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,8 @@ class ViewPart:
     Attributes
     ----------
     keys : for each key column, its name and which of the statement's parameters has its values, or which part.
-    features : the columns that are read, after the event time.
+    features : what is read, after the event time.
+    packed : all features of the table, each with its dtype, if it is packed.
     joint : the joint table to read them from, if any; the online table must be there all the same.
 
     """
@@ -48,6 +52,12 @@ class ViewPart:
     keys: tuple[tuple[str, int | KeyOf], ...]
     features: tuple[str, ...]
     joint: JointPlace | None = None
+    packed: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def reading(self) -> Reading:
+        """From which columns the features are read, and where in these."""
+        return reading(self.packed, self.features)
 
     @property
     def is_linked(self) -> bool:
@@ -90,9 +100,9 @@ def read_statement(
 ) -> bytes:
     """Compose the statement. Its parameters, $1 and on, are arrays of the dtypes `parameters`, all of one length.
 
-    Its rows are in the order of the arrays. A row has, for each part, the event time and the features, all NULL where
-    the table has no row for the keys, and at its end the value of `lookup`. If it is for `one` row its parameters are no
-    arrays but the keys themselves, which spares the server the list and the sort.
+    Its rows are in the order of the arrays. A row has, for each part, the event time and the columns that its features are
+    read from, all NULL where the table has no row for the keys, and at its end the value of `lookup`. If it is for `one` row
+    its parameters are no arrays but the keys themselves, which spares the server the list and the sort.
     """
     joins: dict[str, sql.Composed] = {}
     # A part that is joined by another one's feature stands after it.
@@ -108,7 +118,7 @@ def read_statement(
     columns = [
         _column(parts, number, name)
         for number, part in enumerate(parts)
-        for name in (EVENT_TIME, *map(column_name, part.features))
+        for name in (EVENT_TIME, *part.reading.columns)
     ]
     if lookup:
         columns.append(lookup.value())
@@ -152,7 +162,10 @@ def _column(parts: Sequence[ViewPart], number: int, name: str) -> sql.Composed:
 def _value(parts: Sequence[ViewPart], place: int | KeyOf) -> sql.Composable:
     """Name the value that a key column must have."""
     if isinstance(place, KeyOf):
-        return _column(parts, place.part, column_name(place.feature))
+        found = reading(parts[place.part].packed, (place.feature,))
+        column = _column(parts, place.part, found.columns[0])
+        index = found.places[0].element
+        return column if index is None else sql.SQL("{}[{}]").format(column, sql.Literal(index + 1))
     return sql.SQL("asked.{}").format(sql.Identifier(f"key{place}"))
 
 

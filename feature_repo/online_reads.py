@@ -12,6 +12,7 @@ from feast.protos.feast.serving.ServingService_pb2 import FieldStatus, GetOnline
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from feature_repo.online_query import ViewPart, key_array, read_statement
+from feature_repo.packed_columns import reading
 from feature_repo.stored_views import StoredView, stored_view, time_to_live
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from feast.repo_config import RepoConfig
 
     from feature_repo.feast_values import Codec
+    from feature_repo.packed_columns import Reading
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SECOND = timedelta(seconds=1)
@@ -50,6 +52,11 @@ class AskedView:
     features: tuple[str, ...]
     ttl: timedelta
 
+    @property
+    def reading(self) -> Reading:
+        """From which columns the features are read, and where in these."""
+        return reading(self.view.table.packed_features, self.features)
+
     def expired(self, row: Row, now: datetime) -> bool:
         """Say whether a row is older than the view's ttl."""
         return row.event_time is not None and now - row.event_time > self.ttl
@@ -67,8 +74,10 @@ class Asked:
         """Take the rows apart, by view."""
         parts, place = [], 0
         for asked in self.views:
-            begin, end = place + 1, place + 1 + len(asked.features)
-            parts.append([Row(row[place], row[begin:end]) for row in rows])
+            reading = asked.reading
+            begin, end = place + 1, place + 1 + len(reading.columns)
+            unpack = reading.unpack
+            parts.append([Row(row[place], unpack(row[begin:end])) for row in rows])
             place = end
         return parts
 
@@ -144,7 +153,8 @@ def ask_several(
 
 def _asked(views: Sequence[AskedView], placed: Sequence[tuple[tuple[str, int], ...]], parameters: _Parameters) -> Asked:
     parts = tuple(
-        ViewPart(asked.view.table.name, keys, asked.features) for asked, keys in zip(views, placed, strict=True)
+        ViewPart(asked.view.table.name, keys, asked.features, packed=asked.view.table.packed_features)
+        for asked, keys in zip(views, placed, strict=True)
     )
     return Asked(read_statement(parts, tuple(parameters.dtypes)), parameters.arrays, tuple(views))
 

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, LiteralString
 from uuid import uuid4
 
 from psycopg import RawCursor, sql
 
 from feature_repo.online_types import LONGEST_NAME, column_name, postgres_type, short_name, type_oid
+from feature_repo.packed_columns import needs_packing, stored_columns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from core.plan import Entity, Plan, View
+    from feature_repo.packed_columns import StoredColumn
 
 SCHEMA = "online"
 EVENT_TIME, CREATED_TIME = "event_timestamp", "created_timestamp"
@@ -33,8 +35,10 @@ EVENT_TIME, CREATED_TIME = "event_timestamp", "created_timestamp"
 _LOCK = 7_205_332
 #: Up to so many rows, a statement with their values is quicker than a staging table.
 _FEW = 50
-#: The rows of the longest statement that brings them as values, and the parameters that PostgreSQL takes in one.
-_MOST_ROWS, _MOST_PARAMETERS = 64, 65_535
+#: The rows and parameters of the longest statement that brings them as values; PostgreSQL takes 65,535 parameters.
+_MOST_ROWS, _MOST_PARAMETERS = 64, 16_384
+#: What the name of a packed table ends with.
+PACKED = "_packed"
 
 
 @dataclass(frozen=True)
@@ -71,14 +75,35 @@ class OnlineTable:
         """The key columns in SQL."""
         return tuple(column_identifier(name) for name in self.key_names)
 
+    @cached_property
+    def is_packed(self) -> bool:
+        """Whether the features lie in arrays, since a row with a column for each might not fit."""
+        return needs_packing(self.keys, self.features)
+
+    @property
+    def packed_features(self) -> tuple[tuple[str, str], ...]:
+        """All features, if they are packed, for those who read some of them."""
+        return self.features if self.is_packed else ()
+
+    @cached_property
+    def stored(self) -> tuple[StoredColumn, ...]:
+        """The columns that hold the features."""
+        return stored_columns(self.features, packed=self.is_packed)
+
+    @property
+    def stored_order(self) -> tuple[str, ...]:
+        """All of `columns`, in the order in which the table's columns hold them."""
+        names = (name for column in self.stored for name in column.features)
+        return (*self.key_names, EVENT_TIME, CREATED_TIME, *names)
+
     @property
     def feature_columns(self) -> tuple[sql.Identifier, ...]:
-        """The features' columns in SQL."""
-        return tuple(column_identifier(name) for name, _ in self.features)
+        """The columns in SQL that hold the features."""
+        return tuple(sql.Identifier(column.name) for column in self.stored)
 
     @property
     def sql_columns(self) -> tuple[sql.Identifier, ...]:
-        """The columns in SQL, in the order of `columns`."""
+        """The table's columns in SQL."""
         return (*self.key_columns, sql.Identifier(EVENT_TIME), sql.Identifier(CREATED_TIME), *self.feature_columns)
 
 
@@ -95,8 +120,9 @@ def listed(columns: Iterable[sql.Composable]) -> sql.Composed:
 def online_table(name: str, view: View, entity: Entity, link: str = "") -> OnlineTable:
     """Name the online table of the view `name`, as it is defined now; `link` is as for `definition_of`."""
     features = tuple((feature, spec.dtype) for feature, spec in view.features.items())
-    version = definition_of(view, entity, link)[:12]
-    return OnlineTable(versioned_name(name, version), ((entity.key, entity.dtype),), features)
+    keys = ((entity.key, entity.dtype),)
+    version = definition_of(view, entity, link)[:12] + (PACKED if needs_packing(keys, features) else "")
+    return OnlineTable(versioned_name(name, version), keys, features)
 
 
 def definition_of(view: View, entity: Entity, link: str = "") -> str:
@@ -150,12 +176,12 @@ def declared_columns(table: OnlineTable) -> sql.Composed:
     transaction ends, and who waits for a lock to write a table may not be in the way of who has it and would swap it.
     """
     times = [sql.SQL("event_timestamp timestamptz NOT NULL"), sql.SQL("created_timestamp timestamptz NOT NULL")]
-    keys, features = ([_declared(name, dtype) for name, dtype in part] for part in (table.keys, table.features))
-    return listed([*keys, *times, *features])
+    keys = [_declared(column_name(name), dtype) for name, dtype in table.keys]
+    return listed([*keys, *times, *(_declared(column.name, column.dtype) for column in table.stored)])
 
 
 def _declared(name: str, dtype: str) -> sql.Composed:
-    return sql.SQL("{} {}").format(column_identifier(name), postgres_type(dtype))
+    return sql.SQL("{} {}").format(sql.Identifier(name), postgres_type(dtype))
 
 
 def beside() -> sql.Identifier:
@@ -229,7 +255,7 @@ def merge(
 
 def merge_values(connection: psycopg.Connection, table: OnlineTable, rows: Sequence[Sequence[object]]) -> int:
     """Do what `merge` does with rows of Python values, in the order of `table.columns`."""
-    if len(rows) <= _FEW:
+    if len(rows) <= _FEW or table.is_packed:
         lock(connection, table.name)
         for upsert, parameters in upserts(table, rows):
             RawCursor(connection).execute(upsert, parameters)
@@ -262,13 +288,16 @@ def copy_rows(
 
     from feature_repo.pgcopy import HEADER, TRAILER, encode
 
+    order, dtype_of = table.stored_order, dict(zip(table.columns, table.dtypes, strict=True))
+    dtypes = [dtype_of[name] for name in order]
+    arrays = {column.features[0]: len(column.features) for column in table.stored if column.is_array}
     options = sql.SQL("FORMAT binary, FREEZE" if frozen else "FORMAT binary")
     statement = sql.SQL("COPY {} ({}) FROM STDIN ({})").format(target, listed(table.sql_columns), options)
     count = 0
     with connection.cursor() as cursor, cursor.copy(statement) as copy:
         copy.write(HEADER)
         for batch in rows.to_batches() if isinstance(rows, pa.Table) else rows:
-            for chunk in encode(batch.select(list(table.columns)), table.dtypes):
+            for chunk in encode(batch.select(list(order)), dtypes, arrays):
                 copy.write(chunk)
             count += batch.num_rows
             if progress:
@@ -283,38 +312,6 @@ def joint_tables_of(connection: psycopg.Connection, members: Collection[str]) ->
         "SELECT DISTINCT joint_table FROM panthera.joint_table WHERE online_table = ANY(%s)", [list(members)]
     )
     return sorted(name for (name,) in found)
-
-
-def delete_entity(connection: psycopg.Connection, name: str, value: object) -> dict[str, int]:
-    """Delete the rows of the entity whose key column `name` is `value`, from every online table that has this key.
-
-    Retired tables are among them. Returns the number of rows by table.
-    """
-    column = sql.Identifier(column_name(name))
-    found = connection.execute(
-        "SELECT c.relname FROM pg_class c JOIN pg_index i ON i.indrelid = c.oid AND i.indisprimary "
-        "JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = ANY(i.indkey) "
-        "WHERE c.relnamespace = %s::regnamespace AND a.attname = %s "
-        "AND c.relname NOT IN (SELECT joint_table FROM panthera.joint_table)",
-        [SCHEMA, column_name(name)],
-    ).fetchall()
-    tables = sorted(table for (table,) in found)
-    # All of them before any row goes, and joint tables last: others take the locks in this order too.
-    for table in tables:
-        lock(connection, table)
-    tables = [table for table in tables if exists(connection, table)]
-    joint = joint_tables_of(connection, tables)
-    for table in joint:
-        lock(connection, table)
-    delete = sql.SQL("DELETE FROM {} WHERE {} = %s")
-    deleted = {
-        table: connection.execute(delete.format(sql.Identifier(SCHEMA, table), column), [value]).rowcount
-        for table in tables
-    }
-    # The triggers of the tables have done it, unless somebody took them away.
-    for table in filter(partial(exists, connection), joint):
-        connection.execute(delete.format(sql.Identifier(SCHEMA, table), column), [value])
-    return deleted
 
 
 def _stage(connection: psycopg.Connection, table: OnlineTable) -> sql.Identifier:
@@ -341,7 +338,7 @@ def upserts(table: OnlineTable, rows: Sequence[Sequence[object]]) -> Iterator[tu
     The rows are in the order of `table.columns`. A statement brings many, so that what every statement on the table brings
     about is done once for them.
     """
-    most = min(_MOST_ROWS, _MOST_PARAMETERS // len(table.columns))
+    most = min(_MOST_ROWS, max(1, _MOST_PARAMETERS // len(table.columns)))
     for begin in range(0, len(rows), most):
         some = rows[begin : begin + most]
         yield _upsert(table, len(some)), [value for row in some for value in row]
@@ -350,14 +347,7 @@ def upserts(table: OnlineTable, rows: Sequence[Sequence[object]]) -> Iterator[tu
 @lru_cache(maxsize=256)
 def _upsert(table: OnlineTable, count: int) -> bytes:
     """Write the statement that brings `count` rows; of equal times, the one that stands last."""
-    width = len(table.dtypes)
-    values = [
-        [
-            sql.SQL("${}::{}").format(sql.Literal(row * width + place), postgres_type(dtype))
-            for place, dtype in enumerate(table.dtypes, start=1)
-        ]
-        for row in range(count)
-    ]
+    values = [_row_of_parameters(table, row * len(table.columns)) for row in range(count)]
     # No column of a plan has a point in its name.
     order = sql.Identifier("brought.order")
     statement = sql.SQL(
@@ -373,6 +363,21 @@ def _upsert(table: OnlineTable, count: int) -> bytes:
         order=order,
     )
     return statement.as_bytes()
+
+
+def _row_of_parameters(table: OnlineTable, before: int) -> list[sql.Composable]:
+    """Write the values of the table's columns as parameters: those after the first `before`, in the order of its columns."""
+    given = {
+        name: sql.SQL("${}::{}").format(sql.Literal(before + place), postgres_type(dtype))
+        for place, (name, dtype) in enumerate(zip(table.columns, table.dtypes, strict=True), start=1)
+    }
+    features = [
+        sql.SQL("ARRAY[{}]").format(listed(given[name] for name in column.features))
+        if column.is_array
+        else given[column.features[0]]
+        for column in table.stored
+    ]
+    return [*(given[name] for name in (*table.key_names, EVENT_TIME, CREATED_TIME)), *features]
 
 
 def on_conflict(table: OnlineTable, columns: Sequence[sql.Identifier] | None = None) -> sql.Composed:

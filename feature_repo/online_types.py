@@ -31,7 +31,7 @@ _SCALARS: dict[str, LiteralString] = {
     "decimal": "numeric",
     "message": "bytea",
 }
-_LIST = "[]"
+LIST = "[]"
 #: The bytes of what is of fixed width, with those that may be left out before the next column.
 _FIXED_BYTES = {"int32": 8, "int64": 8, "float32": 8, "float64": 8, "bool": 8, "timestamp": 8, "uuid": 16}
 #: Of a value of varying length, what is no longer than this stays in its row however full that is.
@@ -49,8 +49,8 @@ def postgres_type(dtype: str) -> sql.SQL:
 
 
 def _type_name(dtype: str) -> LiteralString:
-    scalar = _SCALARS[dtype.removesuffix(_LIST)]
-    return f"{scalar}[]" if dtype.endswith(_LIST) else scalar
+    scalar = _SCALARS[dtype.removesuffix(LIST)]
+    return f"{scalar}[]" if dtype.endswith(LIST) else scalar
 
 
 def most_bytes(dtype: str) -> int:
@@ -72,7 +72,7 @@ def dump_values(values: Sequence[object], dtype: str) -> list[bytes | bytearray 
         If a text is not a UUID or a decimal number.
 
     """
-    read = _READ.get(dtype.removesuffix(_LIST))
+    read = _READ.get(dtype.removesuffix(LIST))
     if read:
         values = [_read(value, read) for value in values]
     transformer = Transformer()

@@ -15,10 +15,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from core.errors import SourceError
-from feature_repo.online_types import dump_values
+from feature_repo.online_types import dump_values, type_oid
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     import numpy.typing as npt
 
@@ -53,9 +53,32 @@ class _Fields:
     lengths: Places
     content: Bytes
 
+    @property
+    def sizes(self) -> Places:
+        """The bytes of each row, with those that tell the length."""
+        return self.lengths + _LENGTH
 
-def encode(rows: pa.RecordBatch, dtypes: Sequence[str]) -> Iterator[memoryview]:
+
+@dataclass(frozen=True)
+class _Array:
+    """The elements of an array of one dimension in each row, and what stands before them."""
+
+    head: bytes
+    elements: tuple[_Fields, ...]
+
+    @property
+    def sizes(self) -> Places:
+        """The bytes of each row, with those that tell the length."""
+        sizes: Places = np.sum([element.sizes for element in self.elements], axis=0)
+        return sizes + len(self.head) + _LENGTH
+
+
+def encode(
+    rows: pa.RecordBatch, dtypes: Sequence[str], arrays: Mapping[str, int] | None = None
+) -> Iterator[memoryview]:
     """Yield `rows`, whose columns have `dtypes`, as chunks of a binary COPY without header and trailer.
+
+    `arrays` tells which columns, from a named one on and how many, are of one dtype and together one array of the table.
 
     Null is NULL; NaN, the sign of zero and the empty string stay what they are.
 
@@ -71,7 +94,24 @@ def encode(rows: pa.RecordBatch, dtypes: Sequence[str]) -> Iterator[memoryview]:
             _fields(name, column, dtype)
             for name, column, dtype in zip(batch.schema.names, batch.columns, dtypes, strict=True)
         ]
-        yield _assemble(batch.num_rows, fields).data
+        yield _assemble(batch.num_rows, _packed(batch.schema.names, dtypes, fields, arrays or {})).data
+
+
+def _packed(
+    names: Sequence[str], dtypes: Sequence[str], fields: Sequence[_Fields], arrays: Mapping[str, int]
+) -> list[_Fields | _Array]:
+    columns: list[_Fields | _Array] = []
+    at = 0
+    while at < len(names):
+        count = arrays.get(names[at])
+        columns.append(_array(dtypes[at], fields[at : at + count]) if count else fields[at])
+        at += count or 1
+    return columns
+
+
+def _array(dtype: str, elements: Sequence[_Fields]) -> _Array:
+    """Compose an array: before its elements its dimensions, 1 for NULLs among them, their type, how many, the first index."""
+    return _Array(struct.pack(">iiIii", 1, 1, type_oid(dtype), len(elements), 1), tuple(elements))
 
 
 def _fields(name: str, column: pa.Array, dtype: str) -> _Fields:
@@ -132,20 +172,29 @@ def _dumped(column: pa.Array, dtype: str) -> _Fields:
     return _Fields(valid, lengths, np.frombuffer(b"".join(piece for piece in pieces if piece is not None), np.uint8))
 
 
-def _assemble(rows: int, columns: Sequence[_Fields]) -> Bytes:
+def _assemble(rows: int, columns: Sequence[_Fields | _Array]) -> Bytes:
     """Lay the fields out row after row."""
-    sizes = np.sum([column.lengths for column in columns], axis=0) + 2 + _LENGTH * len(columns)
+    sizes = np.sum([column.sizes for column in columns], axis=0) + 2
     ends = np.cumsum(sizes)
     out = np.empty(ends[-1] if rows else 0, np.uint8)
     place = ends - sizes
     _scatter(out, place, np.full(rows, len(columns), ">i2").view(np.uint8))
     place = place + 2
     for column in columns:
-        _scatter(out, place, np.where(column.valid, column.lengths, -1).astype(">i4").view(np.uint8))
-        place = place + _LENGTH
-        _spread(out, place[column.valid], column.lengths[column.valid], column.content)
-        place = place + column.lengths
+        if isinstance(column, _Array):
+            _scatter(out, place, (column.sizes - _LENGTH).astype(">i4").view(np.uint8))
+            _scatter(out, place + _LENGTH, np.tile(np.frombuffer(column.head, np.uint8), rows))
+            place = place + _LENGTH + len(column.head)
+        for field in column.elements if isinstance(column, _Array) else (column,):
+            place = _lay(out, place, field)
     return out
+
+
+def _lay(out: Bytes, places: Places, field: _Fields) -> Places:
+    """Write the fields of a column to their places; return the places behind them."""
+    _scatter(out, places, np.where(field.valid, field.lengths, -1).astype(">i4").view(np.uint8))
+    _spread(out, places[field.valid] + _LENGTH, field.lengths[field.valid], field.content)
+    return places + field.sizes
 
 
 def _scatter(out: Bytes, places: Places, content: Bytes) -> None:

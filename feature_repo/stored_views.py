@@ -12,10 +12,12 @@ from feast.infra.key_encoding_utils import serialize_entity_key
 from feast.protos.feast.types.Value_pb2 import Value
 
 from core.errors import SourceError
+from core.plan_limits import MOST_FEATURES, MOST_LISTS
 from feature_repo.definitions import ONLINE_TABLE
 from feature_repo.feast_values import Codec, codec, key_codec
-from feature_repo.online_tables import OnlineTable, versioned_name
-from feature_repo.online_types import name_hash
+from feature_repo.online_tables import PACKED, OnlineTable, versioned_name
+from feature_repo.online_types import LIST, name_hash
+from feature_repo.packed_columns import needs_packing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -27,7 +29,6 @@ if TYPE_CHECKING:
 #: Feast's own views, which it makes while it writes: their rows are kept by the whole of Feast's serialized entity key.
 _UNAPPLIED = "__precomputed__"
 _ENTITY_KEY = "__entity_key"
-_MOST_COLUMNS = 1_600
 _WHOLE_KEY = {_ENTITY_KEY: Codec("bytes", "bytes_val", bytes, bytes)}
 
 
@@ -186,16 +187,22 @@ def _stored_view(
 ) -> StoredView:
     key_codecs = {column.field.name: key_codec(column.field, name) for column in keys} or _WHOLE_KEY
     codecs = {column.field.name: codec(column.field, name) for column in features}
-    if len(key_codecs) + len(codecs) + 2 > _MOST_COLUMNS:
-        raise SourceError(
-            f"the view {name!r} has {len(codecs)} features; PostgreSQL has {_MOST_COLUMNS} columns in a table: split it"
-        )
     table = OnlineTable(
         name=tag or _derived_name(project, name, version or 0, key_codecs, codecs),
         keys=tuple((key, found.dtype) for key, found in key_codecs.items()),
         features=tuple((feature, codecs[feature].dtype) for feature in sorted(codecs)),
     )
+    _require_storable(name, table)
     return StoredView(project, name, table, tag is not None, version is not None, key_codecs, codecs)
+
+
+def _require_storable(name: str, table: OnlineTable) -> None:
+    found, lists = len(table.features), sum(dtype.endswith(LIST) for _, dtype in table.features)
+    if found > MOST_FEATURES or lists > MOST_LISTS:
+        raise SourceError(
+            f"the view {name!r} has {found:,} features, {lists:,} of them lists; expected at most {MOST_FEATURES:,}, and at "
+            f"most {MOST_LISTS:,} lists, which are not packed into one column of its online table: split it"
+        )
 
 
 def _derived_name(
@@ -205,4 +212,6 @@ def _derived_name(
         [(column, found.dtype, found.field) for column, found in sorted(part.items())] for part in (keys, features)
     ]
     identity = [project, name, *columns, *([version] if version else [])]
-    return versioned_name(f"{project}_{name}", name_hash(repr(identity)))
+    types = [tuple((column, found.dtype) for column, found in part.items()) for part in (keys, features)]
+    packed = PACKED if needs_packing(*types) else ""
+    return versioned_name(f"{project}_{name}", name_hash(repr(identity)) + packed)

@@ -2,8 +2,9 @@
 
 A changed definition gets a new table. What the plan declares means something else after a change, so its new table starts
 empty and the old one stays, retired, as long as a release reads it. Another view of Feast's is changed by its fields alone:
-its new table takes over the values of every field that is still there and has the same type. Where Feast's registry keeps
-versions for the online store, nothing is taken over or retired: each version may be filled, and read, beside the others.
+its new table takes over the values of every field that is still there and has the same type, unless one of the two is packed.
+Where Feast's registry keeps versions for the online store, nothing is taken over or retired: each version may be filled, and
+read, beside the others.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from psycopg import sql
 
 from feature_repo import online_history as history
 from feature_repo import online_tables
-from feature_repo.online_tables import CREATED_TIME, EVENT_TIME, SCHEMA, OnlineTable, listed, lock, on_conflict
+from feature_repo.online_tables import CREATED_TIME, EVENT_TIME, PACKED, SCHEMA, OnlineTable, listed, lock, on_conflict
 from feature_repo.online_types import column_name
 
 if TYPE_CHECKING:
@@ -42,6 +43,8 @@ def remove(connection: psycopg.Connection, project: str, view: str, declared: bo
 
 
 def _take_over(connection: psycopg.Connection, before: str, table: OnlineTable) -> None:
+    if table.is_packed or before.endswith(PACKED):
+        return
     old, new = (_column_types(connection, name) for name in (before, table.name))
     if any(old.get(name) != new[name] for name in map(column_name, table.key_names)):
         return

@@ -79,8 +79,8 @@ def contract_of(plan: Plan, result: CandidateResult, estimator: str, table: pa.T
 def contract_view(plan: Plan, name: str) -> ContractView:
     """Name the view `name` as `plan` defines it."""
     view = plan.build_features.views[name]
-    table, definition = declared_table(plan, name).name, declared_definition(plan, name)
-    return ContractView(name, table, view.ttl, definition, plan.link_of(view))
+    table, definition = declared_table(plan, name), declared_definition(plan, name)
+    return ContractView(name, table.name, view.ttl, definition, plan.link_of(view), table.packed_features)
 
 
 def contract_views(plan: Plan, features: Iterable[ContractFeature]) -> Iterator[ContractView]:

@@ -28,9 +28,10 @@ def contract_to_json(contract: Contract) -> str:
         raise TypeError(type(value).__name__)
 
     stored = asdict(contract)
-    # Format 2 came before links, and a view without one is written as it was then.
+    # Format 2 came before links and packed tables, and a view without them is written as it was then.
     stored["views"] = [
-        {name: value for name, value in view.items() if name != "link" or value} for view in stored["views"]
+        {name: value for name, value in view.items() if name not in {"link", "packed"} or value}
+        for view in stored["views"]
     ]
     return json.dumps(stored, indent=2, sort_keys=True, default=plain) + "\n"
 
@@ -96,6 +97,7 @@ def _contract(stored: dict[str, Any]) -> Contract:
                 **view,
                 "ttl": timedelta(seconds=view["ttl"]),
                 "link": Link(**view["link"]) if "link" in view else None,
+                "packed": tuple((name, dtype) for name, dtype in view.get("packed", ())),
             }
         )
         for view in stored["views"]

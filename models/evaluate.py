@@ -18,7 +18,7 @@ from models.candidates import read_candidate
 from models.encoding import encode_table, vectors_of
 from models.evaluation import Evaluation
 from models.evaluation_report import Method, report
-from models.explanations import BACKGROUND_ROWS, contributions, explanation
+from models.explanations import background_rows, contributions, explained_rows, explanation
 from models.findings import Scored, find
 from models.groups import groupings
 from models.intervals import difference
@@ -45,9 +45,6 @@ if TYPE_CHECKING:
     from models.intervals import Difference
     from models.judging import Judged, Part
     from models.model_file import Model
-
-#: Rows of the test period that are explained.
-_EXPLAINED = 200
 
 
 def look_closer(
@@ -98,8 +95,8 @@ def reasons_of(
 ) -> Reasons:
     """Explain a sample of test rows, and name the reasons of the highest, the middle and the lowest score among them."""
     chance = np.random.default_rng(seed)
-    background = encode_table(_some(train, BACKGROUND_ROWS, chance), features)
-    explained = _some(test, _EXPLAINED, chance)
+    background = encode_table(_some(train, background_rows(len(features)), chance), features)
+    explained = _some(test, explained_rows(len(features)), chance)
     found = contributions(model, problem, encode_table(explained, features), background, seed=seed)
     totals = found.base + found.values.sum(axis=1)
     output = totals.argmax(axis=1)

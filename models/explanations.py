@@ -31,8 +31,10 @@ if TYPE_CHECKING:
     from models.model_file import Estimator, Model
 
 _SMALLEST = 1e-15
-#: Training rows whose values stand for `not known`.
-BACKGROUND_ROWS = 50
+#: Training rows whose values stand for `not known`, and rows that are explained together.
+_BACKGROUND_ROWS, _EXPLAINED_ROWS = 50, 200
+#: The numbers in the rows that are scored for one explanation, and for all of them.
+_MOST_NUMBERS, _MOST_NUMBERS_TOGETHER = 20_000_000, 1_000_000_000
 #: Orders in which the features of a single prediction are revealed.
 _ORDERS = 5
 
@@ -172,6 +174,21 @@ def sampled(
     return Contributions(np.asarray(found.base_values, dtype=np.float64).reshape(len(inputs), -1)[0], values)
 
 
+def background_rows(features: int) -> int:
+    """Say how many training rows stand for `not known`; fewer where there are so many features that one row takes too long.
+
+    An explanation scores 2 x features x background rows, each of all features: with 1,000 of these, 50 rows would be 100
+    million numbers.
+    """
+    return max(1, min(_BACKGROUND_ROWS, _MOST_NUMBERS // (2 * features**2)))
+
+
+def explained_rows(features: int) -> int:
+    """Say how many rows are explained together, at least one; fewer where there are so many features that it takes too long."""
+    numbers = 2 * features**2 * background_rows(features)
+    return max(1, min(_EXPLAINED_ROWS, _MOST_NUMBERS_TOGETHER // numbers))
+
+
 def explain_vector(bundle: Bundle, vector: Sequence[Value]) -> Explanation:
     """Explain what a loaded bundle says of one vector in its contract's order; of several classes, of the likeliest.
 
@@ -188,7 +205,7 @@ def explain_vector(bundle: Bundle, vector: Sequence[Value]) -> Explanation:
 def background_of(bundle: Bundle) -> Inputs:
     """Encode some of the training rows that a bundle keeps; it keeps no free text, so that is missing in them."""
     kept = pq.read_table(pa.BufferReader(bundle.sample))
-    some = kept.take(spread(len(kept), BACKGROUND_ROWS))
+    some = kept.take(spread(len(kept), background_rows(len(bundle.contract.features))))
     for feature in bundle.contract.features:
         if feature.column not in some.column_names:
             some = some.append_column(feature.column, pa.nulls(len(some), pa.string()))

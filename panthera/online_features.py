@@ -67,7 +67,7 @@ def push(plan: Plan, view: str, file: Path | None) -> PushReceipt:
 
 def delete(plan: Plan, entity: str, key: str) -> dict[str, int]:
     """Delete the online rows of one entity; return how many, by table."""
-    from feature_repo.online_tables import delete_entity
+    from feature_repo.online_erasure import delete_entity
 
     if entity not in plan.entities:
         raise PlanError(f"there is no entity {entity!r}; {allowed_here(entity, plan.entities)}")

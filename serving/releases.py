@@ -292,7 +292,11 @@ def _activate(pinned: Sequence[_Pinned], key: EntityKey, lookup: EntityLookup) -
         for row in pinned
         for view, link in row.links.items()
     }
-    views = [HandleView(table, table, ttls[table], tuple(names), links.get(table)) for table, names in columns.items()]
+    packed = {view.online_table: view.packed for row in pinned for view in row.bundle.contract.views}
+    views = [
+        HandleView(table, table, ttls[table], tuple(names), links.get(table), packed[table])
+        for table, names in columns.items()
+    ]
     handle = OnlineHandle(views, key.name, key.dtype, lookup)
     releases = [_release(row, pinned, columns) for row in pinned]
     return ActiveReleases(releases[0], releases[1] if len(releases) > 1 else None, handle)

@@ -19,9 +19,10 @@ from core.contracts import Freshness
 from core.database import connect
 from feature_repo import joint_tables, online_history
 from feature_repo.joint_tables import JointTable
+from feature_repo.online_erasure import delete_entity
 from feature_repo.online_handle import HandleLink, HandleView, OnlineHandle
 from feature_repo.online_refresh import Load, refresh
-from feature_repo.online_tables import OnlineTable, create, delete_entity, exists, lock, merge_values
+from feature_repo.online_tables import OnlineTable, create, exists, lock, merge_values
 from tests.feature_repo.online_rows import SPENDING, UTC_MICROSECONDS, Row, arrow, at, joint_rows, row, stored
 
 if TYPE_CHECKING:

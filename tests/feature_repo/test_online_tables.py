@@ -12,8 +12,9 @@ from psycopg import sql
 
 from core.database import connect
 from feature_repo import online_history as history
+from feature_repo.online_erasure import delete_entity
 from feature_repo.online_refresh import Load, refresh
-from feature_repo.online_tables import OnlineTable, create, delete_entity, exists, merge, merge_values, versioned_name
+from feature_repo.online_tables import OnlineTable, create, exists, merge, merge_values, versioned_name
 from tests.feature_repo.online_rows import SPENDING, Row, arrow, at, row, stored
 
 if TYPE_CHECKING:
