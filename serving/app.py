@@ -42,6 +42,7 @@ _LOGGER = logging.getLogger(__name__)
 _SECONDS_OF_SILENCE = 10.0
 #: From the end of the headers to the answer.
 _SECONDS_TO_ANSWER = 5.0
+_LONGEST_SHOWN = 60
 _METRICS = "/metrics"
 
 #: Each path has one method; a path that takes GET takes HEAD too.
@@ -149,8 +150,8 @@ def _check_host(request: Request) -> None:
     local_address, _ = request.scope.get("server") or (None, None)
     if len(hosts) != 1 or not request.app.state.hosts.allow(hosts[0], local_address):
         raise UnknownHost(
-            f"found {', '.join(map(repr, hosts)) or 'nothing'} as the request's Host; expected this machine's address, or "
-            "a name of PANTHERA_ALLOWED_HOSTS"
+            f"found {', '.join(map(repr, hosts))[:_LONGEST_SHOWN] or 'nothing'} as the request's Host; expected this machine's "
+            "address, or a name of PANTHERA_ALLOWED_HOSTS"
         )
 
 
