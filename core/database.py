@@ -15,7 +15,7 @@ from psycopg.conninfo import conninfo_to_dict
 from core.errors import DatabaseError, DatabaseTimeoutError, PantheraError, SourceError, StaleStateError
 from core.liveness import tcp_options
 from core.postgres_server import EmbeddedServer
-from core.session import ENCODING, name_sessions, session_options, settle, source_options
+from core.session import ENCODING, name_sessions, session_options, settle, settle_engines, source_options
 from core.settings import DATABASE_URL_ENV
 
 if TYPE_CHECKING:
@@ -189,6 +189,7 @@ def _given_options(url: str) -> str:
 
 def sqlalchemy_url(url: str, schema: str) -> str:
     """Turn a libpq URL into one for the tools that use SQLAlchemy, with `schema` as their only one."""
+    settle_engines()
     options = session_options(_given_options(url), {"search_path": schema})
     address, _, query = url.partition("://")[2].partition("?")
     kept = [pair for pair in query.split("&") if pair and not pair.startswith(("options=", "client_encoding="))]

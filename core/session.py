@@ -9,12 +9,12 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+import psycopg
+
 from core.errors import DatabaseError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    import psycopg
 
 #: The encoding of the server's text, and of what goes over the wire.
 ENCODING = "UTF8"
@@ -94,5 +94,24 @@ def settle(connection: psycopg.Connection, server: str) -> None:
             f"the database at {server} has the encoding {encoding}, which cannot hold every text; expected {ENCODING}: "
             f"make one with `CREATE DATABASE … ENCODING '{ENCODING}' TEMPLATE template0`, and name it in PANTHERA_DATABASE_URL"
         )
+    _lift_transaction_timeout(connection)
+
+
+def settle_engines() -> None:
+    """Lift the limit on transactions in each connection that an engine of SQLAlchemy opens in this process."""
+    from sqlalchemy import event
+    from sqlalchemy.engine import Engine
+
+    if not event.contains(Engine, "connect", _settle_engine):
+        event.listen(Engine, "connect", _settle_engine)
+
+
+def _settle_engine(connection: object, _record: object) -> None:
+    if isinstance(connection, psycopg.Connection):  # not one to SQLite
+        _lift_transaction_timeout(connection)
+        connection.commit()
+
+
+def _lift_transaction_timeout(connection: psycopg.Connection) -> None:
     if connection.info.server_version >= _WITH_TRANSACTION_TIMEOUT:
         connection.execute("SET transaction_timeout = 0")

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     import mlflow
     from mlflow.entities import RunInfo
-    from mlflow.entities.model_registry import ModelVersion
 
     from core.contracts import Contract
     from core.settings import Settings
@@ -84,15 +83,14 @@ class Registry:
 
         A run that somebody deleted is restored, and files that are gone are logged again. What was purged is made anew.
         """
-        for version in self._versions(run.tags[DIGEST]):
+        return self._found(run) or self._enter(run)
+
+    def _found(self, run: CandidateRun) -> str | None:
+        wanted = f"name = '{self._model}' AND tags.{DIGEST} = '{run.tags[DIGEST]}'"
+        for version in self._client.search_model_versions(wanted, order_by=["version_number DESC"]):
             if self._restored(version.run_id) and self._with_files(version.run_id, run.bundle):
                 return str(version.version)
-        return self._enter(run)
-
-    def _versions(self, digest: str) -> Sequence[ModelVersion]:
-        wanted = f"name = '{self._model}' AND tags.{DIGEST} = '{digest}'"
-        found: Sequence[ModelVersion] = self._client.search_model_versions(wanted, order_by=["version_number DESC"])
-        return found
+        return None
 
     def _restored(self, run_id: str) -> bool:
         """Restore a run that was deleted; return whether there is one."""
@@ -134,8 +132,11 @@ class Registry:
         A version that is gone is registered again, so its number may be another one. Without its bundle it cannot be.
         """
         for role, run in holders.items():
-            if run and (run.bundle.is_dir() or self._versions(run.tags[DIGEST])):
-                self._client.set_registered_model_alias(self._model, role, self.register(run))
+            version = self._found(run) if run else None
+            if run and not version and run.bundle.is_dir():
+                version = self._enter(run)
+            if version:
+                self._client.set_registered_model_alias(self._model, role, version)
             else:
                 self._client.delete_registered_model_alias(self._model, role)
 

@@ -72,6 +72,7 @@ def test_the_tools_that_take_a_url_have_our_settings(hostile_url: str) -> None:
     with engine.connect() as connection:
         assert alike(tuple(connection.execute(text(f"SELECT {SHOWN}")).one()))
         assert connection.execute(text("SELECT current_schema()")).scalar_one() == "mlflow"
+        assert connection.execute(text("SELECT current_setting('transaction_timeout')")).scalar_one() == "0"
     engine.dispose()
 
 
