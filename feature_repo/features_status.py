@@ -122,7 +122,7 @@ class FeaturesStatus:
                 _told(view.runs[0]) if view.runs else "never",
             )
         told = [
-            f"{view}: {rows:,} rows are from the future and keep later ones away; `dvc repro -f materialize` replaces them"
+            f"{view}: {rows:,} rows are from the future and keep later ones away; `dvc repro -f -s materialize` replaces them"
             for view, rows in self.future.items()
         ]
         if self.copying_rows:

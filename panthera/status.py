@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from core.database import connect, ensure_database, shown
@@ -67,8 +68,24 @@ def read_status(settings: Settings, plan: Plan, data: Path) -> Status:
         database=shown(url),
         releases={role: release.release_id if release else None for role, release in roles.items()},
         online_rows=online,
-        stale=tuple(_stale(settings, plan, url, data / "receipts")),
+        stale=(*_stale(settings, plan, url, data / "receipts"), *_future(plan, url, datetime.now(UTC))),
     )
+
+
+def _future(plan: Plan, url: str, now: datetime) -> Iterator[str]:
+    """Yield which online tables have rows ahead of the clock."""
+    with connect(url) as connection:
+        for table in (online_tables.declared_table(plan, name).name for name in plan.build_features.views):
+            rows = (
+                online_tables.count_future_rows(connection, table, now)
+                if online_tables.exists(connection, table)
+                else 0
+            )
+            if rows:
+                yield (
+                    f"online.{table} has {rows:,} rows from the future, which keep later ones away; "
+                    "run `dvc repro -f -s materialize`"
+                )
 
 
 def _stale(settings: Settings, plan: Plan, url: str, receipts: Path) -> Iterator[str]:

@@ -24,6 +24,20 @@ def test_faults_in_several_places_are_told_at_once() -> None:
     ]
 
 
+def test_a_plan_names_no_instant_that_has_not_come(tmp_path: Path) -> None:
+    file = tmp_path / "plan.yaml"
+    file.write_text(
+        changed({"ingest/orders/observed_until": "2150-01-01", "build_features/snapshots/end": "2149-01-01"}), "utf-8"
+    )
+    with pytest.raises(PlanError) as fault:
+        read_plan(file)
+    told = [line.removeprefix(f"{file}: ") for line in str(fault.value).splitlines()]
+    assert [line.partition(" the clock")[0] for line in told] == [
+        "ingest.orders.observed_until: 2150-01-01 00:00 is in the future;",
+        "build_features.snapshots.end: 2149-01-01 00:00 is in the future;",
+    ]
+
+
 def test_two_unknown_keys_of_a_section_are_both_named() -> None:
     (line,) = faults({"train/sed": 1, "train/candidate": {}})
     assert "unknown key 'sed'" in line

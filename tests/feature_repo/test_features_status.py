@@ -15,7 +15,7 @@ from feature_repo.features_status import read_features_status
 from feature_repo.materialize import materialize
 from feature_repo.online_erasure import delete_entity
 from feature_repo.online_history import record_run, register
-from feature_repo.online_tables import OnlineTable, create, merge, merge_values
+from feature_repo.online_tables import OnlineTable, count_future_rows, create, merge, merge_values
 from tests.feature_repo.online_rows import DAY, SPENDING, Row, arrow, at, row
 
 if TYPE_CHECKING:
@@ -116,6 +116,7 @@ def test_a_row_of_the_future_is_named_and_replaced_by_a_full_run(url: str, tmp_p
         merge_values(connection, SPENDING, [(1, far, far, None, None)])
         record_run(connection, "spending", SPENDING, far, 1)
         before = read_features_status(connection, {"spending": (SPENDING, DAY)}, NOW)
+        assert count_future_rows(connection, SPENDING.name, NOW) == 1
     assert (before.future, before.views[0].watermark) == ({"spending": 1}, None)
     assert "1 rows are from the future" in str(before.table().caption)
     found = diff_view(url, "spending", SPENDING, files, None, at(9), NOW)
