@@ -140,6 +140,13 @@ def read_features_status(
     return FeaturesStatus(now, found, int(copying[0]) if copying else 0, tuple(history.retired(connection)))
 
 
+def count_future_rows(connection: psycopg.Connection, name: str, now: datetime) -> int:
+    """Count the rows of an online table that are ahead of the clock, which says `now`."""
+    statement = sql.SQL("SELECT count(*) FROM {} WHERE greatest(event_timestamp, created_timestamp) > %s")
+    row = connection.execute(statement.format(sql.Identifier(SCHEMA, name)), [now + TOLERATED_AHEAD]).fetchone()
+    return int(row[0]) if row else 0
+
+
 def _view_status(
     connection: psycopg.Connection, name: str, table: OnlineTable, ttl: timedelta, now: datetime
 ) -> ViewStatus:

@@ -17,13 +17,11 @@ from uuid import uuid4
 
 from psycopg import RawCursor, sql
 
-from core.clock import TOLERATED_AHEAD
 from feature_repo.online_types import LONGEST_NAME, column_name, postgres_type, short_name, type_oid
 from feature_repo.packed_columns import needs_packing, stored_columns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-    from datetime import datetime
 
     import psycopg
     import pyarrow as pa
@@ -208,13 +206,6 @@ def exists(connection: psycopg.Connection, name: str) -> bool:
 def count_rows(connection: psycopg.Connection, name: str) -> int:
     """Count the rows of an online table."""
     row = connection.execute(sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(SCHEMA, name))).fetchone()
-    return int(row[0]) if row else 0
-
-
-def count_future_rows(connection: psycopg.Connection, name: str, now: datetime) -> int:
-    """Count the rows of an online table that are ahead of the clock, which says `now`."""
-    statement = sql.SQL("SELECT count(*) FROM {} WHERE greatest(event_timestamp, created_timestamp) > %s")
-    row = connection.execute(statement.format(sql.Identifier(SCHEMA, name)), [now + TOLERATED_AHEAD]).fetchone()
     return int(row[0]) if row else 0
 
 

@@ -12,6 +12,7 @@ from core.files import read_receipt
 from core.terminal import terminal_table
 from feature_repo import online_tables
 from feature_repo.apply import applied_tables
+from feature_repo.features_status import count_future_rows
 from models import ledger
 from models.bundle import check_bundle
 from models.registry_faults import registry_faults
@@ -76,11 +77,7 @@ def _future(plan: Plan, url: str, now: datetime) -> Iterator[str]:
     """Yield which online tables have rows ahead of the clock."""
     with connect(url) as connection:
         for table in (online_tables.declared_table(plan, name).name for name in plan.build_features.views):
-            rows = (
-                online_tables.count_future_rows(connection, table, now)
-                if online_tables.exists(connection, table)
-                else 0
-            )
+            rows = count_future_rows(connection, table, now) if online_tables.exists(connection, table) else 0
             if rows:
                 yield (
                     f"online.{table} has {rows:,} rows from the future, which keep later ones away; "

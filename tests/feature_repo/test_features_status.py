@@ -11,11 +11,11 @@ from core.database import connect
 from feature_repo.datasets import bucket_file, snapshot_glob, write_table
 from feature_repo.duck import open_duckdb
 from feature_repo.features_diff import Cause, FeaturesDiff, ViewDiff, diff_view
-from feature_repo.features_status import read_features_status
+from feature_repo.features_status import count_future_rows, read_features_status
 from feature_repo.materialize import materialize
 from feature_repo.online_erasure import delete_entity
 from feature_repo.online_history import record_run, register
-from feature_repo.online_tables import OnlineTable, count_future_rows, create, merge, merge_values
+from feature_repo.online_tables import OnlineTable, create, merge, merge_values
 from tests.feature_repo.online_rows import DAY, SPENDING, Row, arrow, at, row
 
 if TYPE_CHECKING:
