@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 Value: TypeAlias = "int | float | str | bool | datetime | None"
 #: The key of an entity.
 Key: TypeAlias = int | str
+#: How many characters the key of an entity may have; PostgreSQL's indexes hold that many of any alphabet.
+LONGEST_KEY = 512
 #: What becomes of a value that a string feature did not have in training.
 UnseenLevel: TypeAlias = Literal["as_missing", "refuse"]
 

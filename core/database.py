@@ -165,8 +165,8 @@ def copy_query_to_csv(
         connection.autocommit = False
         connection.read_only = True
         try:
-            described = connection.execute(sql.SQL("SELECT * FROM ({}) AS source LIMIT 0").format(rows)).description
-            with connection.cursor().copy(sql.SQL("COPY ({}) TO STDOUT (FORMAT csv, HEADER)").format(rows)) as chunks:
+            described = connection.execute(sql.SQL("SELECT * FROM ({}\n) AS source LIMIT 0").format(rows)).description
+            with connection.cursor().copy(sql.SQL("COPY ({}\n) TO STDOUT (FORMAT csv, HEADER)").format(rows)) as chunks:
                 for chunk in chunks:
                     file.write(chunk)
         except psycopg.Error as error:

@@ -5,7 +5,7 @@ A check yields (path of the key, what is wrong with it); `core.plan_text` turns 
 
 from __future__ import annotations
 
-import re
+import math
 from typing import TYPE_CHECKING
 
 from core.candidate_checks import candidate_findings
@@ -30,6 +30,8 @@ Finding = tuple[str, str]
 RESERVED = frozenset(
     {"event_timestamp", "created_timestamp", "event_time", "created_time", "as_of", "source_row", "label"}
 )
+#: Names that stand beside a key: those of the training set too, where two underscores name a feature.
+KEYS_TAKEN = RESERVED | {"split"}
 
 
 def _undeclared(path: str, kind: str, name: str, declared: Iterable[str]) -> Iterator[Finding]:
@@ -40,6 +42,8 @@ def _undeclared(path: str, kind: str, name: str, declared: Iterable[str]) -> Ite
 
 def _entities(plan: Plan) -> Iterator[Finding]:
     for name, entity in plan.entities.items():
+        if entity.key in KEYS_TAKEN or "__" in entity.key:
+            yield f"entities.{name}.key", f"{entity.key!r} is a name of the platform's own; declare another"
         for key, named in (("source", entity.source), ("until", entity.until)):
             if named is None:
                 continue
@@ -97,15 +101,13 @@ def _quality(plan: Plan) -> Iterator[Finding]:
             yield from _of_person(f"validate.{name}.{rule}", rule, column, columns.get(column))
         for column, (low, high) in rules.range.items():
             path = f"validate.{name}.range.{column}"
-            if not low <= high:
-                yield path, f"[{low}, {high}] is empty; write the lower bound first"
+            yield from _empty_range(path, low, high)
             if column in columns and columns[column].dtype not in NUMERIC:
                 yield path, f"a range needs a number; the column is {columns[column].dtype}"
-        for column, pattern in rules.pattern.items():
+        for column in rules.pattern:
             path = f"validate.{name}.pattern.{column}"
             if column in columns and columns[column].dtype != "string":
                 yield path, f"a pattern needs a string; the column is {columns[column].dtype}"
-            yield from _regular(path, pattern)
 
 
 def _of_person(path: str, rule: str, column: str, declared: Column | None) -> Iterator[Finding]:
@@ -123,11 +125,13 @@ def _needed_values(path: str, source: Source, rules: QualityRules, keys: set[str
         yield path, f"{column!r} must have a value in every row; take it out here, or out of not_null or unique"
 
 
-def _regular(path: str, pattern: str) -> Iterator[Finding]:
-    try:
-        re.compile(pattern)
-    except re.error as error:
-        yield path, f"{pattern!r} is not a regular expression: {error}"
+def _empty_range(path: str, low: float | None, high: float | None) -> Iterator[Finding]:
+    """Find the range in which no value lies; an end that is null is open."""
+    below, above = -math.inf if low is None else low, math.inf if high is None else high
+    if math.isnan(below) or math.isnan(above):
+        yield path, f"[{low}, {high}] has an end that is not a number; leave an end open with null"
+    elif below == math.inf or above == -math.inf or below > above:
+        yield path, f"[{low}, {high}] is empty; write the lower bound first"
 
 
 def _views(plan: Plan) -> Iterator[Finding]:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from core.plan_checks import future_findings
+from core.plan_patterns import pattern_findings
 from core.plan_sql import sql_findings
 from core.plan_text import parse_sections, read_text, refuse
 
@@ -25,7 +26,7 @@ def parse_plan(text: str, name: str = "params.yaml") -> Plan:
 
     """
     plan = parse_sections(text, name)
-    refuse(name, list(sql_findings(plan)))
+    refuse(name, [*sql_findings(plan), *pattern_findings(plan)])
     return plan
 
 

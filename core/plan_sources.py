@@ -12,37 +12,43 @@ from core.plan_times import Instant, TimeFormat, Zone  # noqa: TC001 - as above
 
 DType = Literal["int32", "int64", "float32", "float64", "string", "bool", "date", "timestamp"]
 
-#: One end of a range; `.inf` leaves it open.
-Bound = Annotated[float, Field(allow_inf_nan=True)]
+#: One end of a range; null or an infinity leaves it open. An integer stays one, as a float may be its neighbour.
+Bound = int | Annotated[float, Field(allow_inf_nan=True)] | None
+
+
+#: The sha256 of a reader's file, or its beginning; of several files, that of their contents one after another.
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-fA-F]{8,64}$")]
 
 
 class CsvReader(Section):
-    """A text file with a header line, or without one if `names` gives its columns.
+    """A text file with a header line, or without one if `names` gives its columns; or a folder or glob of them.
+
+    A column without a name is `Unnamed: 0` by its position, as pandas names it.
 
     `delimiter: whitespace` splits on runs of blanks.
     """
 
     kind: Literal["csv"]
     path: str
-    sha256: str | None = None
+    sha256: Sha256 | None = None
     delimiter: str = ","
     names: tuple[str, ...] = Field(default=(), strict=False)
 
 
 class JsonLinesReader(Section):
-    """A file with one JSON object a line."""
+    """A file with one JSON object a line, or a folder or glob of them."""
 
     kind: Literal["jsonl"]
     path: str
-    sha256: str | None = None
+    sha256: Sha256 | None = None
 
 
 class ParquetReader(Section):
-    """A parquet file, or a glob of them."""
+    """A parquet file, or a folder or glob of them."""
 
     kind: Literal["parquet"]
     path: str
-    sha256: str | None = None
+    sha256: Sha256 | None = None
 
 
 class SqlReader(Section):
@@ -124,6 +130,7 @@ class Source(Section):
 class QualityRules(Section):
     """What a row of a source must satisfy to be accepted; `max_rejected` is the share of faulty rows at which the run fails.
 
+    A `range` holds its ends. A `pattern` is of DuckDB's dialect, RE2, and must match the whole value; `.*` lets it search.
     In the columns `as_missing` a value at fault is taken as missing, and the row is kept; it counts as a faulty one.
     """
 

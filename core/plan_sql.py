@@ -182,7 +182,7 @@ def _expressions(plan: Plan) -> Iterator[tuple[str, str, Collection[str]]]:
 
 def expression_faults(expressions: Sequence[tuple[str, Collection[str]]]) -> list[list[str]]:
     """List for each expression of a plan, and the columns that it can speak of, what of it may change between two runs."""
-    parsed = _catalogue().parse([f"SELECT (\n{sql}\n)" for sql, _ in expressions])
+    parsed = _catalogue().parse([f"SELECT CAST((\n{sql}\n) AS VARCHAR)" for sql, _ in expressions])
     return [_faults(sql, columns, tree) for (sql, columns), tree in zip(expressions, parsed, strict=True)]
 
 
@@ -190,7 +190,7 @@ def _faults(sql: str, columns: Collection[str], parsed: Node) -> list[str]:
     if parsed["error"]:
         return [f"{sql!r} is not an SQL expression: {' '.join(parsed['error_message'].split())}"]
     if not _is_expression(parsed["statements"]):
-        return [f"{sql!r} is more than one SQL expression; write one for each key"]
+        return [f"{sql!r} is not one SQL expression, but none or several; write one for each key"]
     called = [f"{call.written} {fault}" for call in _calls(parsed, _lowered(columns)) if (fault := _call_fault(call))]
     return list(dict.fromkeys([*called, *_relation_faults(parsed)]))
 
@@ -198,8 +198,12 @@ def _faults(sql: str, columns: Collection[str], parsed: Node) -> list[str]:
 def query_faults(query: str) -> list[str]:
     """List what in a query to PostgreSQL reads the clock or draws at random; nothing of what cannot be parsed."""
     (parsed,) = _catalogue().parse([query.strip().rstrip(";")])
+    if not query.strip(" \t\r\n;"):
+        return ["the query is empty; write a SELECT"]
     if parsed["error"]:
         return []
+    if len(parsed["statements"]) > 1:
+        return ["the query is more than one statement; write one SELECT"]
     calls = list(_calls(parsed, frozenset(), _POSTGRES_CLOCKS))
     clocks = [call.written for call in calls if call.name in _POSTGRES_CLOCKS or call.is_age_of_today]
     chances = [call.written for call in calls if call.name in _POSTGRES_CHANCE]
@@ -213,7 +217,14 @@ def query_faults(query: str) -> list[str]:
 
 def _is_expression(statements: list[Node]) -> bool:
     node = statements[0]["node"]
-    only = len(statements) == 1 and len(node.get("select_list", ())) == 1
+    listed = node.get("select_list", ())
+    # Brackets around `a, b` make one value of them, as do brackets around nothing.
+    only = len(statements) == 1 and len(listed) == 1 and listed[0]["child"].get("function_name") != "row"
+    only = (
+        only
+        and not any(each.get("class") == "PARAMETER" for each in _nodes(node))
+        and listed[0]["child"]["class"] != "STAR"
+    )
     return only and str(node["from_table"]["type"]) == "EMPTY" and not node["where_clause"]
 
 

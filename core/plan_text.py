@@ -5,15 +5,14 @@ Who runs no SQL of a plan reads it here, without DuckDB; all others read it by `
 
 from __future__ import annotations
 
-from collections.abc import Hashable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import yaml
 from pydantic import ValidationError
 
 from core.errors import PlanError
 from core.plan import Plan
 from core.plan_checks import findings
+from core.plan_yaml import load_yaml
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -22,30 +21,6 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
     from core.plan_checks import Finding
-
-
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """A safe loader that refuses a key given twice, which YAML's own would quietly overwrite."""
-
-
-def _mapping(loader: _UniqueKeyLoader, node: yaml.MappingNode) -> dict[Any, Any]:
-    seen: dict[Any, yaml.Mark] = {}
-    for key_node, _ in node.value:
-        key = loader.construct_object(key_node, deep=True)
-        if not isinstance(key, Hashable):
-            raise yaml.constructor.ConstructorError(None, None, "a key must be a word", key_node.start_mark)
-        if key in seen:
-            raise yaml.constructor.ConstructorError(
-                None,
-                None,
-                f"the key {key!r} stands here and in line {seen[key].line + 1}; keep one",
-                key_node.start_mark,
-            )
-        seen[key] = key_node.start_mark
-    return loader.construct_mapping(node, deep=True)
-
-
-_UniqueKeyLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
 
 
 #: The keys whose value says of which kind a section is.
@@ -100,10 +75,9 @@ def parse_sections(text: str, name: str = "params.yaml") -> Plan:
 
     """
     try:
-        raw = yaml.load(text, Loader=_UniqueKeyLoader)  # noqa: S506 - derived from SafeLoader
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # PyYAML lets a ValueError through, as for 1998-13-45
-        reason = " ".join(str(error).replace('in "<unicode string>", ', "in ").split())
-        raise PlanError(f"{name}: not valid YAML: {reason}") from None
+        raw = load_yaml(text)
+    except ValueError as error:
+        raise PlanError(f"{name}: not valid YAML: {error}") from None
     if not isinstance(raw, dict):
         raise PlanError(f"{name}: expected a mapping of sections, found {type(raw).__name__}")
     try:

@@ -145,7 +145,7 @@ def _write_buckets(connection: duckdb.DuckDBPyConnection, relation: str, key: st
     """Write rows, under the names that accepted rows have, to the files of the table `name`, in the order of their times."""
     column = identifier(key)
     connection.execute(
-        f"CREATE OR REPLACE TEMP TABLE homes AS SELECT {column}, {bucket_of(key)} AS bucket "
+        f"CREATE OR REPLACE TEMP TABLE homes AS SELECT {column}, {bucket_of(key)} AS _bucket "
         f"FROM (SELECT DISTINCT {column} FROM {relation})"
     )
     for bucket in range(BUCKETS):
@@ -153,7 +153,7 @@ def _write_buckets(connection: duckdb.DuckDBPyConnection, relation: str, key: st
             connection,
             f"""SELECT event_time AS event_timestamp, created_time AS created_timestamp,
                     rows.* EXCLUDE (event_time, created_time)
-                FROM {relation} AS rows JOIN homes USING ({column}) WHERE bucket = {bucket} ORDER BY ALL""",
+                FROM {relation} AS rows JOIN homes USING ({column}) WHERE homes._bucket = {bucket} ORDER BY ALL""",
             bucket_file(out, name, bucket),
         )
 

@@ -30,6 +30,19 @@ SQL_TYPES = {
 }
 
 
+#: What `feature_repo.exact` casts by: DuckDB rounds 1.6 to 2, and takes 2 for true.
+_MACROS = r"""
+CREATE TEMP MACRO panthera_whole(v) AS CASE
+    WHEN typeof(v) = 'VARCHAR' AND NOT regexp_full_match(CAST(v AS VARCHAR), '\s*[+-]?[0-9]+(\.0*)?\s*')
+        OR CAST(v AS BIGINT) <> v
+    THEN error('the value ' || CAST(v AS VARCHAR) || ' is no whole number; round it, or declare a float')
+    ELSE CAST(v AS BIGINT) END;
+CREATE TEMP MACRO panthera_truth(v) AS CASE
+    WHEN typeof(v) IN ('BOOLEAN', 'VARCHAR') THEN CAST(v AS BOOLEAN)
+    WHEN CAST(v AS DOUBLE) NOT IN (0, 1)
+    THEN error('the value ' || CAST(v AS VARCHAR) || ' is neither 0 nor 1; compare it with what makes it true')
+    ELSE CAST(v AS BOOLEAN) END;
+"""
 #: What one connection that may spill holds in memory.
 _MEMORY_LIMIT = "3GB"
 
@@ -48,6 +61,7 @@ def open_duckdb(spill: Path | None = None, threads: int | None = None) -> duckdb
         connection.execute(f"SET threads = {threads}")
     connection.execute("SET enable_progress_bar = false")
     add_functions(connection)
+    connection.execute(_MACROS)
     # See `fetch`.
     warnings.filterwarnings("ignore", "Arrow output on a DB-API result", UserWarning)
     return connection

@@ -87,18 +87,18 @@ def open_grid(
     column = identifier(key)
     first = f"SELECT {column}, min(greatest(event_time, created_time)) AS"
     ended = (
-        f"({first} until FROM {ends} GROUP BY 1)" if ends else f"(SELECT NULL AS {column}, NULL AS until WHERE false)"
+        f"({first} _until FROM {ends} GROUP BY 1)" if ends else f"(SELECT NULL AS {column}, NULL AS _until WHERE false)"
     )
     connection.execute(
         f"""CREATE OR REPLACE TEMP TABLE {relation}_lives AS
-            SELECT {column}, since, coalesce(until, TIMESTAMPTZ 'infinity') AS until
-            FROM ({first} since FROM {rows} GROUP BY 1) LEFT JOIN {ended} USING ({column})
+            SELECT {column}, _since, coalesce(_until, TIMESTAMPTZ 'infinity') AS _until
+            FROM ({first} _since FROM {rows} GROUP BY 1) LEFT JOIN {ended} USING ({column})
             ORDER BY {column}"""
     )
     connection.execute(f"CREATE OR REPLACE TEMP TABLE {relation}_times AS SELECT as_of FROM {times}")
     connection.execute(
         f"""CREATE OR REPLACE TEMP VIEW {relation} AS
-            SELECT {column}, as_of FROM {relation}_times JOIN {relation}_lives ON since <= as_of AND until > as_of"""
+            SELECT {column}, as_of FROM {relation}_times JOIN {relation}_lives ON _since <= as_of AND _until > as_of"""
     )
     return relation
 
@@ -122,7 +122,7 @@ def who_exists(
     """Find out which entities exist at each of `times`; `files` names a source's files."""
     grid = open_existence(connection, "grid", entity, files, times)
     lives = fetch(connection, f"FROM {grid}_lives")
-    since, until = (microseconds(lives.column(name), name) for name in ("since", "until"))
+    since, until = (microseconds(lives.column(name), name) for name in ("_since", "_until"))
     times_of = fetch(connection, f"FROM {grid}_times ORDER BY as_of").column("as_of")
     found = (
         (as_of, np.flatnonzero((since <= at) & (until > at)))

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
-from feature_repo.duck import SQL_TYPES, fetch, identifier
+from feature_repo.duck import fetch, identifier
+from feature_repo.exact import exact_or_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -49,8 +50,15 @@ class Span:
         return None if self.window is None else self.lag + self.window
 
 
-#: For each span, by name, aggregates over the columns of its rows and `as_of`.
-Facts = dict[Span, dict[str, str]]
+class Fact(NamedTuple):
+    """An aggregate over the columns of a span's rows and `as_of`; without a dtype it is of the type that its SQL has."""
+
+    sql: str
+    dtype: str = ""
+
+
+#: For each span, its facts by name.
+Facts = dict[Span, dict[str, Fact]]
 
 #: The aggregates of one query: the time in which DuckDB plans it grows faster than their number.
 _MOST_AGGREGATES = 256
@@ -58,15 +66,24 @@ _MOST_AGGREGATES = 256
 
 @dataclass(frozen=True)
 class FactQuery:
-    """Some of the aggregates over the rows of one span, which one query computes: the SQL of each by its name."""
+    """Some of the aggregates over the rows of one span, which one query computes, by name."""
 
     span: Span
-    members: Mapping[str, str]
+    members: Mapping[str, Fact]
 
     @property
     def columns(self) -> str:
-        """The aggregates in SQL, under their names."""
-        return ", ".join(f"{sql} AS {identifier(name)}" for name, sql in self.members.items())
+        """The aggregates in SQL, under their names and in the types that they have."""
+        return ", ".join(f"{enclosed(fact.sql)} AS {identifier(name)}" for name, fact in self.members.items())
+
+    @property
+    def typed(self) -> str:
+        """The columns that `columns` makes, in their dtypes: outside of the aggregates, which so stand once."""
+        return ", ".join(f"{_typed(name, fact)} AS {identifier(name)}" for name, fact in self.members.items())
+
+
+def _typed(name: str, fact: Fact) -> str:
+    return exact_or_error(identifier(name), fact.dtype) if fact.dtype else identifier(name)
 
 
 def queries_of(facts: Facts) -> list[FactQuery]:
@@ -84,13 +101,18 @@ def facts_of(view: View) -> Facts:
     for name, feature in view.features.items():
         if feature.over == "rows":
             span = Span(feature.source or view.source, feature.window, feature.lag or timedelta())
-            facts.setdefault(span, {})[name] = cast(feature)
+            facts.setdefault(span, {})[name] = Fact(feature.sql, feature.dtype)
     return facts
 
 
 def cast(feature: Feature) -> str:
-    """Write the SQL of a feature in its dtype."""
-    return f"CAST(({feature.sql}) AS {SQL_TYPES[feature.dtype]})"
+    """Compose the SQL of a feature over features in its dtype."""
+    return exact_or_error(enclosed(feature.sql), feature.dtype)
+
+
+def enclosed(sql: str) -> str:
+    """Compose `sql` of the plan in brackets; one that ends in a comment ends before the closing one."""
+    return f"({sql}\n)"
 
 
 def within(span: Span, as_of: Callable[[timedelta], str]) -> str:
@@ -114,7 +136,8 @@ def over_no_row(
     # Without HAVING, an expression that aggregates nothing would give no row.
     none = f"SELECT {query.columns} FROM {rows[query.span.source]} AS source WHERE false HAVING count(*) = 0"
     return fetch(
-        connection, f"SELECT part.* FROM {instants} AS instants, LATERAL ({none}) AS part ORDER BY instants.as_of"
+        connection,
+        f"SELECT {query.typed} FROM {instants} AS instants, LATERAL ({none}) AS part ORDER BY instants.as_of",
     )
 
 

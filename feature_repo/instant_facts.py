@@ -119,13 +119,15 @@ def _groups(query: FactQuery, column: str, rows: Mapping[str, str], batch: Seque
     chosen = [f"{source} {_within(query.span, each.as_of)}" for each in batch]
     if len(batch) == 1:
         asked = f" AND {column} IN (SELECT {column} FROM here)" if _is_endless(query.span) else ""
-        return f"""SELECT {instant(batch[0].as_of)} AS as_of, {column}, {query.columns}
-            FROM ({chosen[0]}{asked}) GROUP BY {column}"""
+        return f"""SELECT as_of, {column}, {query.typed}
+            FROM (SELECT {instant(batch[0].as_of)} AS as_of, {column}, {query.columns}
+            FROM ({chosen[0]}{asked}) GROUP BY {column})"""
     together = " UNION ALL ".join(
         f"SELECT *, {instant(each.as_of)} AS as_of FROM ({one})" for each, one in zip(batch, chosen, strict=True)
     )
     asked = f"SEMI JOIN here USING ({column}, as_of)" if _is_endless(query.span) else ""
-    return f"SELECT as_of, {column}, {query.columns} FROM ({together}) {asked} GROUP BY as_of, {column}"
+    return f"""SELECT as_of, {column}, {query.typed}
+        FROM (SELECT as_of, {column}, {query.columns} FROM ({together}) {asked} GROUP BY as_of, {column})"""
 
 
 def _within(span: Span, as_of: datetime) -> str:

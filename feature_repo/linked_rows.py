@@ -80,5 +80,5 @@ def placed(
 def lives_of(link: Link, rows: str) -> str:
     """Write the relation of when the first of `rows` became known of each linked entity, as a source has rows."""
     key = identifier(link.key)
-    first = f"SELECT {key}, min(greatest(event_time, created_time)) AS known FROM {rows} GROUP BY 1"
-    return f"(SELECT {key}, known AS event_time, known AS created_time FROM ({first}))"
+    first = f"SELECT {key}, min(greatest(event_time, created_time)) AS _known FROM {rows} GROUP BY 1"
+    return f"(SELECT {key}, _known AS event_time, _known AS created_time FROM ({first}))"

@@ -61,7 +61,8 @@ def _groups(query: FactQuery, column: str, rows: Mapping[str, str], grid: str) -
     """Compose the query of the aggregates of every pair that has a row."""
     on = f"source.{column} = grid.{column} AND {within(query.span, _moved_as_of)}"
     pairs = f"SELECT source.*, grid.as_of FROM {grid} AS grid JOIN {rows[query.span.source]} AS source ON {on}"
-    return f"SELECT {column}, as_of, {query.columns} FROM ({pairs}) GROUP BY {column}, as_of"
+    return f"""SELECT {column}, as_of, {query.typed}
+        FROM (SELECT {column}, as_of, {query.columns} FROM ({pairs}) GROUP BY {column}, as_of)"""
 
 
 def _moved_as_of(move: timedelta) -> str:

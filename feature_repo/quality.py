@@ -7,10 +7,13 @@ name `as_ingested`.
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
+from core.contracts import LONGEST_KEY
 from feature_repo.duck import SQL_TYPES, identifier, instant, literal
+from feature_repo.exact import exact_or_null
 from feature_repo.source_times import REASONS, SourceTime, date_value, instant_value
 
 if TYPE_CHECKING:
@@ -79,7 +82,7 @@ def _typed_columns(source: Source, found: Mapping[str, str]) -> dict[str, str]:
 def _typed(raw: str, dtype: str, found: str) -> str:
     if dtype == "timestamp":
         return instant_value(raw, found)
-    return date_value(raw) if dtype == "date" else f"TRY_CAST({raw} AS {SQL_TYPES[dtype]})"
+    return date_value(raw) if dtype == "date" else exact_or_null(raw, found, dtype)
 
 
 def _source_times(source: Source, found: Mapping[str, str]) -> dict[str, SourceTime]:
@@ -111,6 +114,11 @@ def row_faults(source: Source, rules: QualityRules, key: str) -> Iterator[Fault]
             f"{source.event_time.column}: after observed_until {observed}",
             f"event_timestamp > TIMESTAMPTZ {literal(observed)}",
         )
+    if source.columns[key].dtype == "string":
+        yield Fault(
+            f"{key}: of no character, or of more than the {LONGEST_KEY} that a key may have",
+            f"length({identifier(key)}) NOT BETWEEN 1 AND {LONGEST_KEY}",
+        )
     for name in dict.fromkeys((key, source.event_time.column, *rules.not_null)):
         yield Fault(f"{name}: null", f"{as_ingested(name)} IS NULL")
 
@@ -120,10 +128,12 @@ def value_faults(source: Source, rules: QualityRules, name: str) -> Iterator[Fau
     column, dtype = identifier(name), source.columns[name].dtype
     if dtype not in _TIMES or name not in {time.column for time in times_of(source).values()}:  # these have reasons
         yield Fault(f"{name}: not a {dtype}", f"{as_ingested(name)} IS NOT NULL AND {column} IS NULL")
+    if dtype == "string":
+        yield Fault(f"{name}: has a NUL character, which PostgreSQL cannot hold", f"contains({column}, chr(0))")
     if name in rules.range:
         low, high = rules.range[name]
-        within = f"coalesce({column} BETWEEN {low} AND {high}, false)"
-        yield Fault(f"{name}: outside [{low:g}, {high:g}]", f"{column} IS NOT NULL AND NOT {within}")
+        shown = f"[{-math.inf if low is None else low:g}, {math.inf if high is None else high:g}]"
+        yield Fault(f"{name}: outside {shown}", any_of(_beyond(column, dtype, low, high)))
         if dtype.startswith("float"):
             yield Fault(f"{name}: not a number", f"isnan({column})")
     if name in rules.allowed:
@@ -133,6 +143,16 @@ def value_faults(source: Source, rules: QualityRules, name: str) -> Iterator[Fau
     if name in rules.pattern:
         pattern = rules.pattern[name]
         yield Fault(f"{name}: does not match {pattern}", f"NOT regexp_full_match({column}, {literal(pattern)})")
+
+
+def _beyond(column: str, dtype: str, low: float | None, high: float | None) -> Iterator[Fault]:
+    """Yield how a number can lie beyond a range; an end that is open has no beyond."""
+    whole = not dtype.startswith("float")
+    value = f"CAST({column} AS INTEGER)" if dtype == "bool" else column
+    for end, sign, inner in ((low, "<", math.ceil), (high, ">", math.floor)):
+        if end is not None and math.isfinite(end):
+            bound = str(inner(end)) if whole else f"CAST({literal(repr(end))} AS {SQL_TYPES[dtype]})"
+            yield Fault(f"{sign} {end}", f"{value} {sign} {bound}")
 
 
 def any_of(faults: Iterator[Fault]) -> str:

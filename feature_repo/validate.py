@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,6 +40,7 @@ class Validated:
     accepted, rejected : rows.
     left_out : rows that happened or became known after the end of the extract, of a source that grows.
     mended : accepted rows with a value that was at fault and is now missing.
+    repeated : accepted rows with the key and the event time of an earlier one.
 
     """
 
@@ -47,6 +48,7 @@ class Validated:
     rejected: int
     left_out: int = 0
     mended: int = 0
+    repeated: int = 0
 
     @property
     def faulty_share(self) -> float:
@@ -56,19 +58,19 @@ class Validated:
 
 @dataclass(frozen=True)
 class _Scratch:
-    """The judged rows on disk: typed, with the flags `faulty` and `mended`, split by bucket."""
+    """The judged rows on disk: typed, with the flags `_faulty` and `_mended`, split by `_bucket`."""
 
     folder: Path
     rows: int
 
     def bucket(self, number: int) -> str:
         """Give the relation of one bucket's rows, or of none; all that a bucket has in common lies in its folder."""
-        return f"(FROM {self.all()} WHERE bucket = {number})"
+        return f"(FROM {self.all()} WHERE _bucket = {number})"
 
     def all(self) -> str:
         """Give the relation of all rows."""
         files = literal(files_of(self.folder, "*/*.parquet"))
-        return f"read_parquet({files}, hive_partitioning = true, hive_types = {{'bucket': INTEGER}})"
+        return f"read_parquet({files}, hive_partitioning = true, hive_types = {{'_bucket': INTEGER}})"
 
 
 def validate(source: Source, key: str, rules: QualityRules, raw: Path, accepted: Path, rejected: Path) -> Validated:
@@ -98,7 +100,17 @@ def validate(source: Source, key: str, rules: QualityRules, raw: Path, accepted:
             good = f"""SELECT {columns} FROM {scratch.bucket(bucket)} ANTI JOIN refused USING (source_row)
                 ORDER BY {order}"""
             write_table(connection, good, bucket_file(accepted.parent, accepted.name, bucket))
-    return result
+        return replace(result, repeated=_count_repeated(connection, key, accepted))
+
+
+def _count_repeated(connection: duckdb.DuckDBPyConnection, key: str, accepted: Path) -> int:
+    """Count the accepted rows with the key and the event time of another, but for one of each."""
+    groups = (
+        f"SELECT count(*) AS _rows FROM read_parquet({files_literal(file)}) GROUP BY {identifier(key)}, event_timestamp"
+        for file in sorted(accepted.glob("*.parquet"))
+    )
+    counts = (connection.execute(f"SELECT sum(_rows - 1) FROM ({rows})").fetchall()[0][0] for rows in groups)
+    return sum(int(count or 0) for count in counts)
 
 
 def _accepted_columns(source: Source) -> tuple[str, ...]:
@@ -128,23 +140,23 @@ def _judge(
     # A hash of each entity, not of each row: the cryptographic one would take most of the time.
     entities = f"(SELECT DISTINCT {quoted} FROM typed)"
     connection.execute(
-        f"CREATE TEMP TABLE homes AS SELECT {quoted} AS home, {bucket_of(key)} AS bucket FROM {entities}"
+        f"CREATE TEMP TABLE homes AS SELECT {quoted} AS _home, {bucket_of(key)} AS _bucket FROM {entities}"
     )
     connection.execute("SET preserve_insertion_order = false")
     written = connection.execute(
         f"""COPY (
-            SELECT source_row, {columns}, {any_of(row_faults(source, rules, key))} AS faulty, {mended} AS mended,
-                coalesce(bucket, 0) AS bucket
-            FROM typed LEFT JOIN homes ON {quoted} = home
-        ) TO {literal(folder)} (FORMAT parquet, COMPRESSION snappy, PARTITION_BY (bucket))"""
+            SELECT source_row, {columns}, {any_of(row_faults(source, rules, key))} AS _faulty, {mended} AS _mended,
+                coalesce(homes._bucket, 0) AS _bucket
+            FROM typed LEFT JOIN homes ON {quoted} = _home
+        ) TO {literal(folder)} (FORMAT parquet, COMPRESSION snappy, PARTITION_BY (_bucket))"""
     ).fetchone()
     connection.execute("SET preserve_insertion_order = true")
     return _Scratch(folder, int(written[0]) if written else 0)
 
 
 def _find_refused(connection: duckdb.DuckDBPyConnection, key: str, rules: QualityRules, scratch: _Scratch) -> None:
-    """Make the table `refused` of the rejected rows: `source_row`, and whether it is a `duplicate`."""
-    connection.execute("CREATE TEMP TABLE refused (source_row BIGINT, duplicate BOOLEAN)")
+    """Make the table `refused` of the rejected rows: `source_row`, and whether it is a `_duplicate`."""
+    connection.execute("CREATE TEMP TABLE refused (source_row BIGINT, _duplicate BOOLEAN)")
     connection.execute("CREATE TEMP TABLE doubled (source_row BIGINT)")
     if not scratch.rows:
         return
@@ -156,7 +168,7 @@ def _find_refused(connection: duckdb.DuckDBPyConnection, key: str, rules: Qualit
     connection.execute(
         f"""INSERT INTO refused
             SELECT source_row, doubled.source_row IS NOT NULL FROM {scratch.all()} LEFT JOIN doubled USING (source_row)
-            WHERE faulty OR doubled.source_row IS NOT NULL"""
+            WHERE _faulty OR doubled.source_row IS NOT NULL"""
     )
 
 
@@ -177,9 +189,9 @@ def _write_rejected(
     """Write the refused rows as they were ingested, each with all its reasons; return their number."""
     faults = list(row_faults(source, rules, key))
     if rules.unique:
-        faults.append(Fault(f"duplicate of an earlier row by {', '.join(rules.unique)}", "duplicate"))
+        faults.append(Fault(f"duplicate of an earlier row by {', '.join(rules.unique)}", "_duplicate"))
     reasons = ", ".join(f"CASE WHEN {fault.condition} THEN {literal(fault.reason)} END" for fault in faults)
-    texts = ", ".join(f"CAST({as_ingested(name)} AS VARCHAR) AS {identifier(name)}" for name in source.columns)
+    texts = ", ".join(f"CAST({as_ingested(name)} AS VARCHAR) AS {_beside_reasons(name)}" for name in source.columns)
     return write_table(
         connection,
         f"""SELECT source_row, list_filter([{reasons}], lambda reason: reason IS NOT NULL) AS reasons, {texts}
@@ -188,12 +200,17 @@ def _write_rejected(
     )
 
 
+def _beside_reasons(name: str) -> str:
+    """Name a column of the rejected rows; one that the source calls `reasons` is `raw reasons` there."""
+    return as_ingested(name) if name == "reasons" else identifier(name)
+
+
 def _count(connection: duckdb.DuckDBPyConnection, scratch: _Scratch, refused: int, raw: Path) -> Validated:
     total = connection.execute(f"SELECT count(*) FROM read_parquet({files_literal(raw)})").fetchall()[0][0]
     mended = 0
     if scratch.rows:
         kept = f"{scratch.all()} ANTI JOIN refused USING (source_row)"
-        mended = connection.execute(f"SELECT count(*) FROM {kept} WHERE mended").fetchall()[0][0]
+        mended = connection.execute(f"SELECT count(*) FROM {kept} WHERE _mended").fetchall()[0][0]
     return Validated(scratch.rows - refused, refused, left_out=total - scratch.rows, mended=mended)
 
 
@@ -217,6 +234,7 @@ def _summary(result: Validated) -> str:
         "rejected": result.rejected,
         "left out, which came later": result.left_out,
         "with a value at fault, now missing": result.mended,
+        "accepted with the key and event time of an earlier row": result.repeated,
     }
     return ", ".join(f"{count:,} {what}" for what, count in counts.items() if count or what in {"accepted", "rejected"})
 

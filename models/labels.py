@@ -10,8 +10,9 @@ import pyarrow.compute as pc
 
 from core.errors import PlanError
 from feature_repo.duck import fetch, identifier
+from feature_repo.exact import exact_or_error
 from feature_repo.existence import asked_in
-from feature_repo.facts import Span
+from feature_repo.facts import Fact, Span
 from feature_repo.instant_facts import facts_at_instants
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 
 #: What a label is kept as, by problem.
-_TYPES = {"binary": "INTEGER", "multiclass": "VARCHAR", "regression": "DOUBLE"}
+_DTYPES = {"binary": "int32", "multiclass": "string", "regression": "float64"}
 
 
 def label_rows(
@@ -47,15 +48,16 @@ def label_rows(
 
     """
     after = Span(label.source, window=label.horizon, lag=-label.horizon, knowable=False)
-    facts = {Span(label.source): {"member": label.population}, after: {"label": label.value}}
+    facts = {Span(label.source): {"_member": Fact(label.population)}, after: {"_label": Fact(label.value)}}
 
     try:
         found = pa.concat_tables(
             facts_at_instants(connection, facts, {label.source: rows}, asked_in(connection, key, grid))
         )
         connection.register("facts", found)
-        labelled = f"SELECT {identifier(key)}, as_of, CAST(label AS {_TYPES[problem]}) AS label FROM facts WHERE member"
-        table = fetch(connection, f"{labelled} ORDER BY ALL")
+        value = exact_or_error("_label", _DTYPES[problem])
+        chosen = f"(SELECT {identifier(key)}, as_of, _label FROM facts WHERE _member)"
+        table = fetch(connection, f"SELECT {identifier(key)}, as_of, {value} AS label FROM {chosen} ORDER BY ALL")
     except duckdb.Error as error:
         raise PlanError(f"label: its SQL fails: {' '.join(str(error).split())}") from None
     _check(table.column("label"), label, problem)

@@ -126,11 +126,11 @@ def _logged_rows(
     instant = pa.timestamp("us", tz="UTC")
     return pa.table(
         {
-            "position": pa.array(range(len(predictions)), pa.int64()),
+            "_position": pa.array(range(len(predictions)), pa.int64()),
             entity.key: pa.array(keys, key_type),
             "as_of": pa.array([time or logged.as_of for time, logged in zip(times, predictions, strict=True)], instant),
-            "found": pa.array([time is not None for time in times], pa.bool_()),
-            "watermark": pa.array([watermarks.at(logged.logged_at) for logged in predictions], instant),
+            "_found": pa.array([time is not None for time in times], pa.bool_()),
+            "_watermark": pa.array([watermarks.at(logged.logged_at) for logged in predictions], instant),
         }
     )
 
@@ -142,20 +142,20 @@ def _joined(connection: duckdb.DuckDBPyConnection, view: View, key: str, snapsho
     seconds = int(view.ttl.total_seconds())
     connection.execute(
         f"""CREATE TEMP TABLE stored AS
-            SELECT logged.position, snapshot.{key}, {columns}
+            SELECT logged._position, snapshot.{key}, {columns}
             FROM read_parquet({literal(snapshots)}) AS snapshot JOIN logged ON snapshot.{key} = logged.{key}
-                AND CASE WHEN logged.found THEN snapshot.event_timestamp = logged.as_of
-                    ELSE snapshot.event_timestamp <= least(logged.as_of, logged.watermark)
+                AND CASE WHEN logged._found THEN snapshot.event_timestamp = logged.as_of
+                    ELSE snapshot.event_timestamp <= least(logged.as_of, logged._watermark)
                         AND snapshot.event_timestamp > logged.as_of - INTERVAL {seconds} SECOND END
-            QUALIFY row_number() OVER (PARTITION BY logged.position ORDER BY snapshot.event_timestamp DESC) = 1"""
+            QUALIFY row_number() OVER (PARTITION BY logged._position ORDER BY snapshot.event_timestamp DESC) = 1"""
     )
     recomputed = connection.sql(
         f"""SELECT recomputed.{key}, {columns} FROM logged
             LEFT JOIN recomputed ON recomputed.{key} = logged.{key} AND recomputed.event_timestamp = logged.as_of
-            ORDER BY logged.position"""
+            ORDER BY logged._position"""
     ).to_arrow_table()
     stored = connection.sql(
-        f"SELECT stored.{key}, {columns} FROM logged LEFT JOIN stored USING (position) ORDER BY logged.position"
+        f"SELECT stored.{key}, {columns} FROM logged LEFT JOIN stored USING (_position) ORDER BY logged._position"
     ).to_arrow_table()
     return [OfflineRow(now, then) for now, then in zip(_rows(recomputed, view), _rows(stored, view), strict=True)]
 

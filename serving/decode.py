@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from core.clock import is_ahead
+from core.contracts import LONGEST_KEY
 from core.prediction_log import Outcome
 from core.suggestions import allowed_here
 from feature_repo.push import PushedRow
@@ -26,7 +27,7 @@ _INT64 = range(-(2**63), 2**63)
 _INT64_TEXT = re.compile(r"-?[0-9]{1,19}", re.ASCII)
 _INTEGERS = {"int32": range(-(2**31), 2**31), "int64": _INT64}
 _MOST_FLOAT32 = 3.4028234663852886e38
-LONGEST_TEXT = 512
+LONGEST_TEXT = LONGEST_KEY
 LONGEST_FEATURE = 100_000
 _LONGEST_SHOWN = 60
 #: Rows in one request to push, and outcomes in one request.
@@ -209,7 +210,14 @@ def _feature(value: object, dtype: str, where: str) -> Value:
         raise Refusal(f"found {_shown(value)} at {where}; expected an integer of {dtype[3:]} bits")
     if dtype == "float32" and abs(value) > _MOST_FLOAT32:
         raise Refusal(f"found {_shown(value)} at {where}; expected a number of 32 bits")
-    return value if dtype.startswith("int") else float(value)
+    return value if dtype.startswith("int") else _float(value, where)
+
+
+def _float(value: float, where: str) -> float:
+    """Read a number as a float; a whole number beyond those that floats tell apart is refused if it is not one of them."""
+    if int(value) != value or int(float(value)) == value:
+        return float(value)
+    raise Refusal(f"found {_shown(value)} at {where}, which no float holds exactly; expected one of its neighbours")
 
 
 def _outcome(row: object, key: EntityKey, where: str, now: datetime) -> Outcome:
@@ -222,7 +230,7 @@ def _outcome(row: object, key: EntityKey, where: str, now: datetime) -> Outcome:
         _text(content["outcome_id"], f"{where}.outcome_id"),
         str(_key(content[key.name], key, f"{where}.{key.name}")),
         _instant(content["observed_at"], f"{where}.observed_at", now),
-        float(value),
+        _float(value, f"{where}.value"),
     )
 
 

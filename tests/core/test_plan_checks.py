@@ -85,11 +85,11 @@ FAULTS: Faults = {
     ),
     "a range upside down": (
         {"validate/orders/range/price": [10, 0]},
-        "validate.orders.range.price: [10.0, 0.0] is empty; write the lower bound first",
+        "validate.orders.range.price: [10, 0] is empty; write the lower bound first",
     ),
     "a range of nothing": (
         {"validate/orders/range/price": [float("nan"), 1]},
-        "validate.orders.range.price: [nan, 1.0] is empty; ",
+        "validate.orders.range.price: [nan, 1] has an end that is not a number; leave an end open with null",
     ),
     "a range of texts": (
         {"validate/orders/range/shop": [0, 1]},
@@ -98,6 +98,14 @@ FAULTS: Faults = {
     "a pattern of numbers": (
         {"validate/orders/pattern/price": "x"},
         "validate.orders.pattern.price: a pattern needs a string; the column is float64",
+    ),
+    "a range beyond all": (
+        {"validate/orders/range/price": [float("inf"), None]},
+        "validate.orders.range.price: [inf, None] is empty; write the lower bound first",
+    ),
+    "a pattern of another dialect": (
+        {"validate/orders/pattern/shop": "(?=a)a"},
+        "validate.orders.pattern.shop: '(?=a)a' is not a regular expression: invalid perl operator: (?=; patterns are of RE2",
     ),
     "a pattern that is none": (
         {"validate/orders/pattern/shop": "["},

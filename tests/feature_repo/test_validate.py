@@ -102,6 +102,11 @@ def test_a_rejected_row_keeps_its_own_text_and_every_reason(tmp_path: Path) -> N
         ({"who": None}, {}, ["who: null"]),
         ({"amount": "11"}, {"range": {"amount": [0, 10]}}, ["amount: outside [0, 10]"]),
         ({"amount": "-1"}, {"range": {"amount": [0, 10]}}, ["amount: outside [0, 10]"]),
+        ({"who": "1.6"}, {}, ["who: not a int64"]),
+        ({"kind": "a\0b"}, {}, ["kind: has a NUL character, which PostgreSQL cannot hold"]),
+        ({"amount": "-1"}, {"range": {"amount": [0, float("inf")]}}, ["amount: outside [0, inf]"]),
+        ({"amount": "11"}, {"range": {"amount": [None, 10]}}, ["amount: outside [-inf, 10]"]),
+        ({"who": "9007199254740993"}, {"range": {"who": [0, 2**53]}}, ["who: outside [0, 9.0072e+15]"]),
         ({"amount": "nan"}, {"range": {"amount": [0, 10]}}, ["amount: outside [0, 10]", "amount: not a number"]),
         ({"kind": "c"}, {"allowed": {"kind": ["a", "b"]}}, ["kind: not among a, b"]),
         ({"kind": "abc"}, {"pattern": {"kind": "[a-z]"}}, ["kind: does not match [a-z]"]),
@@ -158,6 +163,25 @@ def test_a_date_stands_for_the_stated_end_of_its_day(tmp_path: Path, at: str, ex
     assert accepted[0]["event_timestamp"] == expected
 
 
+@pytest.mark.parametrize("who", ["", "x" * 513])
+def test_a_key_that_no_index_and_no_request_can_hold_is_rejected(tmp_path: Path, who: str) -> None:
+    stated = source(columns={**COLUMNS, "who": {"dtype": "string"}})
+    assert reasons(tmp_path, {"who": who}, stated=stated) == [
+        "who: of no character, or of more than the 512 that a key may have"
+    ]
+
+
+def test_open_ends_of_a_range_leave_every_number_in(tmp_path: Path) -> None:
+    rules = {"range": {"amount": [None, float("inf")], "who": [float("-inf"), None]}}
+    result, _, _ = run(tmp_path, [GOOD, {**GOOD, "amount": "-1e300"}], rules)
+    assert result.accepted == 2
+
+
+def test_rows_with_the_key_and_the_time_of_an_earlier_one_are_counted(tmp_path: Path) -> None:
+    result, _, _ = run(tmp_path, [GOOD, {**GOOD, "amount": "6"}, {**GOOD, "who": "2"}])
+    assert (result.accepted, result.repeated) == (3, 1)
+
+
 def test_of_duplicates_the_first_that_was_known_is_accepted(tmp_path: Path) -> None:
     columns = {**COLUMNS, "seen": {"dtype": "timestamp"}}
     stated = source(columns=columns, created_time={"column": "seen"})
@@ -178,7 +202,7 @@ def test_a_value_at_fault_is_taken_as_missing_where_the_rules_say_so(tmp_path: P
     ]
     rules = {"range": {"amount": [0, 10]}, "allowed": {"kind": ["a", "b"]}, "as_missing": ["amount", "kind"]}
     result, accepted, rejected = run(tmp_path, [GOOD, *({**GOOD, **row} for row in bad)], rules)
-    assert result == Validated(accepted=6, rejected=1, mended=4)
+    assert result == Validated(accepted=6, rejected=1, mended=4, repeated=5)
     assert [(row["amount"], row["kind"]) for row in accepted] == [
         (5.0, "a"),
         (None, "a"),
