@@ -144,10 +144,10 @@ def test_online_is_compared_with_offline_value_by_value(database_url: str, tmp_p
         write_table(duckdb, "FROM snapshots", bucket_file(tmp_path, "wide", 0))
     materialize(database_url, {"wide": WIDE}, tmp_path, at(2))
     files = snapshot_glob(tmp_path, "wide")
-    assert diff_view(database_url, "wide", WIDE, files, at(2), at(9)) == ViewDiff("wide", at(2), 2, 2, {}, {})
+    assert diff_view(database_url, "wide", WIDE, files, at(2), at(9), at(9)) == ViewDiff("wide", at(2), 2, 2, {}, {})
     with connect(database_url) as opened:
         opened.execute(f'UPDATE online.{WIDE.name} SET "packed.int64"[1] = 3 WHERE customer = 2')
-    assert diff_view(database_url, "wide", WIDE, files, at(2), at(9)).features == {"whole": 1}
+    assert diff_view(database_url, "wide", WIDE, files, at(2), at(9), at(9)).features == {"whole": 1}
 
 
 @pytest.mark.parametrize(("numbers", "packed"), [(984, False), (985, True)])
