@@ -61,7 +61,7 @@ _SECONDS_OF_COHORTS = 4.0
 #: The database has time limits of its own; this one is for requests that wait behind many others.
 _SECONDS_TO_ANSWER = 3.0
 #: A request that has waited for longer than this, under load, is asked whether its caller is still there.
-_SECONDS_UNASKED = 0.05
+_SECONDS_UNASKED = 0.25
 
 
 @dataclass(frozen=True)
