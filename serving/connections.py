@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 #: How long a statement about one entity may take, and how many more entities a second allows.
-_SECONDS = 0.4
-_ENTITIES_A_SECOND = 5000
+_SECONDS = 0.35
+_ENTITIES_A_SECOND = 20_000
 #: What is not an answer may work longer, but hears within this time that the database is not there.
 _SECONDS_TO_FIND_OUT = 0.4
 _INTAKE = PoolLimits(connections=4, wait=0.35, ping=_SECONDS_TO_FIND_OUT, lock=0.3, statement=3.5, whole=4.0)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 from uuid import uuid4
 
+from core.batching import in_turns
 from core.contracts import Freshness
 from core.prediction_log import Exposure, Prediction
 from serving.router import Experiment, Route, route
@@ -84,7 +85,7 @@ async def predict(
     """
     entries: dict[int, Entry] = {}
     to_score: dict[str, list[_Case]] = {}
-    for position, (key, known) in enumerate(zip(keys, facts.entities, strict=True)):
+    async for position, (key, known) in in_turns(enumerate(zip(keys, facts.entities, strict=True))):
         chosen = route(str(key), known.exposed_arm, experiment, active)
         views = {view: known.reads[table] for view, table in chosen.release.tables.items()}
         refused = _refusal(key, views, policy)
@@ -95,7 +96,7 @@ async def predict(
     for cases in to_score.values():
         release = cases[0].route.release
         sound: dict[int, list[Value]] = {}
-        for case in cases:
+        async for case in in_turns(cases):
             vector = _vector(case, policy)
             fault = release.bundle.fault(vector)
             if fault:
@@ -103,7 +104,8 @@ async def predict(
             else:
                 sound[case.position] = vector
         answered = [case for case in cases if case.position in sound]
-        for case, scored in zip(answered, await release.scorer.score(list(sound.values())), strict=True):
+        scores = await release.scorer.score(list(sound.values()))
+        async for case, scored in in_turns(zip(answered, scores, strict=True)):
             entries[case.position] = _answer(case, scored, facts.as_of, experiment, policy)
     return [entries[position] for position in range(len(keys))]
 

@@ -37,7 +37,7 @@ _LOGGER = logging.getLogger(__name__)
 #: How long a change of the ledger, or a database that came up, may go unnoticed.
 _SECONDS_BETWEEN_LOOKS = 2.0
 #: A look that takes longer waits for a server that has gone silent; bundles are loaded meanwhile.
-_SECONDS_TO_LOOK = 20.0
+_SECONDS_TO_LOOK = 10.0
 _LIMITS = "-cstatement_timeout=4000 -clock_timeout=2000"
 
 

@@ -13,6 +13,7 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
+from core.batching import in_turns
 from core.connection_pool import connection_pool
 from core.contracts import Freshness
 from core.errors import DatabaseError
@@ -234,3 +235,23 @@ def test_an_id_that_stands_for_another_outcome_refuses_the_whole_request(databas
     assert isinstance(within, OutcomeConflictError)
     assert within.outcome_ids == ("x",)
     assert _stored(database_url, "SELECT outcome_id, value FROM panthera.outcome") == [("a", 1.0)]
+
+
+def test_many_rows_let_the_event_loop_do_other_work_in_between() -> None:
+    async def run() -> tuple[list[int], int]:
+        turns = 0
+
+        async def others() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
+
+        task = asyncio.create_task(others())
+        rows = [row async for row in in_turns(range(1000))]
+        task.cancel()
+        return rows, turns
+
+    rows, turns = asyncio.run(run())
+    assert rows == list(range(1000))
+    assert turns >= 9

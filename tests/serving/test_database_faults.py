@@ -32,7 +32,7 @@ _OUTCOME = {"outcome_id": "o1", "account_id": 1, "observed_at": "2026-03-20T00:0
 @pytest.fixture
 def impatient_world(world: World, monkeypatch: pytest.MonkeyPatch) -> World:
     """A world whose service has the time limits of the real one."""
-    monkeypatch.setattr("serving.connections._SECONDS", 0.4)
+    monkeypatch.setattr("serving.connections._SECONDS", 0.35)
     return world
 
 
