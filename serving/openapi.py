@@ -137,6 +137,7 @@ def _schemas(plan: Plan) -> dict[str, Schema]:
                 "model": _TEXT,
                 "experiment": _open({"name": _TEXT, "arms": _map(_COUNT)}),
                 "releases": _object({role: {"type": ["object", "null"]} for role in ("champion", "challenger")}),
+                "appointed": _map(_NOTE),
                 "views": _list({"type": "object"}, least=0),
                 "counts": _map(_COUNT),
                 "estimated": _list(_TEXT, least=0),

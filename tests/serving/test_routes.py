@@ -92,6 +92,19 @@ def test_the_status_says_what_answers_from_what(world: World) -> None:
     serve(world, use)
 
 
+def test_a_long_log_is_estimated_and_the_status_says_so(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("core.log_counts.MOST_COUNTED", 1)
+
+    async def use(client: Client) -> None:
+        await client.entries(1, 2)
+        content = (await client.http.get("/v1/status")).json()
+        assert content["estimated"] == ["predictions", "exposures"]
+        assert content["counts"]["predictions"] >= 2
+        assert content["counts"]["outcomes"] == 0
+
+    serve(world, use)
+
+
 _JSON = {"content-type": "application/json"}
 
 

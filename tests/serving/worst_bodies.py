@@ -13,7 +13,7 @@ _MEGABYTE = 2**20
 #: The promises are 100 ms and 50 ms; the rest is for a machine that is busy with other tests.
 _REFUSED_WITHIN = 2.0
 _ALIVE_WITHIN = 1.0
-_AT_ONCE = 4
+_AT_ONCE = 2
 #: For each route the name of its list, and a row that is right.
 _ROUTES: dict[str, tuple[str, dict[str, object]]] = {
     "/v1/predict": ("entities", {"account_id": 1}),
