@@ -350,6 +350,7 @@ def parallel_applies(url: str, folder: Path, applies: int, customers: int) -> st
 def checks(url: str, folder: Path, times: int) -> Iterator[str]:
     """Run every check at a size that `times` sets; 30 is the full one."""
     # Not above: the processes that are killed import this module, and need no models.
+    from benchmarks.soak_catch_up import catch_up_steps
     from benchmarks.soak_served import expired_values, refused_times
 
     yield killed_materializations(url, folder / "killed", times, 1000 * times)
@@ -360,6 +361,7 @@ def checks(url: str, folder: Path, times: int) -> Iterator[str]:
     yield refused_times(url, folder / "refused", 10 * times)
     yield other_zones(url, folder / "zones", 1000)
     yield parallel_applies(url, folder / "applies", max(times // 3, 2), 1000)
+    yield catch_up_steps(url, folder / "catch-up", 10_000 * times // 30)
 
 
 def main() -> None:

@@ -22,11 +22,14 @@ from core.errors import PlanError
 from core.files import require, whole_folder
 from core.plan_file import read_plan
 from core.settings import read_settings
-from feature_repo.datasets import BUCKETS, MEMBERS, bucket_file, bucket_of, renamed, write_table
+from feature_repo.datasets import BUCKETS, MEMBERS, bucket_file, bucket_of, renamed, snapshots_ledger, write_table
 from feature_repo.duck import identifier, instant, open_duckdb
 from feature_repo.existence import instants, who_exists
 from feature_repo.facts import facts_of
+from feature_repo.kept_snapshots import add_kept
 from feature_repo.linked_rows import linked_by, lives_of
+from feature_repo.online_tables import declared_table
+from feature_repo.source_ledger import changing_ledger
 from feature_repo.time_line import microseconds
 from feature_repo.view_rows import compute_snapshots
 from feature_repo.view_sources import kept, needed_columns, place_rows
@@ -203,9 +206,11 @@ def main() -> None:
     for view in plan.build_features.views.values():
         for source in (*view.sources, *plan.entity_of(view).sources):
             require(arguments.accepted / source, "validate")
-    with whole_folder(arguments.features) as fresh:
+    kept = snapshots_ledger(arguments.features.parent)
+    with changing_ledger(kept), whole_folder(arguments.features) as fresh:
         for name, rows in build_views(plan, arguments.accepted, fresh):
             print(f"build_features: {name}: {rows:,} rows")
+            add_kept(kept / declared_table(plan, name).name, fresh / name)
 
 
 if __name__ == "__main__":

@@ -28,6 +28,11 @@ def raw_file(folder: Path, source: str) -> Path:
     return folder / f"{source}.parquet"
 
 
+def mark_file(folder: Path, source: str) -> Path:
+    """Name the file that tells with which key the pseudonyms of a source were made."""
+    return folder / f"{source}.pseudonyms"
+
+
 def accepted_glob(folder: Path, source: str) -> str:
     """Name the accepted rows of `source`, those that came since the stage ran included."""
     return files_of(folder / source)
@@ -50,6 +55,16 @@ def files_of(folder: Path, files: str = "*.parquet") -> str:
     if "\\" in str(folder):
         raise SourceError(f"{folder}: DuckDB finds no files below a backslash; name a folder without one")
     return f"{escape(str(folder))}/{files}"
+
+
+def rows_ledger(data: Path) -> Path:
+    """Name the folder of the ledgers: what was taken in of each source. It is an input of the stage `validate`."""
+    return data / "ledger" / "rows"
+
+
+def snapshots_ledger(data: Path) -> Path:
+    """Name the folder of the snapshots that catch-ups brought online. It is an input of the stage `build_features`."""
+    return data / "ledger" / "snapshots"
 
 
 def bucket_file(folder: Path, table: str, bucket: int) -> Path:

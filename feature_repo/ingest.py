@@ -15,11 +15,11 @@ import duckdb
 
 from core.entry import run
 from core.errors import SourceError
-from core.files import whole_folder
+from core.files import whole_folder, write_whole
 from core.plan_file import read_plan
 from core.pseudonyms import pii_key, pseudonym
 from core.settings import read_settings
-from feature_repo.datasets import raw_file, write_table
+from feature_repo.datasets import mark_file, raw_file, write_table
 from feature_repo.duck import identifier, open_duckdb
 from feature_repo.readers import read_source, scratch_folder, without_rows
 
@@ -37,9 +37,8 @@ def ingest(name: str, source: Source, folder: Path, downloads: Path, pii_key: by
     """
     try:
         with open_duckdb() as connection:
-            query = with_pseudonyms(connection, source, read_source(connection, name, source, downloads), pii_key)
-            numbered = f"SELECT row_number() OVER () AS source_row, * FROM ({query})"
-            rows = write_table(connection, numbered, raw_file(folder, name))
+            query = numbered_rows(connection, name, source, downloads, pii_key)
+            rows = write_table(connection, query, raw_file(folder, name))
     except duckdb.Error as error:
         raise SourceError(f"ingest.{name}: the source is corrupt: {without_rows(error)}") from None
     finally:
@@ -47,6 +46,14 @@ def ingest(name: str, source: Source, folder: Path, downloads: Path, pii_key: by
     if rows == 0:
         raise SourceError(f"ingest.{name}: the source has no row; expected at least one below the header")
     return rows
+
+
+def numbered_rows(
+    connection: duckdb.DuckDBPyConnection, name: str, source: Source, downloads: Path, pii_key: bytes | None
+) -> str:
+    """Compose the query of all rows of `source`, numbered in their order from 1, with pseudonyms."""
+    query = with_pseudonyms(connection, source, read_source(connection, name, source, downloads), pii_key)
+    return f"SELECT row_number() OVER () AS source_row, * FROM ({query})"
 
 
 def hashed_columns(source: Source) -> list[str]:
@@ -57,6 +64,11 @@ def hashed_columns(source: Source) -> list[str]:
 def key_for(settings: Settings, sources: Iterable[Source]) -> bytes | None:
     """Give the key of the pseudonyms if one of `sources` has a column to hash; a plan without any needs no key."""
     return pii_key(settings) if any(map(hashed_columns, sources)) else None
+
+
+def key_mark(source: Source, pii_key: bytes | None) -> str | None:
+    """Return what is the same for the same key of the pseudonyms; None for a source without any."""
+    return pseudonym("key of the pseudonyms", pii_key) if pii_key and hashed_columns(source) else None
 
 
 def with_pseudonyms(connection: duckdb.DuckDBPyConnection, source: Source, query: str, pii_key: bytes | None) -> str:
@@ -83,6 +95,7 @@ def main() -> None:
     with whole_folder(arguments.raw) as fresh:
         for name, source in plan.ingest.items():
             rows = ingest(name, source, fresh, settings.state / "downloads", key)
+            write_whole(mark_file(fresh, name), key_mark(source, key) or "")
             print(f"ingest: {name}: {rows:,} rows")
 
 

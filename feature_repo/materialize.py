@@ -20,7 +20,7 @@ from feature_repo.apply import applied_tables
 from feature_repo.datasets import snapshot_glob
 from feature_repo.duck import identifier, literal, open_duckdb
 from feature_repo.online_history import record_run, watermark
-from feature_repo.online_refresh import Load, refresh
+from feature_repo.online_refresh import Count, Load, refresh
 from feature_repo.progress import Progress
 from feature_repo.registry import changing_features
 
@@ -83,10 +83,11 @@ def bring_online(
     loads: Iterable[Load],
     as_of: datetime,
     progress: Progress | None = None,
+    count: Count = Count.COPIED,
 ) -> dict[str, int]:
     """Make the tables of `views` hold `loads`, what was knowable at `as_of`, in one transaction; see `materialize`."""
     with connect(url) as connection:
-        counts = refresh(connection, loads, as_of, progress)
+        counts = refresh(connection, loads, as_of, progress, count)
         written = {view: counts[table.name] for view, table in views.items()}
         for view, table in views.items():
             record_run(connection, view, table, as_of, written[view])

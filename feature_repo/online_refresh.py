@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from enum import Enum
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -50,13 +51,21 @@ class Load:
     rows: pa.Table | pa.RecordBatchReader
 
 
+class Count(Enum):
+    """Which rows of a refresh are counted: those that were sent, or those that are other ones than before."""
+
+    COPIED = "copied"
+    CHANGED = "changed"
+
+
 def refresh(
     connection: psycopg.Connection,
     loads: Iterable[Load],
     as_of: datetime,
     progress: Callable[[str, int], object] | None = None,
+    count: Count = Count.COPIED,
 ) -> dict[str, int]:
-    """Make the tables hold `loads`, what is known as of `as_of`; return the rows copied, by the name of the table.
+    """Make the tables hold `loads`, what is known as of `as_of`; return the number of rows, by the name of the table.
 
     All in the transaction of `connection`: whoever reads sees every table as before or every table as after, and nothing is
     left of a run that is killed. Rows that were not knowable at `as_of`, or are later than those of the load (somebody
@@ -67,6 +76,7 @@ def refresh(
     ----------
     loads : one for each table, taken one after another.
     progress : called with the name of a table and the number of its rows that have gone to the server so far.
+    count : which rows are counted.
 
     Raises
     ------
@@ -94,6 +104,8 @@ def refresh(
     for table in in_order:
         lock(connection, table.name)
         _keep_later(connection, table, fresh[table], as_of, bringing.get(table))
+        if count is Count.CHANGED:
+            counts[table.name] = _changed(connection, table, fresh[table])
         connection.execute(sql.SQL("ANALYZE {}").format(fresh[table]))
         _copy_grants(connection, table, fresh[table])
     for joint, made in joints.items():
@@ -155,6 +167,17 @@ def _keep_later(
     if bringing:
         keeping = sql.SQL("WITH brought AS ({} RETURNING live.*) {}").format(keeping, bringing)
     connection.execute(keeping)
+
+
+def _changed(connection: psycopg.Connection, table: OnlineTable, fresh: sql.Identifier) -> int:
+    """Count the rows that are in one of the two tables only, or differ in a value."""
+    same = sql.SQL(" AND ").join(sql.SQL("fresh.{0} = live.{0}").format(key) for key in table.key_columns)
+    row = connection.execute(
+        sql.SQL("SELECT count(*) FROM {} AS fresh FULL JOIN {} AS live ON {} WHERE fresh IS DISTINCT FROM live").format(
+            fresh, table.identifier, same
+        )
+    ).fetchone()
+    return int(row[0]) if row else 0
 
 
 def _copy_grants(connection: psycopg.Connection, table: OnlineTable, fresh: sql.Identifier) -> None:

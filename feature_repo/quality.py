@@ -62,14 +62,6 @@ def typed_rows(source: Source, relation: str, found: Mapping[str, str]) -> str:
     return f"SELECT *{reasons} FROM (SELECT {chosen} FROM {relation} AS raw) WHERE {_within(source)}"
 
 
-def known_time(source: Source, found: Mapping[str, str]) -> str:
-    """Write the SQL of the instant from which a row of the relation `raw` is known; null where it has no time.
-
-    `found` maps the columns of `raw` to their DuckDB types.
-    """
-    return f"greatest({', '.join(time.instant for time in _source_times(source, found).values())})"
-
-
 def _typed_columns(source: Source, found: Mapping[str, str]) -> dict[str, str]:
     times = _source_times(source, found)
     typed = {

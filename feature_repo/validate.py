@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,14 +21,17 @@ from core.files import require, whole_folder
 from core.plan_file import read_plan
 from core.plan_sources import QualityRules
 from core.settings import read_settings
-from feature_repo.datasets import BUCKETS, bucket_file, bucket_of, files_of, raw_file, write_table
+from feature_repo.datasets import BUCKETS, bucket_file, bucket_of, files_of, raw_file, rows_ledger, write_table
 from feature_repo.duck import files_literal, identifier, literal, open_duckdb
+from feature_repo.known_rows import MadeOf, with_extract, write_known_rows, write_made_of
 from feature_repo.quality import Fault, any_of, as_ingested, row_faults, typed_rows, value_faults
+from feature_repo.source_ledger import KNOWN_FROM, changing_ledger, digest, read_ledger
 
 if TYPE_CHECKING:
     import duckdb
 
     from core.plan_sources import Source
+    from feature_repo.source_ledger import Ledger
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,8 @@ class Validated:
     left_out : rows that happened or became known after the end of the extract, of a source that grows.
     mended : accepted rows with a value that was at fault and is now missing.
     repeated : accepted rows with the key and the event time of an earlier one.
+    duplicates : of the rejected rows, those whose one fault is an equal row that was known before.
+    excused : rows that were rejected or mended when a catch-up took them in, and were held against the limit then.
 
     """
 
@@ -49,11 +54,13 @@ class Validated:
     left_out: int = 0
     mended: int = 0
     repeated: int = 0
+    duplicates: int = field(default=0, compare=False)
+    excused: int = field(default=0, compare=False)
 
     @property
     def faulty_share(self) -> float:
-        """Share of the rows that were rejected or mended; 0 without any."""
-        return (self.rejected + self.mended) / max(self.accepted + self.rejected, 1)
+        """Share of the rows that were rejected or mended, without those excused; 0 without any."""
+        return max(self.rejected + self.mended - self.excused, 0) / max(self.accepted + self.rejected, 1)
 
 
 @dataclass(frozen=True)
@@ -73,8 +80,23 @@ class _Scratch:
         return f"read_parquet({files}, hive_partitioning = true, hive_types = {{'_bucket': INTEGER}})"
 
 
-def validate(source: Source, key: str, rules: QualityRules, raw: Path, accepted: Path, rejected: Path) -> Validated:
+def validate(
+    source: Source,
+    key: str,
+    rules: QualityRules,
+    raw: Path,
+    accepted: Path,
+    rejected: Path,
+    *,
+    earlier: str | None = None,
+    excused: int = 0,
+) -> Validated:
     """Split the rows of `raw` into the tables `accepted` (a folder of buckets) and `rejected` (a file, with `reasons`).
+
+    Parameters
+    ----------
+    earlier : relation of accepted rows of which these must not be duplicates; None without any.
+    excused : number of faulty rows that do not count towards the limit.
 
     Raises
     ------
@@ -87,9 +109,9 @@ def validate(source: Source, key: str, rules: QualityRules, raw: Path, accepted:
     with tempfile.TemporaryDirectory(dir=accepted.parent) as folder, open_duckdb(spill=Path(folder)) as connection:
         _open_typed(connection, source, raw)
         scratch = _judge(connection, source, key, rules, Path(folder) / "judged")
-        _find_refused(connection, key, rules, scratch)
+        _find_refused(connection, key, rules, scratch, earlier)
         refused = _write_rejected(connection, source, key, rules, rejected)
-        result = _count(connection, scratch, refused, raw)
+        result = _count(connection, scratch, refused, raw, excused)
         if not result.faulty_share <= rules.max_rejected or not (result.accepted or rules.max_rejected == 1):
             raise QualityError(_refusal(connection, result, rules, rejected))
         columns = ", ".join(map(identifier, ("source_row", *_accepted_columns(source))))
@@ -121,7 +143,13 @@ def _open_typed(connection: duckdb.DuckDBPyConnection, source: Source, raw: Path
     """Make the view `typed`, as `feature_repo.quality` describes it."""
     relation = f"read_parquet({files_literal(require(raw, 'ingest'))})"
     found = {row[0]: str(row[1]) for row in connection.execute(f"DESCRIBE SELECT * FROM {relation}").fetchall()}
-    connection.execute(f"CREATE TEMP VIEW typed AS {typed_rows(source, relation, found)}")
+    typed = typed_rows(source, relation, found)
+    if KNOWN_FROM.strip('"') in found:
+        # Where the row's own time is missing, it stays missing.
+        known = f"if(created_timestamp IS NULL, NULL, greatest(created_timestamp, {KNOWN_FROM}))"
+        typed = f"""SELECT * EXCLUDE ({KNOWN_FROM}) REPLACE ({known} AS created_timestamp)
+            FROM ({typed}) JOIN (SELECT source_row, {KNOWN_FROM} FROM {relation}) USING (source_row)"""
+    connection.execute(f"CREATE TEMP VIEW typed AS {typed}")
 
 
 def _judge(
@@ -154,9 +182,11 @@ def _judge(
     return _Scratch(folder, int(written[0]) if written else 0)
 
 
-def _find_refused(connection: duckdb.DuckDBPyConnection, key: str, rules: QualityRules, scratch: _Scratch) -> None:
-    """Make the table `refused` of the rejected rows: `source_row`, and whether it is a `_duplicate`."""
-    connection.execute("CREATE TEMP TABLE refused (source_row BIGINT, _duplicate BOOLEAN)")
+def _find_refused(
+    connection: duckdb.DuckDBPyConnection, key: str, rules: QualityRules, scratch: _Scratch, earlier: str | None
+) -> None:
+    """Make the table `refused` of the rejected rows: `source_row`, whether it is `_faulty`, whether a `_duplicate`."""
+    connection.execute("CREATE TEMP TABLE refused (source_row BIGINT, _faulty BOOLEAN, _duplicate BOOLEAN)")
     connection.execute("CREATE TEMP TABLE doubled (source_row BIGINT)")
     if not scratch.rows:
         return
@@ -165,22 +195,37 @@ def _find_refused(connection: duckdb.DuckDBPyConnection, key: str, rules: Qualit
         parts = [scratch.bucket(number) for number in range(BUCKETS)] if key in rules.unique else [scratch.all()]
         for part in parts:
             connection.execute(f"INSERT INTO doubled {_duplicates(part, rules)}")
+        if earlier:
+            equal = _equal(rules, "row", "known")
+            connection.execute(
+                f"""INSERT INTO doubled SELECT source_row FROM (SELECT DISTINCT row.source_row FROM {scratch.all()} AS row
+                    JOIN {earlier} AS known ON {equal}) ANTI JOIN doubled USING (source_row)"""
+            )
     connection.execute(
         f"""INSERT INTO refused
-            SELECT source_row, doubled.source_row IS NOT NULL FROM {scratch.all()} LEFT JOIN doubled USING (source_row)
+            SELECT source_row, _faulty, doubled.source_row IS NOT NULL FROM {scratch.all()} LEFT JOIN doubled USING (source_row)
             WHERE _faulty OR doubled.source_row IS NOT NULL"""
     )
 
 
 def _duplicates(rows: str, rules: QualityRules) -> str:
-    """Select the rows that are equal, in the unique columns, to one that was known before; nulls are equal."""
+    """Select the rows that are equal, in the unique columns, to one that was known before; nulls are equal.
+
+    A row without another fault comes before every faulty one.
+    """
     columns = [identifier(name) for name in rules.unique]
-    equal = " AND ".join(f"row.{column} IS NOT DISTINCT FROM several.{column}" for column in columns)
+    equal = _equal(rules, "row", "several")
     listed, partition = ", ".join(columns), ", ".join(f"row.{column}" for column in columns)
     return f"""
         SELECT row.source_row FROM {rows} AS row
         JOIN (SELECT {listed} FROM {rows} GROUP BY ALL HAVING count(*) > 1) AS several ON {equal}
-        QUALIFY row_number() OVER (PARTITION BY {partition} ORDER BY row.created_timestamp, row.source_row) > 1"""
+        QUALIFY row_number() OVER (PARTITION BY {partition} ORDER BY row._faulty, row.created_timestamp, row.source_row) > 1"""
+
+
+def _equal(rules: QualityRules, one: str, other: str) -> str:
+    """Compose the condition that rows of two relations are equal in the unique columns."""
+    columns = map(identifier, rules.unique)
+    return " AND ".join(f"{one}.{column} IS NOT DISTINCT FROM {other}.{column}" for column in columns)
 
 
 def _write_rejected(
@@ -205,13 +250,18 @@ def _beside_reasons(name: str) -> str:
     return as_ingested(name) if name == "reasons" else identifier(name)
 
 
-def _count(connection: duckdb.DuckDBPyConnection, scratch: _Scratch, refused: int, raw: Path) -> Validated:
+def _count(
+    connection: duckdb.DuckDBPyConnection, scratch: _Scratch, refused: int, raw: Path, excused: int
+) -> Validated:
     total = connection.execute(f"SELECT count(*) FROM read_parquet({files_literal(raw)})").fetchall()[0][0]
     mended = 0
     if scratch.rows:
         kept = f"{scratch.all()} ANTI JOIN refused USING (source_row)"
         mended = connection.execute(f"SELECT count(*) FROM {kept} WHERE _mended").fetchall()[0][0]
-    return Validated(scratch.rows - refused, refused, left_out=total - scratch.rows, mended=mended)
+    duplicates = connection.execute("SELECT count(*) FROM refused WHERE NOT _faulty").fetchall()[0][0]
+    left_out = total - scratch.rows
+    accepted = scratch.rows - refused
+    return Validated(accepted, refused, left_out, mended, duplicates=duplicates, excused=excused)
 
 
 def _refusal(connection: duckdb.DuckDBPyConnection, result: Validated, rules: QualityRules, rejected: Path) -> str:
@@ -226,6 +276,31 @@ def _refusal(connection: duckdb.DuckDBPyConnection, result: Validated, rules: Qu
         f"the limit max_rejected is {rules.max_rejected:.2%}; most often: {reasons or 'no rejection'}; all of them with their "
         f"reasons are in {rejected}: correct the source or the rules"
     )
+
+
+def accept(
+    name: str, source: Source, key: str, rules: QualityRules, ledger: Ledger, raw: Path, accepted: Path, rejected: Path
+) -> Validated:
+    """Validate all rows that are known of a source: those in `raw`, its extract, and those of its ledger.
+
+    Raises
+    ------
+    QualityError
+        See `validate`.
+
+    """
+    made_of = MadeOf(digest(require(raw, "ingest")), len(ledger.deliveries))
+    accepted.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=accepted.parent) as scratch:
+        if ledger.deliveries:
+            ledger = with_extract(ledger, name, source, key, rules, raw, Path(scratch) / "extract.parquet")
+            source, raw = write_known_rows(ledger, name, source, Path(scratch))
+        try:
+            result = validate(source.ingested(), key, rules, raw, accepted, rejected, excused=ledger.excused)
+        except QualityError as error:
+            raise QualityError(f"validate.{name}: {error}") from None
+    write_made_of(accepted, made_of)
+    return result
 
 
 def _summary(result: Validated) -> str:
@@ -247,16 +322,13 @@ def main() -> None:
     parser.add_argument("--rejected", type=Path, required=True, help="folder to write the rejected rows to")
     arguments = parser.parse_args()
     plan = read_plan(read_settings().plan)
-    with whole_folder(arguments.accepted) as fresh:
+    ledgers = rows_ledger(arguments.accepted.parent)
+    with changing_ledger(ledgers), whole_folder(arguments.accepted) as fresh:
         for name, source in plan.ingest.items():
             raw, rejected = raw_file(arguments.raw, name), raw_file(arguments.rejected, name)
-            rules = plan.validate_.get(name, QualityRules())
-            try:
-                result = validate(
-                    source.ingested(), plan.entities[source.entity].key, rules, raw, fresh / name, rejected
-                )
-            except QualityError as error:
-                raise QualityError(f"validate.{name}: {error}") from None
+            rules, ledger = plan.validate_.get(name, QualityRules()), read_ledger(ledgers / name)
+            key = plan.entities[source.entity].key
+            result = accept(name, source, key, rules, ledger, raw, fresh / name, rejected)
             print(f"validate: {name}: {_summary(result)}")
 
 

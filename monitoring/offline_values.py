@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ import pyarrow as pa
 from core.clock import TOLERATED_AHEAD
 from core.errors import StaleStateError
 from feature_repo.datasets import snapshot_glob
-from feature_repo.duck import identifier, literal, open_duckdb
+from feature_repo.duck import files_literal, identifier, literal, open_duckdb
 from feature_repo.view_rows import compute_view
 from feature_repo.view_sources import open_view
 
@@ -38,11 +38,13 @@ class OfflineRow:
         entity did not exist by then.
     snapshot : the stored snapshot of that event time, or the one that the online store should have held; None if there
         is none.
+    kept : the snapshots of that event time that were online: before a row was corrected, or came late, they were others.
 
     """
 
     recomputed: Mapping[str, Any] | None
     snapshot: Mapping[str, Any] | None
+    kept: Sequence[Mapping[str, Any]] = ()
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,7 @@ def recompute(
     *,
     accepted: Path,
     features: Path,
+    kept: Sequence[Path] = (),
     linked: Linked | None = None,
 ) -> list[OfflineRow]:
     """Find the offline counterpart of what each of `predictions` read from a view, in their order.
@@ -92,6 +95,7 @@ def recompute(
     ----------
     name, view, entity, linked : the view as the plan declares it, the entity it is about, and how that is reached.
     accepted, features : the folders of the accepted rows and of the snapshots.
+    kept : files of snapshots that were online.
 
     Raises
     ------
@@ -112,7 +116,9 @@ def recompute(
         pairs = f"SELECT DISTINCT {key}, as_of FROM logged SEMI JOIN existing USING ({key}, as_of)"
         connection.execute(f"CREATE TEMP TABLE grid AS {pairs}")
         connection.register("recomputed", compute_view(connection, view, entity.key, rows, "grid"))
-        return _joined(connection, view, entity.key, snapshot_glob(features, name))
+        rows_found = _joined(connection, view, entity.key, snapshot_glob(features, name))
+        were_online = _kept(connection, view, entity.key, kept) if kept else {}
+        return [replace(row, kept=were_online.get(position, ())) for position, row in enumerate(rows_found)]
 
 
 def _logged_rows(
@@ -158,6 +164,22 @@ def _joined(connection: duckdb.DuckDBPyConnection, view: View, key: str, snapsho
         f"SELECT stored.{key}, {columns} FROM logged LEFT JOIN stored USING (_position) ORDER BY logged._position"
     ).to_arrow_table()
     return [OfflineRow(now, then) for now, then in zip(_rows(recomputed, view), _rows(stored, view), strict=True)]
+
+
+def _kept(
+    connection: duckdb.DuckDBPyConnection, view: View, key: str, files: Sequence[Path]
+) -> dict[int, list[Mapping[str, Any]]]:
+    """Map the positions of logged rows to the snapshots of the same event time that were online."""
+    key, columns = identifier(key), ", ".join(map(identifier, view.features))
+    found = connection.sql(
+        f"""SELECT DISTINCT logged.position AS "logged position", {columns}
+            FROM read_parquet([{", ".join(map(files_literal, files))}]) AS snapshot
+            JOIN logged ON snapshot.{key} = logged.{key} AND snapshot.event_timestamp = logged.as_of WHERE logged.found"""
+    ).to_arrow_table()
+    versions: dict[int, list[Mapping[str, Any]]] = {}
+    for row in found.to_pylist():
+        versions.setdefault(row["logged position"], []).append(row)
+    return versions
 
 
 def _rows(table: pa.Table, view: View) -> list[Mapping[str, Any] | None]:

@@ -205,6 +205,8 @@ def cause_of(logged: Any, feature: ContractFeature, found: bool, offline: Offlin
         return None
     if offline.snapshot is not None and agree(value, snapshot):
         return Cause.LATE_OR_RESTATED
+    if any(agree(value, _offline_value(kept, feature)) for kept in offline.kept):
+        return Cause.LATE_OR_RESTATED
     return Cause.TRANSFORMATION
 
 

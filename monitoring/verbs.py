@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from core.contracts import ContractFeature
 from core.database import connect, ensure_database
 from core.errors import PantheraError, StaleStateError
+from feature_repo.datasets import snapshots_ledger
+from feature_repo.kept_snapshots import kept_files
 from feature_repo.linked_rows import linked_by
 from feature_repo.online_tables import declared_table
 from models.bundle import load_bundle
@@ -269,5 +271,6 @@ def _offline(
         fetch_watermarks(connection, view.online_table),
         accepted=data / "accepted",
         features=data / "features",
+        kept=kept_files(snapshots_ledger(data) / view.online_table),
         linked=linked_by(plan, declared),
     )

@@ -88,13 +88,12 @@ def catch_up(arguments: argparse.Namespace) -> int:
     from datetime import UTC, datetime
 
     from feature_repo.catch_up import catch_up as run_catch_up
+    from panthera.pipeline import changing_tables
 
     as_of = arguments.as_of or datetime.now(UTC)
-    caught_up = run_catch_up(read_settings(), plan_here(), arguments.data, as_of)
-    for name, rows in caught_up.sources.items():
-        print(f"{name}: {rows.accepted:,} new rows accepted, {rows.rejected:,} rejected")
-    for name, online in caught_up.views.items():
-        print(f"{name}: {online:,} rows online as of {as_of:%Y-%m-%d %H:%M}")
+    with changing_tables(arguments.data):
+        caught_up = run_catch_up(read_settings(), plan_here(), arguments.data, as_of)
+    show(caught_up, caught_up.text, as_json=arguments.json)
     return 0
 
 
@@ -142,6 +141,7 @@ def _parser() -> argparse.ArgumentParser:
     added = verb("catch-up", catch_up)
     added.add_argument("--as-of", type=past_instant, help="the instant, such as 1998-04-02; without it: now")
     added.add_argument("--data", type=Path, default=DATA, help="folder of the stages' tables")
+    add_json(added)
     added = verb("status", status)
     added.add_argument("--data", type=Path, default=DATA, help="folder of the stages' tables and receipts")
     add_json(added)

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import subprocess
+import sys
+import time
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core.errors import PantheraError
@@ -10,10 +15,15 @@ from panthera.service_process import program, tool_environment
 from panthera.status import read_status
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Callable, Iterator
 
     from core.plan import Plan
     from core.settings import Settings
+
+
+#: Outputs of stages that a catch-up changes, in the folder of the tables.
+_CHANGED_TABLES = ("accepted", "rejected", "features", "ledger/rows", "ledger/snapshots")
+_SECONDS_BETWEEN_ATTEMPTS = 0.5
 
 
 def _dvc(*arguments: str) -> None:
@@ -22,6 +32,44 @@ def _dvc(*arguments: str) -> None:
     )
     if done.returncode:
         raise PantheraError(f"`dvc {' '.join(arguments)}` failed with {done.returncode}; the stage says why above")
+
+
+@contextmanager
+def changing_tables(data: Path) -> Iterator[None]:
+    """Let no command of DVC touch the stages' tables until the end of the block, and wait for one that does.
+
+    Such a command is refused meanwhile, and names this process.
+    """
+    if not Path(".dvc").is_dir():
+        yield
+        return
+    from dvc.fs import localfs
+    from dvc.rwlock import rwlock
+
+    lock_folder = Path(".dvc/tmp").absolute()
+    lock_folder.mkdir(exist_ok=True)
+    tables = [str((data / table).absolute()) for table in _CHANGED_TABLES]
+    read = [str((data / "raw").absolute())]
+    with ExitStack() as stack:
+        lock = partial(rwlock, str(lock_folder), localfs, "panthera catch-up", read, tables, hardlink=False)
+        _wait_for(lambda: stack.enter_context(lock()))
+        yield
+
+
+def _wait_for(enter: Callable[[], object]) -> None:
+    from dvc.lock import LockError
+
+    told = False
+    while True:
+        try:
+            enter()
+        except LockError as error:
+            if not told:
+                print(f"waiting for DVC to finish: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+            told = True
+            time.sleep(_SECONDS_BETWEEN_ATTEMPTS)
+        else:
+            return
 
 
 def repair() -> None:

@@ -115,7 +115,14 @@ def test_a_path_on_a_command_line_is_a_dependency_or_is_made(stage: str) -> None
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_with_a_receipt_is_run_where_dvc_remembers_an_earlier_one(stage: str) -> None:
     for path, options in _results(stage, "outs").items():
-        assert options.get("persist", False) == path.startswith("data/receipts/"), path
+        assert options.get("persist", False) == path.startswith(("data/receipts/", "data/ledger/")), path
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_dvc_neither_deletes_a_ledger_nor_brings_an_earlier_one_back(stage: str) -> None:
+    for path, options in _results(stage, "outs").items():
+        if path.startswith("data/ledger/"):
+            assert options == {"cache": False, "persist": True}, path
 
 
 @cache

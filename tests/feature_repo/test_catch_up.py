@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -13,11 +14,14 @@ import pytest
 from core.errors import QualityError, StaleStateError
 from core.plan_file import parse_plan
 from feature_repo.catch_up import CaughtUp, catch_up
-from feature_repo.datasets import accepted_glob, raw_file, snapshot_glob
+from feature_repo.datasets import accepted_glob, raw_file, rows_ledger, snapshot_glob, snapshots_ledger
 from feature_repo.duck import literal, open_duckdb
 from feature_repo.ingest import ingest
+from feature_repo.kept_snapshots import kept_files
 from feature_repo.online_tables import create, declared_table
-from feature_repo.validate import Validated, validate
+from feature_repo.source_changes import Changes
+from feature_repo.source_ledger import read_ledger
+from feature_repo.validate import Validated, accept, validate
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -111,10 +115,22 @@ class Kiosk:
         """Run the first two stages over all that the source holds, known by `until`."""
         source = self.plan.ingest["orders"].model_copy(update={"observed_until": until})
         raw = self.data / "raw"
-        ingest("orders", source, raw, self.data / "downloads")
+        ingest("orders", source, raw, self.data / "downloads", (self.settings.pii_key or "").encode())
         rules = self.plan.validate_["orders"]
         rejected = raw_file(self.data / "rejected", "orders")
         return validate(source, "buyer_id", rules, raw_file(raw, "orders"), accepted / "orders", rejected)
+
+    def replace(self, orders: list[dict[str, Any]]) -> None:
+        self._source.unlink()
+        self.grow(orders)
+
+    def stage(self) -> Validated:
+        """Run the stage `validate` over what the stage `ingest` read, and the ledger."""
+        source, rules = self.plan.ingest["orders"], self.plan.validate_["orders"]
+        raw, rejected = (raw_file(self.data / name, "orders") for name in ("raw", "rejected"))
+        ledger = read_ledger(rows_ledger(self.data) / "orders")
+        shutil.rmtree(self.data / "accepted")
+        return accept("orders", source, "buyer_id", rules, ledger, raw, self.data / "accepted" / "orders", rejected)
 
     def catch_up(self, day: float) -> CaughtUp:
         return catch_up(self.settings, self.plan, self.data, CUT + timedelta(days=day))
@@ -213,6 +229,95 @@ def test_a_row_that_was_delivered_on_an_earlier_day_is_not_taken_in_again(kiosk:
     kiosk.grow([again])
     kiosk.catch_up(2)
     assert [row[0] for row in kiosk.accepted()].count(100) == 1
+
+
+#: Without a created time and without a number that tells orders apart.
+BARE = PLAN.replace("    created_time: {column: told}\n", "").replace(
+    "unique: [number], max_rejected: 0.1", "max_rejected: 0"
+)
+
+
+def test_a_late_row_is_taken_in_and_said_and_not_known_before_it_was_there(tmp_path: Path, settings: Settings) -> None:
+    kiosk = Kiosk(tmp_path, settings, BARE)
+    kiosk.catch_up(2)
+    kiosk.grow([order(100, -5.0), order(101, 0.5), order(102, 2.5)])
+    found = kiosk.catch_up(3)
+    changes = {"known": 40, "new": 3, "late": 2, "corrected": 0, "gone": 0, "later": 0}
+    assert found.changes["orders"] == Changes(**changes)
+    counted = {"accepted": 3, "rejected": 0, "duplicates": 0, "mended": 0}
+    assert found.to_dict()["sources"] == {"orders": {**changes, **counted}}
+    assert "3 new rows accepted, 0 rejected, 2 late" in found.text()
+    known_from = {row[0]: row[4] - CUT for row in kiosk.accepted() if row[0] >= 100}
+    assert known_from == {100: timedelta(days=3), 101: timedelta(days=3), 102: timedelta(days=2.5)}
+
+
+def test_a_corrected_row_takes_the_place_of_the_wrong_one_also_in_the_stages(
+    tmp_path: Path, settings: Settings
+) -> None:
+    kiosk = Kiosk(tmp_path, settings, BARE)
+    kiosk.grow([order(100, 0.5, price=7.0)])
+    kiosk.catch_up(1)
+    served = kiosk.online()
+    # The amount of one row, the time of another, and the rest written in another way.
+    corrected = [{**row, "price": 5} for row in HISTORY]
+    corrected[3]["bought"] = (CUT - timedelta(days=36.5)).isoformat()
+    kiosk.replace([*corrected, order(100, 0.5, price=8.0)])
+    found = kiosk.catch_up(2)
+    assert (found.changes["orders"].new, found.changes["orders"].corrected) == (0, 2)
+    by_number = {row[0]: row for row in kiosk.accepted()}
+    assert (len(kiosk.accepted()), by_number[100][2]) == (41, 8.0)
+    assert by_number[3][3] == CUT - timedelta(days=36.5)
+    accepted = kiosk.accepted()
+    assert kiosk.stage().accepted == 41
+    assert kiosk.accepted() == accepted
+    kept = kept_files(snapshots_ledger(kiosk.data) / declared_table(kiosk.plan, "spending").name)
+    with open_duckdb() as connection:
+        files = ", ".join(map(literal, kept))
+        columns = "buyer_id, event_timestamp, orders, spend_10d"
+        rows = connection.execute(f"SELECT {columns} FROM read_parquet([{files}])").fetchall()
+    assert set(served) <= set(rows)
+
+
+def test_rows_at_fault_and_duplicates_are_counted_once_and_not_again_by_the_stages(
+    tmp_path: Path, settings: Settings
+) -> None:
+    kiosk = Kiosk(tmp_path, settings, PLAN.replace("max_rejected: 0.1", "max_rejected: 0"))
+    again = [{**row, "told": (CUT + timedelta(days=0.2)).isoformat()} for row in HISTORY[:20]]
+    kiosk.grow([*again, order(100, 0.5, price=-1.0), order(101, 0.6)])
+    rows = kiosk.catch_up(1).sources["orders"]
+    assert (rows.accepted, rows.rejected, rows.duplicates) == (1, 21, 20)
+    # The one at fault is delivered again, in order: it is no duplicate of the one that was refused.
+    kiosk.grow([order(100, 1.5, price=3.0)])
+    rows = kiosk.catch_up(2).sources["orders"]
+    assert (rows.accepted, rows.rejected) == (1, 0)
+    accepted = kiosk.accepted()
+    assert (len(accepted), kiosk.stage().accepted) == (42, 42)
+    assert kiosk.accepted() == accepted
+
+
+def test_a_source_that_is_read_again_by_another_plan_brings_nothing_twice(tmp_path: Path, settings: Settings) -> None:
+    kiosk = Kiosk(tmp_path, settings, BARE)
+    kiosk.grow([order(100, 0.5), order(101, 1.5)])
+    kiosk.catch_up(1)
+    number = "number: {dtype: int64, meaning: number of the order}"
+    text = BARE.replace(number, f"{number}\n      shop: {{dtype: string}}").replace('"2024-03-01"\n', '"2024-03-03"\n')
+    kiosk.plan = parse_plan(text.replace("FOLDER", str(tmp_path)))
+    kiosk.replace([{**row, "shop": "north"} for row in [*HISTORY, order(100, 0.5), order(101, 1.5)]])
+    ingest("orders", kiosk.plan.ingest["orders"], kiosk.data / "raw", kiosk.data / "downloads")
+    assert kiosk.stage().accepted == 42
+    with open_duckdb() as connection:
+        files = literal(accepted_glob(kiosk.data / "accepted", "orders"))
+        assert connection.execute(f"SELECT DISTINCT shop FROM read_parquet({files})").fetchall() == [("north",)]
+
+
+def test_pseudonyms_of_another_key_are_refused(tmp_path: Path, settings: Settings) -> None:
+    hashed = BARE.replace("number: {dtype: int64,", "number: {dtype: string, pii: hash,")
+    kiosk = Kiosk(tmp_path, replace(settings, pii_key="a" * 32), hashed)
+    kiosk.catch_up(1)
+    kiosk.settings = replace(settings, pii_key="b" * 32)
+    with pytest.raises(StaleStateError, match=r"ingest.orders: the pseudonyms .* bring the key back"):
+        kiosk.catch_up(2)
+    assert len(kiosk.accepted()) == 40
 
 
 def test_a_broken_feed_is_refused_and_nothing_of_it_is_taken_in(kiosk: Kiosk) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from benchmarks import soak_features, soak_served
+from benchmarks import soak_catch_up, soak_features, soak_served
 from benchmarks.held import NotHeld
 from core.database import connect
 
@@ -34,6 +34,13 @@ def test_no_time_moves_with_the_zone_of_a_process(database_url: str, tmp_path: P
 
 def test_applies_at_once_lose_nothing(database_url: str, tmp_path: Path) -> None:
     assert soak_features.parallel_applies(database_url, tmp_path, applies=2, customers=30).startswith("2 applies")
+
+
+def test_every_row_is_taken_in_once_through_kills_corrections_and_runs_at_once(
+    database_url: str, tmp_path: Path
+) -> None:
+    told = soak_catch_up.catch_up_steps(database_url, tmp_path / "worlds", steps=15)
+    assert told.endswith("every row was taken in once, nothing lost, nothing twice")
 
 
 def test_an_expired_value_is_told_and_treated_as_the_plan_says(database_url: str, tmp_path: Path) -> None:

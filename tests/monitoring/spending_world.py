@@ -22,6 +22,7 @@ from monitoring.parity import ParityResult, check_parity
 if TYPE_CHECKING:
     from pathlib import Path
 
+
 MARCH, APRIL = datetime(1998, 3, 1, tzinfo=UTC), datetime(1998, 4, 1, tzinfo=UTC)
 REQUEST = APRIL + timedelta(days=3)
 CUSTOMER = Entity(key="customer_id", dtype="int64", source="purchases")
@@ -72,11 +73,18 @@ class World:
     def __init__(self, folder: Path) -> None:
         self.accepted, self.features = folder / "accepted", folder / "features"
         accept(self.accepted, PURCHASES)
-        out = bucket_file(self.features, "spending", 0)
-        out.parent.mkdir(parents=True)
-        build_bucket(SPENDING, CUSTOMER, Period(start=MARCH, end=APRIL), self.accepted, 0, out)
+        self.build()
 
-    def check(self, *predictions: LoggedPrediction, watermarks: Watermarks | None = None) -> ParityResult:
+    def build(self) -> Path:
+        """Write the snapshots; return their file."""
+        out = bucket_file(self.features, "spending", 0)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        build_bucket(SPENDING, CUSTOMER, Period(start=MARCH, end=APRIL), self.accepted, 0, out)
+        return out
+
+    def check(
+        self, *predictions: LoggedPrediction, watermarks: Watermarks | None = None, kept: tuple[Path, ...] = ()
+    ) -> ParityResult:
         offline = recompute(
             "spending",
             SPENDING,
@@ -85,6 +93,7 @@ class World:
             watermarks or Watermarks(),
             accepted=self.accepted,
             features=self.features,
+            kept=kept,
         )
         scores = [logged.score for logged in predictions]
         return check_parity("r1", predictions, FEATURES, {"spending": offline}, scores, stale_is_missing=False)

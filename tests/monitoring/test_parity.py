@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -77,6 +78,19 @@ def test_a_source_restated_after_the_snapshot_is_no_defect(world: World) -> None
     assert result.mismatches == {Cause.LATE_OR_RESTATED: 1}
     assert result.examples[0].recomputed == pytest.approx(31.3)
     assert result.defects == 0
+
+
+def test_a_source_restated_and_built_again_is_no_defect_where_the_snapshots_that_were_online_are_kept(
+    world: World, tmp_path: Path
+) -> None:
+    kept = tmp_path / "online.parquet"
+    shutil.copyfile(world.build(), kept)
+    accept(world.accepted, [(1, 11.1, "web", PURCHASES[0][3]), *PURCHASES[1:]])
+    world.build()
+    assert world.check(first(), second()).mismatches == {Cause.TRANSFORMATION: 1}
+    assert world.check(first(), second(), kept=(kept,)).mismatches == {Cause.LATE_OR_RESTATED: 1}
+    wrong = altered(first(), "spend", 77.0)
+    assert world.check(wrong, kept=(kept,)).mismatches == {Cause.TRANSFORMATION: 1}
 
 
 def test_an_entity_erased_from_the_source_is_late_or_restated(world: World) -> None:

@@ -1,0 +1,336 @@
+"""A source that grows, the tables of a project made of it, and an oracle in plain Python of what was taken in."""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from copy import deepcopy
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+from psycopg import sql
+
+from benchmarks.held import holds
+from core.database import connect
+from core.files import whole_folder
+from core.plan_file import parse_plan
+from core.plan_sources import QualityRules
+from core.settings import Settings
+from feature_repo.build_features import build_views
+from feature_repo.catch_up import catch_up
+from feature_repo.datasets import accepted_glob, raw_file, rows_ledger, snapshots_ledger
+from feature_repo.duck import literal, open_duckdb
+from feature_repo.ingest import ingest
+from feature_repo.kept_snapshots import add_kept, kept_files
+from feature_repo.online_tables import create, declared_table
+from feature_repo.source_ledger import changing_ledger, read_ledger
+from feature_repo.validate import accept
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from core.plan import Plan
+    from feature_repo.catch_up import CaughtUp
+
+START = datetime(2026, 3, 1, tzinfo=UTC)
+MINUTE = timedelta(minutes=1)
+CUSTOMERS = 5
+_EXTRACT_MINUTES = 30
+PLAN = """
+project: {name: soak, problem: binary, statement: "Who stays away?"}
+entities: {customer: {key: customer_id, dtype: int64, source: orders}}
+ingest:
+  orders:
+    reader: {kind: csv, path: SOURCE}
+    entity: customer
+    event_time: {column: bought}
+    observed_until: "2026-03-01T00:30:00Z"
+    later_rows: leave_out
+    columns: {customer_id: {dtype: int64}, bought: {dtype: timestamp}, cents: {dtype: int64, unit: cents}}
+label: {source: orders, horizon: 10d, value: count(*) = 0}
+build_features:
+  snapshots: {start: "2026-01-01", end: "2026-03-01"}
+  views:
+    history:
+      source: orders
+      ttl: 10d
+      every: 1 week
+      features:
+        orders: {sql: count(*), dtype: int64, meaning: orders so far}
+        spend: {sql: sum(cents), dtype: int64, unit: cents}
+  services: {everything: [history.*]}
+training_set:
+  service: everything
+  as_of: {start: "2026-01-01", end: "2026-02-19", every: 1 week}
+  split: {kind: temporal, validation_from: "2026-01-22", test_from: "2026-02-05", gap: 10d}
+train:
+  seed: 1
+  candidates: {majority: {estimator: majority}, rule: {estimator: single_feature, feature: history.orders}}
+evaluate: {primary: roc_auc, metrics: [roc_auc], threshold: {maximise: f1}, baseline: rule}
+register: {model: soak}
+materialize: {as_of: "2026-03-01"}
+serve:
+  {missing: refuse, stale: refuse, experiment: soak, salt: soak, arms: {champion: 1}, decisions: {above: call, below: wait}}
+monitor: {psi_alarm: 0.1, parity_sample: 0.5}
+"""
+
+
+@dataclass(frozen=True)
+class Order:
+    """A row of the source; one without an amount cannot be accepted."""
+
+    customer: int
+    minute: int
+    cents: int | None
+
+    @property
+    def time(self) -> datetime:
+        """When it happened."""
+        return START + self.minute * MINUTE
+
+
+@dataclass
+class Taken:
+    """What the oracle knows of a row that was taken in: its content, and from when on it may be known."""
+
+    order: Order
+    known_from: set[datetime] = field(default_factory=set)
+
+
+@dataclass
+class Oracle:
+    """What ought to be accepted, in plain Python.
+
+    Attributes
+    ----------
+    looked : latest instants that a catch-up may have looked through the source for: several where one was killed.
+    pending : what rows that a killed run may have taken in may be known from.
+
+    """
+
+    taken: dict[int, Taken] = field(default_factory=dict)
+    looked: set[datetime | None] = field(default_factory=lambda: {None})
+    pending: dict[int, set[datetime]] = field(default_factory=dict)
+
+    def taking(self, orders: dict[int, Order], as_of: datetime) -> dict[int, set[datetime]]:
+        """Say of the rows that a catch-up takes in from when on they may be known."""
+        return {
+            number: {_known_from(order, as_of, looked) for looked in self.looked} | self.pending.get(number, set())
+            for number, order in orders.items()
+            if number not in self.taken and order.time <= as_of
+        }
+
+    def correcting(self, orders: dict[int, Order], as_of: datetime) -> list[int]:
+        """List the rows that a catch-up corrects."""
+        return [
+            number
+            for number, order in orders.items()
+            if number in self.taken and order != self.taken[number].order and order.time <= as_of
+        ]
+
+    def take(self, orders: dict[int, Order], as_of: datetime) -> None:
+        """Take in what a catch-up took in."""
+        for number, known_from in self.taking(orders, as_of).items():
+            self.taken[number] = Taken(orders[number], known_from)
+        for number in self.correcting(orders, as_of):
+            self.taken[number].order = orders[number]
+        self.looked = {max(filter(None, (looked, as_of))) for looked in self.looked}
+        self.pending = {}
+
+    def maybe_take(self, orders: dict[int, Order], as_of: datetime) -> None:
+        """Note what a killed catch-up may have taken in."""
+        self.pending.update(self.taking(orders, as_of))
+        self.looked |= {max(filter(None, (looked, as_of))) for looked in self.looked}
+
+    def take_extract(self, orders: dict[int, Order]) -> None:
+        """Take in what the stage `ingest` read: rows of its time, known when they happened."""
+        until = _seen_until(*self.looked)
+        for number, order in orders.items():
+            if order.time <= until:
+                self.taken.setdefault(number, Taken(order, {order.time})).order = order
+
+    def take_in_any_order(self, orders: dict[int, Order], instants: tuple[datetime, datetime]) -> None:
+        """Take in what two catch-ups at once took in, of which either may have been the first."""
+        first, second = deepcopy(self), deepcopy(self)
+        for as_of in instants:
+            first.take(orders, as_of)
+        for as_of in reversed(instants):
+            second.take(orders, as_of)
+        for number, taken in first.taken.items():
+            taken.known_from |= second.taken[number].known_from
+        self.taken, self.looked, self.pending = first.taken, first.looked, {}
+
+    def accepted(self) -> Counter[tuple[int, datetime, int]]:
+        """Count the rows that ought to be accepted, by content."""
+        orders = (taken.order for taken in self.taken.values())
+        return Counter((order.customer, order.time, order.cents) for order in orders if order.cents is not None)
+
+
+def _known_from(order: Order, as_of: datetime, looked: datetime | None) -> datetime:
+    """Say from when on a row is known that a catch-up takes in: one that was not there when it should have been is late."""
+    return order.time if order.time > _seen_until(looked) else max(filter(None, (as_of, looked)))
+
+
+def _seen_until(*looked: datetime | None) -> datetime:
+    """Say until when the source was looked through: by the extract, or by a catch-up."""
+    return max(filter(None, (START + _EXTRACT_MINUTES * MINUTE, *looked)))
+
+
+class World:
+    """A source in a file, the tables of a project made of it, and the oracle."""
+
+    def __init__(self, url: str, folder: Path) -> None:
+        self.file, self.data = folder / "orders.csv", folder / "data"
+        self.settings = Settings(plan=folder / "plan.yaml", state=folder / "state", database_url=url, mlflow_url=None)
+        folder.mkdir(parents=True)
+        self.settings.plan.write_text(PLAN.replace("SOURCE", str(self.file)))
+        self.plan: Plan = parse_plan(self.settings.plan.read_text())
+        self.table = declared_table(self.plan, "history")
+        self.numbers, self.minute = count(), _EXTRACT_MINUTES
+        self.orders: dict[int, Order] = {}
+        self.in_file: list[int] = []
+        self.oracle, self.latest = Oracle(), START
+        self.served: set[tuple[Any, ...]] = set()
+        for minute in range(1, 20):
+            self.add(Order(minute % CUSTOMERS, minute, 100 + minute))
+        self.deliver()
+        self.read_again()
+        self.oracle.taken = {number: Taken(order, {order.time}) for number, order in self.orders.items()}
+        self.run_stages()
+        with connect(url) as connection:
+            connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(self.table.identifier))
+            create(connection, self.table)
+            connection.execute("DELETE FROM panthera.materialization")
+
+    @property
+    def now(self) -> datetime:
+        """The present of the world."""
+        return START + self.minute * MINUTE
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the source holds all rows, and not the newest ones alone."""
+        return len(self.in_file) == len(self.orders)
+
+    @property
+    def is_sure(self) -> bool:
+        """Whether the oracle knows what was taken in: no run was killed since the last catch-up."""
+        return not self.oracle.pending and len(self.oracle.looked) == 1
+
+    @property
+    def untaken_bad(self) -> list[Order]:
+        """The rows that cannot be accepted and were not taken in yet, or were good when they were."""
+        taken = {number for number, each in self.oracle.taken.items() if each.order.cents is None}
+        return [order for number, order in self.orders.items() if order.cents is None and number not in taken]
+
+    @property
+    def present(self) -> dict[int, Order]:
+        """The rows that the source holds now, by their number, in its order."""
+        return {number: self.orders[number] for number in self.in_file}
+
+    def add(self, order: Order) -> int:
+        """Add a row at the end of the source."""
+        number = next(self.numbers)
+        self.orders[number] = order
+        self.in_file.append(number)
+        return number
+
+    def deliver(self, zone: str = "Z") -> None:
+        """Write the source's file anew."""
+        fresh = self.file.with_suffix(".fresh")
+        with fresh.open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["customer_id", "bought", "cents"])
+            for order in self.present.values():
+                time = f"{order.time:%Y-%m-%dT%H:%M:%S}{zone}"
+                writer.writerow([order.customer, time, "none" if order.cents is None else order.cents])
+        fresh.replace(self.file)
+
+    def read_again(self) -> None:
+        """Run the stage `ingest`."""
+        ingest("orders", self.plan.ingest["orders"], self.data / "raw", self.settings.state / "downloads")
+
+    def run_stages(self) -> None:
+        """Run the stages `validate` and `build_features`."""
+        source, ledgers = self.plan.ingest["orders"], rows_ledger(self.data)
+        raw, rejected = raw_file(self.data / "raw", "orders"), raw_file(self.data / "rejected", "orders")
+        with changing_ledger(ledgers), whole_folder(self.data / "accepted") as fresh:
+            ledger = read_ledger(ledgers / "orders")
+            accept("orders", source, "customer_id", QualityRules(), ledger, raw, fresh / "orders", rejected)
+        kept = snapshots_ledger(self.data)
+        with changing_ledger(kept), whole_folder(self.data / "features") as fresh:
+            for name, _ in build_views(self.plan, self.data / "accepted", fresh):
+                add_kept(kept / self.table.name, fresh / name)
+
+    def catch_up(self, as_of: datetime) -> CaughtUp:
+        """Catch up, and check all that it says and made."""
+        new = self.oracle.taking(self.present, as_of)
+        corrected = self.oracle.correcting(self.present, as_of)
+        sure = not self.oracle.pending
+        found = catch_up(self.settings, self.plan, self.data, as_of)
+        self.oracle.take(self.present, as_of)
+        if sure:
+            counts = found.changes["orders"]
+            holds(
+                (counts.new, counts.corrected) == (len(new), len(corrected)), f"{counts}: {len(new)}, {len(corrected)}"
+            )
+            bad = sum(self.orders[number].cents is None for number in (*new, *corrected))
+            judged = found.sources["orders"]
+            expected = (len(new) + len(corrected) - bad, bad)
+            holds((judged.accepted, judged.rejected) == expected, f"{judged}, expected {expected}")
+        self.check_rows()
+        self.check_online(as_of)
+        return found
+
+    def check_rows(self) -> None:
+        """Compare the accepted rows with those of the oracle."""
+        rows = self.accepted()
+        found, expected = Counter(row[:3] for row in rows), self.oracle.accepted()
+        holds(found == expected, f"lost: {expected - found}, too many: {found - expected}")
+        known = {row[:3]: row[3] for row in rows if found[row[:3]] == 1}
+        for taken in self.oracle.taken.values():
+            content = (taken.order.customer, taken.order.time, taken.order.cents)
+            if content in known:
+                allowed = {max(time, taken.order.time) for time in taken.known_from}
+                holds(known[content] in allowed, f"{content} is known from {known[content]}, expected {allowed}")
+
+    def accepted(self) -> list[tuple[Any, ...]]:
+        """Read the accepted rows, each with the instant from which it is known."""
+        with open_duckdb() as connection:
+            files = literal(accepted_glob(self.data / "accepted", "orders"))
+            columns = "customer_id, event_timestamp, cents, created_timestamp"
+            return connection.execute(f"SELECT {columns} FROM read_parquet({files})").fetchall()
+
+    def online(self) -> list[tuple[Any, ...]]:
+        """Read the online table."""
+        columns = "customer_id, event_timestamp, orders, spend"
+        with connect(self.settings.database_url or "") as connection:
+            query = sql.SQL("SELECT {} FROM {} ORDER BY 1").format(sql.SQL(columns), self.table.identifier)
+            return connection.execute(query).fetchall()
+
+    def check_online(self, as_of: datetime) -> None:
+        """Compare what is online with the accepted rows: it is as of the latest instant."""
+        if as_of < self.latest:
+            return
+        self.latest = as_of
+        expected: dict[int, tuple[int, int]] = {}
+        for customer, happened, cents, known_from in self.accepted():
+            if max(happened, known_from) <= as_of:
+                orders, spend = expected.get(customer, (0, 0))
+                expected[customer] = (orders + 1, spend + cents)
+        online = self.online()
+        holds(
+            online == [(customer, as_of, *expected[customer]) for customer in sorted(expected)],
+            f"online {online}, expected {expected} as of {as_of}",
+        )
+        self.served.update(online)
+
+    def check_served(self) -> None:
+        """Check that everything that was online is kept."""
+        with open_duckdb() as connection:
+            files = ", ".join(map(literal, kept_files(snapshots_ledger(self.data) / self.table.name)))
+            columns = "customer_id, event_timestamp, orders, spend"
+            kept = set(connection.execute(f"SELECT {columns} FROM read_parquet([{files}])").fetchall())
+        holds(self.served <= kept, f"not kept: {self.served - kept}")
