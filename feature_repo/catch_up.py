@@ -12,33 +12,31 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import duckdb
-import pyarrow as pa
 
 from core.database import ensure_database
 from core.errors import QualityError, SourceError
 from core.files import private_folder, require, unfinished
 from core.plan_sources import QualityRules
 from feature_repo.datasets import accepted_glob, files_of, raw_file, write_table
-from feature_repo.duck import identifier, instant, literal, open_duckdb
-from feature_repo.existence import asked_in
+from feature_repo.duck import identifier, literal, open_duckdb
 from feature_repo.ingest import key_for, with_pseudonyms
-from feature_repo.linked_rows import linked_by
-from feature_repo.materialize import bring_online
+from feature_repo.materialize import bring_online, kept_loads
 from feature_repo.online_refresh import Load
-from feature_repo.online_tables import declared_table
 from feature_repo.quality import known_time
 from feature_repo.readers import read_source, scratch_folder, without_rows
 from feature_repo.registry import changing_features
+from feature_repo.rows_at import rows_at
 from feature_repo.validate import Validated, validate
-from feature_repo.view_rows import compute_snapshots
-from feature_repo.view_sources import open_view
+from feature_repo.view_definitions import view_definition
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
     from pathlib import Path
 
-    from core.plan import Plan, View
+    import pyarrow as pa
+
+    from core.plan import Plan
     from core.plan_sources import Source
     from core.settings import Settings
 
@@ -78,13 +76,15 @@ def catch_up(settings: Settings, plan: Plan, data: Path, as_of: datetime) -> Cau
     key = key_for(settings, plan.ingest.values())
     taken = {name: _take_in(plan, name, data, settings.state / "downloads", key, as_of) for name in plan.ingest}
     loads = {}
-    for name, view in plan.build_features.views.items():
-        rows = _compute(plan, view, data / "accepted", as_of)
+    for name in plan.build_features.views:
+        definition = view_definition(plan, name)
+        rows = rows_at(definition, data / "accepted", as_of)
         _keep(data / "features" / name, rows, as_of)
-        loads[name] = Load(declared_table(plan, name), rows)
+        loads[name] = Load(definition.table, rows)
     url, tables = ensure_database(settings), {name: load.table for name, load in loads.items()}
     with changing_features(url):
-        return CaughtUp(as_of, taken, bring_online(url, tables, loads.values(), as_of))
+        kept = kept_loads(url, plan, data / "accepted", as_of, lambda name, _: loads[name].rows)
+        return CaughtUp(as_of, taken, bring_online(url, tables, loads.values(), as_of, kept=kept))
 
 
 def _stamp(instant: datetime) -> str:
@@ -162,14 +162,6 @@ def _write_beside(connection: duckdb.DuckDBPyConnection, folder: Path, name: str
     if write_table(connection, query, partial):
         partial.replace(folder / f"{name}.parquet")
     partial.unlink(missing_ok=True)
-
-
-def _compute(plan: Plan, view: View, accepted: Path, as_of: datetime) -> pa.Table:
-    """Compute a view as of one instant for every entity that is known then."""
-    entity, times = plan.entity_of(view), f"(SELECT {instant(as_of)} AS as_of)"
-    with open_duckdb() as connection:
-        rows = open_view(connection, view, entity, linked_by(plan, view), accepted, times)
-        return pa.concat_tables(compute_snapshots(connection, view, rows, asked_in(connection, entity.key, "grid")))
 
 
 def _keep(features: Path, rows: pa.Table, as_of: datetime) -> None:

@@ -88,8 +88,10 @@ def catch_up(arguments: argparse.Namespace) -> int:
     from datetime import UTC, datetime
 
     from feature_repo.catch_up import catch_up as run_catch_up
+    from panthera.online_features import know_tables_in_use
 
     as_of = arguments.as_of or datetime.now(UTC)
+    know_tables_in_use(read_settings())
     caught_up = run_catch_up(read_settings(), plan_here(), arguments.data, as_of)
     for name, rows in caught_up.sources.items():
         print(f"{name}: {rows.accepted:,} new rows accepted, {rows.rejected:,} rejected")

@@ -16,8 +16,9 @@ from feature_repo.catch_up import CaughtUp, catch_up
 from feature_repo.datasets import accepted_glob, raw_file, snapshot_glob
 from feature_repo.duck import literal, open_duckdb
 from feature_repo.ingest import ingest
-from feature_repo.online_tables import create, declared_table
+from feature_repo.online_tables import create
 from feature_repo.validate import Validated, validate
+from feature_repo.view_definitions import declared_table
 
 if TYPE_CHECKING:
     from pathlib import Path

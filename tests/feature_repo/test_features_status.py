@@ -39,7 +39,7 @@ def test_the_status_counts_rows_and_those_that_expired(url: str) -> None:
         register(connection, "shop", "spending", SPENDING.name)
         merge(connection, SPENDING, arrow([row(1, 1), row(2, 6), row(3, 9), row(4, 5)]))
         record_run(connection, "spending", SPENDING, at(9), 4)
-        found = read_features_status(connection, {"spending": (SPENDING, 5 * DAY), "absent": (absent, DAY)}, at(10))
+        found = read_features_status(connection, {"spending": (SPENDING, 5 * DAY), "absent": (absent, DAY)}, (), at(10))
     spending, nothing = found.views
     assert (spending.rows, spending.expired_share, spending.watermark) == (4, 0.25, at(9))
     assert (spending.oldest_event, spending.newest_event, spending.age_seconds) == (at(1), at(9), 86_400)
