@@ -184,7 +184,7 @@ def _fillable(
 
 def _reason(mark: datetime | None, beside: datetime | None) -> str | None:
     if mark is None:
-        return "no run has filled it; run `panthera catch-up`"
+        return "no run has filled it; run `dvc repro`, or `panthera catch-up`"
     if beside is not None and mark < beside:
         return (
             f"it was filled as of {mark:%Y-%m-%d %H:%M}, the plan's own table as of {beside:%Y-%m-%d %H:%M}; run "

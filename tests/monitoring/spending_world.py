@@ -16,7 +16,7 @@ from feature_repo.build_features import build_bucket
 from feature_repo.datasets import bucket_file, write_table
 from feature_repo.duck import open_duckdb
 from monitoring.logged_predictions import LoggedPrediction
-from monitoring.offline_values import Watermarks, recompute
+from monitoring.offline_values import Pushes, Watermarks, recompute
 from monitoring.parity import ParityResult, check_parity
 
 if TYPE_CHECKING:
@@ -76,7 +76,9 @@ class World:
         out.parent.mkdir(parents=True)
         build_bucket(SPENDING, CUSTOMER, Period(start=MARCH, end=APRIL), self.accepted, 0, out)
 
-    def check(self, *predictions: LoggedPrediction, watermarks: Watermarks | None = None) -> ParityResult:
+    def check(
+        self, *predictions: LoggedPrediction, watermarks: Watermarks | None = None, pushes: Pushes | None = None
+    ) -> ParityResult:
         offline = recompute(
             "spending",
             SPENDING,
@@ -85,6 +87,7 @@ class World:
             watermarks or Watermarks(),
             accepted=self.accepted,
             features=self.features,
+            pushes=pushes,
         )
         scores = [logged.score for logged in predictions]
         return check_parity("r1", predictions, FEATURES, {"spending": offline}, scores, stale_is_missing=False)
