@@ -143,8 +143,8 @@ class Runtime:
         """Look at database and ledger; what is new is loaded before what is old is dropped."""
         (active, experiment), problem = (self.active, self.experiment), None
         try:
-            active, experiment = await asyncio.to_thread(self._load)
-            problem = "; ".join(active.faults) or None
+            loaded, experiment = await asyncio.to_thread(self._load)
+            active, problem = loaded, "; ".join(loaded.faults) or None
         except PantheraError as error:
             problem = public_message(error)
             if problem != self.problem:
