@@ -205,9 +205,15 @@ def test_the_checks_of_two_releases_add_up(world: World) -> None:
     good, bad = world.check(first()), world.check(altered(first(), "orders", 7))
     both = together([good, bad])
     assert (both.predictions_checked, both.values_compared, both.defects) == (2, 12, 1)
-    assert both.to_dict()["mismatches"] == {"late_or_restated": 0, "type": 0, "transformation": 1}
+    assert both.to_dict()["mismatches"] == {
+        "late_or_restated": 0,
+        "pushed": 0,
+        "replayed": 0,
+        "type": 0,
+        "transformation": 1,
+    }
     assert both.release_ids == ("r1", "r1")
-    assert both.table().row_count == 8
+    assert both.table().row_count == 10
 
 
 @pytest.mark.parametrize(
