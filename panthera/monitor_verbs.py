@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from core.settings import read_settings
-from panthera.verb import DATA, EXIT_FINDING, add_json, add_verb, duration, past_instant, plan_here, show
+from panthera.verb import DATA, EXIT_FINDING, add_json, add_verb, duration, past_instant, plan_here, show, words
 
 if TYPE_CHECKING:
     import argparse
@@ -87,9 +87,9 @@ def add_monitor_verbs(add: Add) -> None:
         if name == "parity":
             added.add_argument("--data", type=Path, default=DATA, help="folder of the stages' tables")
     added = add_verb(add, "expose", expose)
-    added.add_argument("--as-of", type=instant, help="end of the window, such as 1998-04-01; without it: now")
+    added.add_argument("--as-of", type=past_instant, help="end of the window, such as 1998-04-01; without it: now")
     added.add_argument("--window", type=duration, help="length of the window, such as 7d; without it: all")
-    added.add_argument("--why", required=True, help="why they count; kept beside the exposures")
+    added.add_argument("--why", type=words, required=True, help="why they count; kept beside the exposures")
     add_json(added)
     added = add_verb(add, "explain", explain)
     added.add_argument("prediction", type=UUID, nargs="?", help="its prediction_id; without it: the last one")
