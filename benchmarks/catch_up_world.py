@@ -24,9 +24,10 @@ from feature_repo.datasets import accepted_glob, raw_file, rows_ledger, snapshot
 from feature_repo.duck import literal, open_duckdb
 from feature_repo.ingest import ingest
 from feature_repo.kept_snapshots import add_kept, kept_files
-from feature_repo.online_tables import create, declared_table
+from feature_repo.online_tables import create
 from feature_repo.source_ledger import changing_ledger, read_ledger
 from feature_repo.validate import accept
+from feature_repo.view_definitions import declared_table
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -16,7 +16,8 @@ from benchmarks.small_release import PLAN, TEXT, enter
 from core.database import connect
 from core.settings import Settings
 from feature_repo import online_history
-from feature_repo.online_tables import create, declared_table, merge_values
+from feature_repo.online_tables import create, merge_values
+from feature_repo.view_definitions import declared_table
 from models import ledger
 from serving.app import create_app
 

@@ -1,38 +1,37 @@
 """Cohorts: what became of the entities that met each arm, and whether the arms differ.
 
-Both the service and the command line answer with `Comparison`. The counts are exact aggregates from one query;
-tea-tasting turns them into the difference, its interval and the sample-ratio check.
+Both the service and the command line answer with `Comparison`. The counts are exact aggregates, by phase of the experiment:
+each phase is held against its own weights, and the difference is made of the differences within phases (`core.strata`).
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+from dataclasses import astuple, dataclass
+from typing import TYPE_CHECKING
 
 from psycopg.rows import class_row
 
+from core.experiments import ARMS, CONTROL, TREATMENT, PhaseTerms
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from datetime import datetime, timedelta
 
     import psycopg
-    from tea_tasting.aggr import Aggregates
 
-Arm: TypeAlias = Literal["champion", "challenger"]
-CONTROL: Final[Arm] = "champion"
-TREATMENT: Final[Arm] = "challenger"
-ARMS: Final[tuple[Arm, ...]] = (CONTROL, TREATMENT)
-#: Below it the t interval of a mean is not to be trusted, least of all for a rate near 0 or 1.
-MINIMUM_UNITS = 30
+    from core.experiments import Arm
 
 _FETCH_ARMS = """
-SELECT exposure.arm,
+SELECT exposure.phase_id, exposure.arm,
     count(*) AS exposed,
     count(*) FILTER (WHERE exposure.exposed_at + %(horizon)s <= %(as_of)s) AS mature,
     count(outcome.value) AS with_outcome,
     coalesce(sum(outcome.value), 0) AS outcome_sum,
-    coalesce(sum(outcome.value * outcome.value), 0) AS outcome_sum_of_squares
+    coalesce(sum(outcome.value * outcome.value), 0) AS outcome_sum_of_squares,
+    count(exposure.import_id) AS imported,
+    array_agg(DISTINCT exposure.release_id) AS releases,
+    max(exposure.exposed_at) AS last_exposed_at
 FROM panthera.exposure
 LEFT JOIN LATERAL (
     SELECT value FROM panthera.outcome
@@ -43,7 +42,12 @@ LEFT JOIN LATERAL (
     LIMIT 1
 ) AS outcome ON exposure.exposed_at + %(horizon)s <= %(as_of)s
 WHERE exposure.experiment = %(experiment)s AND exposure.exposed_at <= %(as_of)s
-GROUP BY exposure.arm
+GROUP BY exposure.phase_id, exposure.arm
+"""
+
+_FETCH_PHASES = """
+SELECT phase_id, experiment, salt, champion_weight, challenger_weight, champion, challenger, since
+FROM panthera.experiment_phase WHERE experiment = %s
 """
 
 
@@ -89,14 +93,104 @@ class ArmCounts:
         return max(self.outcome_sum_of_squares - self.outcome_sum**2 / n, 0.0) / (n - 1) if n > 1 else math.nan
 
 
+def added(counts: Iterable[ArmCounts], arm: Arm) -> ArmCounts:
+    """Add up the counts of an arm."""
+    listed = [astuple(each)[1:] for each in counts]
+    return ArmCounts(arm, *(sum(column) for column in zip(*listed, strict=True))) if listed else ArmCounts(arm)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Phase(PhaseTerms):
+    """A phase as it is recorded."""
+
+    phase_id: int
+    since: datetime
+
+    @property
+    def weights(self) -> dict[Arm, int]:
+        """The weights of the arms."""
+        return {CONTROL: self.champion_weight, TREATMENT: self.challenger_weight}
+
+
+@dataclass(frozen=True)
+class PhaseArms:
+    """The two arms in one phase; an arm that nobody met has zeros.
+
+    Attributes
+    ----------
+    phase : None for the exposures from before phases were recorded.
+    champion_releases, challenger_releases : those that answered when the units met their arm.
+    imported : how many of the exposures are replays that somebody counted.
+
+    """
+
+    phase: Phase | None
+    champion: ArmCounts
+    challenger: ArmCounts
+    champion_releases: tuple[str, ...] = ()
+    challenger_releases: tuple[str, ...] = ()
+    imported: int = 0
+    last_exposed_at: datetime | None = None
+
+    @property
+    def name(self) -> str:
+        """How messages name it."""
+        return f"phase {self.phase.phase_id}" if self.phase else "the time before phases were recorded"
+
+
 @dataclass(frozen=True)
 class ExperimentArms:
-    """The two arms of an experiment as of an instant; an arm that nobody met has zeros."""
+    """The two arms of an experiment as of an instant, by phase, the earliest one first."""
 
     experiment: str
     as_of: datetime
-    champion: ArmCounts
-    challenger: ArmCounts
+    phases: tuple[PhaseArms, ...] = ()
+
+    @property
+    def champion(self) -> ArmCounts:
+        """The champion's units of all phases."""
+        return added((phase.champion for phase in self.phases), CONTROL)
+
+    @property
+    def challenger(self) -> ArmCounts:
+        """The challenger's units of all phases."""
+        return added((phase.challenger for phase in self.phases), TREATMENT)
+
+
+@dataclass(frozen=True)
+class PhaseResult:
+    """What was found in one phase.
+
+    Attributes
+    ----------
+    weights : against which its sample ratio was tested.
+    sample_ratio_p, sample_ratio_p_joined : p-values of the weights, given its exposed units and those with an outcome; NaN
+        where they were not tested.
+    left_out : why the comparison does without it; None if it is part of it.
+
+    """
+
+    arms: PhaseArms
+    weights: Mapping[Arm, int]
+    sample_ratio_p: float
+    sample_ratio_p_joined: float
+    left_out: str | None
+
+    def to_dict(self) -> dict[str, object]:
+        """Return what JSON can hold."""
+        phase = self.arms.phase
+        releases = {CONTROL: self.arms.champion_releases, TREATMENT: self.arms.challenger_releases}
+        return {
+            "phase": phase.phase_id if phase else None,
+            "since": phase.since.isoformat() if phase else None,
+            "weights": {arm: self.weights.get(arm, 0) for arm in ARMS},
+            "releases": {arm: list(found) for arm, found in releases.items()},
+            "arms": {arm.arm: _arm_dict(arm, arm.rate) for arm in (self.arms.champion, self.arms.challenger)},
+            "imported": self.arms.imported,
+            "sample_ratio_p": _or_none(self.sample_ratio_p),
+            "sample_ratio_p_joined": _or_none(self.sample_ratio_p_joined),
+            "left_out": self.left_out,
+        }
 
 
 @dataclass(frozen=True)
@@ -105,13 +199,17 @@ class Comparison:
 
     Attributes
     ----------
+    champion_rate, challenger_rate : mean outcome, of each phase in the comparison weighted by its units with an outcome;
+        over all units where no phase can be compared.
     difference : rate of the challenger minus rate of the champion.
     ci_lower, ci_upper : its interval, at `confidence`.
     p_value : two-sided, of no difference.
-    sample_ratio_p, sample_ratio_p_joined : p-values of the weights, given the exposed units and those with an outcome.
+    sample_ratio_p, sample_ratio_p_joined : p-values of the weights, given the exposed units and those with an outcome: the
+        smallest one of a phase, times the number of phases tested.
     verdict : "challenger higher", "challenger lower", "no difference shown" or "withheld". Whether higher is better is
         for the outcome's owner to say.
     withheld_because : one sentence; None unless withheld.
+    phases : what was found in each phase, the earliest one first.
 
     Numbers that the data do not define are NaN.
 
@@ -119,6 +217,8 @@ class Comparison:
 
     arms: ExperimentArms
     confidence: float
+    champion_rate: float
+    challenger_rate: float
     difference: float
     ci_lower: float
     ci_upper: float
@@ -127,13 +227,17 @@ class Comparison:
     sample_ratio_p_joined: float
     verdict: str
     withheld_because: str | None
+    phases: tuple[PhaseResult, ...]
 
     def to_dict(self) -> dict[str, object]:
         """Give what JSON can hold: instants as ISO 8601, NaN as None."""
         return {
             "experiment": self.arms.experiment,
             "as_of": self.arms.as_of.isoformat(),
-            "arms": {arm.arm: _arm_dict(arm) for arm in (self.arms.champion, self.arms.challenger)},
+            "arms": {
+                CONTROL: _arm_dict(self.arms.champion, self.champion_rate),
+                TREATMENT: _arm_dict(self.arms.challenger, self.challenger_rate),
+            },
             "confidence": self.confidence,
             "difference": _or_none(self.difference),
             "ci_lower": _or_none(self.ci_lower),
@@ -143,25 +247,18 @@ class Comparison:
             "sample_ratio_p_joined": _or_none(self.sample_ratio_p_joined),
             "verdict": self.verdict,
             "withheld_because": self.withheld_because,
+            "phases": [phase.to_dict() for phase in self.phases],
         }
 
 
-@dataclass(frozen=True)
-class _Effect:
-    difference: float
-    ci_lower: float
-    ci_upper: float
-    p_value: float
-
-
-def _arm_dict(arm: ArmCounts) -> dict[str, float | None]:
+def _arm_dict(arm: ArmCounts, rate: float) -> dict[str, float | None]:
     return {
         "exposed": arm.exposed,
         "mature": arm.mature,
         "censored": arm.censored,
         "with_outcome": arm.with_outcome,
         "unmatched": arm.unmatched,
-        "rate": _or_none(arm.rate),
+        "rate": _or_none(rate),
     }
 
 
@@ -170,123 +267,51 @@ def _or_none(value: float) -> float | None:
 
 
 def fetch_arms(connection: psycopg.Connection, experiment: str, horizon: timedelta, as_of: datetime) -> ExperimentArms:
-    """Count the units of each arm of `experiment` as of `as_of`, from one query.
+    """Count the units of each arm of `experiment` as of `as_of`, by phase.
 
-    A unit counts from its exposure on. It is mature when exposed_at + horizon <= as_of; its outcome is then the
-    earliest one with exposed_at < observed_at <= exposed_at + horizon.
+    A unit counts from its exposure on, in the phase of its exposure. It is mature when exposed_at + horizon <= as_of; its
+    outcome is then the earliest one with exposed_at < observed_at <= exposed_at + horizon.
     """
     parameters = {"experiment": experiment, "horizon": horizon, "as_of": as_of}
-    with connection.cursor(row_factory=class_row(ArmCounts)) as cursor:
-        found = {counts.arm: counts for counts in cursor.execute(_FETCH_ARMS, parameters)}
-    return ExperimentArms(
-        experiment=experiment,
-        as_of=as_of,
-        champion=found.get(CONTROL, ArmCounts(CONTROL)),
-        challenger=found.get(TREATMENT, ArmCounts(TREATMENT)),
+    with connection.cursor(row_factory=class_row(Phase)) as cursor:
+        phases = {phase.phase_id: phase for phase in cursor.execute(_FETCH_PHASES, [experiment])}
+    with connection.cursor(row_factory=class_row(_ArmRow)) as rows:
+        found = rows.execute(_FETCH_ARMS, parameters).fetchall()
+    ids = sorted({row.phase_id for row in found}, key=lambda phase_id: phase_id or 0)
+    return ExperimentArms(experiment, as_of, tuple(_phase_arms(phases.get(each or 0), each, found) for each in ids))
+
+
+@dataclass(frozen=True)
+class _ArmRow:
+    """What the query tells of one arm in one phase."""
+
+    phase_id: int | None
+    arm: str
+    exposed: int
+    mature: int
+    with_outcome: int
+    outcome_sum: float
+    outcome_sum_of_squares: float
+    imported: int
+    releases: list[str]
+    last_exposed_at: datetime
+
+    @property
+    def counts(self) -> ArmCounts:
+        return ArmCounts(
+            self.arm, self.exposed, self.mature, self.with_outcome, self.outcome_sum, self.outcome_sum_of_squares
+        )
+
+
+def _phase_arms(phase: Phase | None, phase_id: int | None, found: Iterable[_ArmRow]) -> PhaseArms:
+    rows = {row.arm: row for row in found if row.phase_id == phase_id}
+    control, treatment = rows.get(CONTROL), rows.get(TREATMENT)
+    return PhaseArms(
+        phase,
+        control.counts if control else ArmCounts(CONTROL),
+        treatment.counts if treatment else ArmCounts(TREATMENT),
+        tuple(control.releases) if control else (),
+        tuple(treatment.releases) if treatment else (),
+        sum(row.imported for row in rows.values()),
+        max(row.last_exposed_at for row in rows.values()),
     )
-
-
-def compare(
-    arms: ExperimentArms, weights: Mapping[Arm, int], confidence: float, sample_ratio_alarm: float
-) -> Comparison:
-    """Compare the mean outcome of the mature units of the two arms.
-
-    The difference is mean(challenger) - mean(champion); interval and p-value are Welch's:
-    d +- t(df) sqrt(s1^2/n1 + s2^2/n2) with the degrees of freedom of Welch and Satterthwaite, from the sums alone. For
-    0/1 outcomes that is the Wald interval (tea-tasting 1.14 has no score-type interval: its `Proportion` is Wald with a
-    pooled variance, and outcomes need not be 0/1). With no true difference the interval misses 0 in 1 - confidence of
-    the experiments looked at once; looking again and again misses more often.
-
-    The sample ratio is tested against `weights` twice, on exposed units and on mature units with an outcome: exact
-    binomial below 1,000 units, else chi-square. At a p-value below `sample_ratio_alarm` the arms are not comparable.
-
-    The verdict is withheld on such a mismatch, with fewer than `MINIMUM_UNITS` mature units with an outcome in an arm,
-    if no outcome differs from another, or if an arm has no weight.
-
-    References
-    ----------
-    Welch, B. L. (1947). The generalization of "Student's" problem when several different population variances are
-    involved. Biometrika, 34(1/2). Fabijan, A., et al. (2019). Diagnosing sample ratio mismatch in online controlled
-    experiments. KDD.
-
-    """
-    effect = _effect(arms, confidence)
-    exposed = _sample_ratio_p(arms.champion.exposed, arms.challenger.exposed, weights)
-    joined = _sample_ratio_p(arms.champion.with_outcome, arms.challenger.with_outcome, weights)
-    doubt = _doubt(arms, weights, {"exposed": exposed, "mature with an outcome": joined}, sample_ratio_alarm)
-    return Comparison(
-        arms=arms,
-        confidence=confidence,
-        difference=effect.difference,
-        ci_lower=effect.ci_lower,
-        ci_upper=effect.ci_upper,
-        p_value=effect.p_value,
-        sample_ratio_p=exposed,
-        sample_ratio_p_joined=joined,
-        verdict="withheld" if doubt else _verdict(effect),
-        withheld_because=doubt,
-    )
-
-
-def _effect(arms: ExperimentArms, confidence: float) -> _Effect:
-    import tea_tasting as tt
-
-    difference = arms.challenger.rate - arms.champion.rate
-    if not arms.champion.variance + arms.challenger.variance > 0:
-        return _Effect(difference, math.nan, math.nan, math.nan)
-    metric = tt.Mean("outcome", alternative="two-sided", confidence_level=confidence, equal_var=False, use_t=True)
-    found = metric.analyze_aggregates(control=_aggregates(arms.champion), treatment=_aggregates(arms.challenger))
-    return _Effect(
-        difference=float(found.effect_size),
-        ci_lower=float(found.effect_size_ci_lower),
-        ci_upper=float(found.effect_size_ci_upper),
-        p_value=float(found.pvalue),
-    )
-
-
-def _aggregates(arm: ArmCounts) -> Aggregates:
-    from tea_tasting.aggr import Aggregates
-
-    return Aggregates(count_=arm.with_outcome, mean_={"outcome": arm.rate}, var_={"outcome": arm.variance})
-
-
-def _sample_ratio_p(control: int, treatment: int, weights: Mapping[Arm, int]) -> float:
-    import tea_tasting as tt
-    from tea_tasting.aggr import Aggregates
-
-    control_weight, treatment_weight = weights.get(CONTROL, 0), weights.get(TREATMENT, 0)
-    if not (control_weight and treatment_weight and control + treatment):
-        return math.nan
-    units = {CONTROL: Aggregates(count_=control), TREATMENT: Aggregates(count_=treatment)}
-    check = tt.SampleRatio(treatment_weight / control_weight, correction=False)
-    return float(check.analyze(units, control=CONTROL, treatment=TREATMENT).pvalue)
-
-
-def _doubt(arms: ExperimentArms, weights: Mapping[Arm, int], ratio_p: Mapping[str, float], alarm: float) -> str | None:
-    """Say in a sentence why the arms cannot be compared, or None if they can."""
-    for arm in ARMS:
-        if not weights.get(arm, 0):
-            return f"The arm {arm!r} has no weight, so there is nothing to compare; give it one under serve.arms."
-    for units, p in ratio_p.items():
-        if p < alarm:
-            return (
-                f"The units {units} do not split as the weights {weights[CONTROL]}:{weights[TREATMENT]} say "
-                f"(p = {p:.2g}, below {alarm:g}), so the arms are not comparable; find out which units are lost."
-            )
-    for counts in (arms.champion, arms.challenger):
-        if counts.with_outcome < MINIMUM_UNITS:
-            return (
-                f"The arm {counts.arm!r} has {counts.with_outcome} mature units with an outcome, {MINIMUM_UNITS} are "
-                f"needed; {counts.censored} are not mature yet and {counts.unmatched} have no outcome."
-            )
-    if not arms.champion.variance + arms.challenger.variance > 0:
-        return "No outcome differs from another within its arm, so the difference has no interval."
-    return None
-
-
-def _verdict(effect: _Effect) -> str:
-    if effect.ci_lower > 0:
-        return "challenger higher"
-    if effect.ci_upper < 0:
-        return "challenger lower"
-    return "no difference shown"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -30,6 +31,8 @@ class Prediction:
     ----------
     features : by `view__feature`, as the model saw them; a missing one is None.
     event_times, statuses : by view.
+    phase_id : the phase of the experiment; None is from before phases were recorded.
+    replay : whether it was asked as of an instant that had passed, see `is_replay`.
 
     """
 
@@ -44,11 +47,25 @@ class Prediction:
     features: Mapping[str, Value]
     event_times: Mapping[str, datetime | None]
     statuses: Mapping[str, Freshness]
+    phase_id: int | None = None
+    replay: bool = False
+
+
+#: Clocks differ: what is asked as of so long ago is still asked of the present.
+REPLAYED_AFTER = timedelta(minutes=5)
+
+
+def is_replay(as_of: datetime, now: datetime) -> bool:
+    """Say whether a request as of `as_of`, made at `now`, replays the past: its answer reaches nobody at that instant."""
+    return as_of < now - REPLAYED_AFTER
 
 
 @dataclass(frozen=True, slots=True)
 class Exposure:
-    """The fact that an entity met its arm; only the first one of an (experiment, entity) is kept."""
+    """The fact that an entity met its arm; only the first one of an (experiment, entity) is kept.
+
+    `exposed_at` is of the service's clock, whatever instant the request named.
+    """
 
     experiment: str
     entity: str
@@ -57,6 +74,7 @@ class Exposure:
     release_id: str
     prediction_id: UUID
     exposed_at: datetime
+    phase_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,15 +111,16 @@ class OutcomeConflictError(RequestError):
 _APPEND = """
 WITH logged AS (
     INSERT INTO panthera.prediction (prediction_id, entity, as_of, release_id, experiment, arm, score, decision,
-                                     features, event_times, statuses)
+                                     features, event_times, statuses, phase_id, replay)
     SELECT id, entity, as_of, release_id, experiment, arm, score, decision,
-           features::jsonb, event_times::jsonb, statuses::jsonb
+           features::jsonb, event_times::jsonb, statuses::jsonb, phase_id, replay
     FROM unnest(%b::uuid[], %b::text[], %b::timestamptz[], %b::text[], %b::text[], %b::text[], %b::float8[],
-                %b::text[], %b::text[], %b::text[], %b::text[])
-         AS sent (id, entity, as_of, release_id, experiment, arm, score, decision, features, event_times, statuses)
+                %b::text[], %b::text[], %b::text[], %b::text[], %b::int[], %b::boolean[])
+         AS sent (id, entity, as_of, release_id, experiment, arm, score, decision, features, event_times, statuses,
+                  phase_id, replay)
 )
-INSERT INTO panthera.exposure (experiment, entity, arm, bucket, release_id, prediction_id, exposed_at)
-SELECT * FROM unnest(%b::text[], %b::text[], %b::text[], %b::int[], %b::text[], %b::uuid[], %b::timestamptz[])
+INSERT INTO panthera.exposure (experiment, entity, arm, bucket, release_id, prediction_id, exposed_at, phase_id)
+SELECT * FROM unnest(%b::text[], %b::text[], %b::text[], %b::int[], %b::text[], %b::uuid[], %b::timestamptz[], %b::int[])
 ON CONFLICT (experiment, entity) DO NOTHING
 """
 
@@ -151,6 +170,8 @@ async def _columns(predictions: Sequence[Prediction], exposures: Sequence[Exposu
         [row.score for row in predictions],
         [row.decision for row in predictions],
         *([row[place] for row in texts] for place in range(3)),
+        [row.phase_id for row in predictions],
+        [row.replay for row in predictions],
         [row.experiment for row in exposures],
         [row.entity for row in exposures],
         [row.arm for row in exposures],
@@ -158,6 +179,7 @@ async def _columns(predictions: Sequence[Prediction], exposures: Sequence[Exposu
         [row.release_id for row in exposures],
         [row.prediction_id for row in exposures],
         [row.exposed_at for row in exposures],
+        [row.phase_id for row in exposures],
     ]
 
 

@@ -16,6 +16,7 @@ from core.plan_file import read_plan
 from core.settings import read_settings
 from feature_repo import online_tables
 from feature_repo.registry import REPO, changing_features, open_store
+from feature_repo.tables_in_use import record_definitions
 
 if TYPE_CHECKING:
     import feast
@@ -69,8 +70,10 @@ def main() -> None:
     arguments = parser.parse_args()
     settings = read_settings()
     plan = read_plan(settings.plan)
-    with changing_features(ensure_database(settings)):
+    with changing_features(url := ensure_database(settings)):
         receipt = apply(open_store(settings), plan, arguments.features)
+        with connect(url) as connection:
+            record_definitions(connection, plan)
     write_receipt(arguments.receipt, receipt)
     print(f"apply: {json.dumps(receipt['views'])}")
 

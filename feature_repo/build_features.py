@@ -28,9 +28,9 @@ from feature_repo.existence import instants, who_exists
 from feature_repo.facts import facts_of
 from feature_repo.kept_snapshots import add_kept
 from feature_repo.linked_rows import linked_by, lives_of
-from feature_repo.online_tables import declared_table
 from feature_repo.source_ledger import changing_ledger
 from feature_repo.time_line import microseconds
+from feature_repo.view_definitions import declared_table
 from feature_repo.view_rows import compute_snapshots
 from feature_repo.view_sources import kept, needed_columns, place_rows
 

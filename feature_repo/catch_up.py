@@ -13,7 +13,6 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import duckdb
-import pyarrow as pa
 
 from core.database import connect, ensure_database
 from core.errors import QualityError, SourceError
@@ -28,18 +27,16 @@ from feature_repo.datasets import (
     snapshots_ledger,
     write_table,
 )
-from feature_repo.duck import files_literal, instant, literal, open_duckdb
-from feature_repo.existence import asked_in
+from feature_repo.duck import files_literal, literal, open_duckdb
 from feature_repo.ingest import key_for, key_mark, numbered_rows
 from feature_repo.kept_snapshots import is_kept, keep, keep_online, stamp, write_beside
 from feature_repo.known_rows import MadeOf, last_row, read_made_of, refuse_other_key, with_extract, write_made_of
-from feature_repo.linked_rows import linked_by
-from feature_repo.materialize import bring_online, latest_snapshots
+from feature_repo.materialize import bring_online, kept_loads, latest_snapshots
 from feature_repo.online_history import watermark
 from feature_repo.online_refresh import Count, Load
-from feature_repo.online_tables import declared_table
 from feature_repo.readers import scratch_folder, without_rows
 from feature_repo.registry import changing_features
+from feature_repo.rows_at import rows_at
 from feature_repo.source_changes import Changes, Comparison, entries
 from feature_repo.source_ledger import (
     REPLACES,
@@ -52,15 +49,14 @@ from feature_repo.source_ledger import (
     write_ledger,
 )
 from feature_repo.validate import Validated, accept, validate
-from feature_repo.view_rows import compute_snapshots
-from feature_repo.view_sources import open_view
+from feature_repo.view_definitions import view_definition
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from datetime import datetime
     from pathlib import Path
 
-    from core.plan import Plan, View
+    from core.plan import Plan
     from core.settings import Settings
     from feature_repo.online_tables import OnlineTable
     from feature_repo.source_ledger import Ledger
@@ -308,14 +304,16 @@ def _bring_views_online(
 ) -> tuple[dict[str, int], dict[str, int]]:
     """Compute all views as of an instant and bring them online as one; return the rows, and the changed ones, by view."""
     url, loads = ensure_database(settings), {}
-    tables = {name: declared_table(plan, name) for name in plan.build_features.views}
-    for name, view in plan.build_features.views.items():
-        features, kept = data / "features" / name, snapshots_ledger(data) / tables[name].name
-        _keep_online(url, tables[name], features, kept)
-        rows = _compute(plan, view, data / "accepted", as_of)
+    for name in plan.build_features.views:
+        definition = view_definition(plan, name)
+        features, kept = data / "features" / name, snapshots_ledger(data) / definition.table.name
+        _keep_online(url, definition.table, features, kept)
+        rows = rows_at(definition, data / "accepted", as_of)
         keep(kept, features, rows, as_of)
-        loads[name] = Load(tables[name], rows)
-    changed = bring_online(url, tables, loads.values(), as_of, count=Count.CHANGED)
+        loads[name] = Load(definition.table, rows)
+    tables = {name: load.table for name, load in loads.items()}
+    in_use = kept_loads(url, plan, data / "accepted", as_of, lambda name, _: loads[name].rows)
+    changed = bring_online(url, tables, loads.values(), as_of, count=Count.CHANGED, kept=in_use)
     return {name: len(load.rows) for name, load in loads.items()}, changed
 
 
@@ -326,11 +324,3 @@ def _keep_online(url: str, table: OnlineTable, features: Path, kept: Path) -> No
     if mark is not None and not is_kept(kept, mark) and any(features.glob("*.parquet")):
         with latest_snapshots(snapshot_glob(features.parent, features.name), table, mark) as rows:
             keep_online(kept, rows, mark)
-
-
-def _compute(plan: Plan, view: View, accepted: Path, as_of: datetime) -> pa.Table:
-    """Compute a view as of one instant for every entity that is known then."""
-    entity, times = plan.entity_of(view), f"(SELECT {instant(as_of)} AS as_of)"
-    with open_duckdb() as connection:
-        rows = open_view(connection, view, entity, linked_by(plan, view), accepted, times)
-        return pa.concat_tables(compute_snapshots(connection, view, rows, asked_in(connection, entity.key, "grid")))

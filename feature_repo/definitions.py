@@ -11,7 +11,7 @@ from feast.data_format import ParquetFormat
 
 from feature_repo.datasets import snapshot_glob
 from feature_repo.linked_retrieval import LINK
-from feature_repo.online_tables import declared_table
+from feature_repo.view_definitions import declared_table
 
 if TYPE_CHECKING:
     from pathlib import Path

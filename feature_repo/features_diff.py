@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from feature_repo.online_tables import OnlineTable
     from feature_repo.packed_columns import StoredColumn
+    from feature_repo.tables_in_use import Unfilled
 
 #: The features of one expression: the time in which DuckDB plans it grows faster than their number.
 _AT_ONCE = 128
@@ -83,15 +84,16 @@ class ViewDiff:
 
 @dataclass(frozen=True)
 class FeaturesDiff:
-    """All views, compared as of an instant."""
+    """All views, compared as of an instant, and the tables that releases read and nobody fills any more."""
 
     as_of: datetime
     views: tuple[ViewDiff, ...]
+    unfilled: tuple[Unfilled, ...] = ()
 
     @property
     def defects(self) -> int:
-        """The number of rows that are wrong."""
-        return sum(view.defects for view in self.views)
+        """The number of rows that are wrong, and of tables that nobody fills."""
+        return sum(view.defects for view in self.views) + len(self.unfilled)
 
     def to_dict(self) -> dict[str, object]:
         """Give what JSON can hold."""
@@ -101,6 +103,7 @@ class FeaturesDiff:
                 {**view.__dict__, "watermark": view.watermark.isoformat() if view.watermark else None}
                 for view in self.views
             ],
+            "unfilled": [table.to_dict() for table in self.unfilled],
             "defects": self.defects,
         }
 
@@ -112,8 +115,8 @@ class FeaturesDiff:
             counts = (f"{view.causes.get(cause, 0):,}" for cause in Cause)
             table.add_row(view.view, f"{view.entities:,}", f"{view.equal:,}", *counts)
         differing = [f"{view.view}.{name}: {count:,}" for view in self.views for name, count in view.features.items()]
-        if differing:
-            table.caption = f"differing values: {', '.join(differing)}"
+        said = [f"differing values: {', '.join(differing)}"] if differing else []
+        table.caption = "\n".join([*said, *map(str, self.unfilled)])
         return table
 
 

@@ -14,13 +14,14 @@ from feature_repo import online_history as history
 from feature_repo.online_tables import SCHEMA, exists
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import psycopg
     from rich.table import Table
 
     from feature_repo.online_history import Run
     from feature_repo.online_tables import OnlineTable
+    from feature_repo.tables_in_use import Unfilled
 
 _RUNS_SHOWN = 5
 
@@ -73,6 +74,7 @@ class FeaturesStatus:
     ----------
     copying_rows : that a run which is under way has copied so far.
     retired : tables of earlier versions of views, kept as long as a release needs them.
+    unfilled : tables that a release with a role reads, and that nobody fills any more.
 
     """
 
@@ -80,6 +82,7 @@ class FeaturesStatus:
     views: tuple[ViewStatus, ...]
     copying_rows: int
     retired: tuple[str, ...]
+    unfilled: tuple[Unfilled, ...]
 
     @property
     def missing(self) -> list[str]:
@@ -98,6 +101,7 @@ class FeaturesStatus:
             "views": [_plain(view.__dict__) for view in self.views],
             "copying_rows": self.copying_rows,
             "retired": list(self.retired),
+            "unfilled": [table.to_dict() for table in self.unfilled],
         }
 
     def table(self) -> Table:
@@ -127,17 +131,29 @@ class FeaturesStatus:
         ]
         if self.copying_rows:
             told.append(f"a run is under way: {self.copying_rows:,} rows copied so far")
-        table.caption = "\n".join(told) or None
+        table.caption = "\n".join([*told, *map(str, self.unfilled)]) or None
         return table
 
 
 def read_features_status(
-    connection: psycopg.Connection, views: Mapping[str, tuple[OnlineTable, timedelta]], now: datetime
+    connection: psycopg.Connection,
+    views: Mapping[str, tuple[OnlineTable, timedelta]],
+    unfilled: Sequence[Unfilled],
+    now: datetime,
 ) -> FeaturesStatus:
-    """Look at the online table of every view; `views` are the tables and ttls by the views' names."""
+    """Look at the online table of every view.
+
+    Parameters
+    ----------
+    views : the tables and ttls by the views' names.
+    unfilled : tables that nobody fills any more.
+
+    """
     found = tuple(_view_status(connection, name, table, ttl, now) for name, (table, ttl) in views.items())
     copying = connection.execute(_COPYING).fetchone()
-    return FeaturesStatus(now, found, int(copying[0]) if copying else 0, tuple(history.retired(connection)))
+    return FeaturesStatus(
+        now, found, int(copying[0]) if copying else 0, tuple(history.retired(connection)), tuple(unfilled)
+    )
 
 
 def count_future_rows(connection: psycopg.Connection, name: str, now: datetime) -> int:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from feature_repo.duck import identifier
+from feature_repo.view_definitions import needed_for
 from feature_repo.view_rows import compute_view
 
 if TYPE_CHECKING:
@@ -35,11 +36,7 @@ def linked_by(plan: Plan, view: View) -> Linked | None:
     link = plan.link_of(view)
     if link is None:
         return None
-    holder = plan.build_features.views[link.view]
-    names = list(holder.features)
-    before = names[: names.index(link.feature)] if holder.features[link.feature].over == "features" else []
-    needed = {name: holder.features[name] for name in (*before, link.feature)}
-    return Linked(link, holder.model_copy(update={"features": needed}))
+    return Linked(link, needed_for(plan.build_features.views[link.view], link.feature))
 
 
 def placed(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from core.database import connect, ensure_database
 from core.entry import run
@@ -23,9 +25,12 @@ from feature_repo.online_history import record_run, watermark
 from feature_repo.online_refresh import Count, Load, refresh
 from feature_repo.progress import Progress
 from feature_repo.registry import changing_features
+from feature_repo.rows_at import rows_at
+from feature_repo.tables_in_use import record_definitions, upkeep
+from feature_repo.view_definitions import declared_table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
     import pyarrow as pa
@@ -33,9 +38,20 @@ if TYPE_CHECKING:
     from core.plan import Plan
     from feature_repo.online_tables import OnlineTable
 
+    Rows: TypeAlias = pa.Table | pa.RecordBatchReader
+
 #: How much further back than the last run an increment looks, for rows whose created time was stamped before they were there.
 OVERLAP = timedelta(days=1)
 _ROWS_AT_ONCE = 100_000
+
+
+@dataclass(frozen=True)
+class KeptLoad:
+    """What a table of the view `view` is to hold that a release reads and the plan does not name."""
+
+    view: str
+    load: Load
+
 
 _KNOWABLE = "event_timestamp <= $as_of AND created_timestamp <= $as_of"
 _NEW = "(event_timestamp > $since OR created_timestamp > $since)"
@@ -61,7 +77,12 @@ def latest_snapshots(
 
 
 def materialize(
-    url: str, views: Mapping[str, OnlineTable], features: Path, as_of: datetime, progress: Progress | None = None
+    url: str,
+    views: Mapping[str, OnlineTable],
+    features: Path,
+    as_of: datetime,
+    progress: Progress | None = None,
+    kept: Sequence[KeptLoad] = (),
 ) -> dict[str, int]:
     """Make the tables of `views` hold what was knowable at `as_of`; return the number of rows brought, by view.
 
@@ -72,9 +93,10 @@ def materialize(
     ----------
     views : the online tables by the name of their view.
     features : folder of the snapshots.
+    kept : what other tables of releases are to hold, see `bring_online`.
 
     """
-    return bring_online(url, views, _loads(views, features, as_of), as_of, progress)
+    return bring_online(url, views, _loads(views, features, as_of), as_of, progress, kept=kept)
 
 
 def bring_online(
@@ -84,14 +106,19 @@ def bring_online(
     as_of: datetime,
     progress: Progress | None = None,
     count: Count = Count.COPIED,
+    kept: Sequence[KeptLoad] = (),
 ) -> dict[str, int]:
-    """Make the tables of `views` hold `loads`, what was knowable at `as_of`, in one transaction; see `materialize`."""
+    """Make the tables of `views` hold `loads`, what was knowable at `as_of`, in one transaction; see `materialize`.
+
+    The tables that releases read, and that the plan does not name, are brought to what `kept` says by the same transaction.
+    """
     with connect(url) as connection:
-        counts = refresh(connection, loads, as_of, progress, count)
-        written = {view: counts[table.name] for view, table in views.items()}
-        for view, table in views.items():
-            record_run(connection, view, table, as_of, written[view])
-    return written
+        for each in kept:
+            online_tables.create(connection, each.load.table)
+        counts = refresh(connection, chain(loads, (each.load for each in kept)), as_of, progress, count)
+        for view, table in chain(views.items(), ((each.view, each.load.table) for each in kept)):
+            record_run(connection, view, table, as_of, counts[table.name])
+    return {view: counts[table.name] for view, table in views.items()}
 
 
 def increment(
@@ -118,8 +145,36 @@ def _loads(views: Mapping[str, OnlineTable], features: Path, as_of: datetime) ->
             yield Load(table, rows)
 
 
+def kept_loads(
+    url: str, plan: Plan, accepted: Path, as_of: datetime, rows_of: Callable[[str, OnlineTable], Rows]
+) -> list[KeptLoad]:
+    """Load what the tables that releases read, and that the plan does not name, are to hold as of `as_of`.
+
+    Parameters
+    ----------
+    accepted : folder of the accepted rows, from which views are computed that the plan defines otherwise now.
+    rows_of : returns the rows of one of the plan's views that a table takes, by the names of the view and the table.
+
+    """
+    with connect(url) as connection:
+        record_definitions(connection, plan)
+        kept = upkeep(connection, plan, None).kept
+    return [
+        KeptLoad(
+            each.definition.name,
+            Load(
+                each.table,
+                rows_of(each.definition.name, each.table)
+                if each.same_values
+                else rows_at(each.definition, require(accepted, "validate"), as_of),
+            ),
+        )
+        for each in kept
+    ]
+
+
 def _current_tables(plan: Plan, applied: Mapping[str, str], features: Path) -> dict[str, OnlineTable]:
-    tables = {name: online_tables.declared_table(plan, name) for name in plan.build_features.views}
+    tables = {name: declared_table(plan, name) for name in plan.build_features.views}
     for name, table in tables.items():
         if applied.get(name) != table.name:
             raise StaleStateError(f"the view {name!r} was applied in another version; run `dvc repro apply`")
@@ -131,6 +186,7 @@ def main() -> None:
     """Run the stage."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--features", type=Path, required=True, help="folder of the snapshots")
+    parser.add_argument("--accepted", type=Path, default=Path("data/accepted"), help="folder of the accepted rows")
     parser.add_argument("--applied", type=Path, required=True, help="receipt of `apply`")
     parser.add_argument("--receipt", type=Path, required=True, help="receipt to write")
     arguments = parser.parse_args()
@@ -139,11 +195,19 @@ def main() -> None:
     url, as_of = ensure_database(settings), plan.materialize.as_of
     tables = _current_tables(plan, applied_tables(arguments.applied, url), arguments.features)
     progress = Progress()
-    with changing_features(url):
-        written = materialize(url, tables, arguments.features, as_of, progress)
+    with changing_features(url), ExitStack() as stack:
+
+        def rows_of(name: str, table: OnlineTable) -> Rows:
+            found: Rows = stack.enter_context(latest_snapshots(snapshot_glob(arguments.features, name), table, as_of))
+            return found
+
+        kept = kept_loads(url, plan, arguments.accepted, as_of, rows_of)
+        written = materialize(url, tables, arguments.features, as_of, progress, kept)
     views = {name: {"online_table": table.name, "rows": written[name]} for name, table in tables.items()}
     for name, rows in written.items():
         print(f"materialize: {name}: {rows:,} rows as of {as_of:%Y-%m-%d} ({progress.rate(tables[name].name)})")
+    for each in kept:
+        print(f"materialize: {each.view}: online.{each.load.table.name} too, which a release reads")
     write_receipt(arguments.receipt, {"as_of": as_of.isoformat(), "views": views})
 
 

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 def delete_entity(connection: psycopg.Connection, name: str, value: object) -> dict[str, int]:
     """Delete the rows of the entity whose key column `name` is `value`, from every online table that has this key.
 
-    Retired tables are among them. Returns the number of rows by table.
+    Retired tables are among them. What was pushed of it is known by its event id alone afterwards. Returns the number of rows
+    by table.
     """
     column = sql.Identifier(column_name(name))
     found = connection.execute(
@@ -40,6 +41,10 @@ def delete_entity(connection: psycopg.Connection, name: str, value: object) -> d
         table: connection.execute(delete.format(sql.Identifier(SCHEMA, table), column), [value]).rowcount
         for table in tables
     }
+    connection.execute(
+        "UPDATE panthera.pushed_row SET entity = NULL, event_timestamp = NULL WHERE entity = %s AND online_table = ANY(%s)",
+        [str(value), tables],
+    )
     # The triggers of the tables have done it, unless somebody took them away.
     for table in filter(partial(exists, connection), joint):
         connection.execute(delete.format(sql.Identifier(SCHEMA, table), column), [value])

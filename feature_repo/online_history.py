@@ -83,6 +83,16 @@ def watermark(connection: psycopg.Connection, name: str) -> datetime | None:
     return row[0] if row else None
 
 
+def watermarks(connection: psycopg.Connection, names: Collection[str]) -> dict[str, datetime]:
+    """Return the watermarks of online tables by their names, without those that no run has filled."""
+    found = connection.execute(
+        "SELECT online_table, max(as_of) FROM panthera.materialization WHERE online_table = ANY(%s) AND kind <> 'range' "
+        "GROUP BY online_table",
+        [list(names)],
+    )
+    return dict(found.fetchall())
+
+
 #: Which of the online tables in the parameter are not there, or have never been filled.
 UNFILLED = """
 SELECT name FROM unnest(%s::text[]) AS wanted (name)

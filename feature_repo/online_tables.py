@@ -1,7 +1,7 @@
 """The online tables in PostgreSQL: one wide, typed row for each entity and version of a view.
 
-The name of a table carries a hash of its view's definition, so a changed view gets a new table and a release that was
-trained on the old definition never reads values of the new one.
+The name of a table carries the fingerprint of its view's definition (`feature_repo.view_definitions`), so a view of other
+values gets a new table, and a release that was trained on the old definition never reads values of the new one.
 
 A row never goes back in time: whatever is written, and in whatever order, an entity keeps the row with the latest event
 time, and among those the one created last.
@@ -9,7 +9,6 @@ time, and among those the one created last.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, LiteralString
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
     import psycopg
     import pyarrow as pa
 
-    from core.plan import Entity, Plan, View
     from feature_repo.packed_columns import StoredColumn
 
 SCHEMA = "online"
@@ -117,45 +115,9 @@ def listed(columns: Iterable[sql.Composable]) -> sql.Composed:
     return sql.SQL(", ").join(columns)
 
 
-def online_table(name: str, view: View, entity: Entity, link: str = "") -> OnlineTable:
-    """Name the online table of the view `name`, as it is defined now; `link` is as for `definition_of`."""
-    features = tuple((feature, spec.dtype) for feature, spec in view.features.items())
-    keys = ((entity.key, entity.dtype),)
-    version = definition_of(view, entity, link)[:12] + (PACKED if needs_packing(keys, features) else "")
-    return OnlineTable(versioned_name(name, version), keys, features)
-
-
-def definition_of(view: View, entity: Entity, link: str = "") -> str:
-    """Give the sha256 of a view's definition, of which its key is a part, and the `link` by which its entity is reached."""
-    # A view that names no entity is what it was before views could name one.
-    stated = view.model_dump_json(exclude=None if view.entity else {"entity"})
-    return hashlib.sha256(f"{entity.key} {entity.dtype} {link}{stated}".encode()).hexdigest()
-
-
 def versioned_name(view: str, version: str) -> str:
     """Name the table of a version of `view`, within what PostgreSQL keeps of a name."""
     return f"{short_name(view, LONGEST_NAME - len(version) - 2)}__{version}"
-
-
-def declared_table(plan: Plan, name: str) -> OnlineTable:
-    """Name the online table of the view `name`, as `plan` defines it."""
-    view = plan.build_features.views[name]
-    return online_table(name, view, plan.entity_of(view), _declared_link(plan, view))
-
-
-def declared_definition(plan: Plan, name: str) -> str:
-    """Give the sha256 of the definition of the view `name`, as `plan` has it."""
-    view = plan.build_features.views[name]
-    return definition_of(view, plan.entity_of(view), _declared_link(plan, view))
-
-
-def _declared_link(plan: Plan, view: View) -> str:
-    """Write the definition of the link to the entity of `view`: of another link, the same rows belong elsewhere."""
-    link = plan.link_of(view)
-    if link is None:
-        return ""
-    holder = plan.build_features.views[link.view]
-    return f"{link.feature} {definition_of(holder, plan.entity_of(holder))} "
 
 
 def create(connection: psycopg.Connection, table: OnlineTable) -> bool:

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from feature_repo.online_tables import OnlineTable
 
 _REMEMBER = """
-INSERT INTO panthera.pushed_row (online_table, event_id, digest)
-SELECT %s, * FROM unnest(%s::text[], %s::bytea[]) ON CONFLICT DO NOTHING RETURNING event_id
+INSERT INTO panthera.pushed_row (online_table, event_id, digest, entity, event_timestamp)
+SELECT %s, * FROM unnest(%s::text[], %s::bytea[], %s::text[], %s::timestamptz[]) ON CONFLICT DO NOTHING RETURNING event_id
 """
 
 _DIFFERING = """
@@ -76,10 +76,14 @@ class PushConflictError(RequestError):
         self.event_ids = list(event_ids)
 
 
-async def push(pool: Pool, table: OnlineTable, rows: Sequence[PushedRow], now: datetime) -> PushReceipt:
-    """Bring `rows` into `table`, created `now`; those that were pushed before are counted, not written again.
+async def push(pool: Pool, tables: Sequence[OnlineTable], rows: Sequence[PushedRow], now: datetime) -> PushReceipt:
+    """Bring `rows` into `tables`, created `now`; those that were pushed before are counted, not written again.
 
     A row older than the one that its entity has is taken in and changes nothing.
+
+    Parameters
+    ----------
+    tables : of one definition, so alike but for their names; what was pushed is remembered under the first.
 
     Raises
     ------
@@ -95,15 +99,18 @@ async def push(pool: Pool, table: OnlineTable, rows: Sequence[PushedRow], now: d
     ordered = sorted(rows, key=lambda row: row.event_id)
     ids, digests = [row.event_id for row in ordered], [row.digest for row in ordered]
     async with lent(pool) as connection, connection.transaction():
-        remembered = await connection.execute(_REMEMBER, [table.name, ids, digests])
+        happened = [str(row.key) for row in ordered], [row.event_time for row in ordered]
+        remembered = await connection.execute(_REMEMBER, [tables[0].name, ids, digests, *happened])
         fresh = {event_id for (event_id,) in await remembered.fetchall()}
-        differing = await connection.execute(_DIFFERING, [ids, digests, table.name])
+        differing = await connection.execute(_DIFFERING, [ids, digests, tables[0].name])
         if conflicts := [event_id for (event_id,) in await differing.fetchall()]:
             raise PushConflictError(conflicts)
-        await connection.execute(LOCK_STATEMENT, lock_parameters(table.name))
+        for each in sorted(tables, key=lambda each: each.name):
+            await connection.execute(LOCK_STATEMENT, lock_parameters(each.name))
         written = {
             row.event_id: (row.key, row.event_time, now, *row.values) for row in ordered if row.event_id in fresh
         }
-        for statement, parameters in upserts(table, list(written.values())):
-            await AsyncRawCursor(connection).execute(statement, parameters)
+        for each in tables:
+            for statement, parameters in upserts(each, list(written.values())):
+                await AsyncRawCursor(connection).execute(statement, parameters)
     return PushReceipt(len(fresh), len(rows) - len(fresh))

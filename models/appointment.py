@@ -26,7 +26,7 @@ from models.train import part
 from models.training_set import TEST, TRAIN
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import psycopg
     import pyarrow as pa
@@ -57,6 +57,7 @@ def compare(
     join: Callable[[pa.Table, Sequence[ContractFeature]], pa.Table],
     release: NewRelease,
     champion: LedgerRelease,
+    recorded: Mapping[str, str],
 ) -> Verdict:
     """Compare `release` with `champion` on the test rows.
 
@@ -81,7 +82,7 @@ def compare(
         return Verdict(*ids, "not_comparable", f"the champion's bundle cannot be loaded: {error}", ())
     task = task_of(plan.project.problem, part(table, TRAIN))
     test = part(table, TEST)
-    reason = obstacle(present.contract, plan, task.classes, test)
+    reason = obstacle(present.contract, plan, task.classes, test, recorded)
     if reason:
         return Verdict(*ids, "not_comparable", f"the champion cannot be measured on these rows: {reason}", ())
     intervals = plan.evaluate.intervals

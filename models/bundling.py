@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from core.contracts import Contract, ContractView
 from core.reference import build_reference
-from feature_repo.online_tables import declared_definition, declared_table
+from feature_repo.view_definitions import view_definition
 from models.bundle import golden_rows
 from models.contract_format import FORMAT_VERSION, contract_to_json
 from models.encoding import encode_table, vectors_of
@@ -79,8 +79,9 @@ def contract_of(plan: Plan, result: CandidateResult, estimator: str, table: pa.T
 def contract_view(plan: Plan, name: str) -> ContractView:
     """Name the view `name` as `plan` defines it."""
     view = plan.build_features.views[name]
-    table, definition = declared_table(plan, name), declared_definition(plan, name)
-    return ContractView(name, table.name, view.ttl, definition, plan.link_of(view), table.packed_features)
+    definition = view_definition(plan, name)
+    table = definition.table
+    return ContractView(name, table.name, view.ttl, definition.fingerprint, definition.link, table.packed_features)
 
 
 def contract_views(plan: Plan, features: Iterable[ContractFeature]) -> Iterator[ContractView]:

@@ -181,6 +181,7 @@ def main() -> None:
     reasons = reasons_of(models[findings.candidate], problem, features, fitting, later, seed)
     intervals = section.intervals
     method = Method(
+        plan.training_set.split.kind,
         _span(checking),
         _span(later),
         intervals.repeats,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from html import escape
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from models import pages, report_curves, report_decisions, report_groups, report_reasons
 from models.metrics import LOWER_IS_BETTER
@@ -42,10 +42,19 @@ MEANINGS: Mapping[str, str] = {
 }
 
 
+#: How the test rows lie to those that candidates were fitted and chosen on.
+_SPLITS = {
+    "temporal": "later than all that candidates were fitted and chosen on",
+    "stratified": "drawn at random from the same time, an entity perhaps on both sides, so they say nothing about later rows",
+    "grouped": "of other entities, drawn at random from the same time, so they say nothing about later rows",
+}
+
+
 @dataclass(frozen=True)
 class Method:
     """How the numbers came about: parts of the split in words, draws and confidence, and of which data, code and features."""
 
+    split: Literal["temporal", "stratified", "grouped"]
     validation: str
     test: str
     repeats: int
@@ -120,10 +129,10 @@ def _verdict(evaluation: Evaluation, over: Difference | None) -> str:
     )
     baseline = escape(evaluation.baseline)
     if better:
-        return chosen + f"On later rows it is surely better than the baseline {baseline}."
+        return chosen + f"On the test rows it is surely better than the baseline {baseline}."
     if worse:
-        return chosen + f"On later rows it is surely <b>worse</b> than the baseline {baseline}: do not release it."
-    return chosen + f"On later rows it cannot be told apart from the baseline {baseline}: the simpler one will do."
+        return chosen + f"On the test rows it is surely <b>worse</b> than the baseline {baseline}: do not release it."
+    return chosen + f"On the test rows it cannot be told apart from the baseline {baseline}: the simpler one will do."
 
 
 def _candidates(evaluation: Evaluation, method: Method) -> str:
@@ -152,10 +161,10 @@ def _method(method: Method, findings: Findings) -> str:
     return pages.section(
         "How this was measured",
         f"<p>Validation rows are as of {escape(method.validation)}; they chose among candidates, the threshold and the "
-        f"calibration ({escape(method.calibration)}). Test rows are as of {escape(method.test)}: later, and untouched by any "
-        f"choice. Intervals are quantiles over {method.repeats:,} draws of the {findings.entities:,} test entities, each with "
-        f"all of its rows, at {method.confidence:.0%} confidence (bootstrap by cluster, widened for few entities). With "
-        "fewer than 30 entities there is none.</p>",
+        f"calibration ({escape(method.calibration)}). Test rows are as of {escape(method.test)}: {_SPLITS[method.split]}; no "
+        f"choice touched them. Intervals are quantiles over {method.repeats:,} draws of the {findings.entities:,} test "
+        f"entities, each with all of its rows, at {method.confidence:.0%} confidence (bootstrap by cluster, widened for few "
+        "entities). With fewer than 30 entities there is none.</p>",
         pages.table(
             ["of", "is"],
             [

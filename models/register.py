@@ -16,6 +16,7 @@ from core.files import write_receipt
 from core.plan_file import read_plan
 from core.settings import read_settings
 from feature_repo.registry import open_store
+from feature_repo.tables_in_use import fingerprints
 from models import ledger
 from models.appointment import compare, settle
 from models.bundle import load_bundle, write_bundle
@@ -23,6 +24,7 @@ from models.bundling import Revisions, bundle_contents, contract_of
 from models.candidates import read_candidate
 from models.evaluation import read_evaluation
 from models.ledger import NewRelease
+from models.needed_tables import record_missing_tables
 from models.registry import open_registry, run_of, runs_of
 from models.revisions import actor, code_revision, data_revision, lock_revision
 from models.signing import read_signer, read_trusted
@@ -90,6 +92,7 @@ def enter_all(
     with connect(url) as connection:
         for release in releases:
             ledger.enter(connection, release)
+        record_missing_tables(connection, settings.bundles, signer.trusted)
     return releases
 
 
@@ -118,7 +121,9 @@ def main() -> None:
         releases = enter_all(arguments, settings, plan, table, registry, url)
 
         def judge(release: NewRelease, champion: LedgerRelease) -> Verdict:
-            return compare(plan, table, load, join, release, champion)
+            with connect(url) as connection:
+                recorded = fingerprints(connection)
+            return compare(plan, table, load, join, release, champion, recorded)
 
         settled = settle(url, releases, judge, releases[0].registered_by)
         with connect(url) as connection:

@@ -14,6 +14,7 @@ from feature_repo.online_history import unfilled
 from models import ledger, promotion
 from models.bundle import load_bundle, sign_bundle
 from models.ledger import Act
+from models.needed_tables import record_tables
 from models.registry import open_registry, runs_of
 from models.release_story import tell
 from models.revisions import actor
@@ -234,6 +235,7 @@ def check_ready(connection: psycopg.Connection, settings: Settings, plan: Plan, 
             f"release {release.release_id} predicts for {contract.entity_key} ({contract.entity_dtype}), the plan for "
             f"{plan.unit.key} ({plan.unit.dtype}); run `dvc repro` for a release of this plan"
         )
+    record_tables(connection, release.release_id, contract.views)
     missing = unfilled(connection, [view.online_table for view in contract.views])
     if missing:
         raise ReleaseError(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from core.cohorts import compare, fetch_arms
+from core.cohorts import fetch_arms
+from core.strata import compare
 from core.terminal import terminal_table
 
 if TYPE_CHECKING:
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     import psycopg
     from rich.table import Table
 
-    from core.cohorts import Comparison
+    from core.cohorts import ArmCounts, Comparison
     from core.plan import Monitor, Serve
 
 
@@ -36,10 +37,17 @@ def cohorts_table(comparison: Comparison) -> Table:
         title=f"Cohorts of {arms.experiment} as of {arms.as_of:%Y-%m-%d %H:%M} UTC",
         caption="\n".join(summary(comparison)),
     )
-    for arm in (arms.champion, arms.challenger):
-        counts = (arm.exposed, arm.mature, arm.censored, arm.with_outcome, arm.unmatched)
-        table.add_row(arm.arm, *map(str, counts), f"{arm.rate:.4f}")
+    if len(comparison.phases) > 1:
+        for phase in comparison.phases:
+            for arm in (phase.arms.champion, phase.arms.challenger):
+                table.add_row(f"{arm.arm}, {phase.arms.name}", *_counted(arm), f"{arm.rate:.4f}")
+    table.add_row(arms.champion.arm, *_counted(arms.champion), f"{comparison.champion_rate:.4f}")
+    table.add_row(arms.challenger.arm, *_counted(arms.challenger), f"{comparison.challenger_rate:.4f}")
     return table
+
+
+def _counted(arm: ArmCounts) -> list[str]:
+    return [str(count) for count in (arm.exposed, arm.mature, arm.censored, arm.with_outcome, arm.unmatched)]
 
 
 def summary(comparison: Comparison) -> tuple[str, ...]:
@@ -52,4 +60,10 @@ def summary(comparison: Comparison) -> tuple[str, ...]:
         f"p of the sample ratio: {exposed:.3g} exposed, {joined:.3g} mature with an outcome",
         f"verdict: {comparison.verdict}",
     )
-    return (*lines, comparison.withheld_because) if comparison.withheld_because else lines
+    imported = sum(phase.arms.imported for phase in comparison.phases)
+    return (
+        *lines,
+        *([comparison.withheld_because] if comparison.withheld_because else []),
+        *(f"{phase.arms.name} is left out: {phase.left_out}" for phase in comparison.phases if phase.left_out),
+        *([f"{imported:,} of the exposures are replays that somebody counted (`panthera expose`)"] if imported else []),
+    )

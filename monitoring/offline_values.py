@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ from feature_repo.view_rows import compute_view
 from feature_repo.view_sources import open_view
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from pathlib import Path
 
     import duckdb
@@ -39,12 +39,17 @@ class OfflineRow:
     snapshot : the stored snapshot of that event time, or the one that the online store should have held; None if there
         is none.
     kept : the snapshots of that event time that were online: before a row was corrected, or came late, they were others.
+    pushed : whether somebody pushed the row that was read; where none was read, one of after the request's instant.
+    superseded : whether no row was read, since the store held one of after the request's instant already: it keeps the
+        latest row of an entity, so it cannot answer as of an instant that has passed.
 
     """
 
     recomputed: Mapping[str, Any] | None
     snapshot: Mapping[str, Any] | None
     kept: Sequence[Mapping[str, Any]] = ()
+    pushed: bool = False
+    superseded: bool = False
 
 
 @dataclass(frozen=True)
@@ -75,6 +80,33 @@ def fetch_watermarks(connection: psycopg.Connection, online_table: str) -> Water
     return Watermarks(tuple(row[0] for row in rows), tuple(row[1] for row in rows))
 
 
+@dataclass(frozen=True)
+class Pushes:
+    """When the rows happened that were pushed of each entity, and when they were pushed."""
+
+    by_entity: Mapping[str, Sequence[tuple[datetime, datetime]]] = field(default_factory=dict)
+
+    def made(self, key: object, event_time: datetime | None, logged: LoggedPrediction) -> bool:
+        """Say whether somebody had pushed the row of `event_time` of the entity `key` when a prediction was logged.
+
+        Where it read no row, `event_time` is None: whether they had pushed one of after the instant that was asked for.
+        """
+        return any(
+            pushed_at <= logged.logged_at and (event == event_time if event_time else event > logged.as_of)
+            for event, pushed_at in self.by_entity.get(str(key), ())
+        )
+
+
+def fetch_pushes(connection: psycopg.Connection, online_tables: Collection[str]) -> Pushes:
+    """Read what was pushed to any of these tables and is remembered."""
+    rows = connection.execute(
+        "SELECT entity, array_agg(event_timestamp), array_agg(pushed_at) FROM panthera.pushed_row "
+        "WHERE online_table = ANY(%s) AND entity IS NOT NULL GROUP BY entity",
+        [list(online_tables)],
+    ).fetchall()
+    return Pushes({entity: list(zip(events, pushed, strict=True)) for entity, events, pushed in rows})
+
+
 def recompute(
     name: str,
     view: View,
@@ -86,6 +118,7 @@ def recompute(
     features: Path,
     kept: Sequence[Path] = (),
     linked: Linked | None = None,
+    pushes: Pushes | None = None,
 ) -> list[OfflineRow]:
     """Find the offline counterpart of what each of `predictions` read from a view, in their order.
 
@@ -96,6 +129,7 @@ def recompute(
     name, view, entity, linked : the view as the plan declares it, the entity it is about, and how that is reached.
     accepted, features : the folders of the accepted rows and of the snapshots.
     kept : files of snapshots that were online.
+    pushes : what was pushed to the view's online table.
 
     Raises
     ------
@@ -108,7 +142,8 @@ def recompute(
         if not any(folder.glob("*.parquet")):
             raise StaleStateError(f"no table was found in {folder}; run `dvc repro build_features`, which writes it")
     with open_duckdb() as connection:
-        connection.register("logged_rows", _logged_rows(name, entity, linked, predictions, watermarks))
+        asked = _logged_rows(name, entity, linked, predictions, watermarks)
+        connection.register("logged_rows", asked)
         connection.execute("CREATE TEMP TABLE logged AS FROM logged_rows")
         times = "(SELECT DISTINCT as_of FROM logged)"
         rows = open_view(connection, view, entity, linked, accepted, times, "existing")
@@ -116,9 +151,21 @@ def recompute(
         pairs = f"SELECT DISTINCT {key}, as_of FROM logged SEMI JOIN existing USING ({key}, as_of)"
         connection.execute(f"CREATE TEMP TABLE grid AS {pairs}")
         connection.register("recomputed", compute_view(connection, view, entity.key, rows, "grid"))
-        rows_found = _joined(connection, view, entity.key, snapshot_glob(features, name))
+        found = _joined(connection, view, entity.key, snapshot_glob(features, name))
+        superseded = _superseded(connection, entity.key, snapshot_glob(features, name))
         were_online = _kept(connection, view, entity.key, kept) if kept else {}
-        return [replace(row, kept=were_online.get(position, ())) for position, row in enumerate(rows_found)]
+    known = pushes or Pushes()
+    return [
+        replace(
+            row,
+            kept=were_online.get(position, ()),
+            pushed=known.made(key, logged.event_time(name), logged),
+            superseded=position in superseded,
+        )
+        for position, (row, key, logged) in enumerate(
+            zip(found, asked.column(entity.key).to_pylist(), predictions, strict=True)
+        )
+    ]
 
 
 def _logged_rows(
@@ -180,6 +227,18 @@ def _kept(
     for row in found.to_pylist():
         versions.setdefault(row["logged position"], []).append(row)
     return versions
+
+
+def _superseded(connection: duckdb.DuckDBPyConnection, key: str, snapshots: str) -> set[int]:
+    """Return the positions that read no row, of whose entity a later snapshot than they asked for was online already."""
+    key = identifier(key)
+    found = connection.execute(
+        f"""SELECT DISTINCT logged.position FROM logged JOIN read_parquet({literal(snapshots)}) AS snapshot
+                ON snapshot.{key} = logged.{key}
+            WHERE NOT logged.found AND snapshot.event_timestamp > logged.as_of
+                AND snapshot.event_timestamp <= logged.watermark"""
+    )
+    return {position for (position,) in found.fetchall()}
 
 
 def _rows(table: pa.Table, view: View) -> list[Mapping[str, Any] | None]:

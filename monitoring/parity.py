@@ -32,11 +32,15 @@ _INT_BOUNDS = {"int32": 2**31, "int64": 2**63}
 class Cause(StrEnum):
     """Why a logged value differs from the recomputed one; only `transformation` is a defect of the platform.
 
-    `late_or_restated`: the source rows changed, or came, after the snapshot that was served. `type`: the logged value
-    is not of the declared dtype. `transformation`: neither, so serving and offline computed different things.
+    `late_or_restated`: the source rows changed, or came, after the snapshot that was served. `pushed`: somebody pushed the row
+    that was read, or one that took its place. `replayed`: the request asked for an instant that had passed, and the store held
+    a later row already. `type`: the logged value is not of the declared dtype. `transformation`: none of these, so serving and
+    offline computed different things.
     """
 
     LATE_OR_RESTATED = "late_or_restated"
+    PUSHED = "pushed"
+    REPLAYED = "replayed"
     TYPE = "type"
     TRANSFORMATION = "transformation"
 
@@ -82,7 +86,7 @@ class ParityResult:
 
     @property
     def defects(self) -> int:
-        """Differences that no late or restated row and no type explains, and scores that cannot be repeated."""
+        """Values that serving and offline computed differently, and scores that cannot be repeated."""
         return self.mismatches[Cause.TRANSFORMATION] + self.score_mismatches
 
     def to_dict(self) -> dict[str, object]:
@@ -200,19 +204,22 @@ def cause_of(logged: Any, feature: ContractFeature, found: bool, offline: Offlin
     recomputed = _offline_value(offline.recomputed, feature)
     snapshot = _offline_value(offline.snapshot, feature)
     if not found:
-        return _cause_without_row(value, recomputed, snapshot)
+        return _cause_without_row(value, recomputed, offline, snapshot)
     if agree(value, recomputed):
         return None
     if offline.snapshot is not None and agree(value, snapshot):
         return Cause.LATE_OR_RESTATED
     if any(agree(value, _offline_value(kept, feature)) for kept in offline.kept):
         return Cause.LATE_OR_RESTATED
-    return Cause.TRANSFORMATION
+    return Cause.PUSHED if offline.pushed else Cause.TRANSFORMATION
 
 
-def _cause_without_row(value: Value, recomputed: Value, snapshot: Value) -> Cause | None:
-    if value is not None or snapshot is not None:
+def _cause_without_row(value: Value, recomputed: Value, offline: OfflineRow, snapshot: Value) -> Cause | None:
+    if value is not None:
         return Cause.TRANSFORMATION
+    if snapshot is not None:
+        by_somebody = Cause.PUSHED if offline.pushed else Cause.TRANSFORMATION
+        return Cause.REPLAYED if offline.superseded else by_somebody
     return None if recomputed is None else Cause.LATE_OR_RESTATED
 
 

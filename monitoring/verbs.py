@@ -2,35 +2,41 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core.contracts import ContractFeature
 from core.database import connect, ensure_database
 from core.errors import PantheraError, StaleStateError
+from core.experiments import expose_replays
+from core.terminal import terminal_table
 from feature_repo.datasets import snapshots_ledger
 from feature_repo.kept_snapshots import kept_files
 from feature_repo.linked_rows import linked_by
-from feature_repo.online_tables import declared_table
+from feature_repo.tables_in_use import fingerprints
+from feature_repo.view_definitions import declared_table
 from models.bundle import load_bundle
+from models.comparability import same_definition
 from models.explanations import explain_vector
 from models.ledger import current, find
+from models.revisions import actor
 from models.signing import read_trusted
 from monitoring.cohorts import compare_cohorts
 from monitoring.drift import DriftResult, columns_drift
 from monitoring.explained import ExplainedPrediction
 from monitoring.logged_predictions import fetch_at_most, fetch_one, fetch_releases, fetch_share
-from monitoring.offline_values import fetch_watermarks, recompute
+from monitoring.offline_values import fetch_pushes, fetch_watermarks, recompute
 from monitoring.parity import check_parity, logged_vector, together
 from monitoring.served_counts import fetch_served_counts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from datetime import datetime, timedelta
-    from pathlib import Path
     from uuid import UUID
 
     import psycopg
+    from rich.table import Table
 
     from core.cohorts import Comparison
     from core.contracts import Contract, ContractView
@@ -132,7 +138,8 @@ def parity_verb(
         if not found:
             raise PantheraError(f"no prediction was served {served}, so there is nothing to compare")
         bundles = {release_id: _bundle_of(connection, settings, release_id) for release_id in found}
-        current_ones = [release_id for release_id in found if _is_of(plan, bundles[release_id].contract)]
+        recorded = fingerprints(connection)
+        current_ones = [release_id for release_id in found if _is_of(plan, bundles[release_id].contract, recorded)]
         if not current_ones:
             raise PantheraError(
                 f"every release that served {served} was trained on other definitions of its views than "
@@ -155,6 +162,44 @@ def cohorts_verb(settings: Settings, plan: Plan, *, as_of: datetime) -> Comparis
     """Compare the arms of the plan's experiment over the exposures that are mature as of `as_of`."""
     with connect(ensure_database(settings)) as connection:
         return compare_cohorts(connection, plan.serve, plan.monitor, plan.label.horizon, as_of)
+
+
+@dataclass(frozen=True)
+class ExposedReplays:
+    """How many replayed predictions became exposures of an experiment."""
+
+    experiment: str
+    exposures: int
+
+    def to_dict(self) -> dict[str, object]:
+        """Return what JSON can hold."""
+        return asdict(self)
+
+    def table(self) -> Table:
+        """Lay the result out for a terminal."""
+        table = terminal_table("experiment", "new exposures", numbers=("new exposures",), title="Replays counted")
+        table.add_row(self.experiment, f"{self.exposures:,}")
+        return table
+
+
+def expose_verb(
+    settings: Settings, plan: Plan, *, as_of: datetime | None = None, window: timedelta | None = None, why: str
+) -> ExposedReplays:
+    """Count the replayed predictions of the window as exposures of the plan's experiment; see `expose_replays`.
+
+    Raises
+    ------
+    PantheraError
+        If nobody says why.
+
+    """
+    if not why.strip():
+        raise PantheraError("say why (--why TEXT): the reason is kept beside the exposures")
+    span = Window.before(as_of, window)
+    with connect(ensure_database(settings)) as connection:
+        experiment, who = plan.serve.experiment, actor(settings, Path.cwd())
+        found = expose_replays(connection, experiment, span.start, span.end, actor=who, reason=why.strip())
+    return ExposedReplays(experiment, found)
 
 
 def _in_role(connection: psycopg.Connection, model: str, role: Role) -> LedgerRelease:
@@ -222,12 +267,9 @@ def _bundle_of(connection: psycopg.Connection, settings: Settings, release_id: s
     return load_bundle(settings.bundles / release.bundle_digest, read_trusted(settings))
 
 
-def _is_of(plan: Plan, contract: Contract) -> bool:
-    """Whether every view that the contract reads is defined in `plan` as it was in training."""
-    declared = plan.build_features.views
-    return all(
-        view.name in declared and declared_table(plan, view.name).name == view.online_table for view in contract.views
-    )
+def _is_of(plan: Plan, contract: Contract, recorded: Mapping[str, str]) -> bool:
+    """Whether every view that the contract reads has the values that `plan` defines."""
+    return all(same_definition(view, plan, recorded) for view in contract.views)
 
 
 def _check(
@@ -273,4 +315,5 @@ def _offline(
         features=data / "features",
         kept=kept_files(snapshots_ledger(data) / view.online_table),
         linked=linked_by(plan, declared),
+        pushes=fetch_pushes(connection, {view.online_table, declared_table(plan, view.name).name}),
     )

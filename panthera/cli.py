@@ -88,9 +88,11 @@ def catch_up(arguments: argparse.Namespace) -> int:
     from datetime import UTC, datetime
 
     from feature_repo.catch_up import catch_up as run_catch_up
+    from panthera.online_features import know_tables_in_use
     from panthera.pipeline import changing_tables
 
     as_of = arguments.as_of or datetime.now(UTC)
+    know_tables_in_use(read_settings())
     with changing_tables(arguments.data):
         caught_up = run_catch_up(read_settings(), plan_here(), arguments.data, as_of)
     show(caught_up, caught_up.text, as_json=arguments.json)

@@ -102,6 +102,8 @@ def count_stored(url: str, prediction_ids: Sequence[str | UUID]) -> int:
 
 def run_demo(settings: Settings, plan: Plan) -> None:
     """Run the loop, write `.panthera/demo.json`, print the summary; stop what was started here."""
+    from monitoring.verbs import expose_verb
+
     progress = Progress(steps=7)
     with ExitStack() as cleanup:
         progress.begin("start the database")
@@ -123,6 +125,8 @@ def run_demo(settings: Settings, plan: Plan) -> None:
             scored = score(client, [entity for entity, _ in labels], as_of, progress, 5 * size)
             stored = count_stored(url, scored.acknowledged)
             progress.say(f"{len(scored.acknowledged):,} answers acknowledged, {stored:,} of them in the log")
+            exposed = expose_verb(settings, plan, as_of=as_of, why="the demo replays history")
+            progress.say(f"{exposed.exposures:,} of these replays counted as exposures of {as_of:%Y-%m-%d}")
 
             closed = as_of + plan.label.horizon
             progress.begin(f"send what happened until {closed:%Y-%m-%d}")

@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 
 def status(arguments: argparse.Namespace) -> int:
-    """Say what is online, how old, and which runs brought it; exit with 3 if a view is not online or has future rows."""
+    """Say what is online; exit with 3 if a view is not, has future rows, or nobody fills what a release reads."""
     from panthera import online_features
 
     found = online_features.status(plan_here())
     show(found, found.table, as_json=arguments.json)
-    return EXIT_FINDING if found.missing or found.future else 0
+    return EXIT_FINDING if found.missing or found.future or found.unfilled else 0
 
 
 def diff(arguments: argparse.Namespace) -> int:

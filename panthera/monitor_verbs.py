@@ -1,4 +1,4 @@
-"""`panthera drift`, `parity`, `cohorts` and `explain`: what became of what was served."""
+"""`panthera drift`, `parity`, `cohorts`, `expose` and `explain`: what became of what was served."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from core.settings import read_settings
-from panthera.verb import DATA, EXIT_FINDING, add_json, add_verb, duration, past_instant, plan_here, show
+from panthera.verb import DATA, EXIT_FINDING, add_json, add_verb, duration, past_instant, plan_here, show, words
 
 if TYPE_CHECKING:
     import argparse
@@ -53,6 +53,17 @@ def cohorts(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def expose(arguments: argparse.Namespace) -> int:
+    """Count replayed predictions as exposures of the experiment, dated by their as_of; who did it and why is kept."""
+    from monitoring.verbs import expose_verb
+
+    result = expose_verb(
+        read_settings(), plan_here(), as_of=arguments.as_of, window=arguments.window, why=arguments.why
+    )
+    show(result, result.table, as_json=arguments.json)
+    return 0
+
+
 def explain(arguments: argparse.Namespace) -> int:
     """Tell what each feature added to the score of a prediction that was served."""
     from monitoring.verbs import explain_verb
@@ -75,6 +86,11 @@ def add_monitor_verbs(add: Add) -> None:
             added.add_argument("--report", type=Path, help="also draw an HTML report into this file")
         if name == "parity":
             added.add_argument("--data", type=Path, default=DATA, help="folder of the stages' tables")
+    added = add_verb(add, "expose", expose)
+    added.add_argument("--as-of", type=past_instant, help="end of the window, such as 1998-04-01; without it: now")
+    added.add_argument("--window", type=duration, help="length of the window, such as 7d; without it: all")
+    added.add_argument("--why", type=words, required=True, help="why they count; kept beside the exposures")
+    add_json(added)
     added = add_verb(add, "explain", explain)
     added.add_argument("prediction", type=UUID, nargs="?", help="its prediction_id; without it: the last one")
     add_json(added)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from core.plan import Entity, Plan
+    from core.settings import Settings
     from feature_repo.features_diff import FeaturesDiff
     from feature_repo.features_status import FeaturesStatus
     from feature_repo.online_tables import OnlineTable
@@ -26,14 +27,28 @@ if TYPE_CHECKING:
 _PUSHES_REMEMBERED = timedelta(days=30)
 
 
-def status(plan: Plan) -> FeaturesStatus:
-    """Say what is online, as of now."""
-    from feature_repo.features_status import read_features_status
-    from feature_repo.online_tables import declared_table
+def know_tables_in_use(settings: Settings) -> None:
+    """Write down which online tables releases read that an earlier version entered, so that runs fill them."""
+    from models.needed_tables import record_missing_tables
+    from models.signing import read_trusted
 
+    with connect(ensure_database(settings)) as connection:
+        record_missing_tables(connection, settings.bundles, read_trusted(settings))
+
+
+def status(plan: Plan) -> FeaturesStatus:
+    """Say what is online, as of now, and which tables that releases read nobody fills."""
+    from feature_repo.features_status import read_features_status
+    from feature_repo.tables_in_use import upkeep
+    from feature_repo.view_definitions import declared_table
+
+    settings = read_settings()
+    know_tables_in_use(settings)
     views = {name: (declared_table(plan, name), view.ttl) for name, view in plan.build_features.views.items()}
-    with connect(ensure_database(read_settings())) as connection:
-        return read_features_status(connection, views, datetime.now(UTC))
+    with connect(ensure_database(settings)) as connection:
+        found = upkeep(connection, plan, plan.register_.model)
+        kept = {each.table.name: (each.table, each.definition.view.ttl) for each in found.kept}
+        return read_features_status(connection, {**views, **kept}, found.unfilled, datetime.now(UTC))
 
 
 def diff(plan: Plan, data: Path, as_of: datetime | None) -> FeaturesDiff:
@@ -41,28 +56,40 @@ def diff(plan: Plan, data: Path, as_of: datetime | None) -> FeaturesDiff:
     from core.files import require
     from feature_repo.datasets import snapshot_glob
     from feature_repo.features_diff import FeaturesDiff, diff_view
-    from feature_repo.online_history import watermark
-    from feature_repo.online_tables import declared_table
+    from feature_repo.online_history import watermarks
+    from feature_repo.tables_in_use import upkeep
+    from feature_repo.view_definitions import declared_table
 
-    url, now = ensure_database(read_settings()), datetime.now(UTC)
-    views = []
+    settings, now = read_settings(), datetime.now(UTC)
+    url = ensure_database(settings)
+    know_tables_in_use(settings)
     for name in plan.build_features.views:
         require(data / "features" / name, "build_features")
-        table = declared_table(plan, name)
-        with connect(url) as connection:
-            mark = watermark(connection, table.name)
-        views.append(diff_view(url, name, table, snapshot_glob(data / "features", name), mark, as_of or now, now))
-    return FeaturesDiff(as_of or now, tuple(views))
+    tables = [(name, name, declared_table(plan, name)) for name in plan.build_features.views]
+    with connect(url) as connection:
+        found = upkeep(connection, plan, plan.register_.model)
+        tables += [(each.table.name, each.definition.name, each.table) for each in found.kept if each.same_values]
+        marks = watermarks(connection, [table.name for *_, table in tables])
+    views = [
+        diff_view(url, label, table, snapshot_glob(data / "features", view), marks.get(table.name), as_of or now, now)
+        for label, view, table in tables
+    ]
+    return FeaturesDiff(as_of or now, tuple(views), found.unfilled)
 
 
 def push(plan: Plan, view: str, file: Path | None) -> PushReceipt:
     """Push the rows of a file, or of the standard input."""
+    from feature_repo.tables_in_use import upkeep
     from serving.push_lines import push_lines
 
-    table, url = _table(plan, view), ensure_database(read_settings())
+    settings, table = read_settings(), _table(plan, view)
+    url = ensure_database(settings)
+    know_tables_in_use(settings)
+    with connect(url) as connection:
+        beside = upkeep(connection, plan, plan.register_.model).beside(view)
     lines = sys.stdin.buffer if file is None else file.open("rb")
     with lines:
-        return asyncio.run(push_lines(url, table, lines, lambda: datetime.now(UTC)))
+        return asyncio.run(push_lines(url, [table, *beside], lines, lambda: datetime.now(UTC)))
 
 
 def delete(plan: Plan, entity: str, key: str) -> dict[str, int]:
@@ -107,7 +134,7 @@ def collect() -> list[str]:
 
 
 def _table(plan: Plan, view: str) -> OnlineTable:
-    from feature_repo.online_tables import declared_table
+    from feature_repo.view_definitions import declared_table
 
     if view not in plan.build_features.views:
         raise PlanError(f"there is no view {view!r}; {allowed_here(view, plan.build_features.views)}")

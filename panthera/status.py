@@ -13,8 +13,11 @@ from core.terminal import terminal_table
 from feature_repo import online_tables
 from feature_repo.apply import applied_tables
 from feature_repo.features_status import count_future_rows
+from feature_repo.tables_in_use import upkeep
+from feature_repo.view_definitions import declared_table
 from models import ledger
 from models.bundle import check_bundle
+from models.needed_tables import record_missing_tables
 from models.registry_faults import registry_faults
 from models.signing import read_trusted
 
@@ -58,10 +61,12 @@ def read_status(settings: Settings, plan: Plan, data: Path) -> Status:
     """Look at the database, the bundles, and the receipts below the folder `data`."""
     url = ensure_database(settings)
     with connect(url) as connection:
+        record_missing_tables(connection, settings.bundles, read_trusted(settings))
+        unfilled = upkeep(connection, plan, plan.register_.model).unfilled
         roles = ledger.holders(connection, plan.register_.model)
         online: dict[str, int | None] = {}
         for name in plan.build_features.views:
-            table = online_tables.declared_table(plan, name).name
+            table = declared_table(plan, name).name
             online[name] = (
                 online_tables.count_rows(connection, table) if online_tables.exists(connection, table) else None
             )
@@ -69,14 +74,18 @@ def read_status(settings: Settings, plan: Plan, data: Path) -> Status:
         database=shown(url),
         releases={role: release.release_id if release else None for role, release in roles.items()},
         online_rows=online,
-        stale=(*_stale(settings, plan, url, data / "receipts"), *_future(plan, url, datetime.now(UTC))),
+        stale=(
+            *map(str, unfilled),
+            *_stale(settings, plan, url, data / "receipts"),
+            *_future(plan, url, datetime.now(UTC)),
+        ),
     )
 
 
 def _future(plan: Plan, url: str, now: datetime) -> Iterator[str]:
     """Yield which online tables have rows ahead of the clock."""
     with connect(url) as connection:
-        for table in (online_tables.declared_table(plan, name).name for name in plan.build_features.views):
+        for table in (declared_table(plan, name).name for name in plan.build_features.views):
             rows = count_future_rows(connection, table, now) if online_tables.exists(connection, table) else 0
             if rows:
                 yield (

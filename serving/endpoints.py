@@ -11,12 +11,13 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.requests import ClientDisconnect
 from starlette.responses import PlainTextResponse
 
-from core.cohorts import compare, fetch_arms
+from core.cohorts import fetch_arms
 from core.connection_pool import lent
 from core.database import connect
 from core.liveness import hung_up_after
 from core.log_counts import count_log
 from core.prediction_log import record_outcomes
+from core.strata import compare
 from feature_repo.push import push
 from serving import respond
 from serving.decode import (
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from core.cohorts import Comparison
     from serving.bodies import Bodies
     from serving.decode import EntitiesRequest
+    from serving.features import Facts
     from serving.metrics import Meters
     from serving.predict import Entry
     from serving.runtime import Ready, Runtime
@@ -86,27 +88,27 @@ class Endpoints:
         ready = self.runtime.ready()
         try:
             async with asyncio.timeout(_SECONDS_TO_ANSWER):
-                as_of, entries = await self._answer(request, ready, asked)
+                facts, entries = await self._answer(request, ready, asked)
         except TimeoutError:
             raise NotAvailable(
                 f"the service is busy: no answer within {_SECONDS_TO_ANSWER:g} s; try again later"
             ) from None
         self.meters.entries(entries)
-        return self._predictions(entries, as_of)
+        return self._predictions(entries, facts)
 
-    async def _answer(self, request: Request, ready: Ready, asked: EntitiesRequest) -> tuple[datetime, list[Entry]]:
+    async def _answer(self, request: Request, ready: Ready, asked: EntitiesRequest) -> tuple[Facts, list[Entry]]:
         """Read, predict, and return when every prediction is committed."""
         began = perf_counter()
         facts = await ready.connections.facts.read(ready.active.handle, asked.keys, asked.as_of)
         if perf_counter() - began > _SECONDS_UNASKED and await request.is_disconnected():
             raise ClientDisconnect
-        entries = await predict(asked.keys, facts, ready.active, self.runtime.experiment, self.runtime.policy)
+        entries = await predict(asked.keys, facts, ready.active, ready.experiment, self.runtime.policy)
         await _log(ready, entries)
-        return facts.as_of, entries
+        return facts, entries
 
-    def _predictions(self, entries: Sequence[Entry], as_of: datetime) -> Response:
+    def _predictions(self, entries: Sequence[Entry], facts: Facts) -> Response:
         """Answer 200 if any entity has a prediction; if the policy refused all of them, 422 with the same list."""
-        content = respond.predictions(entries, self.runtime.key, as_of)
+        content = respond.predictions(entries, self.runtime.key, facts)
         refused = [entry for entry in entries if not isinstance(entry, Answer)]
         if len(refused) < len(entries):
             return respond.json_response(content)
@@ -135,7 +137,7 @@ class Endpoints:
         """POST /v1/features/push."""
         now, views = self.clock(), self.runtime.views
         view, rows = await self.bodies.decoded(request, lambda body: decode_push(body, views, now))
-        receipt = await push(self.runtime.connections.intake, views[view], rows, now)
+        receipt = await push(self.runtime.connections.intake, self.runtime.tables_of(view), rows, now)
         return respond.json_response({"stored": receipt.stored, "duplicates": receipt.duplicates})
 
     async def cohorts(self, request: Request) -> Response:
@@ -161,7 +163,7 @@ class Endpoints:
         fault = await self.runtime.readiness.fault()
         if fault:
             raise NotAvailable(fault)
-        return respond.json_response({"ready": True, "problem": self.runtime.problem})
+        return respond.json_response({"ready": True, "problem": self.runtime.fault})
 
     async def status(self, request: Request) -> Response:
         """GET /v1/status."""
@@ -179,7 +181,8 @@ class Endpoints:
                 },
                 "appointed": self.runtime.appointed,
                 **await self._stored(),
-                "problem": self.runtime.problem,
+                "unfilled": [table.to_dict() for table in self.runtime.upkeep.unfilled],
+                "problem": self.runtime.fault,
             }
         )
 

@@ -37,10 +37,11 @@ class EntityFacts:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What is known about the entities of a request, in their order, as of an instant."""
+    """What is known about the entities of a request, in their order, as of an instant; `read_at` is when it was read."""
 
     as_of: datetime
     entities: Sequence[EntityFacts]
+    read_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,7 @@ class FactsReader:
             asked.setdefault(request.handle, []).extend(request.keys)
         async with lent(self._pool) as connection:
             rows = {handle: await _rows_by_key(connection, handle, keys) for handle, keys in asked.items()}
-        return [_facts(request, rows[request.handle], request.as_of or now) for request in batch]
+        return [_facts(request, rows[request.handle], now) for request in batch]
 
 
 async def _rows_by_key(
@@ -89,10 +90,11 @@ async def _rows_by_key(
     return dict(zip(distinct, await handle.fetch(connection, distinct), strict=True))
 
 
-def _facts(request: _Request, rows: Mapping[Key, tuple[Any, ...]], as_of: datetime) -> Facts:
+def _facts(request: _Request, rows: Mapping[Key, tuple[Any, ...]], now: datetime) -> Facts:
+    as_of = request.as_of or now
     own = [rows[key] for key in request.keys]
     reads = request.handle.judge(own, as_of)
-    return Facts(as_of, [EntityFacts(read, row[-1]) for read, row in zip(reads, own, strict=True)])
+    return Facts(as_of, [EntityFacts(read, row[-1]) for read, row in zip(reads, own, strict=True)], now)
 
 
 def exposed_arm(experiment: str) -> EntityLookup:

@@ -8,12 +8,11 @@ from uuid import uuid4
 
 from core.batching import in_turns
 from core.contracts import Freshness
-from core.prediction_log import Exposure, Prediction
+from core.prediction_log import Exposure, Prediction, is_replay
 from serving.router import Experiment, Route, route
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from datetime import datetime
 
     from core.contracts import Contract, Key, Value, ViewRead
     from serving.features import EntityFacts, Facts
@@ -106,7 +105,7 @@ async def predict(
         answered = [case for case in cases if case.position in sound]
         scores = await release.scorer.score(list(sound.values()))
         async for case, scored in in_turns(zip(answered, scores, strict=True)):
-            entries[case.position] = _answer(case, scored, facts.as_of, experiment, policy)
+            entries[case.position] = _answer(case, scored, facts, experiment, policy)
     return [entries[position] for position in range(len(keys))]
 
 
@@ -141,13 +140,13 @@ def _decision(scored: Scored, contract: Contract, policy: Policy) -> str:
     return policy.above if scored.score >= contract.threshold else policy.below
 
 
-def _answer(case: _Case, scored: Scored, as_of: datetime, experiment: Experiment, policy: Policy) -> Answer:
+def _answer(case: _Case, scored: Scored, facts: Facts, experiment: Experiment, policy: Policy) -> Answer:
     entity, reads, release = str(case.key), case.facts.reads, case.route.release
-    prediction_id = uuid4()
+    prediction_id, replay = uuid4(), is_replay(facts.as_of, facts.read_at)
     prediction = Prediction(
         prediction_id=prediction_id,
         entity=entity,
-        as_of=as_of,
+        as_of=facts.as_of,
         release_id=release.release_id,
         experiment=experiment.name,
         arm=case.route.arm,
@@ -156,9 +155,19 @@ def _answer(case: _Case, scored: Scored, as_of: datetime, experiment: Experiment
         features={entry.column: _value(entry, reads, policy) for entry in release.logged},
         event_times={view: reads[table].event_time for view, table in release.logged_tables.items()},
         statuses={view: reads[table].status for view, table in release.logged_tables.items()},
+        phase_id=experiment.phase_id,
+        replay=replay,
     )
     exposure = None
-    if case.facts.exposed_arm is None:
-        arm, place = case.route.arm, case.route.bucket
-        exposure = Exposure(experiment.name, entity, arm, place, release.release_id, prediction_id, as_of)
+    if case.facts.exposed_arm is None and not replay:
+        exposure = Exposure(
+            experiment.name,
+            entity,
+            case.route.arm,
+            case.route.bucket,
+            release.release_id,
+            prediction_id,
+            facts.read_at,
+            experiment.phase_id,
+        )
     return Answer(case.key, prediction, exposure, case.views)

@@ -10,7 +10,7 @@ from feature_repo.push import PushReceipt, push
 from serving.decode import MOST_PUSHED, decode_pushed_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from datetime import datetime
 
     from feature_repo.online_tables import OnlineTable
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 
 async def push_lines(
-    url: str, table: OnlineTable, lines: Iterable[bytes], clock: Callable[[], datetime]
+    url: str, tables: Sequence[OnlineTable], lines: Iterable[bytes], clock: Callable[[], datetime]
 ) -> PushReceipt:
-    """Push every line, a thousand in one transaction; an empty one says nothing.
+    """Push every line to `tables`, see `push`, a thousand in one transaction; an empty one says nothing.
 
     What was pushed before a line that is refused stays; to send the whole file again is safe.
 
@@ -34,8 +34,8 @@ async def push_lines(
     """
     stored = duplicates = 0
     async with connection_pool(url) as pool:
-        for rows in _batches(_rows(table, lines, clock)):
-            receipt = await push(pool, table, rows, clock())
+        for rows in _batches(_rows(tables[0], lines, clock)):
+            receipt = await push(pool, tables, rows, clock())
             stored, duplicates = stored + receipt.stored, duplicates + receipt.duplicates
     return PushReceipt(stored, duplicates)
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from core.errors import BundleError
 from feature_repo.online_handle import HandleLink, HandleView, OnlineHandle
 from feature_repo.online_history import unfilled
+from feature_repo.tables_in_use import TableInUse
 from models.bundle import load_bundle
 from models.ledger import current, find, history
 from serving.refusals import NotAvailable, ReleaseFault
@@ -93,6 +94,16 @@ class ActiveReleases:
     def ids(self) -> tuple[str | None, str | None]:
         """The ids of champion and challenger."""
         return self.champion.release_id, self.challenger.release_id if self.challenger else None
+
+    @property
+    def tables_in_use(self) -> list[TableInUse]:
+        """The online tables that champion and challenger read."""
+        holders = {CHAMPION: self.champion, **({CHALLENGER: self.challenger} if self.challenger else {})}
+        return [
+            TableInUse(role, release.release_id, view, table)
+            for role, release in holders.items()
+            for view, table in release.tables.items()
+        ]
 
     def bundle_of(self, release_id: str) -> Bundle | None:
         """Give the bundle of a release, if it is one of these."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.responses import Response
 
+from core.prediction_log import is_replay
 from serving.predict import Answer
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from core.contracts import Key, Value, ViewRead
     from serving.decode import EntityKey
+    from serving.features import Facts
     from serving.predict import Entry
     from serving.releases import Release
 
@@ -31,9 +33,10 @@ def instant(value: datetime | None) -> str | None:
     return None if value is None else value.isoformat().replace("+00:00", "Z")
 
 
-def predictions(entries: Iterable[Entry], key: EntityKey, as_of: datetime) -> dict[str, Any]:
-    """Write the answer to a request for predictions."""
-    return {"as_of": instant(as_of), "predictions": [_entry(entry, key) for entry in entries]}
+def predictions(entries: Iterable[Entry], key: EntityKey, facts: Facts) -> dict[str, Any]:
+    """Compose the answer to a request for predictions; a replay of the past is marked as one."""
+    replay = is_replay(facts.as_of, facts.read_at)
+    return {"as_of": instant(facts.as_of), "replay": replay, "predictions": [_entry(entry, key) for entry in entries]}
 
 
 def _entry(entry: Entry, key: EntityKey) -> dict[str, Any]:

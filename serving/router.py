@@ -18,11 +18,15 @@ CHALLENGER = "challenger"
 
 @dataclass(frozen=True)
 class Experiment:
-    """The experiment that assigns entities to arms, by salted hash in proportion to the weights."""
+    """The experiment that assigns entities to arms, by salted hash in proportion to the weights.
+
+    `phase_id` is the phase of the ledger that these weights and the active releases make; None while none is active.
+    """
 
     name: str
     salt: str
     weights: Mapping[str, int]
+    phase_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from core.connection_pool import lent
 from core.database import connect, ensure_database
 from core.errors import DatabaseError, PantheraError
+from core.experiments import enter_phase, phase_terms
 from core.liveness import hung_up_after
-from feature_repo.online_tables import declared_table
+from feature_repo.tables_in_use import Upkeep, upkeep_of
+from feature_repo.view_definitions import view_definitions
 from models.ledger import roles
 from models.signing import read_trusted
 from serving.connections import Connections, open_connections
@@ -29,8 +31,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from datetime import datetime
 
+    import psycopg
+
     from core.plan import Plan
     from core.settings import Settings
+    from feature_repo.online_tables import OnlineTable
     from models.ledger import Role
 
 _LOGGER = logging.getLogger(__name__)
@@ -47,6 +52,7 @@ class Ready:
 
     connections: Connections
     active: ActiveReleases
+    experiment: Experiment
 
 
 class Runtime:
@@ -63,12 +69,15 @@ class Runtime:
         self.experiment = Experiment(serve.experiment, serve.salt, weights)
         self.policy = Policy(serve.missing, serve.stale, serve.decisions.above, serve.decisions.below)
         self.key = EntityKey(plan.unit.key, plan.unit.dtype)
-        self.views = {name: declared_table(plan, name) for name in plan.build_features.views}
+        self._declared = view_definitions(plan)
+        self.views = {name: definition.table for name, definition in self._declared.items()}
+        self.upkeep = Upkeep()
         self.problem: str | None = "the service is starting"
         self.active: ActiveReleases | None = None
         #: What the ledger says, by role; what answers differs from it where a release has a fault.
         self.appointed: Mapping[Role, str | None] = {}
         self.readiness = Readiness(self.ready, self.key.dtype)
+        self._told: set[str] = set()
         self._clock = clock
         bundles = BundleFolder(settings.bundles)
         self._loader = Loader(plan.register_.model, bundles, self.key, exposed_arm(serve.experiment))
@@ -115,7 +124,16 @@ class Runtime:
         """
         if self.active is None:
             raise NotAvailable(self.problem or "no release is loaded yet")
-        return Ready(self.connections, self.active)
+        return Ready(self.connections, self.active, self.experiment)
+
+    @property
+    def fault(self) -> str | None:
+        """What is wrong, though predictions may be answered: of the releases, or of the tables that they read."""
+        return self.problem or next(map(str, self.upkeep.unfilled), None)
+
+    def tables_of(self, view: str) -> list[OnlineTable]:
+        """List the online tables that have the values of a view: the plan's own, then those that releases read."""
+        return [self.views[view], *self.upkeep.beside(view)]
 
     async def is_ready(self) -> bool:
         """Return whether a prediction would be answered now."""
@@ -123,10 +141,10 @@ class Runtime:
 
     async def look(self) -> None:
         """Look at database and ledger; what is new is loaded before what is old is dropped."""
-        active, problem = self.active, None
+        (active, experiment), problem = (self.active, self.experiment), None
         try:
-            active = await asyncio.to_thread(self._load)
-            problem = "; ".join(active.faults) or None
+            loaded, experiment = await asyncio.to_thread(self._load)
+            active, problem = loaded, "; ".join(loaded.faults) or None
         except PantheraError as error:
             problem = public_message(error)
             if problem != self.problem:
@@ -136,17 +154,20 @@ class Runtime:
             if problem != self.problem:
                 _LOGGER.exception("the releases could not be looked up")
         await self._prepare(active)
+        self._tell_unfilled()
         if active and active is not self.active:
             _LOGGER.warning("now answering: champion %s, challenger %s", *active.ids)
-        self.active, self.problem = active, problem
+        self.active, self.experiment, self.problem = active, experiment, problem
 
-    def _load(self) -> ActiveReleases:
+    def _load(self) -> tuple[ActiveReleases, Experiment]:
         if self._url is None:
             self._url = ensure_database(self.settings)
         try:
             with connect(self._url, _LIMITS) as connection, hung_up_after(connection, _SECONDS_TO_LOOK):
                 self.appointed = {**roles(connection, self.plan.register_.model)}
-                return self._loader.load_active(connection, read_trusted(self.settings), self.active)
+                active = self._loader.load_active(connection, read_trusted(self.settings), self.active)
+                self.upkeep = upkeep_of(connection, self.plan, self._declared, active.tables_in_use)
+                return active, self._in_phase(connection, active)
         except DatabaseError:
             if self.settings.database_url is None:
                 self._url = None  # somebody stopped the embedded server; the next look starts it
@@ -160,6 +181,21 @@ class Runtime:
             with contextlib.suppress(PantheraError):
                 async with lent(self._connections.answers) as connection:
                     await active.handle.look(connection)
+
+    def _in_phase(self, connection: psycopg.Connection, active: ActiveReleases) -> Experiment:
+        """Return the experiment in the phase that these releases make, which is recorded where they are others than before."""
+        if self.experiment.phase_id and self.active and self.active.ids == active.ids:
+            return self.experiment
+        serve, (champion, challenger) = self.plan.serve, active.ids
+        terms = phase_terms(serve.experiment, serve.salt, self.experiment.weights, str(champion), challenger)
+        return replace(self.experiment, phase_id=enter_phase(connection, terms))
+
+    def _tell_unfilled(self) -> None:
+        """Log each table that nobody fills any more, once."""
+        unfilled = {table.online_table: table for table in self.upkeep.unfilled}
+        for name in unfilled.keys() - self._told:
+            _LOGGER.error("%s", unfilled[name])
+        self._told = {*unfilled}
 
     async def _follow(self) -> None:
         while True:

@@ -11,7 +11,7 @@ from core.errors import PlanError
 from core.plan import Plan
 from core.plan_file import parse_plan
 from core.plan_limits import limit_findings
-from feature_repo.online_tables import declared_table
+from feature_repo.view_definitions import declared_table
 from tests.core.shop_plan import FEATURES, SHOP, changed
 
 

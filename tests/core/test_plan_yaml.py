@@ -6,7 +6,7 @@ import math
 from datetime import datetime
 
 import pytest
-from dvc.utils.serialize import parse_yaml  # type: ignore[import-untyped]
+from dvc.utils.serialize import parse_yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

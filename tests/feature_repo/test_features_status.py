@@ -39,7 +39,7 @@ def test_the_status_counts_rows_and_those_that_expired(url: str) -> None:
         register(connection, "shop", "spending", SPENDING.name)
         merge(connection, SPENDING, arrow([row(1, 1), row(2, 6), row(3, 9), row(4, 5)]))
         record_run(connection, "spending", SPENDING, at(9), 4)
-        found = read_features_status(connection, {"spending": (SPENDING, 5 * DAY), "absent": (absent, DAY)}, at(10))
+        found = read_features_status(connection, {"spending": (SPENDING, 5 * DAY), "absent": (absent, DAY)}, (), at(10))
     spending, nothing = found.views
     assert (spending.rows, spending.expired_share, spending.watermark) == (4, 0.25, at(9))
     assert (spending.oldest_event, spending.newest_event, spending.age_seconds) == (at(1), at(9), 86_400)
@@ -115,7 +115,7 @@ def test_a_row_of_the_future_is_named_and_replaced_by_a_full_run(url: str, tmp_p
     with connect(url) as connection:  # as a run left it of before such rows were refused
         merge_values(connection, SPENDING, [(1, far, far, None, None)])
         record_run(connection, "spending", SPENDING, far, 1)
-        before = read_features_status(connection, {"spending": (SPENDING, DAY)}, NOW)
+        before = read_features_status(connection, {"spending": (SPENDING, DAY)}, (), NOW)
         assert count_future_rows(connection, SPENDING.name, NOW) == 1
     assert (before.future, before.views[0].watermark) == ({"spending": 1}, None)
     assert "1 rows are from the future" in str(before.table().caption)
@@ -123,6 +123,6 @@ def test_a_row_of_the_future_is_named_and_replaced_by_a_full_run(url: str, tmp_p
     assert (found.causes, found.defects) == ({Cause.FUTURE: 1, Cause.AHEAD: 1}, 1)
     materialize(url, {"spending": SPENDING}, tmp_path, at(2))
     with connect(url) as connection:
-        after = read_features_status(connection, {"spending": (SPENDING, DAY)}, NOW)
+        after = read_features_status(connection, {"spending": (SPENDING, DAY)}, (), NOW)
     assert (after.future, after.views[0].watermark) == ({}, at(2))
     assert diff_view(url, "spending", SPENDING, files, at(2), at(9), NOW).causes == {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -10,14 +9,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from core.errors import PlanError
-from core.plan import Entity, View
 from core.plan_file import parse_plan
 from feature_repo.build_features import build_views
 from feature_repo.datasets import BUCKETS, bucket_file, bucket_of
 from feature_repo.duck import open_duckdb
 from feature_repo.linked_rows import linked_by
 from feature_repo.look_ahead import look_ahead
-from feature_repo.online_tables import declared_definition, declared_table, definition_of
+from feature_repo.view_definitions import declared_definition, declared_table
 from feature_repo.view_rows import compute_view
 from feature_repo.view_sources import open_view
 from tests.feature_repo.accepted_rows import write_accepted
@@ -142,18 +140,3 @@ def test_a_view_of_another_link_is_another_version(accepted: Path) -> None:
         TEXT.replace("sql: count(*), dtype: int64, meaning: clubs so far", "sql: count(club), dtype: int64, meaning: x")
     )
     assert declared_table(counted, "membership").name != declared_table(PLAN, "membership").name
-
-
-def test_a_view_that_names_no_entity_is_the_version_that_it_was_before_views_could_name_one() -> None:
-    view = View.model_validate(
-        {
-            "source": "a",
-            "ttl": "9d",
-            "every": "1 day",
-            "features": {"b": {"sql": "count(*)", "dtype": "int64", "unit": "x"}},
-        }
-    )
-    feature = '{"sql":"count(*)","dtype":"int64","source":null,"window":null,"lag":null,"over":"rows","unit":"x","meaning":""}'
-    stated = f'who int64 {{"source":"a","ttl":"P9D","every":"1 day","features":{{"b":{feature}}}}}'
-    entity = Entity(key="who", dtype="int64", source="a")
-    assert definition_of(view, entity) == hashlib.sha256(stated.encode()).hexdigest()

@@ -221,7 +221,7 @@ def verdict(
         assert [feature.column for feature in features] == ["history__orders"]
         return rows.append_column("history__orders", part(TABLE, TEST).column("history__orders"))
 
-    return compare(plan, table, load, join, one, other)
+    return compare(plan, table, load, join, one, other, {})
 
 
 def test_the_better_of_two_bundles_wins_on_the_test_rows_with_its_numbers(settings: Settings) -> None:

@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
 FEATURES = tuple(ContractFeature("v", name, "float64") for name in ("one", "sure", "none"))
 PROJECT = Project(name="a-project", problem="binary", statement="Who <leaves> & why?")
-METHOD = Method("2024-01-01 (600 rows)", "2024-02-01 (600 rows)", 500, 0.95, "none", "md5:abc", "git:def", "all_of_it")
+METHOD = Method(
+    "temporal", "2024-01-01 (600 rows)", "2024-02-01 (600 rows)", 500, 0.95, "none", "md5:abc", "git:def", "all_of_it"
+)
 _MONEY = {"currency": "EUR", "kept_value": 100, "offer_cost": 10, "acceptance": 0.3}
 
 
@@ -118,7 +120,7 @@ def test_what_the_plan_and_the_data_say_is_escaped(written: tuple[str, dict[str,
 def test_the_page_says_what_was_found_and_of_what(written: tuple[str, dict[str, str]]) -> None:
     page = written[0]
     assert "Of 3 candidates <b>one</b> was the best" in page
-    assert "On later rows it is surely better than the baseline nothing." in page
+    assert "On the test rows it is surely better than the baseline nothing." in page
     assert all(identity in page for identity in ("md5:abc", "git:def", "all_of_it"))
     assert all(policy in page for policy in ("the threshold in force", "approach everybody", "approach nobody"))
 

@@ -17,7 +17,8 @@ from feature_repo.features_diff import diff_view
 from feature_repo.materialize import materialize
 from feature_repo.online_handle import HandleLink, HandleView, OnlineHandle
 from feature_repo.online_history import watermark
-from feature_repo.online_tables import create, declared_table
+from feature_repo.online_tables import create
+from feature_repo.view_definitions import declared_table
 from models.training_set import join_features, training_set
 from tests.feature_repo.clubs import CLUBS, accept, clubs_plan, day
 from tests.feature_repo.feast_shop import opened_store

@@ -16,7 +16,7 @@ from feature_repo.build_features import build_bucket
 from feature_repo.datasets import bucket_file, write_table
 from feature_repo.duck import open_duckdb
 from monitoring.logged_predictions import LoggedPrediction
-from monitoring.offline_values import Watermarks, recompute
+from monitoring.offline_values import Pushes, Watermarks, recompute
 from monitoring.parity import ParityResult, check_parity
 
 if TYPE_CHECKING:
@@ -83,7 +83,11 @@ class World:
         return out
 
     def check(
-        self, *predictions: LoggedPrediction, watermarks: Watermarks | None = None, kept: tuple[Path, ...] = ()
+        self,
+        *predictions: LoggedPrediction,
+        watermarks: Watermarks | None = None,
+        kept: tuple[Path, ...] = (),
+        pushes: Pushes | None = None,
     ) -> ParityResult:
         offline = recompute(
             "spending",
@@ -94,6 +98,7 @@ class World:
             accepted=self.accepted,
             features=self.features,
             kept=kept,
+            pushes=pushes,
         )
         scores = [logged.score for logged in predictions]
         return check_parity("r1", predictions, FEATURES, {"spending": offline}, scores, stale_is_missing=False)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import shutil
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from monitoring.offline_values import Watermarks
+from monitoring.offline_values import Pushes, Watermarks
 from monitoring.parity import Cause, agree, check_parity, hash_of, together, typed
 from tests.monitoring.spending_world import (
     APRIL,
@@ -26,6 +27,7 @@ from tests.monitoring.spending_world import (
 )
 
 if TYPE_CHECKING:
+    from datetime import datetime
     from pathlib import Path
 
 
@@ -129,6 +131,58 @@ def test_a_row_that_the_online_store_should_have_had_is_a_transformation(world: 
     assert world.check(served(1, None, {}, status="MISSING")).mismatches == {Cause.TRANSFORMATION: 6}
 
 
+def pushed(entity: str, event: datetime, at: datetime = REQUEST) -> Pushes:
+    return Pushes({entity: [(event, at)]})
+
+
+def test_a_value_that_somebody_pushed_is_no_defect(world: World) -> None:
+    row = served(1, APRIL + timedelta(days=2), {"orders": 77, "spend": 1.0})
+    assert world.check(row).defects == 6
+    result = world.check(row, second(), pushes=pushed("1", APRIL + timedelta(days=2)))
+    assert (result.mismatches, result.defects) == ({Cause.PUSHED: 6}, 0)
+
+
+def test_an_entity_that_is_known_by_a_push_alone_is_no_defect(world: World) -> None:
+    row = served(99, APRIL, {"orders": 3})
+    assert world.check(row, pushes=pushed("99", APRIL)).mismatches == {Cause.PUSHED: 1}
+
+
+@pytest.mark.parametrize(
+    ("entity", "event", "at"),
+    [
+        ("2", APRIL, REQUEST),
+        ("1", APRIL - timedelta(microseconds=1), REQUEST),
+        ("1", APRIL, REQUEST + timedelta(microseconds=1)),
+    ],
+    ids=["of another entity", "of another event", "after the prediction"],
+)
+def test_what_was_pushed_elsewhere_excuses_no_transformation(
+    world: World, entity: str, event: datetime, at: datetime
+) -> None:
+    result = world.check(altered(first(), "orders", 3), second(), pushes=pushed(entity, event, at))
+    assert (result.mismatches, result.defects) == ({Cause.TRANSFORMATION: 1}, 1)
+
+
+def test_a_row_that_a_push_replaced_by_one_of_after_the_request_is_no_defect(world: World) -> None:
+    missing = served(1, None, {}, status="MISSING")
+    assert world.check(missing, pushes=pushed("1", REQUEST + timedelta(minutes=4))).mismatches == {Cause.PUSHED: 6}
+    assert world.check(missing, pushes=pushed("1", REQUEST - timedelta(minutes=4))).defects == 6
+
+
+def test_a_replay_of_before_what_is_online_is_no_defect(world: World) -> None:
+    """The store keeps the latest row: as of March it has nothing once April is online."""
+    replay = replace(served(1, None, {}, status="MISSING"), as_of=MARCH + timedelta(days=1))
+    april = Watermarks((REQUEST - timedelta(days=1),), (APRIL,))
+    assert world.check(replay, watermarks=april).mismatches == {Cause.REPLAYED: 5}
+    march = Watermarks((REQUEST - timedelta(days=1),), (MARCH,))
+    assert world.check(replay, watermarks=march).mismatches == {Cause.TRANSFORMATION: 5}
+
+
+def test_a_replay_that_read_a_row_is_compared_as_any_other(world: World) -> None:
+    replay = replace(altered(first(), "orders", 3), logged_at=REQUEST + timedelta(days=300))
+    assert world.check(replay, second()).mismatches == {Cause.TRANSFORMATION: 1}
+
+
 def test_a_snapshot_materialized_after_the_request_excuses_a_missing_row(world: World) -> None:
     missing = served(1, None, {}, status="MISSING")
     online_before = Watermarks((APRIL,), (APRIL,))
@@ -165,9 +219,15 @@ def test_the_checks_of_two_releases_add_up(world: World) -> None:
     good, bad = world.check(first()), world.check(altered(first(), "orders", 7))
     both = together([good, bad])
     assert (both.predictions_checked, both.values_compared, both.defects) == (2, 12, 1)
-    assert both.to_dict()["mismatches"] == {"late_or_restated": 0, "type": 0, "transformation": 1}
+    assert both.to_dict()["mismatches"] == {
+        "late_or_restated": 0,
+        "pushed": 0,
+        "replayed": 0,
+        "type": 0,
+        "transformation": 1,
+    }
     assert both.release_ids == ("r1", "r1")
-    assert both.table().row_count == 8
+    assert both.table().row_count == 10
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from core.database import connect
 from core.errors import PantheraError
 from core.plan_candidates import SingleFeatureCandidate
 from core.plan_file import read_plan
-from feature_repo.online_tables import online_table
+from feature_repo.view_definitions import declared_table
 from models.bundle import load_bundle, write_bundle
 from models.bundling import bundle_contents
 from models.candidates import fit
@@ -33,7 +33,6 @@ from monitoring.parity import Cause, logged_vector
 from monitoring.verbs import Window, cohorts_verb, drift_verb, explain_verb, parity_verb
 from tests.monitoring.log_rows import log_prediction
 from tests.monitoring.spending_world import (
-    CUSTOMER,
     FEATURES,
     REQUEST,
     SPENDING,
@@ -161,7 +160,7 @@ def serve(settings: Settings, digest: str, *predictions: LoggedPrediction) -> No
 
 @pytest.fixture
 def digest(settings: Settings, spending_plan: Plan) -> str:
-    online = online_table("spending", SPENDING, CUSTOMER).name
+    online = declared_table(spending_plan, "spending").name
     return register(settings, spending_plan.register_.model, spending_plan.label.horizon, online)
 
 

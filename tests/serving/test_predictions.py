@@ -7,9 +7,11 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+import psycopg
 import pytest
 
 from core.assignment import arm_of, bucket
+from core.experiments import expose_replays
 from tests.serving.conftest import AS_OF, MATERIALIZED, NOW, Client, World, serve
 
 if TYPE_CHECKING:
@@ -112,25 +114,94 @@ def test_an_entity_with_a_value_that_the_model_was_not_made_for_is_refused_and_t
 
 def test_the_first_meeting_of_an_entity_and_its_arm_is_logged_once(world: World) -> None:
     async def use(client: Client) -> None:
-        (first,) = await client.entries(1)
-        await client.entries(1, 1, as_of=AS_OF + timedelta(days=1))
+        (first,) = await client.entries(1, as_of=None)
+        await client.entries(1, 1, as_of=NOW + timedelta(minutes=1))
         assert world.execute(
             "SELECT entity, arm, bucket, release_id, prediction_id::text, exposed_at FROM panthera.exposure"
-        ) == [("1", _arm(1), bucket("pepper", "1"), first["release"], first["prediction_id"], AS_OF)]
+        ) == [("1", _arm(1), bucket("pepper", "1"), first["release"], first["prediction_id"], NOW)]
 
     serve(world, use)
+
+
+@pytest.mark.parametrize("minutes", [-5, 0, 5])
+def test_an_exposure_is_dated_by_the_clock_whatever_instant_a_caller_names(world: World, minutes: int) -> None:
+    async def use(client: Client) -> None:
+        response = await client.predict(1, as_of=NOW + timedelta(minutes=minutes))
+        assert response.json()["replay"] is False
+        assert world.execute("SELECT exposed_at FROM panthera.exposure") == [(NOW,)]
+        assert world.execute("SELECT replay FROM panthera.prediction") == [(False,)]
+
+    serve(world, use)
+
+
+@pytest.mark.parametrize("as_of", [NOW - timedelta(minutes=5, microseconds=1), AS_OF, datetime(1, 1, 1, tzinfo=UTC)])
+def test_a_replay_of_the_past_is_marked_and_exposes_nobody(world: World, as_of: datetime) -> None:
+    async def use(client: Client) -> None:
+        response = await client.predict(1, as_of=as_of)
+        assert response.json()["replay"] is True
+        assert world.execute("SELECT as_of, replay, arm FROM panthera.prediction") == [(as_of, True, _arm(1))]
+        assert world.execute("SELECT count(*) FROM panthera.exposure") == [(0,)]
+        await client.entries(1, as_of=None)
+        assert world.execute("SELECT exposed_at FROM panthera.exposure") == [(NOW,)]
+
+    serve(world, use)
+
+
+def test_replays_that_somebody_counts_are_exposures_of_their_instants(world: World) -> None:
+    """Account 1 was exposed before and keeps that; of the two replays of account 2 the earlier one counts."""
+
+    async def use(client: Client) -> None:
+        await client.entries(1, as_of=None)
+        for day in (2, 1):
+            await client.entries(1, 2, as_of=AS_OF + timedelta(days=day))
+        with psycopg.connect(world.url) as connection:
+            counted = [expose_replays(connection, "first", AS_OF, NOW, actor="ann", reason="history") for _ in range(2)]
+        assert counted == [1, 0]
+        assert world.execute(
+            "SELECT entity, arm, bucket, exposed_at, import_id FROM panthera.exposure ORDER BY entity"
+        ) == [
+            ("1", _arm(1), bucket("pepper", "1"), NOW, None),
+            ("2", _arm(2), bucket("pepper", "2"), AS_OF + timedelta(days=1), 1),
+        ]
+        assert world.execute("SELECT actor, reason FROM panthera.exposure_import") == [("ann", "history")] * 2
+
+    serve(world, use)
+
+
+def test_weights_that_were_changed_begin_a_phase_and_equal_ones_do_not(world: World) -> None:
+    async def meet(client: Client) -> None:
+        await client.entries(1, 2, 3, as_of=None)
+
+    async def meet_others(client: Client) -> None:
+        await client.entries(3, 4, 5, as_of=None)
+
+    serve(world, meet)
+    world.write_plan(arms="{champion: 9, challenger: 1}")
+    serve(world, meet_others)
+    world.write_plan(arms="{champion: 90, challenger: 10}")
+    serve(world, meet)
+    assert world.execute(
+        "SELECT champion_weight, challenger_weight, champion, challenger FROM panthera.experiment_phase ORDER BY phase_id"
+    ) == [(1, 1, "old", "new"), (9, 1, "old", "new")]
+    assert world.execute("SELECT entity, phase_id FROM panthera.exposure ORDER BY entity") == [
+        ("1", 1),
+        ("2", 1),
+        ("3", 1),
+        ("4", 2),
+        ("5", 2),
+    ]
 
 
 def test_an_exposed_entity_keeps_its_arm_when_the_weights_change(world: World) -> None:
     accounts = [1, 2, 3, 4, 5]
 
     async def meet(client: Client) -> None:
-        assert {entry["arm"] for entry in await client.entries(*accounts)} == {"champion", "challenger"}
+        assert {entry["arm"] for entry in await client.entries(*accounts, as_of=None)} == {"champion", "challenger"}
 
     async def meet_again(client: Client) -> None:
-        again = {entry["account_id"]: entry["arm"] for entry in await client.entries(*accounts)}
+        again = {entry["account_id"]: entry["arm"] for entry in await client.entries(*accounts, as_of=None)}
         assert again == {account: _arm(account) for account in accounts}
-        assert [entry["arm"] for entry in await client.entries(6, 7, 8, 9)] == ["champion"] * 4
+        assert [entry["arm"] for entry in await client.entries(6, 7, 8, 9, as_of=None)] == ["champion"] * 4
 
     serve(world, meet)
     world.write_plan(arms="{champion: 1, challenger: 0}")
@@ -191,7 +262,7 @@ def test_an_entity_that_the_policy_refuses_does_not_take_the_others_with_it(worl
     world.write_plan(missing="refuse")
 
     async def use(client: Client) -> None:
-        known, unknown = await client.entries(1, 99)
+        known, unknown = await client.entries(1, 99, as_of=None)
         assert known["score"] in {0.1, 0.2}
         assert unknown["error"]["code"] == "features_missing"
         assert "history" in unknown["error"]["message"]
@@ -227,7 +298,8 @@ def test_many_requests_at_once_are_each_answered_as_if_alone(world: World) -> No
             (alone,) = await client.entries(account, as_of=as_of)
             assert _without_id(entry) == _without_id(alone)
         assert world.execute("SELECT count(*), count(DISTINCT prediction_id) FROM panthera.prediction") == [(240, 240)]
-        assert world.execute("SELECT count(*) FROM panthera.exposure") == [(6,)]
+        # Those that were asked of the present: the third of every three accounts.
+        assert world.execute("SELECT entity FROM panthera.exposure ORDER BY entity") == [("3",), ("99",)]
 
     serve(world, use)
 

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from core.database import connect
-from core.plan import Entity, View
+from core.plan import View
 from core.plan_file import read_plan
-from feature_repo.online_tables import create, declared_table, online_table
+from feature_repo.online_tables import OnlineTable, create
 from feature_repo.push import PushReceipt
+from feature_repo.view_definitions import declared_table
 from serving.decode import decode_push
 from serving.push_lines import push_lines
 from serving.refusals import Refusal
@@ -142,7 +143,9 @@ KINDS = View.model_validate(
 
 
 def _decoded(**features: object) -> Sequence[object]:
-    table = online_table("kinds", KINDS, Entity(key="who", dtype="string", source="events"))
+    table = OnlineTable(
+        "kinds", (("who", "string"),), tuple((name, spec.dtype) for name, spec in KINDS.features.items())
+    )
     given = {**dict.fromkeys(KINDS.features), **features}
     row = {"event_id": "e", "who": "w", "event_time": "2026-01-01T00:00:00Z", "features": given}
     _, rows = decode_push(json.dumps({"view": "kinds", "rows": [row]}).encode(), {"kinds": table}, NOW)
@@ -180,9 +183,9 @@ def test_lines_of_a_file_are_pushed_in_batches_and_again_without_harm(world: Wor
     declared = declared_table(read_plan(world.settings.plan), "history")
 
     async def twice() -> list[PushReceipt]:
-        return [await push_lines(world.url, declared, [*lines, b"\n"], lambda: NOW) for _ in range(2)]
+        return [await push_lines(world.url, [declared], [*lines, b"\n"], lambda: NOW) for _ in range(2)]
 
     assert asyncio.run(twice()) == [PushReceipt(1202, 0), PushReceipt(0, 1202)]
     assert len(online(world, table)) == 1202
     with pytest.raises(Refusal, match="no 'event_id' in line 2"):
-        asyncio.run(push_lines(world.url, declared, [lines[0], b"{}"], lambda: NOW))
+        asyncio.run(push_lines(world.url, [declared], [lines[0], b"{}"], lambda: NOW))

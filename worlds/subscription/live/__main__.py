@@ -31,6 +31,7 @@ PLAN = Path(__file__).parents[1] / "plan.yaml"
 DATA, SOURCES, JOURNAL = Path("data"), Path("world"), Path("live")
 #: July, August, September and the first of October, on which the broken feed of September shows.
 DAYS = 93
+_DAY = timedelta(days=1)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -133,6 +134,7 @@ def _live_on(
 ) -> None:
     """Serve, and operate on each of `days`."""
     from feature_repo.catch_up import catch_up
+    from monitoring.verbs import expose_verb
     from panthera.service_client import ServiceClient
     from panthera.service_process import running_service
     from worlds.subscription.live.journal import Journal
@@ -150,6 +152,9 @@ def _live_on(
             journal,
             sources=SOURCES,
             refresh=lambda today: catch_up(settings, plan, DATA, today),
+            expose=lambda today: expose_verb(
+                settings, plan, as_of=today, window=_DAY, why="the operation replays history"
+            ),
             offer=plan.serve.decisions.above,
             horizon=plan.label.horizon,
         )

@@ -69,6 +69,7 @@ class Operation:
     ----------
     sources : folder of the files that the plan reads.
     refresh : brings the features of all customers online as of an instant.
+    expose : counts the predictions of an instant, which replay it, as exposures.
     offer : the decision upon which a customer gets the offer.
     horizon : length of the label's window.
 
@@ -83,11 +84,13 @@ class Operation:
         *,
         sources: Path,
         refresh: Callable[[datetime], object],
+        expose: Callable[[datetime], object],
         offer: str,
         horizon: timedelta,
     ) -> None:
         self._settings, self._business, self._client, self._journal = settings, business, client, journal
-        self._sources, self._refresh, self._offer, self._horizon = sources, refresh, offer, horizon
+        self._sources, self._refresh, self._expose = sources, refresh, expose
+        self._offer, self._horizon = offer, horizon
         self._rng = np.random.default_rng([settings.seed, len("operation")])
         self._again: list[Told] = []
         self.known = Known()
@@ -108,6 +111,7 @@ class Operation:
     def _campaign(self, today: datetime) -> tuple[int, int]:
         """Ask about every customer, offer where the arm's decision says so, and live the month."""
         asked, answers = self._ask(self.known.present, today, CAMPAIGN)
+        self._expose(today)
         offered = [answer["customer"] for answer in answers if answer.get("decision") == self._offer]
         month = month_of(self._settings, today)
         self._journal.note_truth(month, self._business.advance(offered))
