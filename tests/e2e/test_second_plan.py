@@ -39,6 +39,7 @@ pytestmark = pytest.mark.long
 
 STAGES = [
     "ingest",
+    "rules",
     "validate",
     "build_features",
     "apply",
