@@ -219,13 +219,13 @@ def _kept(
     """Map the positions of logged rows to the snapshots of the same event time that were online."""
     key, columns = identifier(key), ", ".join(map(identifier, view.features))
     found = connection.sql(
-        f"""SELECT DISTINCT logged.position AS "logged position", {columns}
+        f"""SELECT DISTINCT logged._position, {columns}
             FROM read_parquet([{", ".join(map(files_literal, files))}]) AS snapshot
-            JOIN logged ON snapshot.{key} = logged.{key} AND snapshot.event_timestamp = logged.as_of WHERE logged.found"""
+            JOIN logged ON snapshot.{key} = logged.{key} AND snapshot.event_timestamp = logged.as_of WHERE logged._found"""
     ).to_arrow_table()
     versions: dict[int, list[Mapping[str, Any]]] = {}
     for row in found.to_pylist():
-        versions.setdefault(row["logged position"], []).append(row)
+        versions.setdefault(row["_position"], []).append(row)
     return versions
 
 
@@ -233,10 +233,10 @@ def _superseded(connection: duckdb.DuckDBPyConnection, key: str, snapshots: str)
     """Return the positions that read no row, of whose entity a later snapshot than they asked for was online already."""
     key = identifier(key)
     found = connection.execute(
-        f"""SELECT DISTINCT logged.position FROM logged JOIN read_parquet({literal(snapshots)}) AS snapshot
+        f"""SELECT DISTINCT logged._position FROM logged JOIN read_parquet({literal(snapshots)}) AS snapshot
                 ON snapshot.{key} = logged.{key}
-            WHERE NOT logged.found AND snapshot.event_timestamp > logged.as_of
-                AND snapshot.event_timestamp <= logged.watermark"""
+            WHERE NOT logged._found AND snapshot.event_timestamp > logged.as_of
+                AND snapshot.event_timestamp <= logged._watermark"""
     )
     return {position for (position,) in found.fetchall()}
 
