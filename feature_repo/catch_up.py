@@ -219,7 +219,7 @@ class _Source:
         """Write what the source, in the file `present`, holds beyond the ledger as its next delivery, if there is any."""
         seen_until = max(filter(None, (self.extract.observed_until, ledger.as_of)))
         known_from = max(filter(None, (self.as_of, ledger.as_of)))
-        comparison = Comparison(self.source, self.key, self.rules, self.as_of, seen_until)
+        comparison = Comparison(self.source.ingested(), self.key, self.rules, self.as_of, seen_until)
         columns = origins(self.source)
         with open_duckdb(spill=scratch) as connection:
             known, rows = ledger.open(connection, self.source), f"read_parquet({files_literal(present)})"

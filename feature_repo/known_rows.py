@@ -86,7 +86,7 @@ def with_extract(
         return ledger
     refuse_other_key(name, ledger, raw)
     until = max(filter(None, (source.observed_until, ledger.as_of)))
-    comparison = Comparison(source, key, rules, until, seen_until=until)
+    comparison = Comparison(source.ingested(), key, rules, until, seen_until=until)
     columns = origins(source)
     with open_duckdb(spill=file.parent) as connection:
         known, present = ledger.open(connection, source), f"read_parquet({files_literal(raw)})"

@@ -57,7 +57,7 @@ class Comparison:
 
     Attributes
     ----------
-    source, key, rules : as the plan declares them.
+    source, key, rules : as the plan declares them; the source as it stands after it was ingested.
     until : latest instant at which a row that is taken in happened and became known.
     seen_until : what should have been there before happened and became known by then.
 

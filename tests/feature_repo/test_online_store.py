@@ -307,15 +307,15 @@ def test_the_runs_of_a_table_that_was_dropped_do_not_count_for_the_one_made_afte
     (name,) = tables(database_url)
     with psycopg.connect(database_url, autocommit=True) as connection:
         table = stored_view(store.config, store.get_feature_view("spending")).table
-        online_history.record_run(connection, "spending", table, NOW, 0)
+        online_history.record_run(connection, "spending", table, NOW - HOUR, 0)
         assert online_history.unfilled(connection, [name]) == []
-        assert online_history.watermark(connection, name) == NOW
+        assert online_history.watermark(connection, name) == NOW - HOUR
         store.teardown()
         store.apply([CUSTOMER, spending(empty)])
         assert online_history.unfilled(connection, [name]) == [name]
         assert online_history.watermark(connection, name) is None
-        online_history.record_run(connection, "spending", table, NOW + HOUR, 0)
-        assert online_history.watermark(connection, name) == NOW + HOUR
+        online_history.record_run(connection, "spending", table, NOW, 0)
+        assert online_history.watermark(connection, name) == NOW
 
 
 def test_a_type_that_says_nothing_is_refused_at_apply(store: feast.FeatureStore, empty: FileSource) -> None:

@@ -67,9 +67,10 @@ def test_roles_change_and_mlflow_follows(places: Settings, tmp_path: Path, monke
     with open_registry(places, url, "world", "churn") as registry:
         for name in ("one", "two"):
             (tmp_path / name).mkdir()
-            run = CandidateRun(name, {}, {}, {"bundle_digest": name}, tmp_path / name)
+            entered = enter(places, name)
+            run = CandidateRun(name, {}, {}, {"bundle_digest": entered.bundle_digest}, tmp_path / name)
             with psycopg.connect(url) as connection:
-                release = replace(enter(places, name), release_id=f"{name}-v", registry_version=registry.register(run))
+                release = replace(entered, release_id=f"{name}-v", registry_version=registry.register(run))
                 ledger.enter(connection, release)
     first = promote_verb(places, PLAN, "one-v", "champion", "the first")
     assert first.mlflow_problem is None
