@@ -13,26 +13,26 @@ from typing import TYPE_CHECKING, Any
 from psycopg import sql
 
 from benchmarks.held import holds
-from core.database import connect
 from core.files import whole_folder
-from core.plan_file import parse_plan
-from core.plan_sources import QualityRules
+from core.plan.file import parse_plan
+from core.plan.ingest import QualityRules
+from core.postgres.database import connect
 from core.settings import Settings
 from feature_repo.build_features import build_views
 from feature_repo.catch_up import catch_up
-from feature_repo.datasets import accepted_glob, raw_file, rows_ledger, snapshots_ledger
-from feature_repo.duck import literal, open_duckdb
+from feature_repo.files.datasets import accepted_glob, raw_file, rows_ledger, snapshots_ledger
+from feature_repo.files.duck import literal, open_duckdb
+from feature_repo.files.kept_snapshots import add_kept, kept_files
 from feature_repo.ingest import ingest
-from feature_repo.kept_snapshots import add_kept, kept_files
-from feature_repo.online_tables import create
-from feature_repo.source_ledger import changing_ledger, read_ledger
+from feature_repo.online.tables import create
+from feature_repo.sources.ledger import changing_ledger, read_ledger
 from feature_repo.validate import accept
-from feature_repo.view_definitions import declared_table
+from feature_repo.views.definitions import declared_table
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from core.plan import Plan
+    from core.plan.plan import Plan
     from feature_repo.catch_up import CaughtUp
 
 START = datetime(2026, 3, 1, tzinfo=UTC)

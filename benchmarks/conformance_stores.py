@@ -17,7 +17,7 @@ from tests.universal.feature_repos.universal.data_sources.file import (
     FileDataSourceCreator,
 )
 
-from feature_repo.offline_store import PantheraOfflineStoreConfig
+from feature_repo.stores.offline_store import PantheraOfflineStoreConfig
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -73,4 +73,6 @@ class OneStore(dict[str, tuple[dict[str, Any], None]]):
 
 
 AVAILABLE_OFFLINE_STORES = [("local", PantheraSourceCreator), ("local", PantheraFolderSourceCreator)]
-AVAILABLE_ONLINE_STORES = OneStore({"panthera": ({"type": "feature_repo.online_store.PantheraOnlineStore"}, None)})
+AVAILABLE_ONLINE_STORES = OneStore(
+    {"panthera": ({"type": "feature_repo.stores.online_store.PantheraOnlineStore"}, None)}
+)

@@ -14,21 +14,21 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from core.plan_evaluation import METRICS, Money, Threshold
-from models.fairness import RATES, fairness
-from models.groups import Grouping
-from models.intervals import Estimate, Resampling, difference, estimates
-from models.metrics import Observed, measure, statistic
-from models.money import best_threshold
-from models.thresholds import choose_threshold
+from core.plan.evaluate import METRICS, Money, Threshold
+from models.measures.fairness import RATES, fairness
+from models.measures.groups import Grouping
+from models.measures.intervals import Estimate, Resampling, difference, estimates
+from models.measures.metrics import Observed, measure, statistic
+from models.measures.money import best_threshold
+from models.measures.thresholds import choose_threshold
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from numpy.typing import NDArray
 
-    from core.plan import Problem
-    from models.metrics import Statistic
+    from core.plan.plan import Problem
+    from models.measures.metrics import Statistic
 
 #: Entities whose measures are taken for the truth.
 MANY = 300_000

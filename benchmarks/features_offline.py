@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import feast
     import numpy.typing as npt
 
-STORES = {"stock": "duckdb", "ours": "feature_repo.offline_store.PantheraOfflineStore"}
+STORES = {"stock": "duckdb", "ours": "feature_repo.stores.offline_store.PantheraOfflineStore"}
 VIEWS = {"orders": 8, "visits": 8, "profile": 9}
 SNAPSHOTS, INSTANTS = 6, 3
 INSTANT = pa.timestamp("us", tz="UTC")

@@ -26,14 +26,14 @@ from feast.repo_config import RegistryConfig, RepoConfig
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
-from core.database import connect
+from core.postgres.database import connect
 from core.settings import DATABASE_URL_ENV, STATE_ENV
-from feature_repo.datasets import BUCKETS, bucket_file, snapshot_glob
-from feature_repo.duck import literal, open_duckdb
+from feature_repo.files.datasets import BUCKETS, bucket_file, snapshot_glob
+from feature_repo.files.duck import literal, open_duckdb
 from feature_repo.materialize import materialize
-from feature_repo.online_handle import HandleView, OnlineHandle
-from feature_repo.online_tables import OnlineTable, create
-from serving.collector import settle_collector
+from feature_repo.online.handle import HandleView, OnlineHandle
+from feature_repo.online.tables import OnlineTable, create
+from serving.workers.collector import settle_collector
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -170,8 +170,8 @@ def stock_online(url: str) -> dict[str, Any]:
 
 
 #: Both read the snapshots through one offline store, so that what differs is the way online.
-_OFFLINE = {"type": "feature_repo.offline_store.PantheraOfflineStore"}
-_ENGINE = {"type": "feature_repo.compute_engine.PantheraComputeEngine"}
+_OFFLINE = {"type": "feature_repo.stores.offline_store.PantheraOfflineStore"}
+_ENGINE = {"type": "feature_repo.stores.compute_engine.PantheraComputeEngine"}
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -185,7 +185,7 @@ def measure(url: str, folder: Path, customers: int) -> OnlineMeasures:
     """Measure both stores on the server at `url`, in the folder `folder`."""
     snapshots = folder / "snapshots"
     write_snapshots(snapshots, customers)
-    own = {"type": "feature_repo.online_store.PantheraOnlineStore"}
+    own = {"type": "feature_repo.stores.online_store.PantheraOnlineStore"}
     environment = {DATABASE_URL_ENV: url, STATE_ENV: str(folder / "state")}
     with (
         mock.patch.dict(os.environ, environment),

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from core.database import migrate
-from core.postgres_server import EmbeddedServer
+from core.postgres.database import migrate
+from core.postgres.server import EmbeddedServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,18 +9,18 @@ import numpy as np
 import pyarrow as pa
 
 from core.contracts import Contract, ContractFeature, ContractView
-from core.database import connect
-from core.plan_candidates import SingleFeatureCandidate
-from core.plan_file import parse_plan
-from models import ledger
-from models.bundle import write_bundle
-from models.bundling import bundle_contents
-from models.candidates import fit
-from models.contract_format import FORMAT_VERSION
-from models.encoding import encode_table
-from models.ledger import NewRelease
-from models.rows import Rows
-from models.signing import read_signer
+from core.plan.file import parse_plan
+from core.plan.train import SingleFeatureCandidate
+from core.postgres.database import connect
+from models.bundles.bundle import write_bundle
+from models.bundles.bundling import bundle_contents
+from models.bundles.contract_format import FORMAT_VERSION
+from models.bundles.signing import read_signer
+from models.candidates.candidates import fit
+from models.data.rows import Rows
+from models.releases import ledger
+from models.releases.ledger import NewRelease
+from models.scoring.encoding import encode_table
 
 if TYPE_CHECKING:
     from core.settings import Settings

@@ -18,7 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_s
 
 from benchmarks.catch_up_world import CUSTOMERS, MINUTE, START, Order, World
 from benchmarks.held import holds
-from core.plan_file import parse_plan
+from core.plan.file import parse_plan
 from feature_repo.catch_up import catch_up
 
 if TYPE_CHECKING:

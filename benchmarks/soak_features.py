@@ -23,13 +23,13 @@ import pyarrow as pa
 
 from benchmarks.held import holds
 from benchmarks.scratch_server import scratch_server
-from core.database import connect, sqlalchemy_url
+from core.postgres.database import connect, sqlalchemy_url
 from core.settings import silence_telemetry
-from feature_repo.datasets import bucket_file, snapshot_glob, write_table
-from feature_repo.duck import open_duckdb
+from feature_repo.files.datasets import bucket_file, snapshot_glob, write_table
+from feature_repo.files.duck import open_duckdb
 from feature_repo.materialize import increment
-from feature_repo.online_handle import HandleView, OnlineHandle
-from feature_repo.online_tables import OnlineTable, create, merge_values
+from feature_repo.online.handle import HandleView, OnlineHandle
+from feature_repo.online.tables import OnlineTable, create, merge_values
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -52,7 +52,7 @@ from pathlib import Path
 import pandas, pyarrow.dataset
 from benchmarks.soak_features import TABLES
 from feature_repo.materialize import materialize
-from feature_repo.registry import changing_features
+from feature_repo.stores.registry import changing_features
 url, features, as_of = sys.argv[1:]
 print("begins", flush=True)
 with changing_features(url):
@@ -287,7 +287,7 @@ def other_zones(url: str, folder: Path, customers: int) -> str:
 
 def apply_view(url: str, registry: str, name: str) -> None:
     """Apply one view of Feast's, as `apply` does: under the lock, into the registry in the database."""
-    from feature_repo.registry import changing_features
+    from feature_repo.stores.registry import changing_features
 
     with changing_features(url):
         store, customer, source = _feast(registry)
@@ -308,9 +308,9 @@ def _feast(registry: str) -> tuple[Any, ...]:
             project="soak",
             provider="local",
             registry={"registry_type": "sql", "path": registry},
-            offline_store={"type": "feature_repo.offline_store.PantheraOfflineStore"},
-            online_store={"type": "feature_repo.online_store.PantheraOnlineStore"},
-            batch_engine={"type": "feature_repo.compute_engine.PantheraComputeEngine"},
+            offline_store={"type": "feature_repo.stores.offline_store.PantheraOfflineStore"},
+            online_store={"type": "feature_repo.stores.online_store.PantheraOnlineStore"},
+            batch_engine={"type": "feature_repo.stores.compute_engine.PantheraComputeEngine"},
             entity_key_serialization_version=3,
         )
     )

@@ -19,7 +19,7 @@ from benchmarks.coverage import coverage, threshold_coverage
 from benchmarks.held import holds
 from benchmarks.subscription_truth import disparities, known_rows, profit_threshold
 from core.settings import silence_telemetry
-from models.judging import resampling_of
+from models.evaluation.measure_candidates import resampling_of
 from panthera.project_folder import make_project
 from worlds.subscription.changes import BackdatedTickets
 from worlds.subscription.generate import generate
@@ -28,7 +28,7 @@ from worlds.subscription.settings import SubscriptionSettings
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from core.plan import Problem
+    from core.plan.plan import Problem
 
 PLAN = Path(__file__).parent.parent / "worlds" / "subscription" / "plan.yaml"
 PROBLEMS: tuple[Problem, ...] = ("regression", "multiclass", "binary")

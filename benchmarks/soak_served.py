@@ -13,12 +13,12 @@ import httpx
 
 from benchmarks.held import holds
 from benchmarks.small_release import PLAN, TEXT, enter
-from core.database import connect
+from core.postgres.database import connect
 from core.settings import Settings
-from feature_repo import online_history
-from feature_repo.online_tables import create, merge_values
-from feature_repo.view_definitions import declared_table
-from models import ledger
+from feature_repo.online import history
+from feature_repo.online.tables import create, merge_values
+from feature_repo.views.definitions import declared_table
+from models.releases import ledger
 from serving.app import create_app
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from starlette.applications import Starlette
 
-    from feature_repo.online_tables import OnlineTable
+    from feature_repo.online.tables import OnlineTable
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -163,10 +163,10 @@ def _fill(url: str, table: OnlineTable, accounts: int) -> dict[int, datetime]:
     chance = random.Random(6)  # noqa: S311
     events = {account: NOW - chance.random() * 25 * DAY for account in range(accounts)}
     with connect(url) as connection:
-        online_history.drop(connection, [table.name])
+        history.drop(connection, [table.name])
         create(connection, table)
         merge_values(connection, table, [(key, event, event, key % _ORDERS) for key, event in events.items()])
-        online_history.record_run(connection, "history", table, NOW, accounts)
+        history.record_run(connection, "history", table, NOW, accounts)
     return events
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from models.rows import Labels
+    from models.data.rows import Labels
 
 _TARIFF, _NOTE = "v__tariff", "v__note"
 _ROUNDS = 300

@@ -9,28 +9,27 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from core.plan_file import read_plan
-from models.candidates import read_candidate
-from models.evaluation import read_evaluation
-from models.fairness import FALSE_POSITIVE, SELECTION, TRUE_POSITIVE, fairness
-from models.groups import Grouping
-from models.intervals import Estimate
-from models.judging import observed, part_of, resampling_of
-from models.model_file import load_model
-from models.money import best_threshold
-from models.rows import BINARY
-from models.thresholds import choose_threshold
-from models.train import contract_features, part
-from models.training_set import TEST, TRAIN, VALIDATION, read_training_set
+from core.plan.file import read_plan
+from models.candidates.candidates import read_candidate
+from models.data.rows import BINARY
+from models.data.split import TEST, TRAIN, VALIDATION, contract_features, part, read_training_set
+from models.evaluation.evaluation import read_evaluation
+from models.evaluation.measure_candidates import observed, part_of, resampling_of
+from models.measures.fairness import FALSE_POSITIVE, SELECTION, TRUE_POSITIVE, fairness
+from models.measures.groups import Grouping
+from models.measures.intervals import Estimate
+from models.measures.money import best_threshold
+from models.measures.thresholds import choose_threshold
+from models.scoring.model_file import load_model
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-    from core.plan import Plan
-    from models.intervals import Resampling
-    from models.metrics import Observed
+    from core.plan.plan import Plan
+    from models.measures.intervals import Resampling
+    from models.measures.metrics import Observed
 
 _GROUPS = ("not protected", "protected")
 

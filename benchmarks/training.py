@@ -35,27 +35,27 @@ from pydantic import TypeAdapter
 
 from benchmarks.stock_candidates import stock_scores
 from core.contracts import Contract, ContractFeature, ContractView
-from core.plan_candidates import BlendCandidate, Candidate, LightGbmCandidate, StackingCandidate
-from core.plan_tuning import Tune
-from models.boosting import lightgbm_parameters
-from models.bundle import load_bundle, write_bundle
-from models.bundling import bundle_contents
-from models.candidates import fit
-from models.encoding import encode_table, vectors_of
-from models.ensembles import blend, stack
-from models.folds import stratified_folds
-from models.model_file import load_model
-from models.rows import BINARY, Rows
-from models.signing import Signer
-from models.trial_loss import TrialLoss
-from models.tuning import search
+from core.plan.train import BlendCandidate, Candidate, LightGbmCandidate, StackingCandidate
+from core.plan.tuning import Tune
+from models.bundles.bundle import load_bundle, write_bundle
+from models.bundles.bundling import bundle_contents
+from models.bundles.signing import Signer
+from models.candidates.boosting import lightgbm_parameters
+from models.candidates.candidates import fit
+from models.candidates.ensembles import blend, stack
+from models.candidates.trial_loss import TrialLoss
+from models.candidates.tuning import search
+from models.data.folds import stratified_folds
+from models.data.rows import BINARY, Rows
+from models.scoring.encoding import encode_table, vectors_of
+from models.scoring.model_file import load_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from core.contracts import Value
-    from models.bundle import Bundle
-    from models.candidates import Fitted
+    from models.bundles.bundle import Bundle
+    from models.candidates.candidates import Fitted
 
 _NUMBERS = 24
 _MISSING = 0.05

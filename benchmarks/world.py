@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from core.plan_file import read_plan
+from core.plan.file import read_plan
 from core.settings import STATE_ENV
 from panthera.project_folder import make_project
 

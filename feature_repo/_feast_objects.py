@@ -20,9 +20,9 @@ _FEATURES = Path("../data/features")
 
 @lru_cache(maxsize=1)
 def _objects() -> Mapping[str, object]:
-    from core.plan_file import read_plan
+    from core.plan.file import read_plan
     from core.settings import read_settings
-    from feature_repo.definitions import define
+    from feature_repo.stores.definitions import define
 
     plan = read_plan(_CHECKOUT / read_settings().plan)
     return {f"object_{place}": found for place, found in enumerate(define(plan, _FEATURES).all())}

@@ -8,25 +8,23 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from core.database import connect, ensure_database
 from core.entry import run
-from core.errors import StaleStateError
-from core.files import read_receipt, write_receipt
-from core.plan_file import read_plan
+from core.files import write_receipt
+from core.plan.file import read_plan
+from core.postgres.database import connect, ensure_database
 from core.settings import read_settings
-from feature_repo import online_tables
-from feature_repo.registry import REPO, changing_features, open_store
-from feature_repo.tables_in_use import record_definitions
+from feature_repo.stores.registry import REPO, changing_features, open_store
+from feature_repo.upkeep.tables_in_use import record_definitions
 
 if TYPE_CHECKING:
     import feast
 
-    from core.plan import Plan
+    from core.plan.plan import Plan
 
 
 def apply(store: feast.FeatureStore, plan: Plan, features: Path) -> dict[str, object]:
     """Make the registry say what `plan` says, no more and no less; return the receipt: names, and the online tables."""
-    from feature_repo.definitions import ONLINE_TABLE, define
+    from feature_repo.stores.definitions import ONLINE_TABLE, define
 
     wanted = define(plan, Path(os.path.relpath(features, REPO)))
     kept = {(type(thing), thing.name) for thing in wanted.all()}  # type: ignore[attr-defined]
@@ -38,28 +36,6 @@ def apply(store: feast.FeatureStore, plan: Plan, features: Path) -> dict[str, ob
         "views": {name: view.tags[ONLINE_TABLE] for name, view in sorted(wanted.views.items())},
         "services": sorted(wanted.services),
     }
-
-
-def applied_tables(receipt: Path, url: str) -> dict[str, str]:
-    """Read from the receipt which online table each view has, and check that each is there.
-
-    Raises
-    ------
-    StaleStateError
-        If one is not: the database was wiped or is another one since.
-
-    """
-    views = read_receipt(receipt, "apply")["views"]
-    if not isinstance(views, dict):
-        raise StaleStateError(f"{receipt}: no views stand in it; run `panthera repair`")
-    with connect(url) as connection:
-        for view, table in views.items():
-            if not online_tables.exists(connection, table):
-                raise StaleStateError(
-                    f"{receipt} says that the view {view!r} was applied as online.{table}, but the database has no such "
-                    "table (it was wiped, or is another one): run `panthera repair`"
-                )
-    return views
 
 
 def main() -> None:

@@ -20,28 +20,28 @@ import pyarrow.parquet as pq
 from core.entry import run
 from core.errors import PlanError
 from core.files import require, whole_folder
-from core.plan_file import read_plan
+from core.plan.file import read_plan
 from core.settings import read_settings
-from feature_repo.datasets import BUCKETS, MEMBERS, bucket_file, bucket_of, renamed, snapshots_ledger, write_table
-from feature_repo.duck import identifier, instant, open_duckdb
-from feature_repo.existence import instants, who_exists
-from feature_repo.facts import facts_of
-from feature_repo.kept_snapshots import add_kept
-from feature_repo.linked_rows import linked_by, lives_of
-from feature_repo.source_ledger import changing_ledger
-from feature_repo.time_line import microseconds
-from feature_repo.view_definitions import declared_table
-from feature_repo.view_rows import compute_snapshots
-from feature_repo.view_sources import kept, needed_columns, place_rows
+from feature_repo.files.datasets import BUCKETS, MEMBERS, bucket_file, bucket_of, renamed, snapshots_ledger, write_table
+from feature_repo.files.duck import identifier, instant, open_duckdb
+from feature_repo.files.kept_snapshots import add_kept
+from feature_repo.join.time_line import microseconds
+from feature_repo.sources.ledger import changing_ledger
+from feature_repo.views.definitions import declared_table
+from feature_repo.views.existence import instants, who_exists
+from feature_repo.views.facts import facts_of
+from feature_repo.views.linked_rows import linked_by, lives_of
+from feature_repo.views.rows import compute_snapshots
+from feature_repo.views.sources import kept, needed_columns, place_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import duckdb
 
-    from core.plan import Entity, Plan, View
-    from core.plan_times import Period
-    from feature_repo.linked_rows import Linked
+    from core.plan.plan import Entity, Plan, View
+    from core.plan.times import Period
+    from feature_repo.views.linked_rows import Linked
 
 
 #: A table of more columns has a row group for several instants.

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 
 import duckdb
 
-from core.database import connect, ensure_database
 from core.errors import QualityError, SourceError
 from core.files import private_folder, require, whole_folder
-from core.plan_sources import QualityRules
-from feature_repo.datasets import (
+from core.plan.ingest import QualityRules
+from core.postgres.database import connect, ensure_database
+from feature_repo.files.datasets import (
     accepted_glob,
     files_of,
     raw_file,
@@ -27,18 +27,22 @@ from feature_repo.datasets import (
     snapshots_ledger,
     write_table,
 )
-from feature_repo.duck import files_literal, literal, open_duckdb
+from feature_repo.files.duck import files_literal, literal, open_duckdb
+from feature_repo.files.kept_snapshots import is_kept, keep, keep_online, stamp, write_beside
 from feature_repo.ingest import key_for, key_mark, numbered_rows
-from feature_repo.kept_snapshots import is_kept, keep, keep_online, stamp, write_beside
-from feature_repo.known_rows import MadeOf, last_row, read_made_of, refuse_other_key, with_extract, write_made_of
 from feature_repo.materialize import bring_online, kept_loads, latest_snapshots
-from feature_repo.online_history import watermark
-from feature_repo.online_refresh import Count, Load
-from feature_repo.readers import scratch_folder, without_rows
-from feature_repo.registry import changing_features
-from feature_repo.rows_at import rows_at
-from feature_repo.source_changes import Changes, Comparison, entries
-from feature_repo.source_ledger import (
+from feature_repo.online.history import watermark
+from feature_repo.online.refresh import Count, Load
+from feature_repo.sources.changes import Changes, Comparison, entries
+from feature_repo.sources.known_rows import (
+    MadeOf,
+    last_row,
+    read_made_of,
+    refuse_other_key,
+    with_extract,
+    write_made_of,
+)
+from feature_repo.sources.ledger import (
     REPLACES,
     Delivery,
     changing_ledger,
@@ -48,18 +52,21 @@ from feature_repo.source_ledger import (
     write_entries,
     write_ledger,
 )
+from feature_repo.sources.readers import scratch_folder, without_rows
+from feature_repo.stores.registry import changing_features
 from feature_repo.validate import Validated, accept, validate
-from feature_repo.view_definitions import view_definition
+from feature_repo.views.definitions import view_definition
+from feature_repo.views.rows_at import rows_at
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from datetime import datetime
     from pathlib import Path
 
-    from core.plan import Plan
+    from core.plan.plan import Plan
     from core.settings import Settings
-    from feature_repo.online_tables import OnlineTable
-    from feature_repo.source_ledger import Ledger
+    from feature_repo.online.tables import OnlineTable
+    from feature_repo.sources.ledger import Ledger
 
 #: Standard errors by which the rejected share of new rows may exceed the plan's limit: few rows exceed it by chance.
 _TOLERATED = 4.0

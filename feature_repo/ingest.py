@@ -16,17 +16,17 @@ import duckdb
 from core.entry import run
 from core.errors import SourceError
 from core.files import whole_folder, write_whole
-from core.plan_file import read_plan
+from core.plan.file import read_plan
 from core.pseudonyms import pii_key, pseudonym
 from core.settings import read_settings
-from feature_repo.datasets import mark_file, raw_file, write_table
-from feature_repo.duck import identifier, open_duckdb
-from feature_repo.readers import read_source, scratch_folder, without_rows
+from feature_repo.files.datasets import mark_file, raw_file, write_table
+from feature_repo.files.duck import identifier, open_duckdb
+from feature_repo.sources.readers import read_source, scratch_folder, without_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from core.plan_sources import Source
+    from core.plan.ingest import Source
     from core.settings import Settings
 
 

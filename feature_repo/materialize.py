@@ -11,23 +11,23 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from core.database import connect, ensure_database
 from core.entry import run
 from core.errors import StaleStateError
 from core.files import require, write_receipt
-from core.plan_file import read_plan
+from core.plan.file import read_plan
+from core.postgres.database import connect, ensure_database
 from core.settings import read_settings
-from feature_repo import online_tables
-from feature_repo.apply import applied_tables
-from feature_repo.datasets import snapshot_glob
-from feature_repo.duck import identifier, literal, open_duckdb
-from feature_repo.online_history import record_run, watermark
-from feature_repo.online_refresh import Count, Load, refresh
-from feature_repo.progress import Progress
-from feature_repo.registry import changing_features
-from feature_repo.rows_at import rows_at
-from feature_repo.tables_in_use import record_definitions, upkeep
-from feature_repo.view_definitions import declared_table
+from feature_repo.files.datasets import snapshot_glob
+from feature_repo.files.duck import identifier, literal, open_duckdb
+from feature_repo.online import tables
+from feature_repo.online.history import record_run, watermark
+from feature_repo.online.progress import Progress
+from feature_repo.online.refresh import Count, Load, refresh
+from feature_repo.stores.registry import changing_features
+from feature_repo.upkeep.applied import applied_tables
+from feature_repo.upkeep.tables_in_use import record_definitions, upkeep
+from feature_repo.views.definitions import declared_table
+from feature_repo.views.rows_at import rows_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from core.plan import Plan
-    from feature_repo.online_tables import OnlineTable
+    from core.plan.plan import Plan
+    from feature_repo.online.tables import OnlineTable
 
     Rows: TypeAlias = pa.Table | pa.RecordBatchReader
 
@@ -114,7 +114,7 @@ def bring_online(
     """
     with connect(url) as connection:
         for each in kept:
-            online_tables.create(connection, each.load.table)
+            tables.create(connection, each.load.table)
         counts = refresh(connection, chain(loads, (each.load for each in kept)), as_of, progress, count)
         for view, table in chain(views.items(), ((each.view, each.load.table) for each in kept)):
             record_run(connection, view, table, as_of, counts[table.name])
@@ -134,7 +134,7 @@ def increment(
         since = mark - OVERLAP if mark is not None and mark <= as_of else None
         with latest_snapshots(files, table, as_of, since) as rows:
             told = partial(progress, table.name) if progress else None
-            written = online_tables.merge(connection, table, rows, told)
+            written = tables.merge(connection, table, rows, told)
         record_run(connection, view, table, as_of, written, "increment")
     return written
 

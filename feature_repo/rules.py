@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 
 from core.entry import run
 from core.files import write_whole
-from core.plan_text import read_sections
+from core.plan.text import read_sections
 from core.settings import read_settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from core.plan_sources import QualityRules
+    from core.plan.ingest import QualityRules
 
 
 def rules_json(rules: Mapping[str, QualityRules]) -> str:

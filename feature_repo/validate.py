@@ -18,20 +18,20 @@ from typing import TYPE_CHECKING
 from core.entry import run
 from core.errors import QualityError
 from core.files import require, whole_folder
-from core.plan_file import read_plan
-from core.plan_sources import QualityRules
+from core.plan.file import read_plan
+from core.plan.ingest import QualityRules
 from core.settings import read_settings
-from feature_repo.datasets import BUCKETS, bucket_file, bucket_of, files_of, raw_file, rows_ledger, write_table
-from feature_repo.duck import files_literal, identifier, literal, open_duckdb
-from feature_repo.known_rows import MadeOf, with_extract, write_known_rows, write_made_of
-from feature_repo.quality import Fault, any_of, as_ingested, row_faults, typed_rows, value_faults
-from feature_repo.source_ledger import KNOWN_FROM, changing_ledger, digest, read_ledger
+from feature_repo.files.datasets import BUCKETS, bucket_file, bucket_of, files_of, raw_file, rows_ledger, write_table
+from feature_repo.files.duck import files_literal, identifier, literal, open_duckdb
+from feature_repo.sources.known_rows import MadeOf, with_extract, write_known_rows, write_made_of
+from feature_repo.sources.ledger import KNOWN_FROM, changing_ledger, digest, read_ledger
+from feature_repo.sources.quality import Fault, any_of, as_ingested, row_faults, typed_rows, value_faults
 
 if TYPE_CHECKING:
     import duckdb
 
-    from core.plan_sources import Source
-    from feature_repo.source_ledger import Ledger
+    from core.plan.ingest import Source
+    from feature_repo.sources.ledger import Ledger
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ def _accepted_columns(source: Source) -> tuple[str, ...]:
 
 
 def _open_typed(connection: duckdb.DuckDBPyConnection, source: Source, raw: Path) -> None:
-    """Make the view `typed`, as `feature_repo.quality` describes it."""
+    """Make the view `typed`, as `feature_repo.sources.quality` describes it."""
     relation = f"read_parquet({files_literal(require(raw, 'ingest'))})"
     found = {row[0]: str(row[1]) for row in connection.execute(f"DESCRIBE SELECT * FROM {relation}").fetchall()}
     typed = typed_rows(source, relation, found)

@@ -11,25 +11,24 @@ import numpy as np
 
 from core.entry import run
 from core.files import whole_folder, write_whole
-from core.plan_file import read_plan
+from core.plan.file import read_plan
 from core.settings import read_settings
-from models import curves
-from models.candidates import read_candidate
-from models.encoding import encode_table, vectors_of
-from models.evaluation import Evaluation
-from models.evaluation_report import Method, report
-from models.explanations import background_rows, contributions, explained_rows, explanation
-from models.findings import Scored, find
-from models.groups import groupings
-from models.intervals import difference
-from models.judging import evaluate, part_of, resampling_of
-from models.model_file import load_model
-from models.report_curves import Figures
-from models.report_reasons import Reasons
-from models.revisions import code_revision, data_revision
-from models.rows import task_of
-from models.train import contract_features, part
-from models.training_set import TEST, TRAIN, VALIDATION, read_training_set
+from models.bundles.revisions import code_revision, data_revision
+from models.candidates.candidates import read_candidate
+from models.data.rows import task_of
+from models.data.split import TEST, TRAIN, VALIDATION, contract_features, part, read_training_set
+from models.evaluation.evaluation import Evaluation
+from models.evaluation.explanations import background_rows, contributions, explained_rows, explanation
+from models.evaluation.findings import Scored, find
+from models.evaluation.measure_candidates import evaluate, part_of, resampling_of
+from models.measures import curves
+from models.measures.groups import groupings
+from models.measures.intervals import difference
+from models.reports.curves import Figures
+from models.reports.page import Method, report
+from models.reports.reasons import Reasons
+from models.scoring.encoding import encode_table, vectors_of
+from models.scoring.model_file import load_model
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -38,13 +37,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from core.contracts import ContractFeature
-    from core.plan import Problem
-    from core.plan_evaluation import Evaluate
-    from models.explanations import Explanation
-    from models.findings import Findings
-    from models.intervals import Difference
-    from models.judging import Judged, Part
-    from models.model_file import Model
+    from core.plan.evaluate import Evaluate
+    from core.plan.plan import Problem
+    from models.evaluation.explanations import Explanation
+    from models.evaluation.findings import Findings
+    from models.evaluation.measure_candidates import Judged, Part
+    from models.measures.intervals import Difference
+    from models.scoring.model_file import Model
 
 
 def look_closer(

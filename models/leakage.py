@@ -19,14 +19,13 @@ import pyarrow.compute as pc
 from core.entry import run
 from core.errors import PlanError
 from core.files import require, write_whole
-from core.plan_file import read_plan
+from core.plan.file import read_plan
 from core.settings import read_settings
-from feature_repo.linked_rows import linked_by
-from feature_repo.look_ahead import look_ahead
-from models.rows import entity_codes, task_of
-from models.tell_tales import suspicion, tell_alone
-from models.train import contract_features, part, rows_of
-from models.training_set import TRAIN, read_training_set
+from feature_repo.views.linked_rows import linked_by
+from feature_repo.views.look_ahead import look_ahead
+from models.data.rows import entity_codes, task_of
+from models.data.split import TRAIN, contract_features, part, read_training_set, rows_of
+from models.evaluation.leak_scores import suspicion, tell_alone
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -34,10 +33,10 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from core.contracts import ContractFeature
-    from core.plan import Plan, View
-    from core.plan_leakage import Leakage
-    from core.plan_sources import Source
-    from models.tell_tales import Alone
+    from core.plan.ingest import Source
+    from core.plan.leakage import Leakage
+    from core.plan.plan import Plan, View
+    from models.evaluation.leak_scores import Alone
 
 FORMAT_VERSION = 1
 

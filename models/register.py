@@ -1,6 +1,6 @@
 """Stage `register`: bundle the candidates, enter them into MLflow's registry and the ledger, and have the best one judged.
 
-`models.appointment` says which roles follow from the verdict.
+`models.releases.role_decision` says which roles follow from the verdict.
 """
 
 from __future__ import annotations
@@ -10,26 +10,26 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from core.database import connect, ensure_database
 from core.entry import run
 from core.files import write_receipt
-from core.plan_file import read_plan
+from core.plan.file import read_plan
+from core.postgres.database import connect, ensure_database
 from core.settings import read_settings
-from feature_repo.registry import open_store
-from feature_repo.tables_in_use import fingerprints
-from models import ledger
-from models.appointment import compare, settle
-from models.bundle import load_bundle, write_bundle
-from models.bundling import Revisions, bundle_contents, contract_of
-from models.candidates import read_candidate
-from models.evaluation import read_evaluation
-from models.ledger import NewRelease
-from models.needed_tables import record_missing_tables
-from models.registry import open_registry, run_of, runs_of
-from models.revisions import actor, code_revision, data_revision, lock_revision
-from models.signing import read_signer, read_trusted
-from models.train import part
-from models.training_set import TRAIN, join_features, read_training_set
+from feature_repo.stores.registry import open_store
+from feature_repo.upkeep.tables_in_use import fingerprints
+from models.bundles.bundle import load_bundle, write_bundle
+from models.bundles.bundling import Revisions, bundle_contents, contract_of
+from models.bundles.revisions import actor, code_revision, data_revision, lock_revision
+from models.bundles.signing import read_signer, read_trusted
+from models.candidates.candidates import read_candidate
+from models.data.attributes import join_features
+from models.data.split import TRAIN, part, read_training_set
+from models.evaluation.evaluation import read_evaluation
+from models.releases import ledger
+from models.releases.ledger import NewRelease
+from models.releases.needed_tables import record_missing_tables
+from models.releases.registry import open_registry, run_of, runs_of
+from models.releases.role_decision import compare, settle
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,12 +37,12 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from core.contracts import Contract, ContractFeature
-    from core.plan import Plan
+    from core.plan.plan import Plan
     from core.settings import Settings
-    from models.bundle import Bundle
-    from models.evaluation import CandidateResult
-    from models.ledger import LedgerRelease, Verdict
-    from models.registry import Registry
+    from models.bundles.bundle import Bundle
+    from models.evaluation.evaluation import CandidateResult
+    from models.releases.ledger import LedgerRelease, Verdict
+    from models.releases.registry import Registry
 
 
 def metrics_of(result: CandidateResult) -> dict[str, float]:

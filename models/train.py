@@ -9,27 +9,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from core.contracts import ContractFeature
-from core.database import ensure_database
 from core.entry import run
 from core.errors import PlanError
 from core.files import whole_folder
-from core.plan_candidates import BlendCandidate, Ensemble, PreparedCandidate, StackingCandidate
-from core.plan_file import read_plan
-from core.plan_training_set import GroupedSplit, TemporalSplit
+from core.plan.file import read_plan
+from core.plan.train import BlendCandidate, Ensemble, PreparedCandidate, StackingCandidate
+from core.plan.training_set import GroupedSplit, TemporalSplit
+from core.postgres.database import ensure_database
 from core.settings import read_settings
-from models.candidates import fit, write_candidate
-from models.encoding import encode_table
-from models.ensembles import blend, stack
-from models.folds import grouped_folds, stratified_folds, temporal_folds
-from models.registry import open_trial_log
-from models.revisions import data_revision
-from models.rows import BINARY, Rows, Task, entity_codes, labels_of, task_of
-from models.training_set import TRAIN, VALIDATION, read_training_set
-from models.trial_loss import TrialLoss
-from models.tuning import search, study_name
+from models.bundles.revisions import data_revision
+from models.candidates.candidates import fit, write_candidate
+from models.candidates.ensembles import blend, stack
+from models.candidates.trial_loss import TrialLoss
+from models.candidates.tuning import search, study_name
+from models.data.folds import grouped_folds, stratified_folds, temporal_folds
+from models.data.rows import Rows, Task, entity_codes, task_of
+from models.data.split import TRAIN, VALIDATION, contract_features, part, read_training_set, refuse_infinite, rows_of
+from models.releases.registry import open_trial_log
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -37,53 +34,12 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from core.plan import BuildFeatures, Plan
-    from core.plan_candidates import Candidate, Train
-    from core.plan_training_set import Split
-    from models.candidates import Fitted
-    from models.tuning import Trial
-
-
-def contract_features(section: BuildFeatures, service: str, train: pa.Table) -> tuple[ContractFeature, ...]:
-    """List the inputs of `service` in order; string features get the levels they have in the training rows."""
-    found = []
-    for view, name in section.service_features(service):
-        feature = ContractFeature(view, name, section.views[view].features[name].dtype)
-        if feature.dtype == "string":
-            levels = sorted(level for level in train.column(feature.column).unique().to_pylist() if level is not None)
-            feature = ContractFeature(view, name, feature.dtype, tuple(levels))
-        found.append(feature)
-    return tuple(found)
-
-
-def part(table: pa.Table, name: str) -> pa.Table:
-    """Select the rows of one part of the split."""
-    return table.filter(pc.equal(table.column("split"), name))
-
-
-def rows_of(table: pa.Table, features: Sequence[ContractFeature], task: Task = BINARY) -> Rows:
-    """Encode the rows of a training table."""
-    return Rows(encode_table(table, features), labels_of(table.column("label"), task))
-
-
-def refuse_infinite(table: pa.Table, features: Sequence[ContractFeature]) -> None:
-    """Refuse a table with an infinite number: no scale, mean or online store can hold it.
-
-    Raises
-    ------
-    PlanError
-        If there is one; with the feature's name.
-
-    """
-    for feature in features:
-        column = table.column(feature.column)
-        if pa.types.is_floating(column.type):
-            infinite = pc.sum(pc.is_inf(column)).as_py()
-            if infinite:
-                raise PlanError(
-                    f"build_features: {feature.view}.{feature.name} is infinite in {infinite:,} of {len(table):,} training "
-                    "rows; correct its SQL (divide by nullif(x, 0))"
-                )
+    from core.contracts import ContractFeature
+    from core.plan.plan import Plan
+    from core.plan.train import Candidate, Train
+    from core.plan.training_set import Split
+    from models.candidates.candidates import Fitted
+    from models.candidates.tuning import Trial
 
 
 @dataclass(frozen=True)

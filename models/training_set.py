@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,22 +11,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from core.database import ensure_database
 from core.entry import run
 from core.errors import PlanError
-from core.files import require, write_whole
-from core.plan_file import read_plan
-from core.plan_training_set import GroupedSplit, TemporalSplit
+from core.files import write_whole
+from core.plan.file import read_plan
+from core.plan.training_set import GroupedSplit, TemporalSplit
+from core.postgres.database import ensure_database
 from core.settings import read_settings
-from feature_repo.apply import applied_tables
-from feature_repo.datasets import accepted_glob, open_rows
-from feature_repo.duck import open_duckdb
-from feature_repo.existence import instants, open_existence
-from feature_repo.linked_retrieval import historical_features
-from feature_repo.registry import open_store
-from models.folds import grouped_folds, stratified_folds
-from models.labels import label_rows
-from models.rows import entity_codes, labels_of, task_of
+from feature_repo.stores.linked_retrieval import historical_features
+from feature_repo.stores.registry import open_store
+from feature_repo.upkeep.applied import applied_tables
+from models.data.folds import grouped_folds, stratified_folds
+from models.data.labels import labelled_entities
+from models.data.rows import entity_codes, labels_of, task_of
+from models.data.split import GAP, TEST, TRAIN, VALIDATION
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,17 +32,8 @@ if TYPE_CHECKING:
 
     import feast
 
-    from core.contracts import ContractFeature
-    from core.plan import Entity, Problem
-    from core.plan_times import Period
-    from core.plan_training_set import Label, Split
-
-TRAIN, VALIDATION, TEST, GAP = "train", "validation", "test", "gap"
-
-
-def read_training_set(path: Path) -> pa.Table:
-    """Read the table that this stage wrote."""
-    return pq.read_table(require(path, "training_set"))
+    from core.plan.plan import Problem
+    from core.plan.training_set import Split
 
 
 def part_of(split: TemporalSplit, as_of: datetime) -> str:
@@ -84,17 +72,6 @@ def parts_of(split: Split, rows: pa.Table, key: str, problem: Problem) -> pa.Arr
     return pa.array(found, pa.string())
 
 
-def labelled_entities(
-    accepted: Path, label: Label, entity: Entity, period: Period, every: str, problem: Problem = "binary"
-) -> pa.Table:
-    """Label all entities that existed at each instant of `period`; columns: key, as_of, label."""
-    with open_duckdb() as connection:
-        rows = open_rows(connection, "label_source", accepted_glob(accepted, label.source))
-        files = partial(accepted_glob, accepted)
-        grid = open_existence(connection, "grid", entity, files, instants(period, every))
-        return label_rows(connection, label, entity.key, rows, grid, problem)
-
-
 def training_set(
     store: feast.FeatureStore,
     labelled: pa.Table,
@@ -124,19 +101,6 @@ def training_set(
     joined = joined.rename_columns(["as_of" if name == "event_timestamp" else name for name in joined.column_names])
     joined = joined.add_column(3, "split", parts_of(split, joined, labelled.column_names[0], problem))
     return joined.filter(pc.not_equal(joined.column("split"), GAP))
-
-
-def join_features(store: feast.FeatureStore, rows: pa.Table, key: str, features: Sequence[ContractFeature]) -> pa.Table:
-    """Add columns to `rows`, which has `key` and `as_of`: features that its own service does not have, point in time."""
-    wanted = rows.select([key, "as_of"]).rename_columns([key, "event_timestamp"])
-    references = [f"{feature.view}:{feature.name}" for feature in features]
-    joined = historical_features(store, wanted, references)
-    # The store may give the rows in an order of its own.
-    order = pc.sort_indices(joined, [(key, "ascending"), ("event_timestamp", "ascending")])
-    place = pc.sort_indices(pc.sort_indices(rows, [(key, "ascending"), ("as_of", "ascending")]))
-    for feature in features:
-        rows = rows.append_column(feature.column, joined.column(feature.column).take(order).take(place))
-    return rows
 
 
 def check_parts(table: pa.Table, problem: Problem = "binary") -> dict[str, int]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from core.cohorts import fetch_arms
-from core.strata import compare
+from core.experiment.cohorts import fetch_arms
+from core.experiment.strata import compare
 from core.terminal import terminal_table
 
 if TYPE_CHECKING:
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     import psycopg
     from rich.table import Table
 
-    from core.cohorts import ArmCounts, Comparison
-    from core.plan import Monitor, Serve
+    from core.experiment.cohorts import ArmCounts, Comparison
+    from core.plan.plan import Monitor, Serve
 
 
 def compare_cohorts(

@@ -11,7 +11,7 @@ from monitoring.parity import json_value
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from models.explanations import Explanation
+    from models.evaluation.explanations import Explanation
     from monitoring.logged_predictions import LoggedPrediction
 
 

@@ -11,10 +11,10 @@ import pyarrow as pa
 
 from core.clock import TOLERATED_AHEAD
 from core.errors import StaleStateError
-from feature_repo.datasets import snapshot_glob
-from feature_repo.duck import files_literal, identifier, literal, open_duckdb
-from feature_repo.view_rows import compute_view
-from feature_repo.view_sources import open_view
+from feature_repo.files.datasets import snapshot_glob
+from feature_repo.files.duck import files_literal, identifier, literal, open_duckdb
+from feature_repo.views.rows import compute_view
+from feature_repo.views.sources import open_view
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     import duckdb
     import psycopg
 
-    from core.plan import Entity, View
-    from feature_repo.linked_rows import Linked
+    from core.plan.plan import Entity, View
+    from feature_repo.views.linked_rows import Linked
     from monitoring.logged_predictions import LoggedPrediction
 
 

@@ -7,21 +7,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core.contracts import ContractFeature
-from core.database import connect, ensure_database
 from core.errors import PantheraError, StaleStateError
-from core.experiments import expose_replays
+from core.experiment.phases import expose_replays
+from core.postgres.database import connect, ensure_database
+from core.roles import CHAMPION
 from core.terminal import terminal_table
-from feature_repo.datasets import snapshots_ledger
-from feature_repo.kept_snapshots import kept_files
-from feature_repo.linked_rows import linked_by
-from feature_repo.tables_in_use import fingerprints
-from feature_repo.view_definitions import declared_table
-from models.bundle import load_bundle
-from models.comparability import same_definition
-from models.explanations import explain_vector
-from models.ledger import current, find
-from models.revisions import actor
-from models.signing import read_trusted
+from feature_repo.files.datasets import snapshots_ledger
+from feature_repo.files.kept_snapshots import kept_files
+from feature_repo.upkeep.tables_in_use import fingerprints
+from feature_repo.views.definitions import declared_table
+from feature_repo.views.linked_rows import linked_by
+from models.bundles.bundle import load_bundle
+from models.bundles.explained import explain_vector
+from models.bundles.revisions import actor
+from models.bundles.signing import read_trusted
+from models.releases.comparability import same_definition
+from models.releases.ledger import current, find
 from monitoring.cohorts import compare_cohorts
 from monitoring.drift import DriftResult, columns_drift
 from monitoring.explained import ExplainedPrediction
@@ -38,12 +39,13 @@ if TYPE_CHECKING:
     import psycopg
     from rich.table import Table
 
-    from core.cohorts import Comparison
     from core.contracts import Contract, ContractView
-    from core.plan import Monitor, Plan
+    from core.experiment.cohorts import Comparison
+    from core.plan.plan import Monitor, Plan
+    from core.roles import Role
     from core.settings import Settings
-    from models.bundle import Bundle
-    from models.ledger import LedgerRelease, Role
+    from models.bundles.bundle import Bundle
+    from models.releases.ledger import LedgerRelease
     from monitoring.logged_predictions import LoggedPrediction
     from monitoring.offline_values import OfflineRow
     from monitoring.parity import ParityResult
@@ -83,7 +85,7 @@ def drift_verb(
     *,
     as_of: datetime | None = None,
     window: timedelta | None = None,
-    role: Role = "champion",
+    role: Role = CHAMPION,
     report: Path | None = None,
 ) -> DriftResult:
     """Measure the drift of what the release in `role` served; with `report`, draw the picture there too.

@@ -18,7 +18,7 @@ from panthera.verb import DATA, EXIT_FINDING, add_json, add_verb, past_instant, 
 
 def up(_: argparse.Namespace) -> int:
     """Start the embedded database (if none is named by PANTHERA_DATABASE_URL) and bring its schema up to date."""
-    from core.database import ensure_database, shown
+    from core.postgres.database import ensure_database, shown
 
     print(f"database: {shown(ensure_database(read_settings()))}")
     return 0
@@ -26,7 +26,7 @@ def up(_: argparse.Namespace) -> int:
 
 def down(_: argparse.Namespace) -> int:
     """Stop the embedded database."""
-    from core.postgres_server import EmbeddedServer
+    from core.postgres.server import EmbeddedServer
 
     settings = read_settings()
     if settings.database_url is not None:
@@ -109,7 +109,7 @@ def repair(_: argparse.Namespace) -> int:
 
 def feast(arguments: argparse.Namespace) -> int:
     """Run Feast's own command line on this checkout's feature repository, connected to its registry."""
-    from feature_repo.registry import run_feast
+    from feature_repo.stores.registry import run_feast
 
     return run_feast(read_settings(), arguments.rest)
 

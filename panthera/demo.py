@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from core.database import connect, running_database
 from core.errors import PantheraError
 from core.files import write_whole
-from core.plan_times import Period
+from core.plan.times import Period
+from core.postgres.database import connect, running_database
 from core.terminal import print_whole, terminal_table
-from models.evaluation import read_evaluation
-from models.training_set import labelled_entities
+from models.data.labels import labelled_entities
+from models.evaluation.evaluation import read_evaluation
 from panthera.pipeline import reproduce
 from panthera.service_client import ServiceClient, Told
 from panthera.service_process import running_service
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
-    from core.cohorts import Comparison
     from core.contracts import Key
-    from core.plan import Plan
+    from core.experiment.cohorts import Comparison
+    from core.plan.plan import Plan
     from core.settings import Settings
     from monitoring.drift import DriftResult
     from monitoring.parity import ParityResult

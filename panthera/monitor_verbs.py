@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+from core.roles import CHAMPION, ROLES
 from core.settings import read_settings
 from panthera.verb import DATA, EXIT_FINDING, add_json, add_verb, duration, past_instant, plan_here, show, words
 
@@ -82,7 +83,7 @@ def add_monitor_verbs(add: Add) -> None:
         if name != "cohorts":
             added.add_argument("--window", type=duration, help="length of the window, such as 7d; without it: all")
         if name == "drift":
-            added.add_argument("--role", choices=("champion", "challenger"), default="champion")
+            added.add_argument("--role", choices=ROLES, default=CHAMPION)
             added.add_argument("--report", type=Path, help="also draw an HTML report into this file")
         if name == "parity":
             added.add_argument("--data", type=Path, default=DATA, help="folder of the stages' tables")

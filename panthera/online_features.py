@@ -8,20 +8,20 @@ import sys
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from core.database import connect, ensure_database
 from core.errors import PlanError
+from core.postgres.database import connect, ensure_database
 from core.settings import read_settings
 from core.suggestions import allowed_here
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from core.plan import Entity, Plan
+    from core.plan.plan import Entity, Plan
     from core.settings import Settings
-    from feature_repo.features_diff import FeaturesDiff
-    from feature_repo.features_status import FeaturesStatus
-    from feature_repo.online_tables import OnlineTable
-    from feature_repo.push import PushReceipt
+    from feature_repo.online.push import PushReceipt
+    from feature_repo.online.tables import OnlineTable
+    from feature_repo.upkeep.diff import FeaturesDiff
+    from feature_repo.upkeep.status import FeaturesStatus
 
 #: Ids of pushed rows are remembered so long.
 _PUSHES_REMEMBERED = timedelta(days=30)
@@ -29,8 +29,8 @@ _PUSHES_REMEMBERED = timedelta(days=30)
 
 def know_tables_in_use(settings: Settings) -> None:
     """Write down which online tables releases read that an earlier version entered, so that runs fill them."""
-    from models.needed_tables import record_missing_tables
-    from models.signing import read_trusted
+    from models.bundles.signing import read_trusted
+    from models.releases.needed_tables import record_missing_tables
 
     with connect(ensure_database(settings)) as connection:
         record_missing_tables(connection, settings.bundles, read_trusted(settings))
@@ -38,9 +38,9 @@ def know_tables_in_use(settings: Settings) -> None:
 
 def status(plan: Plan) -> FeaturesStatus:
     """Say what is online, as of now, and which tables that releases read nobody fills."""
-    from feature_repo.features_status import read_features_status
-    from feature_repo.tables_in_use import upkeep
-    from feature_repo.view_definitions import declared_table
+    from feature_repo.upkeep.status import read_features_status
+    from feature_repo.upkeep.tables_in_use import upkeep
+    from feature_repo.views.definitions import declared_table
 
     settings = read_settings()
     know_tables_in_use(settings)
@@ -54,11 +54,11 @@ def status(plan: Plan) -> FeaturesStatus:
 def diff(plan: Plan, data: Path, as_of: datetime | None) -> FeaturesDiff:
     """Compare every view of `plan` online with its snapshots below the folder `data`."""
     from core.files import require
-    from feature_repo.datasets import snapshot_glob
-    from feature_repo.features_diff import FeaturesDiff, diff_view
-    from feature_repo.online_history import watermarks
-    from feature_repo.tables_in_use import upkeep
-    from feature_repo.view_definitions import declared_table
+    from feature_repo.files.datasets import snapshot_glob
+    from feature_repo.online.history import watermarks
+    from feature_repo.upkeep.diff import FeaturesDiff, diff_view
+    from feature_repo.upkeep.tables_in_use import upkeep
+    from feature_repo.views.definitions import declared_table
 
     settings, now = read_settings(), datetime.now(UTC)
     url = ensure_database(settings)
@@ -79,8 +79,8 @@ def diff(plan: Plan, data: Path, as_of: datetime | None) -> FeaturesDiff:
 
 def push(plan: Plan, view: str, file: Path | None) -> PushReceipt:
     """Push the rows of a file, or of the standard input."""
-    from feature_repo.tables_in_use import upkeep
-    from serving.push_lines import push_lines
+    from feature_repo.upkeep.tables_in_use import upkeep
+    from serving.wire.push_lines import push_lines
 
     settings, table = read_settings(), _table(plan, view)
     url = ensure_database(settings)
@@ -94,7 +94,7 @@ def push(plan: Plan, view: str, file: Path | None) -> PushReceipt:
 
 def delete(plan: Plan, entity: str, key: str) -> dict[str, int]:
     """Delete the online rows of one entity; return how many, by table."""
-    from feature_repo.online_erasure import delete_entity
+    from feature_repo.online.erasure import delete_entity
 
     if entity not in plan.entities:
         raise PlanError(f"there is no entity {entity!r}; {allowed_here(entity, plan.entities)}")
@@ -121,10 +121,10 @@ def key_value(entity: Entity, text: str) -> int | str:
 
 def collect() -> list[str]:
     """Drop the retired tables that no release reads, and forget old pushes; return the names of the tables."""
-    from feature_repo.online_history import collect, forget_pushes
-    from feature_repo.registry import changing_features
-    from models.needed_tables import needed_tables
-    from models.signing import read_trusted
+    from feature_repo.online.history import collect, forget_pushes
+    from feature_repo.stores.registry import changing_features
+    from models.bundles.signing import read_trusted
+    from models.releases.needed_tables import needed_tables
 
     settings = read_settings()
     url = ensure_database(settings)
@@ -134,7 +134,7 @@ def collect() -> list[str]:
 
 
 def _table(plan: Plan, view: str) -> OnlineTable:
-    from feature_repo.view_definitions import declared_table
+    from feature_repo.views.definitions import declared_table
 
     if view not in plan.build_features.views:
         raise PlanError(f"there is no view {view!r}; {allowed_here(view, plan.build_features.views)}")

@@ -17,7 +17,7 @@ from panthera.status import read_status
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from core.plan import Plan
+    from core.plan.plan import Plan
     from core.settings import Settings
 
 

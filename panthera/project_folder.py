@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from core.errors import PantheraError
-from core.plan_file import read_plan
+from core.plan.file import read_plan
 from core.settings import PLAN_ENV, STATE_ENV
 
 #: What runs a plan; a project folder has links to these files, so the code is never there twice.

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from core.roles import CHAMPION, ROLES
 from core.settings import read_settings
 from panthera.verb import EXIT_FINDING, add_group, add_json, add_verb, count, plan_here, show, words
 
 if TYPE_CHECKING:
     import argparse
 
-    from models.release_verbs import RolesNow
+    from models.releases.verbs import RolesNow
     from panthera.verb import Add
 
 
 def key(_: argparse.Namespace) -> int:
     """Show the public key of what signs bundles here: a service elsewhere is told it by PANTHERA_TRUSTED_KEY."""
-    from models.signing import read_signer
+    from models.bundles.signing import read_signer
 
     print(read_signer(read_settings()).public)
     return 0
@@ -24,7 +25,7 @@ def key(_: argparse.Namespace) -> int:
 
 def releases(arguments: argparse.Namespace) -> int:
     """List the latest releases with their roles, the gate's verdicts and their measures on the test rows."""
-    from models.release_verbs import list_verb
+    from models.releases.verbs import list_verb
 
     found = list_verb(read_settings(), plan_here(), arguments.limit)
     show(found, found.table, as_json=arguments.json)
@@ -33,7 +34,7 @@ def releases(arguments: argparse.Namespace) -> int:
 
 def show_release(arguments: argparse.Namespace) -> int:
     """Tell all about a release: data, code, features, numbers, verdicts, roles, and whom it answered when."""
-    from models.release_verbs import show_verb
+    from models.releases.verbs import show_verb
 
     found = show_verb(read_settings(), plan_here(), arguments.release)
     show(found, found.table, as_json=arguments.json)
@@ -42,7 +43,7 @@ def show_release(arguments: argparse.Namespace) -> int:
 
 def promote(arguments: argparse.Namespace) -> int:
     """Give a role to a release; exit with 3 if it has it, but MLflow's aliases could not follow."""
-    from models.release_verbs import promote_verb
+    from models.releases.verbs import promote_verb
 
     return _show_roles(
         promote_verb(read_settings(), plan_here(), arguments.release, arguments.role, arguments.why), arguments
@@ -51,14 +52,14 @@ def promote(arguments: argparse.Namespace) -> int:
 
 def rollback(arguments: argparse.Namespace) -> int:
     """Let an earlier champion answer again: the one before the present one, or any other by its id."""
-    from models.release_verbs import rollback_verb
+    from models.releases.verbs import rollback_verb
 
     return _show_roles(rollback_verb(read_settings(), plan_here(), arguments.to, arguments.why), arguments)
 
 
 def retire(arguments: argparse.Namespace) -> int:
     """Take the challenger's role from a release; the champion answers in its place."""
-    from models.release_verbs import retire_verb
+    from models.releases.verbs import retire_verb
 
     return _show_roles(retire_verb(read_settings(), plan_here(), arguments.release, arguments.why), arguments)
 
@@ -70,7 +71,7 @@ def _show_roles(found: RolesNow, arguments: argparse.Namespace) -> int:
 
 def sign(arguments: argparse.Namespace) -> int:
     """Vouch for a bundle that nobody has signed, or a key that is gone: sign it with the key of this place."""
-    from models.release_verbs import sign_verb
+    from models.releases.verbs import sign_verb
 
     print(f"{arguments.release}: signed by {sign_verb(read_settings(), plan_here(), arguments.release)}")
     return 0
@@ -91,7 +92,7 @@ def add_release_verbs(add: Add) -> None:
         add_verb(act, "retire", retire),
     )
     listing.add_argument("--limit", type=count, default=20, metavar="N", help="how many; without it: 20")
-    promotion.add_argument("--role", choices=("champion", "challenger"), default="champion")
+    promotion.add_argument("--role", choices=ROLES, default=CHAMPION)
     back.add_argument(
         "--to", type=words, metavar="ID", help="an earlier champion; without it: the one before the present one"
     )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import httpx
 
 from core.errors import PantheraError
-from core.prediction_log import OutcomeReceipt
+from core.experiment.prediction_log import OutcomeReceipt
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

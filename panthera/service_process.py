@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import httpx
 
 from core.errors import PantheraError
-from serving.processes import end_with_parent
+from serving.workers.processes import end_with_parent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

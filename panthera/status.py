@@ -6,20 +6,20 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from core.database import connect, ensure_database, shown
 from core.errors import BundleError, StaleStateError
 from core.files import read_receipt
+from core.postgres.database import connect, ensure_database, shown
 from core.terminal import terminal_table
-from feature_repo import online_tables
-from feature_repo.apply import applied_tables
-from feature_repo.features_status import count_future_rows
-from feature_repo.tables_in_use import upkeep
-from feature_repo.view_definitions import declared_table
-from models import ledger
-from models.bundle import check_bundle
-from models.needed_tables import record_missing_tables
-from models.registry_faults import registry_faults
-from models.signing import read_trusted
+from feature_repo.online import tables
+from feature_repo.upkeep.applied import applied_tables
+from feature_repo.upkeep.status import count_future_rows
+from feature_repo.upkeep.tables_in_use import upkeep
+from feature_repo.views.definitions import declared_table
+from models.bundles.bundle import check_bundle
+from models.bundles.signing import read_trusted
+from models.releases import ledger
+from models.releases.needed_tables import record_missing_tables
+from models.releases.registry_faults import registry_faults
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
-    from core.plan import Plan
+    from core.plan.plan import Plan
     from core.settings import Settings
 
 
@@ -67,9 +67,7 @@ def read_status(settings: Settings, plan: Plan, data: Path) -> Status:
         online: dict[str, int | None] = {}
         for name in plan.build_features.views:
             table = declared_table(plan, name).name
-            online[name] = (
-                online_tables.count_rows(connection, table) if online_tables.exists(connection, table) else None
-            )
+            online[name] = tables.count_rows(connection, table) if tables.exists(connection, table) else None
     return Status(
         database=shown(url),
         releases={role: release.release_id if release else None for role, release in roles.items()},
@@ -86,7 +84,7 @@ def _future(plan: Plan, url: str, now: datetime) -> Iterator[str]:
     """Yield which online tables have rows ahead of the clock."""
     with connect(url) as connection:
         for table in (declared_table(plan, name).name for name in plan.build_features.views):
-            rows = count_future_rows(connection, table, now) if online_tables.exists(connection, table) else 0
+            rows = count_future_rows(connection, table, now) if tables.exists(connection, table) else 0
             if rows:
                 yield (
                     f"online.{table} has {rows:,} rows from the future, which keep later ones away; "
@@ -120,5 +118,5 @@ def _stale(settings: Settings, plan: Plan, url: str, receipts: Path) -> Iterator
             views = read_receipt(receipts / "materialize.json", "materialize")["views"]
             for view, run in views.items() if isinstance(views, dict) else ():
                 table, rows = run["online_table"], run["rows"]
-                if not online_tables.exists(connection, table) or online_tables.count_rows(connection, table) < rows:
+                if not tables.exists(connection, table) or tables.count_rows(connection, table) < rows:
                     yield f"online.{table} has not the {rows:,} rows that {view!r} was materialized with; run `panthera repair`"

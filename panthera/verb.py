@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from core.plan import Plan
+    from core.plan.plan import Plan
 
     Run = Callable[[argparse.Namespace], int]
     #: Makes a parser of that name, as `add_parser` of argparse does.
@@ -40,7 +40,7 @@ class Result(Protocol):
 
 def plan_here() -> Plan:
     """Read the plan that the settings name."""
-    from core.plan_file import read_plan
+    from core.plan.file import read_plan
 
     return read_plan(read_settings().plan)
 
@@ -69,7 +69,7 @@ def count(text: str) -> int:
 
 def instant(text: str) -> datetime:
     """Read an argument that is an instant."""
-    from core.plan_times import parse_instant
+    from core.plan.times import parse_instant
 
     try:
         return parse_instant(text)
@@ -89,7 +89,7 @@ def past_instant(text: str) -> datetime:
 
 def duration(text: str) -> timedelta:
     """Read an argument that is a length of time."""
-    from core.plan_times import parse_duration
+    from core.plan.times import parse_duration
 
     try:
         return parse_duration(text)

@@ -15,17 +15,17 @@ from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 
 from core.errors import PantheraError, RequestError
-from core.plan_text import read_sections
+from core.plan.text import read_sections
 from core.settings import read_settings
-from serving.bodies import Bodies
 from serving.endpoints import Endpoints
-from serving.hosts import parse_allowed_hosts
 from serving.metrics import UNKNOWN_ROUTE, Meters
-from serving.openapi import describe
-from serving.problems import problem, problem_of
-from serving.refusals import NotAvailable, UnknownHost, UnknownMethod, UnknownPath
 from serving.respond import json_response
 from serving.runtime import Runtime
+from serving.wire.bodies import Bodies
+from serving.wire.hosts import parse_allowed_hosts
+from serving.wire.openapi import describe
+from serving.wire.problems import problem, problem_of
+from serving.wire.refusals import NotAvailable, UnknownHost, UnknownMethod, UnknownPath
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping

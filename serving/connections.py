@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from core.connection_pool import Pool, PoolLimits, connection_pool
-from core.prediction_log import PredictionLog
+from core.experiment.prediction_log import PredictionLog
+from core.postgres.pool import Pool, PoolLimits, connection_pool
 from serving.features import FactsReader
 
 if TYPE_CHECKING:

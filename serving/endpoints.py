@@ -11,16 +11,17 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.requests import ClientDisconnect
 from starlette.responses import PlainTextResponse
 
-from core.cohorts import fetch_arms
-from core.connection_pool import lent
-from core.database import connect
-from core.liveness import hung_up_after
-from core.log_counts import count_log
-from core.prediction_log import record_outcomes
-from core.strata import compare
-from feature_repo.push import push
+from core.experiment.cohorts import fetch_arms
+from core.experiment.log_counts import count_log
+from core.experiment.prediction_log import record_outcomes
+from core.experiment.strata import compare
+from core.postgres.database import connect
+from core.postgres.liveness import hung_up_after
+from core.postgres.pool import lent
+from feature_repo.online.push import push
 from serving import respond
-from serving.decode import (
+from serving.predict import Answer, predict
+from serving.wire.decode import (
     decode_as_of,
     decode_features,
     decode_outcomes,
@@ -28,10 +29,9 @@ from serving.decode import (
     decode_push,
     refuse_unknown,
 )
-from serving.openapi import code_version
-from serving.predict import Answer, predict
-from serving.problems import problem
-from serving.refusals import NotAvailable
+from serving.wire.openapi import code_version
+from serving.wire.problems import problem
+from serving.wire.refusals import NotAvailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -40,13 +40,13 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from core.cohorts import Comparison
-    from serving.bodies import Bodies
-    from serving.decode import EntitiesRequest
+    from core.experiment.cohorts import Comparison
     from serving.features import Facts
     from serving.metrics import Meters
     from serving.predict import Entry
     from serving.runtime import Ready, Runtime
+    from serving.wire.bodies import Bodies
+    from serving.wire.decode import EntitiesRequest
 
 #: The newest run of each online table, by an index, however many runs there were.
 _VIEWS = """

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from core.batching import Batcher
-from core.connection_pool import lent
-from feature_repo.online_query import EntityLookup
+from core.postgres.pool import lent
+from feature_repo.online.query import EntityLookup
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
     import psycopg
 
-    from core.connection_pool import Pool
     from core.contracts import Key, ViewRead
-    from feature_repo.online_handle import OnlineHandle
+    from core.postgres.pool import Pool
+    from feature_repo.online.handle import OnlineHandle
 
 
 @dataclass(frozen=True, slots=True)

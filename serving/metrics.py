@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from serving.predict import Answer
-from serving.worker_metrics import scrape
+from serving.workers.worker_metrics import scrape
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

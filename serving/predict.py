@@ -8,7 +8,7 @@ from uuid import uuid4
 
 from core.batching import in_turns
 from core.contracts import Freshness
-from core.prediction_log import Exposure, Prediction, is_replay
+from core.experiment.prediction_log import Exposure, Prediction, is_replay
 from serving.router import Experiment, Route, route
 
 if TYPE_CHECKING:

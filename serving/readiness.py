@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from core.errors import PantheraError
-from serving.problems import public_message
+from serving.wire.problems import public_message
 
 if TYPE_CHECKING:
     from collections.abc import Callable

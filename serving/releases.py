@@ -9,14 +9,14 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from core.errors import BundleError
-from feature_repo.online_handle import HandleLink, HandleView, OnlineHandle
-from feature_repo.online_history import unfilled
-from feature_repo.tables_in_use import TableInUse
-from models.bundle import load_bundle
-from models.ledger import current, find, history
-from serving.refusals import NotAvailable, ReleaseFault
-from serving.router import CHALLENGER, CHAMPION
+from core.roles import CHALLENGER, CHAMPION
+from feature_repo.online.handle import HandleLink, HandleView, OnlineHandle
+from feature_repo.online.history import unfilled
+from feature_repo.upkeep.tables_in_use import TableInUse
+from models.bundles.bundle import load_bundle
+from models.releases.ledger import current, find, history
 from serving.scoring import Scorer
+from serving.wire.refusals import NotAvailable, ReleaseFault
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     import psycopg
 
     from core.contracts import Link
-    from feature_repo.online_query import EntityLookup
-    from models.bundle import Bundle
-    from models.ledger import LedgerRelease
-    from models.signing import TrustedKeys
-    from serving.decode import EntityKey
+    from feature_repo.online.query import EntityLookup
+    from models.bundles.bundle import Bundle
+    from models.bundles.signing import TrustedKeys
+    from models.releases.ledger import LedgerRelease
+    from serving.wire.decode import EntityKey
 
 _LOGGER = logging.getLogger(__name__)
 #: How many earlier champions are tried.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.responses import Response
 
-from core.prediction_log import is_replay
+from core.experiment.prediction_log import is_replay
 from serving.predict import Answer
 
 if TYPE_CHECKING:
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from core.contracts import Key, Value, ViewRead
-    from serving.decode import EntityKey
     from serving.features import Facts
     from serving.predict import Entry
     from serving.releases import Release
+    from serving.wire.decode import EntityKey
 
 
 def json_response(content: Mapping[str, Any]) -> Response:

@@ -5,15 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from core.assignment import arm_of, bucket
+from core.experiment.assignment import arm_of, bucket
+from core.roles import CHALLENGER, CHAMPION
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from serving.releases import ActiveReleases, Release
-
-CHAMPION = "champion"
-CHALLENGER = "challenger"
 
 
 @dataclass(frozen=True)

@@ -8,24 +8,24 @@ import logging
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from core.connection_pool import lent
-from core.database import connect, ensure_database
 from core.errors import DatabaseError, PantheraError
-from core.experiments import enter_phase, phase_terms
-from core.liveness import hung_up_after
-from feature_repo.tables_in_use import Upkeep, upkeep_of
-from feature_repo.view_definitions import view_definitions
-from models.ledger import roles
-from models.signing import read_trusted
+from core.experiment.phases import enter_phase, phase_terms
+from core.postgres.database import connect, ensure_database
+from core.postgres.liveness import hung_up_after
+from core.postgres.pool import lent
+from feature_repo.upkeep.tables_in_use import Upkeep, upkeep_of
+from feature_repo.views.definitions import view_definitions
+from models.bundles.signing import read_trusted
+from models.releases.ledger import roles
 from serving.connections import Connections, open_connections
-from serving.decode import EntityKey
 from serving.features import exposed_arm
 from serving.predict import Policy
-from serving.problems import public_message
 from serving.readiness import Readiness
-from serving.refusals import NotAvailable
 from serving.releases import ActiveReleases, BundleFolder, Loader
 from serving.router import Experiment
+from serving.wire.decode import EntityKey
+from serving.wire.problems import public_message
+from serving.wire.refusals import NotAvailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -33,10 +33,10 @@ if TYPE_CHECKING:
 
     import psycopg
 
-    from core.plan import Plan
+    from core.plan.plan import Plan
+    from core.roles import Role
     from core.settings import Settings
-    from feature_repo.online_tables import OnlineTable
-    from models.ledger import Role
+    from feature_repo.online.tables import OnlineTable
 
 _LOGGER = logging.getLogger(__name__)
 #: How long a change of the ledger, or a database that came up, may go unnoticed.

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from core.contracts import Value
-    from models.bundle import Bundle
+    from models.bundles.bundle import Bundle
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """The one home of BentoML: `bentoml serve serving.service:PredictionService`.
 
 BentoML loads, packs and starts the service, keeps its workers alive and stops them. What HTTP sees is `serving.app`
-alone, under the bounds of `serving.http_protocol`.
+alone, under the bounds of `serving.workers.http_protocol`.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from bentoml._internal.context import server_context  # noqa: E402
 from bentoml._internal.utils.analytics import usage_stats  # noqa: E402
 
 from core.errors import PantheraError  # noqa: E402
-from core.plan_text import read_sections  # noqa: E402
+from core.plan.text import read_sections  # noqa: E402
 from core.settings import read_settings  # noqa: E402
 from serving.app import create_app  # noqa: E402
-from serving.collector import settle_collector  # noqa: E402
-from serving.hosts import parse_allowed_hosts  # noqa: E402
-from serving.processes import cores, manage_privately  # noqa: E402
-from serving.worker import check_served_alone, join_service, serve_alone  # noqa: E402
+from serving.wire.hosts import parse_allowed_hosts  # noqa: E402
+from serving.workers.collector import settle_collector  # noqa: E402
+from serving.workers.processes import cores, manage_privately  # noqa: E402
+from serving.workers.worker import check_served_alone, join_service, serve_alone  # noqa: E402
 
 # BentoML's command line has asked before it imported this module, and remembers the answer.
 usage_stats.do_not_track.cache_clear()

@@ -13,8 +13,8 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from core.database import migrate
-from core.postgres_server import EmbeddedServer
+from core.postgres.database import migrate
+from core.postgres.server import EmbeddedServer
 from core.settings import Settings
 
 if TYPE_CHECKING:

@@ -21,8 +21,8 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from core.database import sqlalchemy_url
-from core.postgres_server import EmbeddedServer
+from core.postgres.database import sqlalchemy_url
+from core.postgres.server import EmbeddedServer
 from core.settings import DATABASE_URL_ENV, ENVIRONMENT_NAMES, MLFLOW_URL_ENV, STATE_ENV, TELEMETRY_OFF
 
 if TYPE_CHECKING:
@@ -183,7 +183,7 @@ def test_the_health_check_of_the_service_is_a_route_of_its_own() -> None:
 
 def test_the_service_has_time_to_answer_its_last_requests() -> None:
     (seconds,) = re.findall(
-        r"^_SECONDS_TO_STOP = ([0-9.]+)$", (ROOT / "serving" / "processes.py").read_text(), re.MULTILINE
+        r"^_SECONDS_TO_STOP = ([0-9.]+)$", (ROOT / "serving" / "workers" / "processes.py").read_text(), re.MULTILINE
     )
     assert float(SERVICES["service"]["stop_grace_period"].removesuffix("s")) > float(seconds)
 

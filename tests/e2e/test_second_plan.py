@@ -17,13 +17,13 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from core.database import connect
+from core.postgres.database import connect
+from core.roles import ROLES
 from core.settings import read_settings
-from models.bundle import load_bundle
-from models.encoding import vectors_of
-from models.evaluation import read_evaluation
-from models.ledger import ROLES
-from models.signing import read_trusted
+from models.bundles.bundle import load_bundle
+from models.bundles.signing import read_trusted
+from models.evaluation.evaluation import read_evaluation
+from models.scoring.encoding import vectors_of
 from panthera.service_process import running_service
 from tests.fix_database import HOSTILE_ENVIRONMENT, make_hostile
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from models.evaluation import Evaluation
+    from models.evaluation.evaluation import Evaluation
     from tests.fix_project import Project
 
 pytestmark = pytest.mark.long

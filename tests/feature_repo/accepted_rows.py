@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from feature_repo.datasets import BUCKETS, bucket_file, bucket_of, write_table
-from feature_repo.duck import open_duckdb
+from feature_repo.files.datasets import BUCKETS, bucket_file, bucket_of, write_table
+from feature_repo.files.duck import open_duckdb
 
 if TYPE_CHECKING:
     from pathlib import Path

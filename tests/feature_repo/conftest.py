@@ -12,13 +12,13 @@ if TYPE_CHECKING:
 
     import feast
 
-    from tests.feature_repo.taxi_world import Taxi
+    from tests.feature_repo.stores.taxi_world import Taxi
 
 
 @pytest.fixture
 def taxi(tmp_path: Path) -> Taxi:
     """A feature store over parquet files, without any row or view."""
-    from tests.feature_repo.taxi_world import open_taxi
+    from tests.feature_repo.stores.taxi_world import open_taxi
 
     return open_taxi(tmp_path)
 
@@ -26,7 +26,7 @@ def taxi(tmp_path: Path) -> Taxi:
 @pytest.fixture
 def store(tmp_path: Path, database_url: str) -> Iterator[feast.FeatureStore]:
     """A feature store over a database, without any row or view."""
-    from tests.feature_repo.feast_shop import opened_store
+    from tests.feature_repo.stores.feast_shop import opened_store
 
     with opened_store(tmp_path, database_url) as opened:
         yield opened

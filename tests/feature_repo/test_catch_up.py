@@ -12,22 +12,22 @@ import psycopg
 import pytest
 
 from core.errors import QualityError, StaleStateError
-from core.plan_file import parse_plan
+from core.plan.file import parse_plan
 from feature_repo.catch_up import CaughtUp, catch_up
-from feature_repo.datasets import accepted_glob, raw_file, rows_ledger, snapshot_glob, snapshots_ledger
-from feature_repo.duck import literal, open_duckdb
+from feature_repo.files.datasets import accepted_glob, raw_file, rows_ledger, snapshot_glob, snapshots_ledger
+from feature_repo.files.duck import literal, open_duckdb
+from feature_repo.files.kept_snapshots import kept_files
 from feature_repo.ingest import ingest
-from feature_repo.kept_snapshots import kept_files
-from feature_repo.online_tables import create
-from feature_repo.source_changes import Changes
-from feature_repo.source_ledger import read_ledger
+from feature_repo.online.tables import create
+from feature_repo.sources.changes import Changes
+from feature_repo.sources.ledger import read_ledger
 from feature_repo.validate import Validated, accept, validate
-from feature_repo.view_definitions import declared_table
+from feature_repo.views.definitions import declared_table
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from core.plan import Plan
+    from core.plan.plan import Plan
     from core.settings import Settings
 
 PLAN = """

@@ -8,9 +8,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from core.errors import SourceError
-from core.plan_sources import Source
+from core.plan.ingest import Source
 from core.pseudonyms import pseudonym
-from feature_repo.datasets import raw_file
+from feature_repo.files.datasets import raw_file
 from feature_repo.ingest import ingest
 
 if TYPE_CHECKING:

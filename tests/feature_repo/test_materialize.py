@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from core.database import connect
-from feature_repo.datasets import bucket_file, snapshot_glob, write_table
-from feature_repo.duck import open_duckdb
+from core.postgres.database import connect
+from feature_repo.files.datasets import bucket_file, snapshot_glob, write_table
+from feature_repo.files.duck import open_duckdb
 from feature_repo.materialize import increment, materialize
-from feature_repo.online_history import runs
-from feature_repo.online_tables import create, merge_values
-from tests.feature_repo.online_rows import SPENDING, Row, arrow, at, row, stored
+from feature_repo.online.history import runs
+from feature_repo.online.tables import create, merge_values
+from tests.feature_repo.online.online_rows import SPENDING, Row, arrow, at, row, stored
 
 if TYPE_CHECKING:
     from pathlib import Path

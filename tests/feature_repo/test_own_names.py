@@ -15,15 +15,15 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from core.errors import PlanError
-from core.plan_checks import KEYS_TAKEN
+from core.plan.checks import KEYS_TAKEN
 from feature_repo.build_features import build_views
-from feature_repo.datasets import raw_file
+from feature_repo.files.datasets import raw_file
 from feature_repo.ingest import ingest
-from feature_repo.linked_rows import linked_by
-from feature_repo.look_ahead import look_ahead
 from feature_repo.validate import validate
-from models.training_set import labelled_entities
-from tests.core.shop_plan import shop
+from feature_repo.views.linked_rows import linked_by
+from feature_repo.views.look_ahead import look_ahead
+from models.data.labels import labelled_entities
+from tests.core.plan.shop_plan import shop
 
 ROOT = Path(__file__).parents[2]
 #: Where a piece of SQL names a relation or a column.

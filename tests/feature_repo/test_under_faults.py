@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks import soak_catch_up, soak_features, soak_served
 from benchmarks.held import NotHeld
-from core.database import connect
+from core.postgres.database import connect
 
 if TYPE_CHECKING:
     from pathlib import Path

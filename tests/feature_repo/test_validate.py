@@ -10,9 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from core.errors import QualityError
-from core.plan_sources import QualityRules, Source
-from feature_repo.datasets import BUCKETS, accepted_glob
-from feature_repo.duck import literal, open_duckdb
+from core.plan.ingest import QualityRules, Source
+from feature_repo.files.datasets import BUCKETS, accepted_glob
+from feature_repo.files.duck import literal, open_duckdb
 from feature_repo.validate import Validated, validate
 
 if TYPE_CHECKING:

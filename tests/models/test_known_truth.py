@@ -10,14 +10,14 @@ import pytest
 from benchmarks.coverage import EARNED, coverage, threshold_coverage
 from benchmarks.soak_models import limits
 from benchmarks.subscription_truth import Known, disparities, profit_threshold
-from core.plan_evaluation import METRICS, Evaluate
-from core.plan_file import read_plan
-from models.intervals import Resampling
-from models.metrics import Observed
+from core.plan.evaluate import METRICS, Evaluate
+from core.plan.file import read_plan
+from models.measures.intervals import Resampling
+from models.measures.metrics import Observed
 from tests.worlds.test_subscription_plan import PLAN
 
 if TYPE_CHECKING:
-    from core.plan import Plan, Problem
+    from core.plan.plan import Plan, Problem
 
 RESAMPLING = Resampling(repeats=200)
 

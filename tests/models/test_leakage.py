@@ -12,16 +12,16 @@ import yaml
 
 from core.contracts import ContractFeature
 from core.errors import PlanError
-from core.plan_file import read_plan
-from core.plan_leakage import Leakage
-from core.plan_times import parse_instant
+from core.plan.file import read_plan
+from core.plan.leakage import Leakage
+from core.plan.times import parse_instant
+from models.evaluation.leak_scores import Alone
 from models.leakage import begun_windows, refuse, times_to_come, to_json
-from models.tell_tales import Alone
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from core.plan import Plan
+    from core.plan.plan import Plan
 
 PLAN = Path(__file__).parents[2] / "params.yaml"
 RECENCY = ("purchase_history", "days_since_last")

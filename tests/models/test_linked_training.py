@@ -9,19 +9,20 @@ import pyarrow as pa
 import pytest
 
 from core.contracts import ContractFeature, Freshness
-from core.database import connect
-from core.plan_training_set import TemporalSplit
+from core.plan.training_set import TemporalSplit
+from core.postgres.database import connect
 from feature_repo.build_features import build_views
-from feature_repo.definitions import define
-from feature_repo.features_diff import diff_view
 from feature_repo.materialize import materialize
-from feature_repo.online_handle import HandleLink, HandleView, OnlineHandle
-from feature_repo.online_history import watermark
-from feature_repo.online_tables import create
-from feature_repo.view_definitions import declared_table
-from models.training_set import join_features, training_set
-from tests.feature_repo.clubs import CLUBS, accept, clubs_plan, day
-from tests.feature_repo.feast_shop import opened_store
+from feature_repo.online.handle import HandleLink, HandleView, OnlineHandle
+from feature_repo.online.history import watermark
+from feature_repo.online.tables import create
+from feature_repo.stores.definitions import define
+from feature_repo.upkeep.diff import diff_view
+from feature_repo.views.definitions import declared_table
+from models.data.attributes import join_features
+from models.training_set import training_set
+from tests.feature_repo.stores.feast_shop import opened_store
+from tests.feature_repo.views.clubs import CLUBS, accept, clubs_plan, day
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,14 +15,14 @@ import yaml
 
 from benchmarks.small_release import TEXT
 from core.settings import read_settings
-from models import ledger
-from models.bundle import load_bundle
-from models.candidates import read_candidate
-from models.encoding import encode_table, vectors_of
-from models.evaluation import read_evaluation
-from models.model_file import calibrated, load_model
-from models.signing import read_trusted
-from models.training_set import TEST, TRAIN, VALIDATION
+from models.bundles.bundle import load_bundle
+from models.bundles.signing import read_trusted
+from models.candidates.candidates import read_candidate
+from models.data.split import TEST, TRAIN, VALIDATION
+from models.evaluation.evaluation import read_evaluation
+from models.releases import ledger
+from models.scoring.encoding import encode_table, vectors_of
+from models.scoring.model_file import calibrated, load_model
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,7 +9,7 @@ import pytest
 
 from core.contracts import ContractFeature
 from core.errors import PlanError
-from models.train import refuse_infinite
+from models.data.split import refuse_infinite
 
 FEATURES = (ContractFeature("v", "visits", "int64"), ContractFeature("v", "amount", "float64"))
 

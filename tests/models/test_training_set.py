@@ -9,15 +9,15 @@ import pyarrow as pa
 import pytest
 
 from core.errors import PlanError
-from core.plan_times import parse_instant
-from core.plan_training_set import GroupedSplit, Label, StratifiedSplit, TemporalSplit
-from feature_repo.duck import open_duckdb
-from models.labels import label_rows
+from core.plan.times import parse_instant
+from core.plan.training_set import GroupedSplit, Label, StratifiedSplit, TemporalSplit
+from feature_repo.files.duck import open_duckdb
+from models.data.labels import label_rows
 from models.training_set import check_parts, part_of, parts_of
 
 if TYPE_CHECKING:
-    from core.plan import Problem
-    from core.plan_training_set import Split
+    from core.plan.plan import Problem
+    from core.plan.training_set import Split
 
 SPLIT = TemporalSplit.model_validate(
     {"kind": "temporal", "validation_from": "2024-03-01", "test_from": "2024-06-01", "gap": "30d"}

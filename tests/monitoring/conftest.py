@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from core.database import connect
+from core.postgres.database import connect
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,11 +10,11 @@ from uuid import UUID
 import pyarrow as pa
 
 from core.contracts import ContractFeature
-from core.plan import Entity, View
-from core.plan_times import Period
+from core.plan.plan import Entity, View
+from core.plan.times import Period
 from feature_repo.build_features import build_bucket
-from feature_repo.datasets import bucket_file, write_table
-from feature_repo.duck import open_duckdb
+from feature_repo.files.datasets import bucket_file, write_table
+from feature_repo.files.duck import open_duckdb
 from monitoring.logged_predictions import LoggedPrediction
 from monitoring.offline_values import Pushes, Watermarks, recompute
 from monitoring.parity import ParityResult, check_parity

@@ -9,7 +9,7 @@ from uuid import uuid4
 
 from rich.console import Console
 
-from core.plan import Monitor, Serve
+from core.plan.plan import Monitor, Serve
 from monitoring.cohorts import cohorts_table, compare_cohorts
 from tests.monitoring.log_rows import NOON
 

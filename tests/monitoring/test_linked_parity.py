@@ -12,27 +12,27 @@ import pyarrow as pa
 import pytest
 
 from core.contracts import Contract, ContractFeature
-from core.database import connect
-from core.plan_candidates import SingleFeatureCandidate
+from core.plan.train import SingleFeatureCandidate
+from core.postgres.database import connect
 from feature_repo.build_features import build_views
-from models.bundle import load_bundle, write_bundle
-from models.bundling import bundle_contents, contract_views
-from models.candidates import fit
-from models.encoding import encode_table
-from models.ledger import NewRelease, enter
-from models.rows import Rows
-from models.signing import read_signer, read_trusted
+from models.bundles.bundle import load_bundle, write_bundle
+from models.bundles.bundling import bundle_contents, contract_views
+from models.bundles.signing import read_signer, read_trusted
+from models.candidates.candidates import fit
+from models.data.rows import Rows
+from models.releases.ledger import NewRelease, enter
+from models.scoring.encoding import encode_table
 from monitoring.logged_predictions import LoggedPrediction
 from monitoring.parity import Cause, logged_vector
 from monitoring.verbs import parity_verb
-from tests.feature_repo.clubs import CLUBS, accept, clubs_plan, day
+from tests.feature_repo.views.clubs import CLUBS, accept, clubs_plan, day
 from tests.monitoring.log_rows import log_prediction
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from core.settings import Settings
-    from models.bundle import Bundle
+    from models.bundles.bundle import Bundle
     from monitoring.parity import ParityResult
 
 PLAN = clubs_plan()

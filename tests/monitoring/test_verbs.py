@@ -17,18 +17,18 @@ from psycopg.types.json import Jsonb
 
 from core.calibration import sigmoid
 from core.contracts import Contract, ContractView
-from core.database import connect
 from core.errors import PantheraError
-from core.plan_candidates import SingleFeatureCandidate
-from core.plan_file import read_plan
-from feature_repo.view_definitions import declared_table
-from models.bundle import load_bundle, write_bundle
-from models.bundling import bundle_contents
-from models.candidates import fit
-from models.encoding import encode_table
-from models.ledger import Act, NewRelease, appoint, enter
-from models.rows import Rows
-from models.signing import read_signer, read_trusted
+from core.plan.file import read_plan
+from core.plan.train import SingleFeatureCandidate
+from core.postgres.database import connect
+from feature_repo.views.definitions import declared_table
+from models.bundles.bundle import load_bundle, write_bundle
+from models.bundles.bundling import bundle_contents
+from models.bundles.signing import read_signer, read_trusted
+from models.candidates.candidates import fit
+from models.data.rows import Rows
+from models.releases.ledger import Act, NewRelease, appoint, enter
+from models.scoring.encoding import encode_table
 from monitoring.parity import Cause, logged_vector
 from monitoring.verbs import Window, cohorts_verb, drift_verb, explain_verb, parity_verb
 from tests.monitoring.log_rows import log_prediction
@@ -43,7 +43,7 @@ from tests.monitoring.spending_world import (
 )
 
 if TYPE_CHECKING:
-    from core.plan import Plan
+    from core.plan.plan import Plan
     from core.settings import Settings
     from monitoring.logged_predictions import LoggedPrediction
 

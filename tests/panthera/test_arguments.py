@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from core.errors import PlanError
-from core.plan import Entity
+from core.plan.plan import Entity
 from panthera import cli
 from panthera.online_features import key_value
 

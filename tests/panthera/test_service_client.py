@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from core.errors import PantheraError
-from core.prediction_log import OutcomeReceipt
+from core.experiment.prediction_log import OutcomeReceipt
 from panthera.service_client import ServiceClient, Told
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from psycopg.types.json import Jsonb
 
 from benchmarks.small_release import TEXT
 from core.contracts import Contract, ContractFeature, ContractView
-from models.bundle import load_bundle
-from models.conformance import Conformance
+from models.bundles.bundle import load_bundle
+from models.bundles.conformance import Conformance
 from serving.app import create_app
 
 if TYPE_CHECKING:
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
     from core.contracts import Value
     from core.settings import Settings
-    from models.bundle import Bundle
-    from models.signing import TrustedKeys
+    from models.bundles.bundle import Bundle
+    from models.bundles.signing import TrustedKeys
 
 MATERIALIZED = datetime(2026, 3, 1, tzinfo=UTC)
 #: A day on which everything is fresh, and the clock of the service.

@@ -12,22 +12,22 @@ import pyarrow as pa
 import pytest
 
 from core.contracts import ContractFeature
-from models.bundle import write_bundle
-from models.bundling import bundle_contents
-from models.calibration import fit_calibration
-from models.candidates import fit
-from models.encoding import encode_table, vectors_of
-from models.model_file import load_model
-from models.rows import Rows
-from models.signing import read_signer
-from tests.models.candidate_kinds import KINDS, TASKS, candidate, kinds_of
+from models.bundles.bundle import write_bundle
+from models.bundles.bundling import bundle_contents
+from models.bundles.signing import read_signer
+from models.candidates.candidates import fit
+from models.data.rows import Rows
+from models.measures.calibration import fit_calibration
+from models.scoring.encoding import encode_table, vectors_of
+from models.scoring.model_file import load_model
+from tests.models.candidates.candidate_kinds import KINDS, TASKS, candidate, kinds_of
 from tests.serving.conftest import MATERIALIZED, Client, World, contract_over, serve
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from core.calibration import Kind
-    from core.plan import Problem
+    from core.plan.plan import Problem
     from core.settings import Settings
 
 _CASES: list[tuple[str, Problem]] = [

@@ -9,10 +9,10 @@ from uuid import uuid4
 
 import pytest
 
-from core.database import migrate
 from core.errors import BundleError, PlanError
-from core.postgres_server import EmbeddedServer
-from models.signing import TrustedKeys
+from core.postgres.database import migrate
+from core.postgres.server import EmbeddedServer
+from models.bundles.signing import TrustedKeys
 from serving.releases import BundleFolder
 from tests.serving.conftest import Client, World, serve
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from models.bundle import Bundle
+    from models.bundles.bundle import Bundle
     from tests.serving.conftest import HandMadeBundle
 
 

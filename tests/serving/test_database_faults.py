@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
-from core.postgres_server import SERVER_USER
+from core.postgres.server import SERVER_USER
 from tests.serving.conftest import AS_OF, Client, World, assert_is_problem, serve, served
 from tests.serving.faults import Proxy, backends, frozen, locked, seconds_until_answered, timed
 

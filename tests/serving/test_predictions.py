@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
-from core.assignment import arm_of, bucket
-from core.experiments import expose_replays
+from core.experiment.assignment import arm_of, bucket
+from core.experiment.phases import expose_replays
 from tests.serving.conftest import AS_OF, MATERIALIZED, NOW, Client, World, serve
 
 if TYPE_CHECKING:

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from core.database import connect
-from core.plan import View
-from core.plan_file import read_plan
-from feature_repo.online_tables import OnlineTable, create
-from feature_repo.push import PushReceipt
-from feature_repo.view_definitions import declared_table
-from serving.decode import decode_push
-from serving.push_lines import push_lines
-from serving.refusals import Refusal
+from core.plan.file import read_plan
+from core.plan.plan import View
+from core.postgres.database import connect
+from feature_repo.online.push import PushReceipt
+from feature_repo.online.tables import OnlineTable, create
+from feature_repo.views.definitions import declared_table
+from serving.wire.decode import decode_push
+from serving.wire.push_lines import push_lines
+from serving.wire.refusals import Refusal
 from tests.serving.conftest import NOW, Client, World, serve
 
 if TYPE_CHECKING:

@@ -16,10 +16,10 @@ import httpx
 import pytest
 
 from benchmarks.small_release import enter
-from core.plan_file import read_plan
-from models.bundle import load_bundle
-from models.release_verbs import promote_verb, rollback_verb, show_verb
-from models.signing import read_trusted
+from core.plan.file import read_plan
+from models.bundles.bundle import load_bundle
+from models.bundles.signing import read_trusted
+from models.releases.verbs import promote_verb, rollback_verb, show_verb
 from tests.serving.conftest import Client, World, serve
 from tests.serving.test_bentoml import running
 

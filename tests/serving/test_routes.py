@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from core.experiments import expose_replays
+from core.experiment.phases import expose_replays
 from tests.serving.conftest import AS_OF, MATERIALIZED, NOW, Client, World, assert_is_problem, serve, served
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def test_the_status_says_what_answers_from_what(world: World) -> None:
 
 
 def test_a_long_log_is_estimated_and_the_status_says_so(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("core.log_counts.MOST_COUNTED", 1)
+    monkeypatch.setattr("core.experiment.log_counts.MOST_COUNTED", 1)
 
     async def use(client: Client) -> None:
         await client.entries(1, 2, as_of=None)

@@ -24,21 +24,20 @@ import pyarrow.compute as pc
 import pytest
 import yaml
 
-from core.database import sqlalchemy_url
-from core.plan_candidates import Candidate
-from core.plan_file import read_plan
-from core.plan_steps import CategoricalStep, JoinedStep, NumericStep, Selector, TextStep
+from core.plan.file import read_plan
+from core.plan.steps import CategoricalStep, JoinedStep, NumericStep, Selector, TextStep
+from core.plan.train import Candidate
+from core.postgres.database import sqlalchemy_url
 from core.settings import read_settings
-from models import ledger, promotion
-from models.bundle import load_bundle
-from models.candidates import read_candidate
-from models.encoding import encode_table, vectors_of
-from models.evaluation import read_evaluation
-from models.ledger import Act
-from models.model_file import calibrated, load_model
-from models.signing import read_trusted
-from models.train import part
-from models.training_set import TEST, read_training_set
+from models.bundles.bundle import load_bundle
+from models.bundles.signing import read_trusted
+from models.candidates.candidates import read_candidate
+from models.data.split import TEST, part, read_training_set
+from models.evaluation.evaluation import read_evaluation
+from models.releases import ledger, promotion
+from models.releases.ledger import Act
+from models.scoring.encoding import encode_table, vectors_of
+from models.scoring.model_file import calibrated, load_model
 from serving.app import create_app
 from tests.fix_project import ROOT
 from tests.worlds.subscription_candidates import CASES, TRIALS
@@ -52,8 +51,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from core.settings import Settings
-    from models.bundle import Bundle
-    from models.ledger import LedgerRelease
+    from models.bundles.bundle import Bundle
+    from models.releases.ledger import LedgerRelease
     from tests.fix_project import Project
 
 pytestmark = pytest.mark.long

@@ -9,14 +9,14 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from core.plan_file import read_plan
-from core.plan_leakage import Leakage
-from feature_repo.duck import open_duckdb
-from feature_repo.view_rows import compute_view
-from models.labels import label_rows
-from models.rows import BINARY, entity_codes
-from models.tell_tales import suspicion, tell_alone
-from models.train import contract_features, rows_of
+from core.plan.file import read_plan
+from core.plan.leakage import Leakage
+from feature_repo.files.duck import open_duckdb
+from feature_repo.views.rows import compute_view
+from models.data.labels import label_rows
+from models.data.rows import BINARY, entity_codes
+from models.data.split import contract_features, rows_of
+from models.evaluation.leak_scores import suspicion, tell_alone
 from tests.worlds.test_subscription_plan import PLAN
 from worlds.subscription.backdated import TICKET_NUMBER
 from worlds.subscription.changes import BackdatedTickets

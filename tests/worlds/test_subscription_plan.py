@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from core.plan_file import read_plan
+from core.plan.file import read_plan
 from worlds.subscription.settings import SubscriptionSettings
 from worlds.subscription.tables import TABLES
 from worlds.subscription.truth import changes_truth
 
 if TYPE_CHECKING:
-    from core.plan import Plan
+    from core.plan.plan import Plan
 
 PLAN = Path(__file__).parent.parent.parent / "worlds" / "subscription" / "plan.yaml"
 

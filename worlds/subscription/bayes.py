@@ -16,12 +16,11 @@ from sklearn.metrics import roc_auc_score
 
 from core.errors import PantheraError
 from core.files import require
-from core.plan_file import read_plan
-from models.candidates import read_candidate
-from models.model_file import load_model
-from models.rows import task_of
-from models.train import contract_features, part, rows_of
-from models.training_set import TEST, TRAIN, read_training_set
+from core.plan.file import read_plan
+from models.candidates.candidates import read_candidate
+from models.data.rows import task_of
+from models.data.split import TEST, TRAIN, contract_features, part, read_training_set, rows_of
+from models.scoring.model_file import load_model
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from psycopg import sql
 
-from core.database import connect
 from core.errors import PantheraError
+from core.postgres.database import connect
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -118,7 +118,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m worlds.subscription.scan", description=__doc__)
     parser.add_argument("project", type=Path, help="project folder in which a plan of this world was run")
     parsed = parser.parse_args(arguments)
-    from core.database import ensure_database
+    from core.postgres.database import ensure_database
     from core.settings import read_settings
 
     try:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from core.plan import Plan
+    from core.plan.plan import Plan
     from core.settings import Settings
     from worlds.subscription.live.business import Business
     from worlds.subscription.live.checks import Check
@@ -69,7 +69,7 @@ def operate(plan_path: Path, folder: Path, customers: int, seed: int, days: int)
         If the folder is in the way, the world has not so many days, or a stage or the service fails.
 
     """
-    from core.plan_file import read_plan
+    from core.plan.file import read_plan
     from core.settings import read_settings
     from panthera.project_folder import enter_project
     from worlds.subscription.settings import SubscriptionSettings
@@ -97,7 +97,7 @@ def _refuse_days(world: SubscriptionSettings, start: datetime, days: int) -> Non
 
 
 def _operate(settings: Settings, plan: Plan, world: SubscriptionSettings, start: datetime, days: int) -> list[Check]:
-    from core.database import running_database
+    from core.postgres.database import running_database
     from panthera.pipeline import reproduce
     from worlds.subscription.live.business import Business, deliver, month_of
 

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
     from pathlib import Path
 
-    from core.cohorts import ArmCounts, Comparison
-    from core.plan import Plan
+    from core.experiment.cohorts import ArmCounts, Comparison
+    from core.plan.plan import Plan
     from core.settings import Settings
     from monitoring.drift import DriftResult
     from monitoring.parity import ParityResult
@@ -42,7 +42,7 @@ def all_checks(
     settings: Settings, plan: Plan, world: SubscriptionSettings, journal: Path, data: Path, end: datetime
 ) -> Iterator[Check]:
     """Ask the platform about an operation that ended at `end`, and hold each answer against the truth."""
-    from core.database import connect, ensure_database
+    from core.postgres.database import connect, ensure_database
     from monitoring.verbs import cohorts_verb, drift_verb, parity_verb
 
     with connect(ensure_database(settings)) as connection:

@@ -1,0 +1,1 @@
+"""Experiments: assignment, the log of predictions, and the comparison of cohorts."""

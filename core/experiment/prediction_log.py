@@ -1,0 +1,291 @@
+"""What the service must never lose: predictions, exposures and outcomes, written before anybody is told of them."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+from psycopg import sql
+
+from core.batching import Batcher, in_turns
+from core.errors import DatabaseError, RequestError
+from core.postgres.pool import Pool, lent
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+    from uuid import UUID
+
+    from core.contracts import Freshness, Value
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """One answer, the release that gave it, and the vector it was computed from.
+
+    Attributes
+    ----------
+    features : by `view__feature`, as the model saw them; a missing one is None.
+    event_times, statuses : by view.
+    phase_id : the phase of the experiment; None is from before phases were recorded.
+    replay : whether it was asked as of an instant that had passed, see `is_replay`.
+
+    """
+
+    prediction_id: UUID
+    entity: str
+    as_of: datetime
+    release_id: str
+    experiment: str
+    arm: str
+    score: float
+    decision: str
+    features: Mapping[str, Value]
+    event_times: Mapping[str, datetime | None]
+    statuses: Mapping[str, Freshness]
+    phase_id: int | None = None
+    replay: bool = False
+
+
+#: Clocks differ: what is asked as of so long ago is still asked of the present.
+REPLAYED_AFTER = timedelta(minutes=5)
+
+
+def is_replay(as_of: datetime, now: datetime) -> bool:
+    """Say whether a request as of `as_of`, made at `now`, replays the past: its answer reaches nobody at that instant."""
+    return as_of < now - REPLAYED_AFTER
+
+
+@dataclass(frozen=True, slots=True)
+class Exposure:
+    """The fact that an entity met its arm; only the first one of an (experiment, entity) is kept.
+
+    `exposed_at` is of the service's clock, whatever instant the request named.
+    """
+
+    experiment: str
+    entity: str
+    arm: str
+    bucket: int
+    release_id: str
+    prediction_id: UUID
+    exposed_at: datetime
+    phase_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What happened to an entity, told under an id that the sender chose."""
+
+    outcome_id: str
+    entity: str
+    observed_at: datetime
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class OutcomeReceipt:
+    """How many outcomes of a request were new, and how many had been stored before with the same content."""
+
+    stored: int
+    duplicates: int
+
+
+class OutcomeConflictError(RequestError):
+    """Outcomes came under ids that stand for other outcomes already; nothing of their request was stored."""
+
+    def __init__(self, outcome_ids: Sequence[str]) -> None:
+        self.outcome_ids = tuple(outcome_ids)
+        first = ", ".join(repr(outcome_id) for outcome_id in self.outcome_ids[:5])
+        super().__init__(
+            f"{len(self.outcome_ids)} outcome ids stand for another entity, time or value already: {first}"
+            f"{', ...' if len(self.outcome_ids) > 5 else ''}; nothing of this request was stored; "  # noqa: PLR2004
+            "send a correction under a new id"
+        )
+
+
+_APPEND = """
+WITH logged AS (
+    INSERT INTO panthera.prediction (prediction_id, entity, as_of, release_id, experiment, arm, score, decision,
+                                     features, event_times, statuses, phase_id, replay)
+    SELECT id, entity, as_of, release_id, experiment, arm, score, decision,
+           features::jsonb, event_times::jsonb, statuses::jsonb, phase_id, replay
+    FROM unnest(%b::uuid[], %b::text[], %b::timestamptz[], %b::text[], %b::text[], %b::text[], %b::float8[],
+                %b::text[], %b::text[], %b::text[], %b::text[], %b::int[], %b::boolean[])
+         AS sent (id, entity, as_of, release_id, experiment, arm, score, decision, features, event_times, statuses,
+                  phase_id, replay)
+)
+INSERT INTO panthera.exposure (experiment, entity, arm, bucket, release_id, prediction_id, exposed_at, phase_id)
+SELECT * FROM unnest(%b::text[], %b::text[], %b::text[], %b::int[], %b::text[], %b::uuid[], %b::timestamptz[], %b::int[])
+ON CONFLICT (experiment, entity) DO NOTHING
+"""
+
+
+#: Where the log lies, if that is not the default of the database.
+_TABLESPACE = """
+SELECT spcname FROM pg_class JOIN pg_tablespace ON pg_tablespace.oid = reltablespace
+WHERE pg_class.oid = 'panthera.prediction'::regclass
+"""
+
+# Ten pages, which no compression makes fewer. Unlike rows of a permanent table, they leave nothing to be cleaned up, and
+# every time they are taken anew.
+_TAKE_ROOM = sql.SQL("""
+CREATE TEMPORARY TABLE IF NOT EXISTS panthera_room (filler text) ON COMMIT DELETE ROWS {};
+INSERT INTO panthera_room SELECT repeat('x', 1600) FROM generate_series(1, 40)
+""")
+
+
+def _json(values: Mapping[str, Value]) -> str:
+    """Write values as JSON, which has no word for a time (written as ISO 8601) nor for NaN and infinity (null)."""
+    try:
+        return json.dumps(values, allow_nan=False, default=_time)
+    except ValueError:  # rare, so looked for only then
+        finite = {
+            name: None if isinstance(value, float) and not math.isfinite(value) else value
+            for name, value in values.items()
+        }
+        return json.dumps(finite, allow_nan=False, default=_time)
+
+
+def _time(value: datetime) -> str:
+    return value.isoformat()
+
+
+async def _columns(predictions: Sequence[Prediction], exposures: Sequence[Exposure]) -> list[list[Any]]:
+    """Lay rows out as the columns that `_APPEND` takes."""
+    texts = [(_json(row.features), _json(row.event_times), _json(row.statuses)) async for row in in_turns(predictions)]
+    # In one order everywhere, so that two writers never wait for each other in a circle.
+    exposures = sorted(exposures, key=lambda row: (row.experiment, row.entity))
+    return [
+        [row.prediction_id for row in predictions],
+        [row.entity for row in predictions],
+        [row.as_of for row in predictions],
+        [row.release_id for row in predictions],
+        [row.experiment for row in predictions],
+        [row.arm for row in predictions],
+        [row.score for row in predictions],
+        [row.decision for row in predictions],
+        *([row[place] for row in texts] for place in range(3)),
+        [row.phase_id for row in predictions],
+        [row.replay for row in predictions],
+        [row.experiment for row in exposures],
+        [row.entity for row in exposures],
+        [row.arm for row in exposures],
+        [row.bucket for row in exposures],
+        [row.release_id for row in exposures],
+        [row.prediction_id for row in exposures],
+        [row.exposed_at for row in exposures],
+        [row.phase_id for row in exposures],
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """What one request logs."""
+
+    predictions: Sequence[Prediction]
+    exposures: Sequence[Exposure]
+
+
+class PredictionLog:
+    """The log as one event loop writes it: requests that come while a commit runs share the next one."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._batches: Batcher[_Rows, None] = Batcher(self._write)
+
+    async def append(self, predictions: Sequence[Prediction], exposures: Sequence[Exposure]) -> None:
+        """Return when these rows are committed.
+
+        Raises
+        ------
+        DatabaseError
+            If they are not, or if that is not known because the connection broke.
+
+        """
+        await self._batches.submit(_Rows(predictions, exposures), len(predictions))
+
+    async def check(self) -> None:
+        """Return if rows could be committed now: writes nothing to the log, and takes and gives back some room on its disk.
+
+        Raises
+        ------
+        DatabaseError
+            If the tables cannot be written, or the disk is full.
+
+        """
+        await self.append([], [])
+        async with lent(self._pool) as connection:
+            found = await (await connection.execute(_TABLESPACE)).fetchone()
+            place = sql.SQL("TABLESPACE {}").format(sql.Identifier(found[0])) if found else sql.SQL("")
+            await connection.execute(_TAKE_ROOM.format(place))
+
+    async def _write(self, batch: Sequence[_Rows]) -> Sequence[Exception | None]:
+        """Commit `batch` as one; if its content is refused, each request by itself, so that one cannot fail another."""
+        try:
+            await self._insert(batch)
+        except _ContentRefusedError as error:
+            if len(batch) == 1:
+                return [DatabaseError(f"the prediction could not be logged, so it is not given: {error}")]
+            return [outcome for rows in batch for outcome in await self._write([rows])]
+        return [None] * len(batch)
+
+    async def _insert(self, batch: Sequence[_Rows]) -> None:
+        predictions = [row for rows in batch for row in rows.predictions]
+        exposures = [row for rows in batch for row in rows.exposures]
+        columns = await _columns(predictions, exposures)
+        async with lent(self._pool) as connection:
+            try:
+                await connection.execute(_APPEND, columns, prepare=True)
+            except (psycopg.DataError, psycopg.IntegrityError, UnicodeError) as error:
+                raise _ContentRefusedError(str(error).strip().splitlines()[0]) from None
+
+
+class _ContentRefusedError(Exception):
+    """The server was there, but a row was not to its liking."""
+
+
+_RECORD = """
+INSERT INTO panthera.outcome (outcome_id, entity, observed_at, value)
+SELECT * FROM unnest(%b::text[], %b::text[], %b::timestamptz[], %b::float8[])
+ON CONFLICT (outcome_id) DO NOTHING
+"""
+
+_DIFFERING = """
+SELECT DISTINCT outcome_id
+FROM unnest(%b::text[], %b::text[], %b::timestamptz[], %b::float8[]) AS sent (outcome_id, entity, observed_at, value)
+JOIN panthera.outcome AS stored USING (outcome_id)
+WHERE (stored.entity, stored.observed_at, stored.value) IS DISTINCT FROM (sent.entity, sent.observed_at, sent.value)
+ORDER BY outcome_id
+"""
+
+
+async def record_outcomes(pool: Pool, outcomes: Sequence[Outcome]) -> OutcomeReceipt:
+    """Store the outcomes whose ids are new; those that were sent before are counted, not stored again.
+
+    Raises
+    ------
+    OutcomeConflictError
+        If an id stands for another outcome, stored or in this very request; then none is stored.
+    DatabaseError
+        If the server does not answer.
+
+    """
+    # In one order everywhere, so that two requests never wait for each other in a circle.
+    rows = sorted(outcomes, key=lambda row: row.outcome_id)
+    columns: list[list[Any]] = [
+        [row.outcome_id for row in rows],
+        [row.entity for row in rows],
+        [row.observed_at for row in rows],
+        [row.value for row in rows],
+    ]
+    async with lent(pool) as connection, connection.transaction():
+        stored = (await connection.execute(_RECORD, columns)).rowcount
+        differing = [row[0] for row in await (await connection.execute(_DIFFERING, columns)).fetchall()]
+        if differing:
+            raise OutcomeConflictError(differing)
+    return OutcomeReceipt(stored, len(rows) - stored)

@@ -1,0 +1,226 @@
+"""The comparison of two arms, phase by phase: whether they split as each phase's weights say, and how far their means differ.
+
+The share of the challenger differs between phases, and so may the units: pooled means would differ though no unit responds
+(Simpson's paradox). So differences are taken within phases and averaged.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from core.experiment.cohorts import Comparison, PhaseResult
+from core.experiment.phases import ARMS, CONTROL, TREATMENT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from core.experiment.cohorts import ArmCounts, ExperimentArms, PhaseArms
+    from core.roles import Role
+
+#: Below it the t interval of a mean is not to be trusted, least of all for a rate near 0 or 1.
+MINIMUM_UNITS = 30
+_EXPOSED, _JOINED = "exposed", "mature with an outcome"
+
+
+@dataclass(frozen=True)
+class _Effect:
+    champion_rate: float
+    challenger_rate: float
+    difference: float
+    ci_lower: float
+    ci_upper: float
+    p_value: float
+
+
+def compare(
+    arms: ExperimentArms, weights: Mapping[Role, int], confidence: float, sample_ratio_alarm: float
+) -> Comparison:
+    """Compare the mean outcome of the mature units of the two arms.
+
+    With d_k = mean(challenger) - mean(champion) in phase k and w_k the share of phase k in all units with an outcome, the
+    difference is d = sum(w_k d_k), the mean effect on the units that were compared. Interval and p-value are those of
+    d +- t(df) sqrt(sum(w_k^2 (s1k^2/n1k + s2k^2/n2k))), with the degrees of freedom of Welch and Satterthwaite over all these
+    terms; of one phase that is Welch's interval. For 0/1 outcomes it is the Wald interval. With no true difference it misses 0
+    in 1 - confidence of the experiments looked at once; looking again and again misses more often.
+
+    Phases are averaged in which the same two releases answered, those of the phase that exposed last; one with fewer than
+    `MINIMUM_UNITS` mature units with an outcome in an arm is left out. Each names why.
+
+    The sample ratio of such phases is tested against the weights of each twice, on exposed units and on mature units with an
+    outcome: exact binomial below 1,000 units, else chi-square. The p-value of all is the smallest times their number
+    (Bonferroni), so that one phase is tested as if alone. Below `sample_ratio_alarm` the arms are not comparable. Exposures
+    from before phases were recorded are tested against `weights`, the plan's present ones; these may have been others then, so
+    on a mismatch they are left out.
+
+    The verdict is withheld on a mismatch, if no phase can be compared, or if no outcome differs from another.
+
+    References
+    ----------
+    Welch, B. L. (1947). The generalization of "Student's" problem when several different population variances are
+    involved. Biometrika, 34(1/2). Fabijan, A., et al. (2019). Diagnosing sample ratio mismatch in online controlled
+    experiments. KDD. Miratrix, L., et al. (2013). Adjusting treatment effect estimates by post-stratification in randomized
+    experiments. JRSS B, 75(2).
+
+    """
+    releases = _releases_compared(arms.phases)
+    results = [_result(phase, weights, releases, sample_ratio_alarm) for phase in arms.phases]
+    compared = [result.arms for result in results if result.left_out is None]
+    effect = _effect(compared, confidence) if compared else _unknown(arms)
+    doubt = (
+        _mismatch(results, sample_ratio_alarm)
+        or (None if compared else _nothing_to_compare(arms, results, weights))
+        or (None if not math.isnan(effect.p_value) else _NO_VARIANCE)
+    )
+    return Comparison(
+        arms=arms,
+        confidence=confidence,
+        champion_rate=effect.champion_rate,
+        challenger_rate=effect.challenger_rate,
+        difference=effect.difference,
+        ci_lower=effect.ci_lower,
+        ci_upper=effect.ci_upper,
+        p_value=effect.p_value,
+        sample_ratio_p=_smallest([result.sample_ratio_p for result in results]),
+        sample_ratio_p_joined=_smallest([result.sample_ratio_p_joined for result in results]),
+        verdict="withheld" if doubt else _verdict(effect),
+        withheld_because=doubt,
+        phases=tuple(results),
+    )
+
+
+_NO_VARIANCE = "No outcome differs from another within its arm, so the difference has no interval."
+
+
+def _answered(phase: PhaseArms) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return which releases answered in each arm; an arm that nobody met yet has its own by the phase's terms."""
+    control = phase.champion_releases or ((phase.phase.champion,) if phase.phase else ())
+    recorded = (phase.phase.challenger,) if phase.phase and phase.phase.challenger else ()
+    return control, phase.challenger_releases or recorded
+
+
+def _has_both_arms(phase: PhaseArms) -> bool:
+    return phase.phase is None or all(phase.phase.weights.values())
+
+
+def _releases_compared(phases: Sequence[PhaseArms]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the releases of the phase that exposed last, of those with two arms."""
+    both = [phase for phase in phases if _has_both_arms(phase) and phase.last_exposed_at is not None]
+    last = max(both, key=lambda phase: (phase.last_exposed_at, phase.phase is not None), default=None)
+    return _answered(last) if last else ((), ())
+
+
+def _result(
+    phase: PhaseArms, present: Mapping[Role, int], releases: tuple[tuple[str, ...], tuple[str, ...]], alarm: float
+) -> PhaseResult:
+    weights = phase.phase.weights if phase.phase else present
+    control, treatment = phase.champion, phase.challenger
+    if not all(weights.get(arm, 0) for arm in ARMS):
+        return PhaseResult(phase, weights, math.nan, math.nan, "one arm had no weight, or no release answered in it")
+    if _answered(phase) != releases or max(map(len, releases)) > 1:
+        return PhaseResult(phase, weights, math.nan, math.nan, "other releases answered than those that are compared")
+    exposed = _sample_ratio_p(control.exposed, treatment.exposed, weights)
+    joined = _sample_ratio_p(control.with_outcome, treatment.with_outcome, weights)
+    if phase.phase is None and min(exposed, joined) < alarm:
+        unknown = "its units do not split as the present weights say, and its own were not recorded"
+        return PhaseResult(phase, weights, math.nan, math.nan, unknown)
+    few = min(control.with_outcome, treatment.with_outcome) < MINIMUM_UNITS
+    return PhaseResult(phase, weights, exposed, joined, "too few mature units with an outcome" if few else None)
+
+
+def _effect(phases: Sequence[PhaseArms], confidence: float) -> _Effect:
+    from scipy.stats import t
+
+    units = [phase.champion.with_outcome + phase.challenger.with_outcome for phase in phases]
+    shares = [count / sum(units) for count in units]
+    control = sum(share * phase.champion.rate for share, phase in zip(shares, phases, strict=True))
+    treatment = sum(share * phase.challenger.rate for share, phase in zip(shares, phases, strict=True))
+    terms = [
+        (share**2 * arm.variance / arm.with_outcome, arm.with_outcome - 1)
+        for share, phase in zip(shares, phases, strict=True)
+        for arm in (phase.champion, phase.challenger)
+    ]
+    variance, difference = sum(term for term, _ in terms), treatment - control
+    if not variance > 0:
+        return _Effect(control, treatment, difference, math.nan, math.nan, math.nan)
+    freedom = variance**2 / sum(term**2 / one_less for term, one_less in terms)
+    margin = float(t.ppf((1 + confidence) / 2, freedom)) * math.sqrt(variance)
+    p_value = 2 * float(t.sf(abs(difference) / math.sqrt(variance), freedom))
+    return _Effect(control, treatment, difference, difference - margin, difference + margin, p_value)
+
+
+def _unknown(arms: ExperimentArms) -> _Effect:
+    control, treatment = arms.champion.rate, arms.challenger.rate
+    return _Effect(control, treatment, treatment - control, math.nan, math.nan, math.nan)
+
+
+def _sample_ratio_p(control: int, treatment: int, weights: Mapping[Role, int]) -> float:
+    import tea_tasting as tt
+    from tea_tasting.aggr import Aggregates
+
+    if not control + treatment:
+        return math.nan
+    units = {CONTROL: Aggregates(count_=control), TREATMENT: Aggregates(count_=treatment)}
+    check = tt.SampleRatio(weights[TREATMENT] / weights[CONTROL], correction=False)
+    return float(check.analyze(units, control=CONTROL, treatment=TREATMENT).pvalue)
+
+
+def _smallest(p_values: Iterable[float]) -> float:
+    """Return the smallest p-value times their number, at most 1; NaN if there is none."""
+    tested = [p for p in p_values if not math.isnan(p)]
+    return min(1.0, min(tested) * len(tested)) if tested else math.nan
+
+
+def _mismatch(results: Sequence[PhaseResult], alarm: float) -> str | None:
+    """Say in a sentence in which phase the units do not split as its weights say, or None."""
+    for units, p_values in (
+        (_EXPOSED, [result.sample_ratio_p for result in results]),
+        (_JOINED, [result.sample_ratio_p_joined for result in results]),
+    ):
+        p = _smallest(p_values)
+        if p < alarm:
+            worst = min(zip(p_values, results, strict=True), key=lambda each: (math.isnan(each[0]), each[0]))[1]
+            where = f" in {worst.arms.name}" if len(results) > 1 else ""
+            return (
+                f"The units {units}{where} do not split as the weights {worst.weights[CONTROL]}:{worst.weights[TREATMENT]} say "
+                f"(p = {p:.2g}, below {alarm:g}), so the arms are not comparable; find out which units are lost."
+            )
+    return None
+
+
+def _nothing_to_compare(arms: ExperimentArms, results: Sequence[PhaseResult], present: Mapping[Role, int]) -> str:
+    """Say in a sentence why no phase can be compared."""
+    tested = [result for result in results if not math.isnan(result.sample_ratio_p)]
+    if tested:
+        fullest = max(tested, key=lambda result: min(_with_outcome(result.arms))).arms
+        where = f" in {fullest.name}, the fullest one," if len(results) > 1 else ""
+        return _too_few(fullest.champion, fullest.challenger, where)
+    for arm in ARMS:
+        if not present.get(arm, 0):
+            return f"The arm {arm!r} has no weight, so there is nothing to compare; give it one under serve.arms."
+    if not results:
+        return _too_few(arms.champion, arms.challenger, "")
+    ((reason, _),) = Counter(str(result.left_out) for result in results).most_common(1)
+    return f"No phase of the experiment can be compared: {reason}; expose new units to both arms, or begin another experiment."
+
+
+def _with_outcome(phase: PhaseArms) -> tuple[int, int]:
+    return phase.champion.with_outcome, phase.challenger.with_outcome
+
+
+def _too_few(control: ArmCounts, treatment: ArmCounts, where: str) -> str:
+    counts = min(control, treatment, key=lambda each: each.with_outcome)
+    return (
+        f"The arm {counts.arm!r} has {counts.with_outcome} mature units with an outcome{where}, {MINIMUM_UNITS} are needed; "
+        f"{counts.censored} are not mature yet and {counts.unmatched} have no outcome."
+    )
+
+
+def _verdict(effect: _Effect) -> str:
+    if effect.ci_lower > 0:
+        return "challenger higher"
+    if effect.ci_upper < 0:
+        return "challenger lower"
+    return "no difference shown"

@@ -1,0 +1,181 @@
+"""What a candidate owes to the rest of the plan: its columns are there, its steps make numbers, it solves the problem."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+
+from core.plan.plan import NUMERIC
+from core.plan.steps import LeaveOut, OneHot, Ordinal, TargetEncode, Tfidf, TruncatedSvd
+from core.plan.train import (
+    BlendCandidate,
+    BoostedCandidate,
+    CatBoostCandidate,
+    Ensemble,
+    LightGbmCandidate,
+    LinearRegressionCandidate,
+    LogisticCandidate,
+    OfNumbersCandidate,
+    PreparedCandidate,
+    SingleFeatureCandidate,
+    XgboostCandidate,
+    replaced,
+)
+from core.plan.tuning import Choices
+from core.suggestions import allowed_here
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from core.plan.plan import Plan
+    from core.plan.train import Candidate
+
+Finding = tuple[str, str]
+
+#: Parameters that the platform sets itself, under all the names that each library knows them by.
+OWN_LIGHTGBM = frozenset(
+    {
+        *("objective", "objective_type", "app", "application", "loss"),
+        *("seed", "random_seed", "random_state", "deterministic"),
+        *("num_threads", "num_thread", "nthread", "nthreads", "n_jobs"),
+        *("verbosity", "verbose"),
+        *("metric", "metrics", "metric_types"),
+        *("num_class", "num_classes", "feature_pre_filter"),
+        *("num_iterations", "num_iteration", "n_iter", "num_tree", "num_trees", "num_round", "num_rounds", "nrounds"),
+        *("num_boost_round", "n_estimators", "max_iter"),
+        *("early_stopping_round", "early_stopping_rounds", "early_stopping", "n_iter_no_change"),
+    }
+)
+OWN_XGBOOST = frozenset(
+    {
+        *("objective", "eval_metric", "num_class", "seed", "random_state", "nthread", "n_jobs", "verbosity"),
+        *("n_estimators", "num_boost_round", "early_stopping_rounds", "enable_categorical", "device"),
+    }
+)
+OWN_CATBOOST = frozenset(
+    {
+        *("loss_function", "objective", "eval_metric", "classes_count", "cat_features"),
+        *("random_seed", "random_state", "thread_count", "logging_level", "verbose", "verbose_eval", "silent"),
+        *("iterations", "num_boost_round", "n_estimators", "num_trees", "allow_writing_files", "train_dir"),
+        *("early_stopping_rounds", "od_type", "od_wait", "task_type", "class_weights", "auto_class_weights"),
+    }
+)
+
+
+def candidate_findings(plan: Plan) -> Iterator[Finding]:
+    """Find what is wrong with the candidates of a plan whose names are declared."""
+    pairs = plan.build_features.service_features(plan.training_set.service)
+    dtypes = {f"{view}.{name}": plan.build_features.views[view].features[name].dtype for view, name in pairs}
+    for name, candidate in plan.train.candidates.items():
+        path = f"train.candidates.{name}"
+        yield from _problem(path, candidate, plan.project.problem)
+        if isinstance(candidate, SingleFeatureCandidate):
+            yield from _single_feature(path, candidate, plan.training_set.service, dtypes)
+        if isinstance(candidate, Ensemble):
+            yield from _ensemble(path, candidate, plan.train.candidates)
+        if isinstance(candidate, PreparedCandidate):
+            yield from _steps(path, candidate, plan.training_set.service, dtypes)
+            yield from _search(path, candidate)
+        if isinstance(candidate, BoostedCandidate):
+            yield from _params(path, candidate)
+
+
+def _problem(path: str, candidate: Candidate, problem: str) -> Iterator[Finding]:
+    if problem == "regression" and isinstance(candidate, LogisticCandidate):
+        yield f"{path}.estimator", "it tells classes apart; for a regression write linear_regression"
+    if problem != "regression" and isinstance(candidate, LinearRegressionCandidate):
+        yield f"{path}.estimator", f"it predicts numbers; for a {problem} problem write logistic_regression"
+    if problem == "regression" and getattr(candidate, "class_weight", None) is not None:
+        yield f"{path}.class_weight", "a regression has no classes; take it out"
+    if problem == "regression" and any(selector.by == "chi_squared" for selector in getattr(candidate, "select", ())):
+        yield f"{path}.select", "chi_squared compares classes; for a regression write anova or mutual_information"
+
+
+def _single_feature(
+    path: str, candidate: SingleFeatureCandidate, service: str, dtypes: Mapping[str, str]
+) -> Iterator[Finding]:
+    found = candidate.feature
+    if found not in dtypes:
+        allowed = allowed_here(found, list(dtypes))
+        yield f"{path}.feature", f"{found!r} is not a declared feature of {service}; {allowed}"
+    elif dtypes[found] not in NUMERIC:
+        yield f"{path}.feature", f"{found} is a {dtypes[found]}; the rule needs a number"
+
+
+def _ensemble(path: str, candidate: Ensemble, candidates: Mapping[str, Candidate]) -> Iterator[Finding]:
+    single = [name for name, other in candidates.items() if not isinstance(other, Ensemble)]
+    for name in candidate.of:
+        if name not in single:
+            yield f"{path}.of", f"{name!r} is not a candidate that stands by itself; {allowed_here(name, single)}"
+    if len(set(candidate.of)) < len(candidate.of):
+        yield f"{path}.of", "a candidate stands there twice"
+    if isinstance(candidate, BlendCandidate) and candidate.weights and len(candidate.weights) != len(candidate.of):
+        yield f"{path}.weights", f"there are {len(candidate.weights)} weights for {len(candidate.of)} candidates"
+
+
+def _steps(path: str, candidate: PreparedCandidate, service: str, dtypes: Mapping[str, str]) -> Iterator[Finding]:
+    kinds = {
+        "numeric": [name for name, dtype in dtypes.items() if dtype in NUMERIC],
+        "categorical": [name for name, dtype in dtypes.items() if dtype == "string"],
+        "text": [name for name, dtype in dtypes.items() if dtype == "text"],
+    }
+    taken = 0
+    for kind, names in kinds.items():
+        steps = getattr(candidate, kind)
+        left_out = any(isinstance(step, LeaveOut) for step in steps)
+        if left_out and len(steps) > 1:
+            yield f"{path}.{kind}", "leave_out stands alone: there is nothing left for the other steps"
+        taken += 0 if left_out or (kind == "text" and not steps) else len(names)
+    if isinstance(candidate, OfNumbersCandidate) and not taken:
+        yield path, f"the service {service!r} has no feature that it takes; see its numeric, categorical and text steps"
+    yield from _categorical(path, candidate, kinds["categorical"])
+    yield from _text(path, candidate, service, kinds["text"])
+
+
+def _categorical(path: str, candidate: PreparedCandidate, names: list[str]) -> Iterator[Finding]:
+    ordered = {name for step in candidate.categorical if isinstance(step, Ordinal) for name in step.order}
+    for name in sorted(ordered - set(names)):
+        yield f"{path}.categorical", f"ordinal.order: {name!r} is no string feature; {allowed_here(name, names)}"
+    makes_numbers = any(isinstance(step, OneHot | TargetEncode | LeaveOut) for step in candidate.categorical)
+    rest = [name for name in names if name not in ordered]
+    if isinstance(candidate, OfNumbersCandidate) and rest and not makes_numbers:
+        yield (
+            f"{path}.categorical",
+            f"no step makes {rest[0]} a number; add one_hot, ordinal, target_encode or leave_out",
+        )
+
+
+def _text(path: str, candidate: PreparedCandidate, service: str, names: list[str]) -> Iterator[Finding]:
+    kinds = [type(step) for step in candidate.text]
+    if kinds and not names:
+        yield f"{path}.text", f"the service {service!r} has no feature of the dtype text"
+    if kinds not in ([], [Tfidf], [Tfidf, TruncatedSvd]):
+        yield f"{path}.text", "expected [tfidf] or [tfidf, truncated_svd]"
+
+
+def _search(path: str, candidate: PreparedCandidate) -> Iterator[Finding]:
+    """Try the ends of each range and every choice, so that no trial is refused after hours."""
+    for key, searched in candidate.tune.search.items() if candidate.tune else ():
+        place = f"{path}.tune.search.{key}"
+        if key.split(".")[0] in {"estimator", "tune", "class_weight"}:
+            yield place, "this key is not searched; choose a parameter, a step or a selector"
+            continue
+        values = searched.values if isinstance(searched, Choices) else (searched.low, searched.high)
+        for value in values:
+            try:
+                tried = replaced(candidate, {key: value, "tune": None})
+            except ValidationError as error:
+                yield place, f"{value!r} is not allowed there: {error.errors()[0]['msg']}"
+                break
+            except (IndexError, KeyError, TypeError, ValueError):
+                yield place, "there is no such key in this candidate"
+                break
+            if isinstance(tried, BoostedCandidate):
+                yield from _params(path, tried)
+
+
+def _params(path: str, candidate: BoostedCandidate) -> Iterator[Finding]:
+    own = {LightGbmCandidate: OWN_LIGHTGBM, XgboostCandidate: OWN_XGBOOST, CatBoostCandidate: OWN_CATBOOST}
+    for parameter in sorted(own[type(candidate)].intersection(candidate.params)):
+        yield f"{path}.params.{parameter}", "the platform sets this parameter itself; take it out"

@@ -1,0 +1,412 @@
+"""What the sections of a plan owe to each other: every name that one uses is declared in another, and times fit.
+
+A check yields (path of the key, what is wrong with it); `core.plan.text` turns what they find into one `PlanError`.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from core.clock import is_ahead, not_come
+from core.plan.candidate_checks import candidate_findings
+from core.plan.evaluate import METRICS
+from core.plan.limits import limit_findings
+from core.plan.plan import NUMERIC
+from core.plan.training_set import TemporalSplit
+from core.suggestions import allowed_here
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from datetime import datetime, timedelta
+
+    from core.plan.ingest import Column, QualityRules, Source
+    from core.plan.plan import Plan, View
+    from core.plan.training_set import AsOf
+
+Finding = tuple[str, str]
+
+#: Column names that the platform adds to rows, and which a plan therefore may not use.
+RESERVED = frozenset(
+    {"event_timestamp", "created_timestamp", "event_time", "created_time", "as_of", "source_row", "label"}
+)
+#: Names that stand beside a key: those of the training set too, where two underscores name a feature.
+KEYS_TAKEN = RESERVED | {"split"}
+
+
+def _undeclared(path: str, kind: str, name: str, declared: Iterable[str]) -> Iterator[Finding]:
+    names = list(declared)
+    if name not in names:
+        yield path, f"{name!r} is not a declared {kind}; {allowed_here(name, names)}"
+
+
+def _entities(plan: Plan) -> Iterator[Finding]:
+    for name, entity in plan.entities.items():
+        if entity.key in KEYS_TAKEN or "__" in entity.key:
+            yield f"entities.{name}.key", f"{entity.key!r} is a name of the platform's own; declare another"
+        for key, named in (("source", entity.source), ("until", entity.until)):
+            if named is None:
+                continue
+            path = f"entities.{name}.{key}"
+            yield from _undeclared(path, "source", named, plan.ingest)
+            source = plan.ingest.get(named)
+            if source is not None and source.entity != name and source.entity in plan.entities:
+                yield path, f"{named!r} has rows of the entity {source.entity!r}, not of {name!r}"
+
+
+def _sources(plan: Plan) -> Iterator[Finding]:
+    for name, source in plan.ingest.items():
+        path = f"ingest.{name}"
+        yield from _undeclared(f"{path}.entity", "entity", source.entity, plan.entities)
+        for reserved in RESERVED.intersection(source.columns):
+            yield f"{path}.columns.{reserved}", "this name is the platform's own; declare another with rename_from"
+        for key, time in (("event_time", source.event_time), ("created_time", source.created_time)):
+            if time is not None:
+                yield from _undeclared(f"{path}.{key}.column", "column", time.column, source.columns)
+        entity = plan.entities.get(source.entity)
+        if entity is not None and entity.key not in source.columns:
+            yield f"{path}.columns", f"the key {entity.key!r} of the entity {source.entity!r} is not among the columns"
+        elif entity is not None and source.columns[entity.key].dtype != entity.dtype:
+            found = source.columns[entity.key].dtype
+            yield f"{path}.columns.{entity.key}.dtype", f"{found} is not the dtype of the entity's key, {entity.dtype}"
+
+
+def _personal(plan: Plan) -> Iterator[Finding]:
+    for name, source in plan.ingest.items():
+        entity = plan.entities.get(source.entity)
+        needed = {
+            entity.key if entity else None: "the key of the entity; give the source a key that names nobody",
+            source.event_time.column: "the event time",
+            source.created_time.column if source.created_time else None: "the created time",
+        }
+        for column, declared in source.columns.items():
+            path = f"ingest.{name}.columns.{column}.pii"
+            if declared.pii in {"remove", "hash"} and column in needed:
+                yield path, f"{declared.pii} would take away {needed[column]}"
+            elif declared.pii == "hash" and declared.dtype != "string":
+                yield path, f"a hash is a text, the column is declared as {declared.dtype}; declare it as string"
+
+
+def _quality(plan: Plan) -> Iterator[Finding]:
+    for name, rules in plan.validate_.items():
+        yield from _undeclared(f"validate.{name}", "source", name, plan.ingest)
+        if name not in plan.ingest:
+            continue
+        source = plan.ingest[name]
+        columns = source.columns
+        keys = {entity.key for entity in plan.entities.values()}
+        yield from _needed_values(f"validate.{name}.as_missing", source, rules, keys)
+        for rule, column in rules.columns():
+            yield from _undeclared(f"validate.{name}.{rule}", "column", column, columns)
+            yield from _of_person(f"validate.{name}.{rule}", rule, column, columns.get(column))
+        for column, (low, high) in rules.range.items():
+            path = f"validate.{name}.range.{column}"
+            yield from _empty_range(path, low, high)
+            if column in columns and columns[column].dtype not in NUMERIC:
+                yield path, f"a range needs a number; the column is {columns[column].dtype}"
+        for column in rules.pattern:
+            path = f"validate.{name}.pattern.{column}"
+            if column in columns and columns[column].dtype != "string":
+                yield path, f"a pattern needs a string; the column is {columns[column].dtype}"
+
+
+def _of_person(path: str, rule: str, column: str, declared: Column | None) -> Iterator[Finding]:
+    pii = declared.pii if declared else None
+    if pii == "remove":
+        yield path, f"{column!r} is removed when it is ingested, so no rule can see it"
+    if pii == "hash" and rule in {"allowed", "pattern"}:
+        yield path, f"{column!r} is hashed when it is ingested, so no rule can see what it says"
+
+
+def _needed_values(path: str, source: Source, rules: QualityRules, keys: set[str]) -> Iterator[Finding]:
+    """Find the columns that cannot be missing, although the rules take a fault in them as missing."""
+    times = (time.column for time in (source.event_time, source.created_time) if time is not None)
+    for column in sorted({*keys, *times, *rules.not_null, *rules.unique}.intersection(rules.as_missing)):
+        yield path, f"{column!r} must have a value in every row; take it out here, or out of not_null or unique"
+
+
+def _empty_range(path: str, low: float | None, high: float | None) -> Iterator[Finding]:
+    """Find the range in which no value lies; an end that is null is open."""
+    below, above = -math.inf if low is None else low, math.inf if high is None else high
+    if math.isnan(below) or math.isnan(above):
+        yield path, f"[{low}, {high}] has an end that is not a number; leave an end open with null"
+    elif below == math.inf or above == -math.inf or below > above:
+        yield path, f"[{low}, {high}] is empty; write the lower bound first"
+
+
+def _views(plan: Plan) -> Iterator[Finding]:
+    section = plan.build_features
+    for name, view in section.views.items():
+        yield from _undeclared(f"build_features.views.{name}.source", "source", view.source, plan.ingest)
+        yield from _view_sources(plan, name, view)
+        keys = {entity.key for entity in plan.entities.values()}
+        for feature in sorted((RESERVED | keys).intersection(view.features)):
+            yield f"build_features.views.{name}.features.{feature}", "this name is the platform's own; choose another"
+        # `view__feature` names a column, so that it must be read in one way only.
+        for part in filter(lambda part: "__" in part, (name, *view.features)):
+            yield f"build_features.views.{name}", f"{part!r} has two underscores in a row; views and features have none"
+    for name, references in section.services.items():
+        for reference in references:
+            path = f"build_features.services.{name}"
+            view_name, _, feature = reference.partition(".")
+            yield from _undeclared(path, "view", view_name, section.views)
+            if view_name in section.views and feature != "*":
+                yield from _undeclared(path, f"feature of {view_name}", feature, section.views[view_name].features)
+
+
+def _view_sources(plan: Plan, name: str, view: View) -> Iterator[Finding]:
+    """Check the sources of a view: declared, and about the view's own entity or, if that is linked, what belongs to it."""
+    path = f"build_features.views.{name}"
+    if view.entity is not None:
+        yield from _undeclared(f"{path}.entity", "entity", view.entity, plan.entities)
+    if view.source not in plan.ingest:
+        return
+    about = plan.entity_name(view)
+    named = {f"{path}.source": view.source}
+    named |= {f"{path}.features.{key}.source": each.source for key, each in view.features.items() if each.source}
+    for key, source in named.items():
+        yield from _undeclared(key, "source", source, plan.ingest)
+        if source in plan.ingest and about in plan.entities:
+            yield from _of_entity(plan, key, source, about)
+
+
+def _of_entity(plan: Plan, path: str, source: str, about: str) -> Iterator[Finding]:
+    """Check that the rows of `source` tell of the entity `about`, or of what belongs to it."""
+    entity, found, label = plan.entities[about], plan.ingest[source], plan.ingest.get(plan.label.source)
+    if found.entity == about:
+        return
+    if entity.of is None:
+        yield (
+            path,
+            (
+                f"{source!r} has rows of the entity {found.entity!r}, the view is about {about!r}; a view takes rows of its "
+                "own entity, and of what belongs to it if entities says so with `of`"
+            ),
+        )
+    elif label is not None and found.entity != label.entity:
+        yield path, f"{source!r} has rows of the entity {found.entity!r}; expected {about!r} or {label.entity!r}"
+    elif entity.key in found.ingested().columns and found.columns[entity.key].dtype != entity.dtype:
+        dtype = found.columns[entity.key].dtype
+        yield path, f"its column {entity.key!r} is {dtype}, the key of the entity {about!r} is {entity.dtype}"
+
+
+def _links(plan: Plan) -> Iterator[Finding]:
+    """Check the entities that are reached from what is predicted for: by one feature of one of its views."""
+    views, label = plan.build_features.views, plan.ingest.get(plan.label.source)
+    for name, entity in plan.entities.items():
+        if entity.of is None:
+            continue
+        path, (view, _, feature) = f"entities.{name}.of", entity.of.partition(".")
+        others = [other for other, declared in plan.entities.items() if declared.key == entity.key and other != name]
+        if others:
+            yield (
+                f"entities.{name}.key",
+                f"{entity.key!r} is the key of {others[0]!r} too; a linked entity needs its own",
+            )
+        if label is not None and label.entity == name:
+            yield path, f"{name!r} is what is predicted, so nothing links to it; take the key out"
+            continue
+        yield from _undeclared(path, "view", view, views)
+        if view not in views:
+            continue
+        yield from _undeclared(path, f"feature of {view}", feature, views[view].features)
+        home = plan.ingest.get(views[view].source)
+        about = views[view].entity or (home.entity if home else None)
+        if label is not None and about is not None and about != label.entity:
+            yield (
+                path,
+                (
+                    f"the view {view!r} is about {about!r}; a link starts at what is predicted, {label.entity!r}, and "
+                    "links are not followed one after another"
+                ),
+            )
+        found = views[view].features.get(feature)
+        if found is not None and found.dtype != entity.dtype:
+            yield path, f"{entity.of} is {found.dtype}, the key of the entity is {entity.dtype}; declare them alike"
+
+
+def _label(plan: Plan) -> Iterator[Finding]:
+    yield from _undeclared("label.source", "source", plan.label.source, plan.ingest)
+    yield from _undeclared(
+        "training_set.service", "feature service", plan.training_set.service, plan.build_features.services
+    )
+    period = plan.training_set.as_of
+    if isinstance(plan.training_set.split, TemporalSplit):
+        yield from _temporal(plan.training_set.split, period, plan.label.horizon)
+    source = plan.ingest.get(plan.label.source)
+    closes = period.end + plan.label.horizon
+    if source is not None and closes > source.observed_until:
+        yield (
+            "training_set.as_of.end",
+            (
+                f"the label window of {period.end:%Y-%m-%d} closes on {closes:%Y-%m-%d}, after "
+                f"ingest.{plan.label.source}.observed_until ({source.observed_until:%Y-%m-%d}): "
+                "its labels are not known yet"
+            ),
+        )
+
+
+def _temporal(split: TemporalSplit, period: AsOf, horizon: timedelta) -> Iterator[Finding]:
+    if split.gap < horizon:
+        yield (
+            "training_set.split.gap",
+            (
+                f"{split.gap} is shorter than the label's horizon of {horizon}: "
+                "training labels would look into the next period"
+            ),
+        )
+    if not period.start < split.validation_from < split.test_from <= period.end:
+        yield (
+            "training_set.split",
+            (
+                "expected as_of.start < validation_from < test_from <= as_of.end, found "
+                f"{period.start.date()}, {split.validation_from.date()}, {split.test_from.date()}, {period.end.date()}"
+            ),
+        )
+
+
+def _one_entity(plan: Plan) -> Iterator[Finding]:
+    entity = plan.ingest[plan.label.source].entity
+    for name in plan.build_features.services:
+        for view in dict.fromkeys(view for view, _ in plan.build_features.service_features(name)):
+            found = plan.entity_name(plan.build_features.views[view])
+            if found != entity and plan.entities[found].of is None:
+                yield f"build_features.services.{name}", _unreached(view, found, entity)
+
+
+def _unreached(view: str, about: str, unit: str) -> str:
+    return (
+        f"the view {view!r} is about {about!r}, but what is predicted is {unit!r}: say which feature of {unit!r} holds its key "
+        f"(entities.{about}.of: view.feature), or take the view out"
+    )
+
+
+def _candidates(plan: Plan) -> Iterator[Finding]:
+    yield from candidate_findings(plan)
+
+
+def _evaluation(plan: Plan) -> Iterator[Finding]:
+    section = plan.evaluate
+    problem: str = plan.project.problem
+    yield from _undeclared("evaluate.baseline", "candidate", section.baseline, plan.train.candidates)
+    for metric in section.metrics:
+        yield from _undeclared("evaluate.metrics", f"metric of a {problem} problem", metric, METRICS[problem])
+    if problem == "binary" and section.threshold is None:
+        yield "evaluate.threshold", "this key is missing; a binary problem decides by a threshold, say {maximise: f1}"
+    for key in ("threshold", "money"):
+        if problem != "binary" and getattr(section, key) is not None:
+            yield f"evaluate.{key}", f"a {problem} problem has no decision at a threshold; take the key out"
+    if problem != "binary" and section.fairness is not None:
+        yield "evaluate.fairness", f"a {problem} problem selects nobody; take the key out"
+    if (problem == "binary") != bool(plan.serve.decisions.above):
+        needs = (
+            "needs the names of its two decisions" if problem == "binary" else "decides by no threshold: take it out"
+        )
+        yield "serve.decisions", f"a {problem} problem {needs}"
+    if problem == "regression" and section.calibration != "none":
+        yield "evaluate.calibration", "the scores of a regression are no probabilities; take the key out"
+
+
+def _register(plan: Plan) -> Iterator[Finding]:
+    section, problem = plan.register_, plan.project.problem
+    chosen = {f"not_lose.{metric}": metric for metric in section.not_lose}
+    chosen |= {f"no_part_loses.{metric}": metric for metric in section.no_part_loses}
+    if section.no_part_loses and not plan.evaluate.groups:
+        yield "register.no_part_loses", "there are no parts; name groups in evaluate.groups"
+    if section.max_ece is not None and problem == "regression":
+        yield "register.max_ece", "the scores of a regression are no probabilities; take the key out"
+    if section.win is not None:
+        chosen["win"] = section.win
+    for key, metric in chosen.items():
+        yield from _undeclared(f"register.{key}", f"metric of a {problem} problem", metric, METRICS[problem])
+        if metric == "profit" and plan.evaluate.money is None:
+            yield f"register.{key}", "profit needs the key evaluate.money, which says what a decision earns"
+
+
+def _attributes(plan: Plan) -> Iterator[Finding]:
+    views, unit = plan.build_features.views, plan.ingest[plan.label.source].entity
+    for reference in plan.training_set.attributes:
+        path = "training_set.attributes"
+        name, _, feature = reference.partition(".")
+        yield from _undeclared(path, "view", name, views)
+        if name not in views:
+            continue
+        yield from _undeclared(path, f"feature of {name}", feature, views[name].features)
+        about = plan.entity_name(views[name])
+        if about != unit and plan.entities[about].of is None:
+            yield path, _unreached(name, about, unit)
+
+
+def _allowed_to_know(plan: Plan) -> Iterator[Finding]:
+    pairs = plan.build_features.service_features(plan.training_set.service)
+    known, service = [f"{view}.{name}" for view, name in pairs], plan.training_set.service
+    for reference in plan.training_set.leakage.allow:
+        yield from _undeclared("training_set.leakage.allow", f"feature of {service}", reference, known)
+
+
+def _groups(plan: Plan) -> Iterator[Finding]:
+    section, views = plan.evaluate, plan.build_features.views
+    pairs = plan.build_features.service_features(plan.training_set.service)
+    dtypes = {f"{view}.{name}": views[view].features[name].dtype for view, name in pairs}
+    for reference in plan.training_set.attributes:
+        name, _, feature = reference.partition(".")
+        if name in views and feature in views[name].features:
+            dtypes[reference] = views[name].features[feature].dtype
+    for name, group in section.groups.items():
+        path, dtype = f"evaluate.groups.{name}", dtypes.get(group.feature)
+        known = f"feature of {plan.training_set.service}, or attribute of training_set"
+        yield from _undeclared(f"{path}.feature", known, group.feature, dtypes)
+        if dtype in {"text", "timestamp"}:
+            yield f"{path}.feature", f"{group.feature} is a {dtype}; a group needs a string, a bool or a number"
+        elif dtype is not None and bool(group.edges) != (dtype in NUMERIC - {"bool"}):
+            yield f"{path}.edges", f"{group.feature} is a {dtype}; edges belong to numbers, and those need them"
+    for name in section.fairness.groups if section.fairness else ():
+        yield from _undeclared("evaluate.fairness.groups", "group", name, section.groups)
+
+
+def _times(plan: Plan) -> Iterator[Finding]:
+    snapshots, as_of = plan.build_features.snapshots, plan.materialize.as_of
+    if not snapshots.start <= as_of <= snapshots.end:
+        yield (
+            "materialize.as_of",
+            (f"{as_of.date()} is outside build_features.snapshots, {snapshots.start.date()} to {snapshots.end.date()}"),
+        )
+    if plan.training_set.as_of.start < snapshots.start:
+        yield (
+            "training_set.as_of.start",
+            (f"{plan.training_set.as_of.start.date()} is before the first snapshot, {snapshots.start.date()}"),
+        )
+
+
+def future_findings(plan: Plan, now: datetime) -> Iterator[Finding]:
+    """Find the instants of `plan` that have not come at `now`: nobody can have observed what happened by then."""
+    named = {f"ingest.{name}.observed_until": source.observed_until for name, source in plan.ingest.items()}
+    named |= {
+        "build_features.snapshots.end": plan.build_features.snapshots.end,
+        "training_set.as_of.end": plan.training_set.as_of.end,
+        "materialize.as_of": plan.materialize.as_of,
+    }
+    yield from ((path, not_come(instant, now)) for path, instant in named.items() if is_ahead(instant, now))
+
+
+def findings(plan: Plan) -> list[Finding]:
+    """List all that is wrong between the sections of `plan`; later checks rely on the names that earlier ones found."""
+    found = [
+        finding
+        for check in (_entities, _sources, _personal, _quality, _views, _links, _label)
+        for finding in check(plan)
+    ]
+    if found:
+        return found
+    later = (
+        limit_findings,
+        _one_entity,
+        _candidates,
+        _evaluation,
+        _attributes,
+        _allowed_to_know,
+        _groups,
+        _register,
+        _times,
+    )
+    return [finding for check in later for finding in check(plan)]

@@ -1,0 +1,169 @@
+"""The plan's words for evaluation: metrics, the decision threshold, groups, slices, money."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping  # noqa: TC003 - pydantic reads the annotations of its models
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from core.plan.section import Name, Section, Share
+
+Metric = Literal[
+    "roc_auc",
+    "pr_auc",
+    "log_loss",
+    "brier",
+    "ece",
+    "lift",
+    "gain",
+    "precision",
+    "recall",
+    "f1",
+    "accuracy",
+    "balanced_accuracy",
+    "profit",
+    "rmse",
+    "mae",
+    "r2",
+    "pinball",
+]
+
+#: What can be measured of each kind of problem.
+METRICS: Mapping[str, tuple[Metric, ...]] = {
+    "binary": (
+        *("roc_auc", "pr_auc", "log_loss", "brier", "ece", "lift", "gain"),
+        *("precision", "recall", "f1", "accuracy", "balanced_accuracy", "profit"),
+    ),
+    "multiclass": ("roc_auc", "log_loss", "brier", "ece", "accuracy", "balanced_accuracy", "f1"),
+    "regression": ("rmse", "mae", "r2", "pinball"),
+}
+
+
+class Threshold(Section):
+    """How the decision threshold of a binary problem comes about: chosen on the validation rows, or given."""
+
+    maximise: Literal["f1", "balanced_accuracy", "profit"] | None = None
+    at: float | None = None
+
+    @model_validator(mode="after")
+    def _says_one_thing(self) -> Self:
+        if (self.maximise is None) == (self.at is None):
+            raise ValueError("a threshold says either what to maximise or the number it is at")
+        return self
+
+
+class Intervals(Section):
+    """How sure an interval is, and from how many draws of entities it is computed."""
+
+    confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
+    repeats: Annotated[int, Field(ge=100, le=10_000)] = 500
+
+
+class Group(Section):
+    """A way to part the entities, by a feature or attribute: a text or a truth by its values, a number at `edges`.
+
+    An edge belongs to the part above it: edges [2, 5] make below 2, 2 to below 5, and 5 and above.
+    """
+
+    feature: str
+    edges: tuple[Annotated[float, Field(strict=False)], ...] = Field(default=(), strict=False)
+
+    @model_validator(mode="after")
+    def _ascends(self) -> Self:
+        if list(self.edges) != sorted(set(self.edges)):
+            raise ValueError(f"the edges {list(self.edges)} must ascend")
+        return self
+
+
+class Fairness(Section):
+    """The groups between whose parts decisions are compared, and the gap in selection rates that is found acceptable."""
+
+    groups: tuple[Name, ...] = Field(strict=False, min_length=1)
+    acceptable_gap: Share | None = None
+
+
+class WorstSlices(Section):
+    """The search for parts of the rows where the model does worst: found on validation rows, confirmed on test rows."""
+
+    minimum_entities: Annotated[int, Field(ge=30)] = 200
+    show: Annotated[int, Field(ge=1, le=50)] = 5
+
+
+class Money(Section):
+    """What decisions earn, where label 1 is that a customer is lost and an offer may keep them.
+
+    After Neslin, S. A., et al. (2006). Defection detection. Journal of Marketing Research, 43(2), equation 1. The same
+    acceptance is assumed of all who would be lost: who is likeliest to leave need not be whom an offer moves most.
+
+    Attributes
+    ----------
+    kept_value : what a customer is worth who would have been lost and was kept.
+    offer_cost : what the offer costs where it is taken; who would have stayed anyway takes it as well.
+    contact_cost : what it costs to approach a customer, whether or not the offer is taken.
+    acceptance : the share of those who would have been lost that take the offer and stay.
+    capacity : the largest share of customers that can be approached.
+
+    """
+
+    currency: str = ""
+    kept_value: Annotated[float, Field(gt=0)]
+    offer_cost: Annotated[float, Field(ge=0)]
+    contact_cost: Annotated[float, Field(ge=0)] = 0.0
+    acceptance: Annotated[float, Field(gt=0, le=1)]
+    capacity: Annotated[float, Field(gt=0, le=1)] = 1.0
+
+    @property
+    def earned_of_lost(self) -> float:
+        """What approaching a customer earns who would have been lost, on average."""
+        return self.acceptance * (self.kept_value - self.offer_cost) - self.contact_cost
+
+    @property
+    def earned_of_staying(self) -> float:
+        """What approaching a customer earns who would have stayed: less than nothing."""
+        return -self.offer_cost - self.contact_cost
+
+    @property
+    def break_even(self) -> float:
+        """The probability of being lost at which approaching earns nothing; NaN where it never earns anything."""
+        between = self.earned_of_lost - self.earned_of_staying
+        return -self.earned_of_staying / between if self.earned_of_lost > 0 else math.nan
+
+
+class Evaluate(Section):
+    """What is measured on the test period, for whom, and how a score becomes a decision.
+
+    Attributes
+    ----------
+    calibration : the curve from scores to probabilities, fitted on the validation rows.
+    top : the share of highest scores that lift and gain speak of.
+    quantile : the quantile that the pinball loss judges.
+
+    """
+
+    primary: Metric
+    metrics: tuple[Metric, ...] = Field(strict=False, min_length=1)
+    threshold: Threshold | None = None
+    baseline: Name
+    calibration: Literal["none", "sigmoid", "isotonic"] = "none"
+    top: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    quantile: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    intervals: Intervals = Intervals()
+    money: Money | None = None
+    groups: dict[Name, Group] = Field(default_factory=dict)
+    fairness: Fairness | None = None
+    worst_slices: WorstSlices = WorstSlices()
+
+    @model_validator(mode="after")
+    def _measures_primary(self) -> Self:
+        if self.primary not in self.metrics:
+            raise ValueError(f"primary {self.primary!r} is not among the metrics {list(self.metrics)}")
+        return self
+
+    @model_validator(mode="after")
+    def _knows_the_money(self) -> Self:
+        chosen_by_profit = self.threshold is not None and self.threshold.maximise == "profit"
+        if self.money is None and (chosen_by_profit or "profit" in self.metrics):
+            raise ValueError("profit needs the key money, which says what a decision earns")
+        return self

@@ -1,0 +1,37 @@
+"""Read `params.yaml`: parsed once, and refused as a whole with one line for each thing that is wrong."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from core.plan.checks import future_findings
+from core.plan.patterns import pattern_findings
+from core.plan.sql import sql_findings
+from core.plan.text import parse_sections, read_text, refuse
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from core.plan.plan import Plan
+
+
+def parse_plan(text: str, name: str = "params.yaml") -> Plan:
+    """Parse the text of a plan.
+
+    Raises
+    ------
+    PlanError
+        With one line for each fault: where it is, what was found, and what is allowed there.
+
+    """
+    plan = parse_sections(text, name)
+    refuse(name, [*sql_findings(plan), *pattern_findings(plan)])
+    return plan
+
+
+def read_plan(path: Path) -> Plan:
+    """Read and parse the plan at `path`; see `parse_plan`. No instant of it may be ahead of the clock."""
+    plan = parse_plan(read_text(path), str(path))
+    refuse(str(path), list(future_findings(plan, datetime.now(UTC))))
+    return plan

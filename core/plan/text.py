@@ -1,0 +1,110 @@
+"""Parse the text of a plan into its sections, and check what these owe to each other; its SQL is not looked at.
+
+Who runs no SQL of a plan reads it here, without DuckDB; all others read it by `core.plan.file`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+
+from core.errors import PlanError
+from core.plan.checks import findings
+from core.plan.plan import Plan
+from core.plan.yaml_text import load_yaml
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+    from pathlib import Path
+
+    from pydantic_core import ErrorDetails
+
+    from core.plan.checks import Finding
+
+
+#: The keys whose value says of which kind a section is.
+_TAGS = ("kind", "estimator", "step", "by")
+#: The kinds of what is searched, which its keys tell apart.
+_SHAPES = ("range", "choices")
+
+
+def _path(error: ErrorDetails, raw: object) -> str:
+    """Join the keys that lead to `error`, without the tags that a choice between kinds adds."""
+    keys: list[str] = []
+    for key in error["loc"]:
+        if key == "[key]":  # the fault is in the key, which the path names already
+            continue
+        if isinstance(raw, dict) and key not in raw and error["type"] != "missing" and key != error["loc"][-1]:
+            continue
+        if isinstance(raw, dict) and key not in raw and key in (*_SHAPES, *(raw.get(tag) for tag in _TAGS)):
+            continue
+        if raw == key:  # the name of a step, which stands for the step
+            continue
+        keys.append(str(key))
+        raw = raw[key] if (isinstance(raw, dict) and key in raw) or _indexes(raw, key) else None  # type: ignore[index]
+    return ".".join(keys)
+
+
+def _indexes(raw: object, key: int | str) -> bool:
+    return isinstance(raw, list) and isinstance(key, int) and key < len(raw)
+
+
+def _sentence(error: ErrorDetails) -> str:
+    if error["type"] == "missing":
+        return "this key is missing; add it"
+    if error["type"] == "value_error":
+        return str(error["ctx"]["error"])
+    if error["type"] == "union_tag_not_found":
+        return f"the key {error['ctx']['discriminator']} is missing; add it"
+    if error["type"] == "union_tag_invalid":
+        context = error["ctx"]
+        return f"{context['discriminator']} should be one of {context['expected_tags']}, found {context['tag']!r}"
+    found = error["input"]
+    shown = f"{type(found).__name__} {found!r}" if isinstance(found, str | int | float | bool) else type(found).__name__
+    return f"{error['msg'].replace('Input should', 'should')}, found {shown}"
+
+
+def parse_sections(text: str, name: str = "params.yaml") -> Plan:
+    """Parse the text of a plan, but for its SQL.
+
+    Raises
+    ------
+    PlanError
+        With one line for each fault: where it is, what was found, and what is allowed there.
+
+    """
+    try:
+        raw = load_yaml(text)
+    except ValueError as error:
+        raise PlanError(f"{name}: not valid YAML: {error}") from None
+    if not isinstance(raw, dict):
+        raise PlanError(f"{name}: expected a mapping of sections, found {type(raw).__name__}")
+    try:
+        plan = Plan.model_validate(raw)
+    except ValidationError as error:
+        lines = [f"{name}: {_path(fault, raw) or 'top level'}: {_sentence(fault)}" for fault in error.errors()]
+        raise PlanError("\n".join(lines)) from None
+    refuse(name, findings(plan))
+    return plan
+
+
+def refuse(name: str, found: Collection[Finding]) -> None:
+    """Raise PlanError with a line for each of the findings about the plan `name`, if there are any."""
+    if found:
+        raise PlanError("\n".join(f"{name}: {path}: {fault}" for path, fault in found))
+
+
+def read_sections(path: Path) -> Plan:
+    """Read the plan at `path`; see `parse_sections`."""
+    return parse_sections(read_text(path), str(path))
+
+
+def read_text(path: Path) -> str:
+    """Read the file at `path`, which should be a plan."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise PlanError(f"{path}: there is no plan here; run in the project's folder or set PANTHERA_PLAN") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise PlanError(f"{path}: the plan cannot be read: {error}") from None

@@ -1,0 +1,147 @@
+"""How a plan writes instants, lengths of time and periods."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, date, datetime, timedelta
+from typing import Annotated, Self
+from zoneinfo import available_timezones
+
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+
+from core.plan.section import Section
+
+#: The years of which every tool on the way (nanoseconds in 64 bits) can speak.
+YEARS = range(1700, 2200)
+_LONGEST = timedelta(days=36_525)
+
+
+def parse_instant(value: object) -> datetime:
+    """Read a date (its first instant in UTC) or a time with a zone; raise ValueError with what was expected."""
+    time = _time(value)
+    if time.year not in YEARS:
+        raise ValueError(f"{value!s} is outside the years {YEARS.start} to {YEARS.stop - 1}")
+    return time.astimezone(UTC)
+
+
+def _time(value: object) -> datetime:
+    if isinstance(value, str):
+        try:
+            value = date.fromisoformat(value) if len(value) == len("2000-01-01") else datetime.fromisoformat(value)
+        except ValueError:
+            raise ValueError(f"{value!r} is not a date like 1998-04-01 or a time like 1998-04-01T12:00:00Z") from None
+    if isinstance(value, datetime):
+        if value.tzinfo is None:
+            raise ValueError(f"{value.isoformat()} has no time zone; write it with one, as in 1998-04-01T12:00:00Z")
+        return value
+    if isinstance(value, date):
+        return datetime(value.year, value.month, value.day, tzinfo=UTC)
+    raise ValueError(f"{value!r} is not a date or a time")
+
+
+_DURATION = re.compile(r"^([1-9]\d*)\s*(s|m|h|d|w)$")
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+def parse_duration(value: object) -> timedelta:
+    """Read a length of time like 90d; raise ValueError with what was expected."""
+    if isinstance(value, timedelta):
+        return value
+    found = _DURATION.match(value) if isinstance(value, str) else None
+    if found is None:
+        raise ValueError(f"{value!r} is not a duration like 90d; the units are s, m, h, d and w")
+    try:
+        duration = timedelta(**{_UNITS[found[2]]: int(found[1])})
+    except (OverflowError, ValueError):  # int() refuses a text of more than 4,300 digits
+        duration = timedelta.max
+    if duration > _LONGEST:
+        raise ValueError(f"{found[0][:20]!r} is longer than {_LONGEST.days} days; leave the key out for no limit")
+    return duration
+
+
+def _zone(name: str) -> str:
+    if name not in available_timezones():
+        raise ValueError(f"{name!r} is not a time zone like Europe/Berlin")
+    return name
+
+
+#: What DuckDB reads by a format; a minus sign leaves out leading zeros.
+_DIRECTIVES = frozenset(
+    [
+        "a",
+        "b",
+        "c",
+        "d",
+        "-d",
+        "f",
+        "g",
+        "h",
+        "j",
+        "-j",
+        "m",
+        "-m",
+        "n",
+        "p",
+        "u",
+        "w",
+        "x",
+        "y",
+        "-y",
+        "z",
+        "A",
+        "B",
+        "G",
+        "H",
+        "-H",
+        "I",
+        "-I",
+        "M",
+        "-M",
+        "S",
+        "-S",
+        "T",
+        "U",
+        "V",
+        "W",
+        "X",
+        "Y",
+        "Z",
+        "%",
+    ]
+)
+_DIRECTIVE = re.compile(r"%(-?.?)", re.DOTALL)
+_YEAR_DIRECTIVES = frozenset({"c", "G", "x", "y", "-y", "Y"})
+
+
+def _time_format(form: str) -> str:
+    found = _DIRECTIVE.findall(form)
+    unknown = [directive for directive in found if directive not in _DIRECTIVES]
+    if unknown:
+        raise ValueError(
+            f"{form!r} has the unknown directive %{unknown[0]}; known are {', '.join(sorted(_DIRECTIVES))}"
+        )
+    if not _YEAR_DIRECTIVES.intersection(found):
+        raise ValueError(f"{form!r} reads no year; write one, as in %Y-%m-%d %H:%M")
+    if "Z" in found and not (form.endswith("%Z") and found.index("Z") == len(found) - 1):
+        raise ValueError(f"{form!r} has %Z before its end; a zone in words stands last")
+    return form
+
+
+Zone = Annotated[str, AfterValidator(_zone)]
+TimeFormat = Annotated[str, AfterValidator(_time_format)]
+Instant = Annotated[datetime, BeforeValidator(parse_instant)]
+Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
+Cadence = Annotated[str, Field(pattern=r"^[1-9]\d* (day|week|month|quarter|year)s?$")]
+
+
+class Period(Section):
+    """The instants start, start + every, ... up to and with end."""
+
+    start: Instant
+    end: Instant
+
+    @model_validator(mode="after")
+    def _is_forward(self) -> Self:
+        if self.end < self.start:
+            raise ValueError(f"end {self.end.date()} is before start {self.start.date()}")
+        return self

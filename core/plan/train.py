@@ -1,0 +1,236 @@
+"""The section `train`: candidates, each a preparation fitted on training rows only and an estimator."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import Field, TypeAdapter
+
+from core.plan.section import Name, Section, Share
+from core.plan.steps import (
+    CategoricalStep,
+    Count,
+    Impute,
+    JoinedStep,
+    NumericStep,
+    OneHot,
+    Scale,
+    Selector,
+    TextStep,
+)
+from core.plan.tuning import Tune  # noqa: TC001 - pydantic reads the annotations
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Positive = Annotated[float, Field(gt=0)]
+Steps = Field(default=(), strict=False)
+#: The weight of each class in fitting; `balanced` makes all classes weigh the same.
+ClassWeight = Literal["balanced"] | dict[str, Positive]
+
+
+class MajorityCandidate(Section):
+    """The share of each class in the training rows, or the mean of their labels, for everybody."""
+
+    estimator: Literal["majority"]
+
+
+class SingleFeatureCandidate(Section):
+    """A logistic curve, or a line, over one feature: it ranks as that feature does."""
+
+    estimator: Literal["single_feature"]
+    feature: str
+
+
+class _Prepared(Section):
+    """A candidate with steps by kind of column; `joined` and `select` come after the kinds stand beside one another.
+
+    Free text without a step is left out.
+    """
+
+    estimator: str
+    text: tuple[TextStep, ...] = Steps
+    joined: tuple[JoinedStep, ...] = Steps
+    select: tuple[Selector, ...] = Steps
+    tune: Tune | None = None
+
+
+class _OfNumbers(_Prepared):
+    """An estimator that needs numbers without gaps: by default gaps are filled, numbers scaled, levels made columns."""
+
+    numeric: tuple[NumericStep, ...] = Field(
+        default=(Impute(step="impute_median"), Scale(step="standard_scale")), strict=False
+    )
+    categorical: tuple[CategoricalStep, ...] = Field(default=(OneHot(step="one_hot"),), strict=False)
+    class_weight: ClassWeight | None = None
+
+
+class _Native(_Prepared):
+    """An estimator that takes categories and missing values as they are; a kind without steps goes to it unchanged."""
+
+    numeric: tuple[NumericStep, ...] = Steps
+    categorical: tuple[CategoricalStep, ...] = Steps
+    class_weight: ClassWeight | None = None
+
+
+class LogisticCandidate(_OfNumbers):
+    """A logistic regression with an L2, L1 or elastic-net penalty; a larger `penalty_inverse` shrinks less."""
+
+    estimator: Literal["logistic_regression"]
+    penalty: Literal["l2", "l1", "elastic_net"] = "l2"
+    penalty_inverse: Positive = 1.0
+    l1_share: Share = 0.5
+
+
+class LinearRegressionCandidate(_OfNumbers):
+    """A linear regression by least squares with an L2, L1 or elastic-net penalty."""
+
+    estimator: Literal["linear_regression"]
+    penalty: Literal["l2", "l1", "elastic_net"] = "l2"
+    strength: Positive = 1.0
+    l1_share: Share = 0.5
+
+
+class LinearSvmCandidate(_OfNumbers):
+    """A linear support vector machine, with probabilities by a sigmoid fitted on `folds` held-out folds."""
+
+    estimator: Literal["linear_svm"]
+    penalty_inverse: Positive = 1.0
+    folds: Annotated[int, Field(ge=2)] = 5
+
+
+class DecisionTreeCandidate(_OfNumbers):
+    """One decision tree."""
+
+    estimator: Literal["decision_tree"]
+    max_depth: Count | None = 5
+    min_leaf_rows: Count = 20
+
+
+class RandomForestCandidate(_OfNumbers):
+    """Many trees, each on a sample of the rows and of the columns."""
+
+    estimator: Literal["random_forest"]
+    trees: Annotated[int, Field(ge=1, le=10_000)] = 200
+    max_depth: Count | None = None
+    min_leaf_rows: Count = 5
+    column_share: Annotated[float, Field(gt=0, le=1)] | None = None
+
+
+class MlpCandidate(_OfNumbers):
+    """A small neural network of fully connected layers; `early_stopping` holds a tenth of the training rows out."""
+
+    estimator: Literal["mlp"]
+    hidden: Annotated[tuple[Count, ...], Field(strict=False, min_length=1)] = (32,)
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-4
+    learning_rate: Positive = 1e-3
+    rounds: Count = 200
+    early_stopping: bool = True
+
+
+Parameters = dict[str, int | float | str | bool]
+Rounds = Annotated[int, Field(ge=1, le=100_000)]
+
+
+class _Boosted(_Native):
+    """Gradient-boosted trees: at most `rounds`, and no more after `early_stopping` that did not lower the validation loss."""
+
+    rounds: Rounds = 500
+    early_stopping: Count = 50
+    params: Parameters = Field(default_factory=dict)
+
+
+class LightGbmCandidate(_Boosted):
+    """Gradient-boosted trees by LightGBM."""
+
+    estimator: Literal["lightgbm"]
+
+
+class XgboostCandidate(_Boosted):
+    """Gradient-boosted trees by XGBoost, the extra `xgboost`."""
+
+    estimator: Literal["xgboost"]
+
+
+class CatBoostCandidate(_Boosted):
+    """Gradient-boosted symmetric trees by CatBoost, the extra `catboost`."""
+
+    estimator: Literal["catboost"]
+
+
+class BlendCandidate(Section):
+    """The weighted mean of other candidates' predictions; without weights they count alike."""
+
+    estimator: Literal["blend"]
+    of: Annotated[tuple[Name, ...], Field(strict=False, min_length=2)]
+    weights: Annotated[tuple[Positive, ...], Field(strict=False)] | None = None
+
+
+class StackingCandidate(Section):
+    """A linear model over other candidates' predictions for training rows that they were not fitted on."""
+
+    estimator: Literal["stacking"]
+    of: Annotated[tuple[Name, ...], Field(strict=False, min_length=2)]
+    folds: Annotated[int, Field(ge=2)] = 5
+    penalty_inverse: Positive = 1.0
+
+
+OfNumbersCandidate = (
+    LogisticCandidate
+    | LinearRegressionCandidate
+    | LinearSvmCandidate
+    | DecisionTreeCandidate
+    | RandomForestCandidate
+    | MlpCandidate
+)
+BoostedCandidate = LightGbmCandidate | XgboostCandidate | CatBoostCandidate
+PreparedCandidate = OfNumbersCandidate | BoostedCandidate
+Ensemble = BlendCandidate | StackingCandidate
+Candidate = Annotated[
+    MajorityCandidate
+    | SingleFeatureCandidate
+    | LogisticCandidate
+    | LinearRegressionCandidate
+    | LinearSvmCandidate
+    | DecisionTreeCandidate
+    | RandomForestCandidate
+    | MlpCandidate
+    | LightGbmCandidate
+    | XgboostCandidate
+    | CatBoostCandidate
+    | BlendCandidate
+    | StackingCandidate,
+    Field(discriminator="estimator"),
+]
+
+
+class Train(Section):
+    """The candidates, and the seed of everything random in fitting them."""
+
+    seed: int
+    candidates: Annotated[dict[Name, Candidate], Field(min_length=2)]
+
+
+def replaced(candidate: PreparedCandidate, values: Mapping[str, Any]) -> PreparedCandidate:
+    """Put other values at dotted paths of a candidate, as in `params.num_leaves` or `numeric.0.lower`.
+
+    Raises
+    ------
+    ValueError
+        If there is no such path, or a value is not allowed there.
+
+    """
+    told = candidate.model_dump(mode="json")
+    for path, value in values.items():
+        *way, last = path.split(".")
+        section: Any = told
+        for key in way:
+            section = section[int(key)] if isinstance(section, list) else section[key]
+        if isinstance(section, list):
+            section[int(last)] = value
+        else:
+            section[last] = value
+    return _CANDIDATE.validate_python(told)
+
+
+_CANDIDATE: TypeAdapter[PreparedCandidate] = TypeAdapter(Annotated[PreparedCandidate, Field(discriminator="estimator")])

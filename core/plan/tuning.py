@@ -1,0 +1,67 @@
+"""How the parameters of a candidate are searched: `tune`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Discriminator, Field, Tag, model_validator
+
+from core.plan.section import Section
+
+Count = Annotated[int, Field(ge=1)]
+Number = int | float
+
+
+class Range(Section):
+    """Any number from `low` to `high`, a whole one if both are; `log` searches as many below as above the geometric mean."""
+
+    low: Number
+    high: Number
+    log: bool = False
+
+    @model_validator(mode="after")
+    def _is_a_range(self) -> Self:
+        if not self.low < self.high:
+            raise ValueError(f"low {self.low} is not below high {self.high}")
+        if self.log and not self.low > 0:
+            raise ValueError(f"a logarithmic range starts above 0, found low {self.low}")
+        return self
+
+
+class Choices(Section):
+    """One of these values."""
+
+    values: Annotated[tuple[Any, ...], Field(strict=False, min_length=1)]
+
+
+def _kind(value: Any) -> str:
+    """Read an entry of the search as what it looks like, so that a fault in it is told once."""
+    chosen = isinstance(value, Choices) or (isinstance(value, dict) and "values" in value)
+    return "choices" if chosen else "range"
+
+
+Searched = Annotated[Annotated[Range, Tag("range")] | Annotated[Choices, Tag("choices")], Discriminator(_kind)]
+
+
+class Tune(Section):
+    """Trials of other values for some of a candidate's keys, by dotted path, as in `params.num_leaves`.
+
+    A trial is judged by its log loss, or RMSE: on the validation part, or, with `folds`, as the mean over folds of the
+    training rows, which are of the kind of the split (temporal ones with its gap). A trial that is worse than half of the
+    earlier ones after as many rounds is given up if `prune` says so. The search ends after `trials`, or before the next one
+    once the trials have taken `seconds` together; what was finished before a run was killed counts.
+    """
+
+    search: Annotated[dict[str, Searched], Field(min_length=1)]
+    sampler: Literal["grid", "random", "tpe"] = "tpe"
+    trials: Count = 30
+    seconds: Count | None = None
+    prune: bool = True
+    folds: Count = 1
+
+    @model_validator(mode="after")
+    def _has_a_grid(self) -> Self:
+        ranges = [path for path, values in self.search.items() if isinstance(values, Range)]
+        if self.sampler == "grid" and ranges:
+            raise ValueError(f"a grid needs the values of {ranges[0]} one by one, as in {{values: [1, 2]}}")
+        return self

@@ -1,0 +1,1 @@
+"""PostgreSQL: the server, sessions, connections and the schema; connections are opened here only."""

@@ -1,0 +1,97 @@
+"""DuckDB, set up so that the same query gives the same rows everywhere."""
+
+from __future__ import annotations
+
+import warnings
+from glob import escape
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import duckdb
+
+from feature_repo.files.local_times import add_functions
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    import pyarrow as pa
+
+#: The plan's dtypes in DuckDB's words.
+SQL_TYPES = {
+    "int32": "INTEGER",
+    "int64": "BIGINT",
+    "float32": "FLOAT",
+    "float64": "DOUBLE",
+    "string": "VARCHAR",
+    "bool": "BOOLEAN",
+    "date": "DATE",
+    "timestamp": "TIMESTAMPTZ",
+    "text": "VARCHAR",
+}
+
+
+#: What `feature_repo.files.exact` casts by: DuckDB rounds 1.6 to 2, and takes 2 for true.
+_MACROS = r"""
+CREATE TEMP MACRO panthera_whole(v) AS CASE
+    WHEN typeof(v) = 'VARCHAR' AND NOT regexp_full_match(CAST(v AS VARCHAR), '\s*[+-]?[0-9]+(\.0*)?\s*')
+        OR CAST(v AS BIGINT) <> v
+    THEN error('the value ' || CAST(v AS VARCHAR) || ' is no whole number; round it, or declare a float')
+    ELSE CAST(v AS BIGINT) END;
+CREATE TEMP MACRO panthera_truth(v) AS CASE
+    WHEN typeof(v) IN ('BOOLEAN', 'VARCHAR') THEN CAST(v AS BOOLEAN)
+    WHEN CAST(v AS DOUBLE) NOT IN (0, 1)
+    THEN error('the value ' || CAST(v AS VARCHAR) || ' is neither 0 nor 1; compare it with what makes it true')
+    ELSE CAST(v AS BOOLEAN) END;
+"""
+#: What one connection that may spill holds in memory.
+_MEMORY_LIMIT = "3GB"
+
+
+def open_duckdb(spill: Path | None = None, threads: int | None = None) -> duckdb.DuckDBPyConnection:
+    """Open an in-memory DuckDB in UTC that never fetches an extension.
+
+    With a folder to `spill` to it takes bounded memory; `threads` are as many as the machine has cores unless said.
+    """
+    connection = duckdb.connect(config={"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"})
+    connection.execute("SET TimeZone = 'UTC'")
+    if spill is not None:
+        connection.execute(f"SET temp_directory = {literal(spill)}")
+        connection.execute(f"SET memory_limit = {literal(_MEMORY_LIMIT)}")
+    if threads is not None:
+        connection.execute(f"SET threads = {threads}")
+    connection.execute("SET enable_progress_bar = false")
+    add_functions(connection)
+    connection.execute(_MACROS)
+    # See `fetch`.
+    warnings.filterwarnings("ignore", "Arrow output on a DB-API result", UserWarning)
+    return connection
+
+
+def fetch(connection: duckdb.DuckDBPyConnection, query: str) -> pa.Table:
+    """Run a query; return its rows."""
+    # A relation would bind the query twice, which takes longer than the copy that a result makes.
+    rows: pa.Table = connection.execute(query).to_arrow_table()
+    return rows
+
+
+def identifier(name: str) -> str:
+    """Quote `name` as an SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def files_literal(files: str | Path) -> str:
+    """Quote what a reader of DuckDB is to read: the one file of a path, or all that the pattern of a text matches.
+
+    In a path `*`, `?` and `[` are letters.
+    """
+    return literal(escape(str(files)) if isinstance(files, Path) else files)
+
+
+def instant(time: datetime) -> str:
+    """Write `time`, which has a zone, as an SQL timestamp."""
+    return f"TIMESTAMPTZ {literal(time.isoformat())}"
+
+
+def literal(value: str | Path) -> str:
+    """Quote `value` as an SQL string."""
+    return "'" + str(value).replace("'", "''") + "'"

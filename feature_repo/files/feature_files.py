@@ -1,0 +1,284 @@
+"""The parquet files that a Feast source names (a file, a folder or a glob): read part by part, added to whole or not at all."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import shutil
+from contextlib import contextmanager
+from dataclasses import dataclass
+from glob import glob, has_magic
+from pathlib import Path
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+
+from core.errors import SourceError
+from core.files import unfinished, whole_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from feature_repo.join.point_in_time import Part
+
+#: How many rows are held in memory at a time, with their keys and times or with their features.
+PART_ROWS = 2_000_000
+#: So many rows lie together in memory, where they are taken more quickly than from many pieces.
+_BATCH_ROWS = 1 << 20
+#: What text takes at least, each value, where a file holds it as it is and not as the number of one in a dictionary.
+_LENGTH_BYTES = 4
+#: In the name of a file that was added to a table: the how manieth addition it is.
+_ADDED = re.compile(r"added-(\d+)-")
+
+
+@dataclass(frozen=True)
+class FeatureFiles:
+    """Parquet files that together are one table.
+
+    Attributes
+    ----------
+    pattern : the file, the folder, or the glob.
+    root : the folder from which the pattern counts; in its own path `*`, `?` and `[` are letters.
+    fragments : the files in the order of their names.
+    schema : of the table: columns that some files lack are null there, narrower types are widened.
+
+    """
+
+    pattern: Path
+    root: Path
+    fragments: tuple[ds.ParquetFileFragment, ...]
+    schema: pa.Schema
+
+    @classmethod
+    def find(cls, pattern: Path, root: Path = Path()) -> FeatureFiles:
+        """Find the files of `pattern`, below `root` or anywhere; folders named `column=value` add columns.
+
+        Raises
+        ------
+        SourceError
+            If there are none, or they cannot be read as one table.
+
+        """
+        root = root if pattern.is_relative_to(root) else Path(pattern.anchor)
+        files = _listed(pattern, root)
+        if not files:
+            raise SourceError(f"there is no parquet file at {pattern}; run the stage or the job that writes it")
+        try:
+            table = ds.dataset(
+                files, format="parquet", partitioning="hive", partition_base_dir=str(_fixed_folder(pattern, root))
+            )
+            fragments = tuple(table.get_fragments())
+            own = [fragment.physical_schema for fragment in fragments]
+            schema = pa.unify_schemas([*own, table.schema], promote_options="permissive")
+        except (pa.ArrowException, OSError) as error:
+            raise SourceError(f"the parquet files at {pattern} cannot be read as one table: {error}") from None
+        # The metadata is pandas': it tells of an index of one file.
+        return cls(pattern, root, fragments, schema.remove_metadata())
+
+    def parts(self) -> list[Part]:
+        """Split the table into readers of at most `PART_ROWS` rows each (or one row group, if that is longer)."""
+        groups: list[list[ds.ParquetFileFragment]] = [[]]
+        rows = 0
+        for piece, piece_rows in self._pieces():
+            if groups[-1] and rows + piece_rows > PART_ROWS:
+                groups.append([])
+                rows = 0
+            groups[-1].append(piece)
+            rows += piece_rows
+        return [_reader(self.schema, group, {piece.path: _state(piece.path) for piece in group}) for group in groups]
+
+    def _pieces(self) -> Iterator[tuple[ds.ParquetFileFragment, int]]:
+        for fragment in self.fragments:
+            rows = fragment.metadata.num_rows
+            if rows <= PART_ROWS:
+                yield fragment, rows
+            else:
+                for piece in fragment.split_by_row_group():
+                    yield piece, sum(group.num_rows for group in piece.row_groups)
+
+    def append(self, rows: pa.Table) -> None:
+        """Add rows: to the one file, or as a new file of the folder or glob.
+
+        Raises
+        ------
+        SourceError
+            If the rows have other columns than the table, types that do not fit, or the glob does not say where files go.
+
+        """
+        fitting = self._fitting(rows)
+        label = f"added-{max(_addition(Path(piece.path)) for piece in self.fragments) + 1:06d}-{uuid4().hex}"
+        if self.pattern.is_dir():
+            write_file(self.pattern / f"{label}.parquet", fitting)
+        elif not _is_glob(self.pattern, self.root):
+            _extend(self.pattern, fitting)
+        elif _is_glob(self.pattern.parent, self.root) or self.pattern.name.count("*") != 1:
+            raise SourceError(f"the glob {self.pattern} does not say where a new file belongs; name its folder instead")
+        else:
+            write_file(self.pattern.with_name(self.pattern.name.replace("*", label)), fitting)
+
+    def _fitting(self, rows: pa.Table) -> pa.Table:
+        if set(rows.column_names) != set(self.schema.names):
+            missing = sorted(set(self.schema.names) - set(rows.column_names))
+            unknown = sorted(set(rows.column_names) - set(self.schema.names))
+            raise SourceError(
+                f"{self.pattern}: the rows to add lack the columns {missing} and have unknown ones {unknown}"
+            )
+        try:
+            return rows.select(self.schema.names).cast(self.schema)
+        except (pa.ArrowException, ValueError) as error:
+            raise SourceError(f"{self.pattern}: the rows to add are of other types than its rows: {error}") from None
+
+
+def _is_glob(pattern: Path, root: Path) -> bool:
+    return not pattern.exists() and has_magic(str(pattern.relative_to(root)))
+
+
+def _listed(pattern: Path, root: Path) -> list[str]:
+    """List the files in the order of their rows: by name, those that were added to the table later last."""
+    if pattern.is_dir():
+        found = [file for file in pattern.rglob("*") if file.is_file() and _counts(file.relative_to(pattern))]
+    elif _is_glob(pattern, root):
+        names = glob(str(pattern.relative_to(root)), root_dir=root, recursive=True)  # noqa: PTH207 - hidden files stay so
+        found = [root / name for name in names]
+    else:
+        found = [pattern] if pattern.is_file() else []
+    return [str(file) for file in sorted(found, key=lambda file: (_addition(file), str(file)))]
+
+
+def _counts(file: Path) -> bool:
+    """Tell a file of a table from what tools keep beside it, `_SUCCESS` or `.part.crc`."""
+    return not any(part.startswith(".") or (part.startswith("_") and "=" not in part) for part in file.parts)
+
+
+def _addition(file: Path) -> int:
+    found = _ADDED.search(file.name)
+    return int(found[1]) if found else 0
+
+
+def _fixed_folder(pattern: Path, root: Path) -> Path:
+    """Name the folder below which folders may be partitions."""
+    if pattern.is_dir():
+        return pattern
+    folder = pattern.parent
+    while _is_glob(folder, root):
+        folder = folder.parent
+    return folder
+
+
+def _reader(schema: pa.Schema, pieces: list[ds.ParquetFileFragment], states: dict[str, tuple[int, ...]]) -> Part:
+    def read(columns: list[str]) -> pa.Table:
+        with _unchanged(states):
+            return pa.concat_tables(
+                _by_dictionary(piece, schema, columns).to_table(schema=schema, columns=columns, batch_size=_BATCH_ROWS)
+                for piece in pieces
+            )
+
+    return read
+
+
+def _by_dictionary(piece: ds.ParquetFileFragment, schema: pa.Schema, columns: list[str]) -> ds.ParquetFileFragment:
+    """Have the text that a file holds as numbers of a dictionary made from these at once, which takes half the time."""
+    texts = {name for name in columns if pa.types.is_string(schema.field(name).type)}
+    names = [name for name in _in_dictionaries(piece) if name in texts] if texts else []
+    if not names:
+        return piece
+    by_dictionary = ds.ParquetFileFormat(dictionary_columns=names)
+    return by_dictionary.make_fragment(
+        piece.path, piece.filesystem, piece.partition_expression, [group.id for group in piece.row_groups]
+    )
+
+
+def _in_dictionaries(piece: ds.ParquetFileFragment) -> list[str]:
+    """Name the columns of a file of which, were they text, most values must be in dictionaries: they take too little space.
+
+    Where few are, a dictionary would have to be made of all values, which takes four times the time.
+    """
+    groups = [piece.metadata.row_group(group.id) for group in piece.row_groups]
+    found = []
+    for number in range(piece.metadata.num_columns):
+        chunks = [group.column(number) for group in groups]
+        values = sum(chunk.num_values for chunk in chunks)
+        if sum(chunk.total_uncompressed_size for chunk in chunks) < _LENGTH_BYTES * values:
+            found.append(chunks[0].path_in_schema)
+    return found
+
+
+@contextmanager
+def _unchanged(states: dict[str, tuple[int, ...]]) -> Iterator[None]:
+    """Refuse what was read of files that are no longer those of `states`: rows found earlier stand elsewhere in them."""
+    try:
+        yield
+    finally:
+        for path, state in states.items():
+            if _state(path) != state:
+                raise SourceError(f"{path} was changed while it was read; ask again")
+
+
+def _state(path: str) -> tuple[int, ...]:
+    try:
+        found = os.stat(path)  # noqa: PTH116
+    except FileNotFoundError:
+        return ()
+    return (found.st_ino, found.st_size, found.st_mtime_ns)
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[Path]:
+    """Give the name of a file beside `path`, unseen by readers, that takes its place at the end of the block."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = unfinished(path)
+    try:
+        yield fresh
+        with fresh.open("rb") as file:
+            os.fsync(file.fileno())
+        fresh.replace(path)
+    finally:
+        fresh.unlink(missing_ok=True)
+
+
+def write_file(path: Path, rows: pa.Table) -> None:
+    """Write a parquet file that no reader meets half written."""
+    with _whole(path) as fresh:
+        pq.write_table(rows, fresh, compression="zstd")
+
+
+def write_folder(path: Path, rows: pa.Table) -> None:
+    """Write a folder of one parquet file in place of whatever stands at `path`."""
+    with whole_folder(path) as fresh:
+        write_file(fresh / "rows.parquet", rows)
+
+
+def add_to_folder(path: Path, rows: pa.Table, partition_by: list[str] | None) -> None:
+    """Add rows to a folder as new files, in folders `column=value` for each of the columns `partition_by`."""
+    staged = path / f".{uuid4().hex}"
+    staged.mkdir(parents=True)
+    try:
+        ds.write_dataset(
+            rows,
+            staged,
+            format="parquet",
+            basename_template=f"{uuid4().hex}-{{i}}.parquet",
+            partitioning=partition_by,
+            partitioning_flavor="hive" if partition_by else None,
+        )
+        for file in sorted(staged.rglob("*.parquet")):
+            target = path / file.relative_to(staged)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            file.replace(target)
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)
+
+
+def _extend(path: Path, rows: pa.Table) -> None:
+    """Rewrite a file with rows added; whoever else would at the same time waits."""
+    with path.with_name(f".{path.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        present = pq.ParquetFile(path)
+        with _whole(path) as fresh, pq.ParquetWriter(fresh, present.schema_arrow) as writer:
+            for batch in present.iter_batches():
+                writer.write_batch(batch)
+            writer.write_table(rows.cast(present.schema_arrow))

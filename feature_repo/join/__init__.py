@@ -1,0 +1,1 @@
+"""The point-in-time join, on NumPy and Arrow arrays alone."""

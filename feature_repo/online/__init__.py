@@ -1,0 +1,1 @@
+"""Online tables in PostgreSQL: names, types, writes, reads and history."""

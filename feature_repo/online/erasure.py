@@ -1,0 +1,51 @@
+"""Erase an entity from all online tables."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from psycopg import sql
+
+from feature_repo.online.tables import SCHEMA, exists, joint_tables_of, lock
+from feature_repo.online.types import column_name
+
+if TYPE_CHECKING:
+    import psycopg
+
+
+def delete_entity(connection: psycopg.Connection, name: str, value: object) -> dict[str, int]:
+    """Delete the rows of the entity whose key column `name` is `value`, from every online table that has this key.
+
+    Retired tables are among them. What was pushed of it is known by its event id alone afterwards. Returns the number of rows
+    by table.
+    """
+    column = sql.Identifier(column_name(name))
+    found = connection.execute(
+        "SELECT c.relname FROM pg_class c JOIN pg_index i ON i.indrelid = c.oid AND i.indisprimary "
+        "JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = ANY(i.indkey) "
+        "WHERE c.relnamespace = %s::regnamespace AND a.attname = %s "
+        "AND c.relname NOT IN (SELECT joint_table FROM panthera.joint_table)",
+        [SCHEMA, column_name(name)],
+    ).fetchall()
+    tables = sorted(table for (table,) in found)
+    # All of them before any row goes, and joint tables last: others take the locks in this order too.
+    for table in tables:
+        lock(connection, table)
+    tables = [table for table in tables if exists(connection, table)]
+    joint = joint_tables_of(connection, tables)
+    for table in joint:
+        lock(connection, table)
+    delete = sql.SQL("DELETE FROM {} WHERE {} = %s")
+    deleted = {
+        table: connection.execute(delete.format(sql.Identifier(SCHEMA, table), column), [value]).rowcount
+        for table in tables
+    }
+    connection.execute(
+        "UPDATE panthera.pushed_row SET entity = NULL, event_timestamp = NULL WHERE entity = %s AND online_table = ANY(%s)",
+        [str(value), tables],
+    )
+    # The triggers of the tables have done it, unless somebody took them away.
+    for table in filter(partial(exists, connection), joint):
+        connection.execute(delete.format(sql.Identifier(SCHEMA, table), column), [value])
+    return deleted

@@ -1,0 +1,209 @@
+"""Joint tables: in one row an entity, what several online tables of the same key hold of it, so that one search finds it all.
+
+The online tables, the *members* of the joint table, stay what is written, and the truth. Triggers of theirs bring every change
+into the joint table, in the same transaction. It has the key, and each member's event time and features, NULL where the
+member has no row. Its name carries a hash of its members, so under one name the columns are always the same.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple
+
+from psycopg import sql
+
+from core.plan.limits import MOST_BYTES, MOST_COLUMNS
+from feature_repo.online.tables import EVENT_TIME, SCHEMA, OnlineTable, beside, index_keys, listed, lock
+from feature_repo.online.types import most_bytes, name_hash, short_name
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import psycopg
+
+#: Which of the online tables in $1 can be read in a joint table, in which one, and at which position: those that are still
+#: kept in it, where whoever asks may read it.
+PLACES = """
+SELECT online_table, joint_table, position FROM panthera.joint_table
+WHERE online_table = ANY($1::text[])
+    AND has_table_privilege(to_regclass(format('online.%I', joint_table)), 'SELECT')
+    AND EXISTS (
+        SELECT FROM pg_trigger
+        WHERE tgrelid = to_regclass(format('online.%I', online_table)) AND tgname = 'joint_insert'
+    )
+"""
+
+
+class _Column(NamedTuple):
+    """What a column is called in the joint table and in its member, and the most bytes that a row holds of it."""
+
+    joint: sql.Identifier
+    own: sql.Identifier
+    most_bytes: int
+
+
+@dataclass(frozen=True)
+class JointTable:
+    """The joint table of `members`: online tables with the same keys, in the order of their names."""
+
+    members: tuple[OnlineTable, ...]
+
+    @cached_property
+    def name(self) -> str:
+        """The table's name."""
+        return f"joint_{name_hash(repr(self.members))}"
+
+    @property
+    def identifier(self) -> sql.Identifier:
+        """The table's qualified name in SQL."""
+        return sql.Identifier(SCHEMA, self.name)
+
+    @property
+    def keys(self) -> tuple[sql.Identifier, ...]:
+        """The key columns in SQL."""
+        return self.members[0].key_columns
+
+    @property
+    def fits(self) -> bool:
+        """Whether PostgreSQL can hold every row, whatever its values are."""
+        keys = [most_bytes(dtype) for _, dtype in self.members[0].keys]
+        bytes_of_columns = [column.most_bytes for columns in self._columns for column in columns]
+        return sum(keys) + sum(bytes_of_columns) <= MOST_BYTES and len(keys) + len(bytes_of_columns) <= MOST_COLUMNS
+
+    @cached_property
+    def _columns(self) -> list[list[_Column]]:
+        """List the columns, by member."""
+        return [
+            [
+                _Column(joint_column(position, name), sql.Identifier(name), most_bytes(dtype))
+                for name, dtype in [
+                    (EVENT_TIME, "timestamp"),
+                    *((column.name, column.dtype) for column in member.stored),
+                ]
+            ]
+            for position, member in enumerate(self.members)
+        ]
+
+    def select(self, tables: Mapping[OnlineTable, sql.Identifier]) -> sql.Composed:
+        """Write the query for what the joint table holds when `tables` are its members."""
+        # PostgreSQL finds a column more quickly if all before it are of fixed width.
+        columns = sorted(
+            ((column, position) for position, columns in enumerate(self._columns) for column in columns),
+            key=lambda each: each[0].most_bytes,
+        )
+        selected = [sql.SQL("{}.{} AS {}").format(_alias(place), each.own, each.joint) for each, place in columns]
+        sources = [sql.SQL("{} AS {}").format(tables[member], _alias(at)) for at, member in enumerate(self.members)]
+        same_key = sql.SQL(" USING ({})").format(listed(self.keys))
+        return sql.SQL("SELECT {} FROM {}").format(
+            listed([*self.keys, *selected]),
+            sql.SQL(" FULL JOIN ").join([sources[0], *(source + same_key for source in sources[1:])]),
+        )
+
+    def upsert(self, position: int, target: sql.Identifier) -> sql.Composed:
+        """Write the statement that brings the rows of a member that are in `brought` into `target`, a joint table like this."""
+        joint = [column.joint for column in self._columns[position]]
+        return sql.SQL("INSERT INTO {} ({}) SELECT {} FROM brought ON CONFLICT ({}) DO UPDATE SET {}").format(
+            target,
+            listed([*self.keys, *joint]),
+            listed([*self.keys, *(column.own for column in self._columns[position])]),
+            listed(self.keys),
+            listed(sql.SQL("{0} = excluded.{0}").format(column) for column in joint),
+        )
+
+    def forget(self, position: int) -> sql.Composed:
+        """Write the statements that take the rows of a member that are in `brought` out of the joint table."""
+        return self._forget(position, sql.SQL(""))
+
+    def forget_all(self, position: int) -> sql.Composed:
+        """Write the statements that take all rows of a member out of the joint table."""
+        brought = sql.SQL("WITH brought AS (SELECT {} FROM {} WHERE {} IS NOT NULL) ")
+        return self._forget(position, brought.format(listed(self.keys), self.identifier, _event(position)))
+
+    def _forget(self, position: int, brought: sql.Composable) -> sql.Composed:
+        same = [sql.SQL("joint.{0} = brought.{0}").format(key) for key in self.keys]
+        absent = [sql.SQL("{} IS NULL").format(_event(at)) for at, _ in enumerate(self.members) if at != position]
+        return sql.SQL(
+            "{brought}DELETE FROM {table} AS joint USING brought WHERE {alone}; "
+            "{brought}UPDATE {table} AS joint SET {none} FROM brought WHERE {same}"
+        ).format(
+            brought=brought,
+            table=self.identifier,
+            alone=sql.SQL(" AND ").join([*same, *absent]),
+            none=listed(sql.SQL("{} = NULL").format(column.joint) for column in self._columns[position]),
+            same=sql.SQL(" AND ").join(same),
+        )
+
+
+def joint_column(position: int, column: str) -> sql.Identifier:
+    """Name in SQL the column that a joint table has for a column of the member at `position`."""
+    # Keys and features of a plan have no point in their names.
+    return sql.Identifier(short_name(f"{position}.{column}"))
+
+
+def _event(position: int) -> sql.Identifier:
+    return joint_column(position, EVENT_TIME)
+
+
+def _alias(position: int) -> sql.Identifier:
+    return sql.Identifier(f"member{position}")
+
+
+def make(
+    connection: psycopg.Connection, joint: JointTable, tables: Mapping[OnlineTable, sql.Identifier]
+) -> sql.Identifier:
+    """Make a joint table of `tables`, which are to be its members, under a name for the time being; return that."""
+    fresh = beside()
+    connection.execute(sql.SQL("CREATE TABLE {} AS {}").format(fresh, joint.select(tables)))
+    # Without statistics: whoever reads it looks for keys, of which the index knows that each is there once.
+    index_keys(connection, fresh, joint.keys)
+    return fresh
+
+
+def keep(connection: psycopg.Connection, joint: JointTable, tables: Mapping[OnlineTable, sql.Identifier]) -> None:
+    """Have every change of `tables`, the members of `joint`, brought into it from now on."""
+    for position, member in enumerate(joint.members):
+        brought = joint.upsert(position, joint.identifier)
+        for event, change, statement in [
+            ("INSERT", "REFERENCING NEW TABLE AS brought", brought),
+            ("UPDATE", "REFERENCING NEW TABLE AS brought", brought),
+            ("DELETE", "REFERENCING OLD TABLE AS brought", joint.forget(position)),
+            ("TRUNCATE", "", joint.forget_all(position)),
+        ]:
+            connection.execute(
+                sql.SQL(
+                    "CREATE TRIGGER {} AFTER {} ON {} {} FOR EACH STATEMENT "
+                    "EXECUTE FUNCTION panthera.keep_joint_table({}, {})"
+                ).format(
+                    sql.Identifier(f"joint_{event.lower()}"),
+                    sql.SQL(event),
+                    tables[member],
+                    sql.SQL(change),
+                    sql.Literal(joint.name),
+                    sql.Literal(statement.as_string()),
+                )
+            )
+        other_key = sql.SQL(" OR ").join(sql.SQL("OLD.{0} <> NEW.{0}").format(key) for key in joint.keys)
+        connection.execute(
+            sql.SQL(
+                "CREATE TRIGGER joint_key BEFORE UPDATE OF {} ON {} FOR EACH ROW WHEN ({}) "
+                "EXECUTE FUNCTION panthera.refuse_another_key()"
+            ).format(listed(joint.keys), tables[member], other_key)
+        )
+
+
+def take_place(connection: psycopg.Connection, joint: JointTable, fresh: sql.Identifier) -> None:
+    """Give the table that `make` made its name, and enter its members, which are in no other joint table now."""
+    connection.execute(sql.SQL("ALTER TABLE {} RENAME TO {}").format(fresh, sql.Identifier(joint.name)))
+    connection.execute(
+        "INSERT INTO panthera.joint_table (online_table, joint_table, position) "
+        "SELECT name, %s, place - 1 FROM unnest(%s::text[]) WITH ORDINALITY AS member (name, place)",
+        [joint.name, [member.name for member in joint.members]],
+    )
+
+
+def drop(connection: psycopg.Connection, name: str) -> None:
+    """Drop a joint table, if it is there; the triggers of its members have nothing to do from then on."""
+    lock(connection, name)
+    connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(sql.Identifier(SCHEMA, name)))
+    connection.execute("DELETE FROM panthera.joint_table WHERE joint_table = %s", [name])

@@ -1,0 +1,1 @@
+"""Sources of rows: readers, times, quality rules and the ledger of what was taken in."""

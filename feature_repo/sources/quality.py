@@ -1,0 +1,152 @@
+"""What a source's row should be, in SQL: its types and times, and the faults that the plan's rules find in it.
+
+The SQL speaks of two relations: `raw`, the rows as they were ingested, and `typed`, which has every declared column in its
+type (null where it cannot be), the two times and why they are null, and beside each column what it was before, under the
+name `as_ingested`.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
+
+from core.contracts import LONGEST_KEY
+from feature_repo.files.duck import SQL_TYPES, identifier, instant, literal
+from feature_repo.files.exact import exact_or_null
+from feature_repo.sources.times import REASONS, SourceTime, date_value, instant_value
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from core.plan.ingest import QualityRules, Source, TimeColumn
+_TIMES = frozenset({"date", "timestamp"})
+
+
+class Fault(NamedTuple):
+    """Something that can be wrong with a row, and the SQL condition under which it is."""
+
+    reason: str
+    condition: str
+
+
+def as_ingested(column: str) -> str:
+    """Name what a column was before it got its type; the blank keeps it apart from every column that a plan can name."""
+    return identifier(f"raw {column}")
+
+
+def _why(time: str) -> str:
+    """Name the column that says why a row has no `time`."""
+    return identifier(f"why {time}")
+
+
+def times_of(source: Source) -> dict[str, TimeColumn]:
+    """Map the platform's times to the columns that tell them."""
+    times = {"event_timestamp": source.event_time}
+    if source.created_time is not None:
+        times["created_timestamp"] = source.created_time
+    return times
+
+
+def typed_rows(source: Source, relation: str, found: Mapping[str, str]) -> str:
+    """Write the query of `typed` over the ingested rows in `relation`, whose columns have the DuckDB types `found`."""
+    typed = _typed_columns(source, found)
+    typed.setdefault("created_timestamp", typed["event_timestamp"])
+    columns = [f"{sql} AS {identifier(name)}" for name, sql in typed.items()]
+    before = [f"raw.{identifier(name)} AS {as_ingested(name)}" for name in source.columns]
+    chosen = ", ".join(("raw.source_row", *columns, *before))
+    reasons = "".join(
+        f", CASE WHEN {name} IS NULL THEN {replace(time, column=as_ingested(time.time.column)).reason} END AS {_why(name)}"
+        for name, time in _source_times(source, found).items()
+    )
+    return f"SELECT *{reasons} FROM (SELECT {chosen} FROM {relation} AS raw) WHERE {_within(source)}"
+
+
+def _typed_columns(source: Source, found: Mapping[str, str]) -> dict[str, str]:
+    times = _source_times(source, found)
+    typed = {
+        name: _typed(f"raw.{identifier(name)}", column.dtype, found[name]) for name, column in source.columns.items()
+    }
+    typed |= {time.time.column: time.value for time in times.values() if time.dtype in _TIMES}
+    return typed | {name: time.instant for name, time in times.items()}
+
+
+def _typed(raw: str, dtype: str, found: str) -> str:
+    if dtype == "timestamp":
+        return instant_value(raw, found)
+    return date_value(raw) if dtype == "date" else exact_or_null(raw, found, dtype)
+
+
+def _source_times(source: Source, found: Mapping[str, str]) -> dict[str, SourceTime]:
+    """Map the platform's times to how they are read from `raw`, whose columns have the DuckDB types `found`."""
+    return {
+        name: SourceTime(time, f"raw.{identifier(time.column)}", found[time.column], source.columns[time.column].dtype)
+        for name, time in times_of(source).items()
+    }
+
+
+def _within(source: Source) -> str:
+    """Say which rows are part of the extract; one without any time is, so that it is judged."""
+    if source.later_rows == "reject":
+        return "true"
+    observed = instant(source.observed_until)
+    return f"coalesce(greatest(event_timestamp, created_timestamp) <= {observed}, true)"
+
+
+def row_faults(source: Source, rules: QualityRules, key: str) -> Iterator[Fault]:
+    """Yield the faults for which a row is rejected, but for that of a duplicate."""
+    for name in source.columns:
+        if name not in rules.as_missing:
+            yield from value_faults(source, rules, name)
+    for name, time in times_of(source).items():
+        yield from (Fault(f"{time.column}: {reason}", f"{_why(name)} = {literal(reason)}") for reason in REASONS)
+    if source.later_rows == "reject":
+        observed = source.observed_until.isoformat()
+        yield Fault(
+            f"{source.event_time.column}: after observed_until {observed}",
+            f"event_timestamp > TIMESTAMPTZ {literal(observed)}",
+        )
+    if source.columns[key].dtype == "string":
+        yield Fault(
+            f"{key}: of no character, or of more than the {LONGEST_KEY} that a key may have",
+            f"length({identifier(key)}) NOT BETWEEN 1 AND {LONGEST_KEY}",
+        )
+    for name in dict.fromkeys((key, source.event_time.column, *rules.not_null)):
+        yield Fault(f"{name}: null", f"{as_ingested(name)} IS NULL")
+
+
+def value_faults(source: Source, rules: QualityRules, name: str) -> Iterator[Fault]:
+    """Yield the faults that a value of the column `name` can have; a null has none."""
+    column, dtype = identifier(name), source.columns[name].dtype
+    if dtype not in _TIMES or name not in {time.column for time in times_of(source).values()}:  # these have reasons
+        yield Fault(f"{name}: not a {dtype}", f"{as_ingested(name)} IS NOT NULL AND {column} IS NULL")
+    if dtype == "string":
+        yield Fault(f"{name}: has a NUL character, which PostgreSQL cannot hold", f"contains({column}, chr(0))")
+    if name in rules.range:
+        low, high = rules.range[name]
+        shown = f"[{-math.inf if low is None else low:g}, {math.inf if high is None else high:g}]"
+        yield Fault(f"{name}: outside {shown}", any_of(_beyond(column, dtype, low, high)))
+        if dtype.startswith("float"):
+            yield Fault(f"{name}: not a number", f"isnan({column})")
+    if name in rules.allowed:
+        allowed = rules.allowed[name]
+        values = ", ".join(map(literal, allowed))
+        yield Fault(f"{name}: not among {', '.join(allowed)}", f"CAST({column} AS VARCHAR) NOT IN ({values})")
+    if name in rules.pattern:
+        pattern = rules.pattern[name]
+        yield Fault(f"{name}: does not match {pattern}", f"NOT regexp_full_match({column}, {literal(pattern)})")
+
+
+def _beyond(column: str, dtype: str, low: float | None, high: float | None) -> Iterator[Fault]:
+    """Yield how a number can lie beyond a range; an end that is open has no beyond."""
+    whole = not dtype.startswith("float")
+    value = f"CAST({column} AS INTEGER)" if dtype == "bool" else column
+    for end, sign, inner in ((low, "<", math.ceil), (high, ">", math.floor)):
+        if end is not None and math.isfinite(end):
+            bound = str(inner(end)) if whole else f"CAST({literal(repr(end))} AS {SQL_TYPES[dtype]})"
+            yield Fault(f"{sign} {end}", f"{value} {sign} {bound}")
+
+
+def any_of(faults: Iterator[Fault]) -> str:
+    """Say that one of `faults` is there; a condition that is unknown does not hold."""
+    return " OR ".join(["false", *(f"coalesce({fault.condition}, false)" for fault in faults)])

@@ -1,0 +1,1 @@
+"""Feast's stores on our files and tables; the only room that imports Feast."""

@@ -1,0 +1,90 @@
+"""A Feast source, resolved: its parquet files, and the names of its columns there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+from feast.data_format import ParquetFormat
+from feast.infra.offline_stores.file_source import FileSource
+
+from core.errors import SourceError
+from feature_repo.files.feature_files import FeatureFiles
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from feast.data_source import DataSource
+    from feast.repo_config import RepoConfig
+
+
+def located(config: RepoConfig, path: str) -> Path:
+    """Resolve a path that Feast holds: a relative one counts from the folder of feature_store.yaml."""
+    if "://" in path and not path.startswith("file://"):
+        raise SourceError(f"{path}: this store reads and writes local files")
+    return Path(config.repo_path or ".") / path.removeprefix("file://")
+
+
+@dataclass(frozen=True)
+class FeastSource:
+    """The files of a source.
+
+    Attributes
+    ----------
+    renamed : the source's field mapping the other way round, Feast's name to column, of the columns that there are.
+
+    """
+
+    name: str
+    files: FeatureFiles
+    renamed: Mapping[str, str]
+
+    @classmethod
+    def open(cls, config: RepoConfig, source: DataSource | None) -> FeastSource:
+        """Find the files of `source`.
+
+        Raises
+        ------
+        SourceError
+            If the source is none of local parquet files, or there are none.
+
+        """
+        if not isinstance(source, FileSource):
+            raise SourceError(
+                f"the source {source and source.name!r} is a {type(source).__name__}; this store reads parquet, as a FileSource"
+            )
+        if not isinstance(source.file_format, ParquetFormat | None):
+            raise SourceError(
+                f"the source {source.name!r} has the format {source.file_format}; this store reads parquet"
+            )
+        files = FeatureFiles.find(located(config, source.path), located(config, "."))
+        mapping = source.field_mapping or {}
+        return cls(source.name, files, {new: old for old, new in mapping.items() if old in files.schema.names})
+
+    def column(self, name: str) -> str:
+        """Give the column in the files of what Feast calls `name`.
+
+        Raises
+        ------
+        SourceError
+            If there is none.
+
+        """
+        column = self.renamed.get(name, name)
+        if column not in self.files.schema.names:
+            there = ", ".join(self.files.schema.names)
+            raise SourceError(
+                f"{self.files.pattern} has no column {column!r}, of the source {self.name!r}; it has {there}"
+            )
+        return column
+
+
+def type_name(dtype: pa.DataType) -> str:
+    """Name an Arrow type as Feast's inference of features expects it."""
+    if pa.types.is_dictionary(dtype):
+        return type_name(dtype.value_type)
+    if pa.types.is_list(dtype) or pa.types.is_large_list(dtype):
+        return f"list<item: {type_name(dtype.value_type)}>"
+    return str(dtype)

@@ -1,0 +1,215 @@
+"""What is online: how many rows, how old, how many of them expired, and which runs brought them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from psycopg import sql
+
+from core.clock import TOLERATED_AHEAD
+from core.terminal import terminal_table
+from feature_repo.online import history
+from feature_repo.online.tables import SCHEMA, exists
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import psycopg
+    from rich.table import Table
+
+    from feature_repo.online.history import Run
+    from feature_repo.online.tables import OnlineTable
+    from feature_repo.upkeep.tables_in_use import Unfilled
+
+_RUNS_SHOWN = 5
+
+_COPYING = """
+SELECT coalesce(sum(tuples_processed), 0) FROM pg_stat_progress_copy
+WHERE datname = current_database() AND command = 'COPY FROM'
+"""
+
+_ROWS = """
+SELECT count(*), count(*) FILTER (WHERE event_timestamp < %s), min(event_timestamp), max(event_timestamp),
+    count(*) FILTER (WHERE greatest(event_timestamp, created_timestamp) > %s)
+FROM {}
+"""
+
+
+@dataclass(frozen=True)
+class ViewStatus:
+    """One view.
+
+    Attributes
+    ----------
+    rows : online; None where the view has no table yet.
+    watermark : everything knowable up to it has been brought online; None before the first run.
+    age_seconds : of the watermark.
+    oldest_event, newest_event : event times among the rows.
+    expired_share : of the rows, those older than the view's ttl; NaN without rows.
+    future_rows : those that happened or were created ahead of the clock, which keep later rows of their entities away.
+    runs : the last ones, the newest first.
+
+    """
+
+    view: str
+    online_table: str
+    ttl_seconds: float
+    rows: int | None
+    watermark: datetime | None
+    age_seconds: float | None
+    oldest_event: datetime | None
+    newest_event: datetime | None
+    expired_share: float
+    future_rows: int
+    runs: tuple[Run, ...]
+
+
+@dataclass(frozen=True)
+class FeaturesStatus:
+    """All views, as they stand `as_of` an instant.
+
+    Attributes
+    ----------
+    copying_rows : that a run which is under way has copied so far.
+    retired : tables of earlier versions of views, kept as long as a release needs them.
+    unfilled : tables that a release with a role reads, and that nobody fills any more.
+
+    """
+
+    as_of: datetime
+    views: tuple[ViewStatus, ...]
+    copying_rows: int
+    retired: tuple[str, ...]
+    unfilled: tuple[Unfilled, ...]
+
+    @property
+    def missing(self) -> list[str]:
+        """The views that are not online."""
+        return [view.view for view in self.views if not view.rows]
+
+    @property
+    def future(self) -> dict[str, int]:
+        """The number of rows ahead of the clock, of each view that has any."""
+        return {view.view: view.future_rows for view in self.views if view.future_rows}
+
+    def to_dict(self) -> dict[str, object]:
+        """Give what JSON can hold."""
+        return {
+            "as_of": self.as_of.isoformat(),
+            "views": [_plain(view.__dict__) for view in self.views],
+            "copying_rows": self.copying_rows,
+            "retired": list(self.retired),
+            "unfilled": [table.to_dict() for table in self.unfilled],
+        }
+
+    def table(self) -> Table:
+        """Lay the status out for a terminal."""
+        table = terminal_table(
+            "view",
+            "rows",
+            "watermark",
+            "events",
+            "expired",
+            "last run",
+            numbers=("rows", "expired"),
+            title="Features online",
+        )
+        for view in self.views:
+            table.add_row(
+                view.view,
+                f"{view.rows:,}" if view.rows is not None else "none; run `dvc repro`",
+                f"{_day(view.watermark)}, {_age(view.age_seconds)} old" if view.age_seconds is not None else "",
+                f"{_day(view.oldest_event)} to {_day(view.newest_event)}" if view.newest_event else "",
+                f"{view.expired_share:.1%}" if view.rows else "",
+                _told(view.runs[0]) if view.runs else "never",
+            )
+        told = [
+            f"{view}: {rows:,} rows are from the future and keep later ones away; `dvc repro -f -s materialize` replaces them"
+            for view, rows in self.future.items()
+        ]
+        if self.copying_rows:
+            told.append(f"a run is under way: {self.copying_rows:,} rows copied so far")
+        table.caption = "\n".join([*told, *map(str, self.unfilled)]) or None
+        return table
+
+
+def read_features_status(
+    connection: psycopg.Connection,
+    views: Mapping[str, tuple[OnlineTable, timedelta]],
+    unfilled: Sequence[Unfilled],
+    now: datetime,
+) -> FeaturesStatus:
+    """Look at the online table of every view.
+
+    Parameters
+    ----------
+    views : the tables and ttls by the views' names.
+    unfilled : tables that nobody fills any more.
+
+    """
+    found = tuple(_view_status(connection, name, table, ttl, now) for name, (table, ttl) in views.items())
+    copying = connection.execute(_COPYING).fetchone()
+    return FeaturesStatus(
+        now, found, int(copying[0]) if copying else 0, tuple(history.retired(connection)), tuple(unfilled)
+    )
+
+
+def count_future_rows(connection: psycopg.Connection, name: str, now: datetime) -> int:
+    """Count the rows of an online table that are ahead of the clock, which says `now`."""
+    statement = sql.SQL("SELECT count(*) FROM {} WHERE greatest(event_timestamp, created_timestamp) > %s")
+    row = connection.execute(statement.format(sql.Identifier(SCHEMA, name)), [now + TOLERATED_AHEAD]).fetchone()
+    return int(row[0]) if row else 0
+
+
+def _view_status(
+    connection: psycopg.Connection, name: str, table: OnlineTable, ttl: timedelta, now: datetime
+) -> ViewStatus:
+    counted: tuple[Any, ...] | None = None
+    if exists(connection, table.name):
+        statement = sql.SQL(_ROWS).format(sql.Identifier(SCHEMA, table.name))
+        counted = connection.execute(statement, [now - ttl, now + TOLERATED_AHEAD]).fetchone()
+    rows, expired, oldest, newest, future = counted or (None, 0, None, None, 0)
+    mark = history.watermark(connection, table.name)
+    return ViewStatus(
+        view=name,
+        online_table=table.name,
+        ttl_seconds=ttl.total_seconds(),
+        rows=rows,
+        watermark=mark,
+        age_seconds=(now - mark).total_seconds() if mark else None,
+        oldest_event=oldest,
+        newest_event=newest,
+        expired_share=expired / rows if rows else float("nan"),
+        future_rows=future,
+        runs=tuple(history.runs(connection, table.name, _RUNS_SHOWN)),
+    )
+
+
+def _plain(value: Any) -> Any:
+    """Turn what JSON has no word for into what it has: a time into its text, NaN into null."""
+    if isinstance(value, dict):
+        return {name: _plain(each) for name, each in value.items()}
+    if isinstance(value, tuple):
+        return [_plain(each.__dict__) for each in value]
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, float) and value != value:  # noqa: PLR0124 - NaN alone differs from itself
+        return None
+    return value if isinstance(value, int | float | str | None) else str(value)
+
+
+def _day(time: datetime | None) -> str:
+    return f"{time:%Y-%m-%d %H:%M}" if time else ""
+
+
+def _age(seconds: float) -> str:
+    age = timedelta(seconds=round(seconds))
+    return f"{age.days:,} days" if age.days > 1 else str(age)
+
+
+def _told(run: Run) -> str:
+    seconds = (run.finished_at - run.started_at).total_seconds() if run.started_at else 0.0
+    rate = f", {run.rows_written / seconds:,.0f} rows/s" if seconds else ""
+    return f"{run.kind}, {_day(run.finished_at)}, {run.rows_written:,} rows{rate}"

@@ -1,0 +1,193 @@
+"""The online tables that releases with a role read: how each can be filled, and which of them nobody fills any more.
+
+A release reads the tables of the definitions that it was trained on. The plan's views may have moved on since, so what fills
+the tables of the plan fills these as well, from the definitions that the database has recorded.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from psycopg.rows import class_row
+
+from feature_repo.online import history
+from feature_repo.online.tables import exists
+from feature_repo.views.definitions import FORMAT_VERSION, definition_from_json, earlier_name, view_definitions
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+    from datetime import datetime
+
+    import psycopg
+
+    from core.plan.plan import Plan
+    from feature_repo.online.tables import OnlineTable
+    from feature_repo.views.definitions import ViewDefinition
+
+_IN_USE = """
+SELECT role, release_id, view, online_table
+FROM (
+    SELECT DISTINCT ON (model, role) role, release_id FROM panthera.release_role WHERE model = coalesce(%s, model)
+    ORDER BY model, role, change_id DESC
+) AS holder
+JOIN panthera.release_table USING (release_id)
+ORDER BY role, release_id, view
+"""
+_NOT_FILLABLE = (
+    "the plan defines the view otherwise now, and the definition of this table is not recorded, or its sources mean something "
+    "else since; promote a release of the present plan, or run with the plan that it was trained with"
+)
+
+
+@dataclass(frozen=True)
+class TableInUse:
+    """An online table that the release with a role reads for a view."""
+
+    role: str
+    release_id: str
+    view: str
+    online_table: str
+
+
+@dataclass(frozen=True)
+class KeptTable:
+    """A table in use that the plan does not name, with the definition by which it is filled.
+
+    Attributes
+    ----------
+    same_values : whether the plan's view of that name has the same values, so that its rows fill this table too.
+
+    """
+
+    table: OnlineTable
+    definition: ViewDefinition
+    same_values: bool
+
+
+@dataclass(frozen=True)
+class Unfilled:
+    """A table in use that nobody fills any more, and why; `watermark` is the instant that it was filled as of."""
+
+    role: str
+    release_id: str
+    view: str
+    online_table: str
+    watermark: datetime | None
+    reason: str
+
+    def __str__(self) -> str:
+        return (
+            f"nobody fills online.{self.online_table}, which the {self.role} {self.release_id} reads for the view "
+            f"{self.view!r}: {self.reason}"
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what JSON can hold."""
+        return {**asdict(self), "watermark": self.watermark.isoformat() if self.watermark else None}
+
+
+@dataclass(frozen=True)
+class Upkeep:
+    """How the tables that releases read are filled: those beside the plan's own, and those that nobody fills."""
+
+    kept: tuple[KeptTable, ...] = ()
+    unfilled: tuple[Unfilled, ...] = ()
+
+    def beside(self, view: str) -> list[OnlineTable]:
+        """List the other tables that have the values of the plan's view of that name."""
+        return [each.table for each in self.kept if each.same_values and each.definition.name == view]
+
+
+def record_definitions(connection: psycopg.Connection, plan: Plan) -> None:
+    """Write down the definitions of the plan's views, by their tables.
+
+    A table that an earlier version named has the same definition, if its name stands for the plan as it is now.
+    """
+    for name, found in view_definitions(plan).items():
+        _record(connection, found.table.name, found)
+        earlier = earlier_name(plan, name)
+        # Earlier versions had a column for each feature, however many there were.
+        if exists(connection, earlier) and not found.table.is_packed:
+            _record(connection, earlier, found)
+
+
+def _record(connection: psycopg.Connection, table: str, definition: ViewDefinition) -> None:
+    connection.execute(
+        "INSERT INTO panthera.view_definition (online_table, format_version, view, fingerprint, definition) "
+        "VALUES (%s, %s, %s, %s, %s) ON CONFLICT DO NOTHING",
+        [table, FORMAT_VERSION, definition.name, definition.fingerprint, definition.to_json()],
+    )
+
+
+def fingerprints(connection: psycopg.Connection) -> dict[str, str]:
+    """Return the recorded fingerprints of online tables, by their names."""
+    return dict(connection.execute("SELECT online_table, fingerprint FROM panthera.view_definition").fetchall())
+
+
+def tables_in_use(connection: psycopg.Connection, model: str | None) -> list[TableInUse]:
+    """List the tables that the releases with a role of `model`, or of any model, read."""
+    with connection.cursor(row_factory=class_row(TableInUse)) as cursor:
+        return cursor.execute(_IN_USE, [model]).fetchall()
+
+
+def upkeep(connection: psycopg.Connection, plan: Plan, model: str | None) -> Upkeep:
+    """Say how the tables that the releases with a role of `model`, or of any model, read are filled."""
+    return upkeep_of(connection, plan, view_definitions(plan), tables_in_use(connection, model))
+
+
+def upkeep_of(
+    connection: psycopg.Connection, plan: Plan, declared: Mapping[str, ViewDefinition], in_use: Sequence[TableInUse]
+) -> Upkeep:
+    """Say how the tables `in_use` are filled; `declared` are the definitions of the plan's views by their names."""
+    tables = {name: definition.table.name for name, definition in declared.items()}
+    fillable = _fillable(connection, plan, declared, {use.online_table for use in in_use} - {*tables.values()})
+    marks = history.watermarks(connection, [*tables.values(), *(use.online_table for use in in_use)])
+    newest = max((marks[name] for name in tables.values() if name in marks), default=None)
+    unfilled = []
+    for use in in_use:
+        mark = marks.get(use.online_table)
+        beside = marks.get(tables[use.view]) if use.view in tables else newest
+        named = use.online_table in tables.values() or use.online_table in fillable
+        if reason := _reason(mark, beside) if named else _NOT_FILLABLE:
+            unfilled.append(Unfilled(use.role, use.release_id, use.view, use.online_table, mark, reason))
+    return Upkeep(tuple(fillable.values()), tuple(unfilled))
+
+
+def _fillable(
+    connection: psycopg.Connection, plan: Plan, declared: Mapping[str, ViewDefinition], names: Collection[str]
+) -> dict[str, KeptTable]:
+    """Return, of the tables `names`, those that an earlier version named for the views of the plan as they are.
+
+    And those whose recorded definition still has its meaning over the plan's sources.
+    """
+    if not names:
+        return {}
+    earlier = {earlier_name(plan, name): definition for name, definition in declared.items()}
+    found = {
+        table: KeptTable(definition.table_named(table), definition, same_values=True)
+        for table, definition in earlier.items()
+        if table in names and not definition.table.is_packed
+    }
+    stored = connection.execute(
+        "SELECT online_table, view, fingerprint, definition FROM panthera.view_definition "
+        "WHERE online_table = ANY(%s) ORDER BY online_table",
+        [list(names)],
+    ).fetchall()
+    for table, view, fingerprint, definition in stored:
+        present = definition_from_json(plan, view, definition)
+        if present and present.fingerprint == fingerprint:
+            same = view in declared and declared[view].fingerprint == fingerprint
+            found[table] = KeptTable(present.table_named(table), present, same)
+    return found
+
+
+def _reason(mark: datetime | None, beside: datetime | None) -> str | None:
+    if mark is None:
+        return "no run has filled it; run `dvc repro`, or `panthera catch-up`"
+    if beside is not None and mark < beside:
+        return (
+            f"it was filled as of {mark:%Y-%m-%d %H:%M}, the plan's own table as of {beside:%Y-%m-%d %H:%M}; run "
+            "`panthera catch-up`"
+        )
+    return None

@@ -1,0 +1,280 @@
+"""What defines a view: all that its values depend on besides the rows of its sources, and the online table named by it.
+
+Two definitions with one fingerprint have the same values, so they share a table. The fingerprint covers the SQL, types,
+windows, lags and freshness of the features, the entity and when it exists, the link to it, and what a row of each source
+means: its times and their zones, the columns that the SQL names, and the rules that reject or mend rows. It does not cover
+words (meanings and units), the order of features or rules, nor whatever the view does not read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from core.contracts import Link
+from core.plan.ingest import QualityRules
+from core.plan.plan import Entity, View
+from feature_repo.online.tables import PACKED, OnlineTable, versioned_name
+from feature_repo.views.sql_names import named
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from core.plan.ingest import Column, Source, TimeColumn
+    from core.plan.plan import Feature, Plan
+
+#: The version of the stored form of a definition.
+FORMAT_VERSION = 1
+#: Where a source lies and how its bytes are read: none of it changes what a row means.
+_PLACES = {"kind", "path", "sha256", "url_env", "requirement", "member", "delimiter", "encoding"}
+_DAYS_OF_A_WEEK = 7
+#: Texts, quoted names and runs of blanks of an SQL expression.
+_SQL_PARTS = re.compile(r"""('(?:[^']|'')*'|"(?:[^"]|"")*")|\s+""")
+_SQL_WITH_COMMENTS = re.compile(r"--|/\*|\$")
+
+
+@dataclass(frozen=True)
+class ViewDefinition:
+    """A view with all that its values depend on.
+
+    Attributes
+    ----------
+    entity : the one that the view is about.
+    link, holder : if the entity is linked: how it is reached, and of the view that holds the link what that is computed from.
+    sources : what a row of each source means, as far as the view reads it.
+
+    """
+
+    name: str
+    view: View
+    entity: Entity
+    link: Link | None
+    holder: View | None
+    sources: Mapping[str, Any]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """The sha256 of the definition."""
+        return hashlib.sha256(json.dumps(self._canonical(), sort_keys=True).encode()).hexdigest()
+
+    @property
+    def table(self) -> OnlineTable:
+        """The online table of this definition."""
+        version = self.fingerprint[:12] + (PACKED if self.table_named("").is_packed else "")
+        return self.table_named(versioned_name(self.name, version))
+
+    def table_named(self, name: str) -> OnlineTable:
+        """Return an online table of this definition that has another name."""
+        features = sorted((feature, spec.dtype) for feature, spec in self.view.features.items())
+        return OnlineTable(name, ((self.entity.key, self.entity.dtype),), tuple(features))
+
+    def to_json(self) -> str:
+        """Compose the stored form, from which `definition_from_json` makes the definition again."""
+        stored = {
+            "view": _plain(self.view.model_dump(exclude_none=True)),
+            "entity": _plain(self.entity.model_dump(exclude_none=True)),
+            "link": asdict(self.link) if self.link else None,
+            "holder": _plain(self.holder.model_dump(exclude_none=True)) if self.holder else None,
+        }
+        return json.dumps(stored)
+
+    def _canonical(self) -> dict[str, Any]:
+        entity = self.entity
+        return {
+            "entity": [entity.key, entity.dtype, entity.source, entity.until],
+            "source": self.view.source,
+            "ttl": self.view.ttl.total_seconds(),
+            "every": _cadence(self.view.every),
+            "features": _features(self.view),
+            "link": _link(self.link, self.holder) if self.link and self.holder else None,
+            "sources": self.sources,
+        }
+
+
+def view_definition(plan: Plan, name: str) -> ViewDefinition:
+    """Return the definition of the view `name` of `plan`."""
+    view = plan.build_features.views[name]
+    link = plan.link_of(view)
+    holder = needed_for(plan.build_features.views[link.view], link.feature) if link else None
+    entity = plan.entity_of(view)
+    sources = {source: _meaning(plan, source, view, link, holder) for source in _source_names(view, entity, holder)}
+    return ViewDefinition(name, view, entity, link, holder, sources)
+
+
+def view_definitions(plan: Plan) -> dict[str, ViewDefinition]:
+    """Return the definitions of all views of `plan` by their names."""
+    return {name: view_definition(plan, name) for name in plan.build_features.views}
+
+
+def declared_table(plan: Plan, name: str) -> OnlineTable:
+    """Return the online table of the view `name`, as `plan` defines it."""
+    return view_definition(plan, name).table
+
+
+def declared_definition(plan: Plan, name: str) -> str:
+    """Return the fingerprint of the view `name`, as `plan` defines it."""
+    return view_definition(plan, name).fingerprint
+
+
+def definition_from_json(plan: Plan, name: str, stored: str) -> ViewDefinition | None:
+    """Return a stored definition of the view `name`, over the sources as `plan` reads them now; None if it has not all."""
+    content = json.loads(stored)
+    view, entity = View.model_validate(content["view"]), Entity.model_validate(content["entity"])
+    link = Link(**content["link"]) if content["link"] else None
+    holder = View.model_validate(content["holder"]) if content["holder"] else None
+    names = _source_names(view, entity, holder)
+    if any(source not in plan.ingest for source in names):
+        return None
+    sources = {source: _meaning(plan, source, view, link, holder) for source in names}
+    return ViewDefinition(name, view, entity, link, holder, sources)
+
+
+def needed_for(view: View, feature: str) -> View:
+    """Return `view` with only the features from which `feature` is computed, itself the last."""
+    names = list(view.features)
+    before = names[: names.index(feature)] if view.features[feature].over == "features" else []
+    return view.model_copy(update={"features": {name: view.features[name] for name in (*before, feature)}})
+
+
+def _source_names(view: View, entity: Entity, holder: View | None) -> Sequence[str]:
+    return sorted({*view.sources, *entity.sources, *(holder.sources if holder else ())})
+
+
+def _meaning(plan: Plan, name: str, view: View, link: Link | None, holder: View | None) -> dict[str, Any]:
+    """Return what a row of a source means, as far as the view or the holder of its link reads it."""
+    source, rules = plan.ingest[name], plan.validate_.get(name, QualityRules())
+    key = plan.entities[source.entity].key
+    sql = " ".join(_sql_over(name, view) + (_sql_over(name, holder) if holder else []))
+    always = {
+        key,
+        source.event_time.column,
+        *([source.created_time.column] if source.created_time else []),
+        *([link.key] if link else []),
+        *(column for _, column in rules.columns()),
+    }
+    read = always.intersection(source.columns).union(named(source.columns, sql))
+    return {
+        "key": key,
+        "times": [_time(source.event_time), _time(source.created_time) if source.created_time else None],
+        "columns": {column: _column(column, source.columns[column]) for column in read},
+        "reader": _reader(source),
+        "rules": _rules(rules),
+    }
+
+
+def _sql_over(source: str, view: View) -> list[str]:
+    return [
+        feature.sql
+        for feature in view.features.values()
+        if feature.over == "rows" and (feature.source or view.source) == source
+    ]
+
+
+def _time(column: TimeColumn) -> dict[str, Any]:
+    return column.model_dump(mode="json", exclude_defaults=True)
+
+
+def _column(name: str, column: Column) -> dict[str, Any]:
+    stated = column.model_dump(mode="json", exclude_defaults=True, exclude={"meaning", "unit", "pii", "rename_from"})
+    return {**stated, "from": column.rename_from or name, "hashed": column.pii == "hash"}
+
+
+def _reader(source: Source) -> dict[str, Any]:
+    return source.reader.model_dump(mode="json", exclude_defaults=True, exclude=_PLACES)
+
+
+def _rules(rules: QualityRules) -> dict[str, Any]:
+    stated = rules.model_dump(mode="json", exclude_defaults=True, exclude={"max_rejected"})
+    allowed = {column: sorted(values) for column, values in rules.allowed.items()}
+    return {
+        rule: allowed if rule == "allowed" else sorted(value) if isinstance(value, list) else value
+        for rule, value in stated.items()
+    }
+
+
+def _features(view: View) -> dict[str, Any]:
+    return {name: _feature(view, feature) for name, feature in view.features.items()}
+
+
+def _feature(view: View, feature: Feature) -> dict[str, Any]:
+    stated = {"sql": _plain_sql(feature.sql), "dtype": feature.dtype, "over": feature.over}
+    if feature.over == "features":
+        return stated
+    spans = {"window": _seconds(feature.window), "lag": _seconds(feature.lag)}
+    return {**stated, **spans, "source": feature.source or view.source}
+
+
+def _link(link: Link, holder: View) -> dict[str, Any]:
+    return {
+        "feature": link.feature,
+        "keys": [link.from_key, link.key, link.dtype],
+        "source": holder.source,
+        "features": _features(holder),
+    }
+
+
+def _seconds(duration: timedelta | None) -> float | None:
+    return duration.total_seconds() if duration else None
+
+
+def _cadence(every: str) -> str:
+    """Return a cadence in days or months.
+
+    >>> _cadence("2 weeks"), _cadence("1 day"), _cadence("1 months")
+    ('14 days', '1 days', '1 months')
+    """
+    number, _, unit = every.removesuffix("s").partition(" ")
+    return f"{int(number) * _DAYS_OF_A_WEEK} days" if unit == "week" else f"{int(number)} {unit}s"
+
+
+def _plain_sql(sql: str) -> str:
+    """Return `sql` with single blanks outside of quotes; as it is where it may hold a comment or another kind of quote.
+
+    >>> _plain_sql("sum(a)  filter (where b = 'x  y')")
+    "sum(a) filter (where b = 'x  y')"
+    """
+    if _SQL_WITH_COMMENTS.search(sql):
+        return sql.strip()
+    return _SQL_PARTS.sub(lambda found: found[1] or " ", sql).strip()
+
+
+def _plain(value: Any) -> Any:
+    """Return what JSON can hold: a duration as the plan writes it."""
+    if isinstance(value, dict):
+        return {name: _plain(each) for name, each in value.items()}
+    return f"{int(value.total_seconds())}s" if isinstance(value, timedelta) else value
+
+
+#: The fields that earlier fingerprints covered: all that there were.
+_EARLIER_FEATURE = {"sql", "dtype", "source", "window", "lag", "over", "unit", "meaning"}
+
+
+def earlier_definition(plan: Plan, name: str) -> str:
+    """Return the sha256 by which earlier versions named the definition of the view `name`, with its words and their order."""
+    view = plan.build_features.views[name]
+    link = plan.link_of(view)
+    holder = plan.build_features.views[link.view] if link else None
+    reached = f"{link.feature} {_earlier(holder, plan.entity_of(holder))} " if link and holder else ""
+    return _earlier(view, plan.entity_of(view), reached)
+
+
+def earlier_name(plan: Plan, name: str) -> str:
+    """Return the name that earlier versions gave to the online table of the view `name`."""
+    return versioned_name(name, earlier_definition(plan, name)[:12])
+
+
+def _earlier(view: View, entity: Entity, link: str = "") -> str:
+    fields = {"source", "ttl", "every", "features", *(["entity"] if view.entity else [])}
+    stated = json.loads(view.model_dump_json(include=fields))
+    ordered = {name: stated[name] for name in ("source", "entity", "ttl", "every") if name in stated}
+    features = {
+        name: {key: value for key, value in feature.items() if key in _EARLIER_FEATURE}
+        for name, feature in stated["features"].items()
+    }
+    text = json.dumps({**ordered, "features": features}, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(f"{entity.key} {entity.dtype} {link}{text}".encode()).hexdigest()

@@ -1,0 +1,1 @@
+"""Bundles: model, contract and signature, written and loaded as one unit."""

@@ -1,0 +1,1 @@
+"""What fits: candidates, their steps, tuning and ensembles."""

@@ -1,0 +1,1 @@
+"""Training rows, labels and folds."""

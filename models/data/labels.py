@@ -1,0 +1,93 @@
+"""Labels: what happened to each entity within the horizon after an as-of instant."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from core.errors import PlanError
+from feature_repo.files.datasets import accepted_glob, open_rows
+from feature_repo.files.duck import fetch, identifier, open_duckdb
+from feature_repo.files.exact import exact_or_error
+from feature_repo.views.existence import asked_in, instants, open_existence
+from feature_repo.views.facts import Fact, Span
+from feature_repo.views.instant_facts import facts_at_instants
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from core.plan.plan import Entity, Problem
+    from core.plan.times import Period
+    from core.plan.training_set import Label
+
+
+#: What a label is kept as, by problem.
+_DTYPES = {"binary": "int32", "multiclass": "string", "regression": "float64"}
+
+
+def label_rows(
+    connection: duckdb.DuckDBPyConnection, label: Label, key: str, rows: str, grid: str, problem: Problem = "binary"
+) -> pa.Table:
+    """Label every pair of `grid` that belongs to the label's population.
+
+    Parameters
+    ----------
+    connection, key, grid : as for `feature_repo.views.rows.compute_view`.
+    rows : name of the relation with the accepted rows of the label's source.
+    label : as the plan declares it. Its population is judged on the rows knowable at as of; its value on all rows with
+        as of < event time <= as of + horizon, whenever they became known.
+
+    Returns
+    -------
+    Columns `key`, `as_of` and `label`, sorted by the first two: an int32 that is 0 or 1, of a multiclass problem the class
+    as a string, of a regression a float64.
+
+    Raises
+    ------
+    PlanError
+        If the SQL of population or value fails, or a value is not a label of such a problem.
+
+    """
+    after = Span(label.source, window=label.horizon, lag=-label.horizon, knowable=False)
+    facts = {Span(label.source): {"_member": Fact(label.population)}, after: {"_label": Fact(label.value)}}
+
+    try:
+        found = pa.concat_tables(
+            facts_at_instants(connection, facts, {label.source: rows}, asked_in(connection, key, grid))
+        )
+        connection.register("facts", found)
+        value = exact_or_error("_label", _DTYPES[problem])
+        chosen = f"(SELECT {identifier(key)}, as_of, _label FROM facts WHERE _member)"
+        table = fetch(connection, f"SELECT {identifier(key)}, as_of, {value} AS label FROM {chosen} ORDER BY ALL")
+    except duckdb.Error as error:
+        raise PlanError(f"label: its SQL fails: {' '.join(str(error).split())}") from None
+    _check(table.column("label"), label, problem)
+    return table
+
+
+def _check(values: pa.ChunkedArray, label: Label, problem: Problem) -> None:
+    if problem == "binary":
+        strange = values.filter(pc.invert(pc.fill_null(pc.is_in(values, pa.array([0, 1], values.type)), False)))
+        wanted = "a binary problem needs a condition, 0 or 1"
+    elif problem == "multiclass":
+        strange, wanted = values.filter(pc.is_null(values)), "a multiclass problem needs a class for every row"
+    else:
+        strange = values.filter(pc.invert(pc.fill_null(pc.is_finite(values), False)))
+        wanted = "a regression needs a finite number for every row; coalesce what is null"
+    if len(strange):
+        raise PlanError(f"label.value: {label.value!r} gives {strange[0].as_py()}; {wanted}")
+
+
+def labelled_entities(
+    accepted: Path, label: Label, entity: Entity, period: Period, every: str, problem: Problem = "binary"
+) -> pa.Table:
+    """Label all entities that existed at each instant of `period`; columns: key, as_of, label."""
+    with open_duckdb() as connection:
+        rows = open_rows(connection, "label_source", accepted_glob(accepted, label.source))
+        files = partial(accepted_glob, accepted)
+        grid = open_existence(connection, "grid", entity, files, instants(period, every))
+        return label_rows(connection, label, entity.key, rows, grid, problem)

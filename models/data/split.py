@@ -1,0 +1,71 @@
+"""The training set as its readers see it: the parts of the split, the features of a service, encoded rows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from core.contracts import ContractFeature
+from core.errors import PlanError
+from core.files import require
+from models.data.rows import BINARY, Rows, Task, labels_of
+from models.scoring.encoding import encode_table
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from core.plan.plan import BuildFeatures
+
+
+def contract_features(section: BuildFeatures, service: str, train: pa.Table) -> tuple[ContractFeature, ...]:
+    """List the inputs of `service` in order; string features get the levels they have in the training rows."""
+    found = []
+    for view, name in section.service_features(service):
+        feature = ContractFeature(view, name, section.views[view].features[name].dtype)
+        if feature.dtype == "string":
+            levels = sorted(level for level in train.column(feature.column).unique().to_pylist() if level is not None)
+            feature = ContractFeature(view, name, feature.dtype, tuple(levels))
+        found.append(feature)
+    return tuple(found)
+
+
+def part(table: pa.Table, name: str) -> pa.Table:
+    """Select the rows of one part of the split."""
+    return table.filter(pc.equal(table.column("split"), name))
+
+
+def rows_of(table: pa.Table, features: Sequence[ContractFeature], task: Task = BINARY) -> Rows:
+    """Encode the rows of a training table."""
+    return Rows(encode_table(table, features), labels_of(table.column("label"), task))
+
+
+def refuse_infinite(table: pa.Table, features: Sequence[ContractFeature]) -> None:
+    """Refuse a table with an infinite number: no scale, mean or online store can hold it.
+
+    Raises
+    ------
+    PlanError
+        If there is one; with the feature's name.
+
+    """
+    for feature in features:
+        column = table.column(feature.column)
+        if pa.types.is_floating(column.type):
+            infinite = pc.sum(pc.is_inf(column)).as_py()
+            if infinite:
+                raise PlanError(
+                    f"build_features: {feature.view}.{feature.name} is infinite in {infinite:,} of {len(table):,} training "
+                    "rows; correct its SQL (divide by nullif(x, 0))"
+                )
+
+
+TRAIN, VALIDATION, TEST, GAP = "train", "validation", "test", "gap"
+
+
+def read_training_set(path: Path) -> pa.Table:
+    """Read the table that this stage wrote."""
+    return pq.read_table(require(path, "training_set"))

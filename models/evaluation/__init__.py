@@ -1,0 +1,1 @@
+"""What an evaluation finds: measured candidates, explanations and leaks."""

@@ -1,0 +1,1 @@
+"""Releases: the ledger, the gate, roles, promotion and rollback."""

@@ -1,0 +1,137 @@
+"""Who answers: a release gets a role, gives way to an earlier one, or loses its role, each as an entry of the ledger.
+
+A release has one role at most, so that one which becomes champion is no longer the challenger. The champion's role is
+never vacant once somebody had it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from core.errors import ReleaseError
+from core.roles import CHALLENGER, CHAMPION
+from models.releases import ledger
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import psycopg
+
+    from core.roles import Role
+    from models.releases.ledger import Act, LedgerRelease, RoleChange
+
+
+def promote(connection: psycopg.Connection, release: LedgerRelease, role: Role, act: Act) -> None:
+    """Give `role` to `release`, in the transaction of `connection`.
+
+    Raises
+    ------
+    ReleaseError
+        If it has the role already, or is the champion and was to be the challenger.
+
+    """
+    ledger.lock_roles(connection, release.model)
+    held = ledger.roles(connection, release.model)
+    if held[role] == release.release_id:
+        raise ReleaseError(
+            f"release {release.release_id} is the {role} of {release.model!r} already; nothing was changed"
+        )
+    if role == CHALLENGER and held[CHAMPION] == release.release_id:
+        raise ReleaseError(
+            f"release {release.release_id} is the champion of {release.model!r}; promote another one to champion first, "
+            "or roll back"
+        )
+    if role == CHALLENGER and held[CHAMPION] is None:
+        raise ReleaseError(f"{release.model!r} has no champion to challenge; promote a release to champion first")
+    give(connection, release.model, role, release.release_id, act)
+
+
+def roll_back(connection: psycopg.Connection, model: str, to: str | None, act: Act) -> str:
+    """Make an earlier champion the champion again, in the transaction of `connection`; return its id.
+
+    Parameters
+    ----------
+    to : a release that was champion before; None is the one in whose place the present champion came.
+
+    Raises
+    ------
+    ReleaseError
+        If there is no such release, or it is the champion now.
+
+    """
+    ledger.lock_roles(connection, model)
+    changes = ledger.history(connection, model)
+    target = earlier_champion(model, changes) if to is None else _once_champion(model, changes, to)
+    give(connection, model, CHAMPION, target, act)
+    return target
+
+
+def retire(connection: psycopg.Connection, release: LedgerRelease, act: Act) -> None:
+    """Take the challenger's role from `release`, in the transaction of `connection`; nobody has it then.
+
+    Raises
+    ------
+    ReleaseError
+        If it is not the challenger.
+
+    """
+    ledger.lock_roles(connection, release.model)
+    held = ledger.roles(connection, release.model)
+    if held[CHAMPION] == release.release_id:
+        raise ReleaseError(
+            f"release {release.release_id} is the champion of {release.model!r}, and somebody has to answer: "
+            "roll back, or promote another one"
+        )
+    if held[CHALLENGER] != release.release_id:
+        raise ReleaseError(f"release {release.release_id} has no role of {release.model!r}; nothing was changed")
+    ledger.appoint(connection, release.model, CHALLENGER, None, act)
+
+
+def give(connection: psycopg.Connection, model: str, role: Role, release_id: str, act: Act) -> None:
+    """Give `role` to a release; the other role, if it is the release's, is nobody's from then on."""
+    ledger.appoint(connection, model, role, release_id, act)
+    if role == CHAMPION and ledger.roles(connection, model)[CHALLENGER] == release_id:
+        ledger.appoint(connection, model, CHALLENGER, None, act)
+
+
+def standing(changes: Iterable[RoleChange]) -> list[str]:
+    """List the champions that stand on one another's shoulders, the present one last.
+
+    A rollback takes away those that it goes back over, so that the next one goes further back, and not forth again.
+    """
+    stack: list[str] = []
+    for change in changes:
+        if change.role != CHAMPION or change.release_id is None:
+            continue
+        if change.cause == "rollback" and change.release_id in stack:
+            while stack[-1] != change.release_id:
+                stack.pop()
+        else:
+            stack.append(change.release_id)
+    return stack
+
+
+def earlier_champion(model: str, changes: Iterable[RoleChange]) -> str:
+    """Name the release in whose place the present champion came.
+
+    Raises
+    ------
+    ReleaseError
+        If there is none.
+
+    """
+    stack = standing(changes)
+    if not stack:
+        raise ReleaseError(f"{model!r} has no champion; run `dvc repro`, or `panthera promote` a release")
+    if len(stack) == 1:
+        raise ReleaseError(f"{stack[0]} is the first champion of {model!r}: there is no earlier one to roll back to")
+    return stack[-2]
+
+
+def _once_champion(model: str, changes: Iterable[RoleChange], release_id: str) -> str:
+    champions = [change.release_id for change in changes if change.role == CHAMPION]
+    if champions and champions[-1] == release_id:
+        raise ReleaseError(f"release {release_id} is the champion of {model!r} already; nothing was changed")
+    if release_id not in champions:
+        raise ReleaseError(f"release {release_id} was never the champion of {model!r}; `panthera promote` makes it so")
+    return release_id

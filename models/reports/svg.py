@@ -1,0 +1,163 @@
+"""Figures of an evaluation, as SVG text: the same numbers give the same bytes, and a page can hold them."""
+
+from __future__ import annotations
+
+import io
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from models.measures.intervals import Estimate
+    from models.measures.money import MoneyResult
+
+#: The best candidate's colour, and those of the others (after Okabe and Ito: apart for the colour-blind too).
+BEST = "#0b5cad"
+OTHERS = ("#d55e00", "#009e73", "#cc79a7", "#8c6d1f", "#56b4e9", "#7f7f7f")
+_INK, _FAINT, _GRID = "#1f2933", "#9aa5b1", "#e4e7eb"
+#: What a page's own colours are called, so that a figure is light or dark with its page.
+_OF_THE_PAGE = {_INK: "var(--ink)", _FAINT: "var(--faint)", _GRID: "var(--line)", BEST: "var(--blue)"}
+_STYLE: Any = {
+    "svg.hashsalt": "panthera",
+    "svg.fonttype": "path",
+    "font.size": 10,
+    "axes.edgecolor": _FAINT,
+    "axes.labelcolor": _INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": _GRID,
+    "text.color": _INK,
+    "grid.linewidth": 0.8,
+    "axes.axisbelow": True,
+    "xtick.color": _INK,
+    "ytick.color": _INK,
+    "legend.frameon": False,
+}
+
+
+class _Canvas:
+    """A figure with one pair of axes, and the SVG that it becomes."""
+
+    def __init__(self, figure: Any, axes: Any) -> None:
+        self.figure, self.axes, self.svg = figure, axes, ""
+
+
+@contextmanager
+def _canvas(width: float, height: float) -> Iterator[_Canvas]:
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        canvas = _Canvas(figure, figure.subplots())
+        yield canvas
+        text = io.StringIO()
+        bare = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+        figure.savefig(text, format="svg", metadata=bare, transparent=True)
+    # Without the XML head, so that a page can hold it.
+    drawn = text.getvalue()[text.getvalue().index("<svg") :]
+    for colour, name in _OF_THE_PAGE.items():
+        drawn = drawn.replace(colour, name)
+    canvas.svg = drawn
+
+
+def curves(
+    of: Mapping[str, NDArray[np.float64]],
+    labels: tuple[str, str],
+    *,
+    diagonal: bool = False,
+    level: float | None = None,
+    marks: bool = False,
+    ranges: bool = True,
+) -> str:
+    """Draw one curve a candidate, the best (the first) on top; `diagonal` and `level` draw what chance would give.
+
+    `ranges` fixes both axes to 0 to 1; `marks` shows each point.
+    """
+    with _canvas(4.6, 3.9) as canvas:
+        axes = canvas.axes
+        if diagonal:
+            ends = (0.0, 1.0) if ranges else _ends(of)
+            axes.plot(ends, ends, color=_FAINT, linewidth=1, linestyle=(0, (4, 3)))
+        if level is not None:
+            axes.axhline(level, color=_FAINT, linewidth=1, linestyle=(0, (4, 3)))
+        for place, (name, points) in reversed(list(enumerate(of.items()))):
+            colour = BEST if place == 0 else OTHERS[(place - 1) % len(OTHERS)]
+            width = 2.2 if place == 0 else 1.2
+            axes.plot(
+                *points.T, color=colour, linewidth=width, label=name, marker="o" if marks else None, markersize=3.5
+            )
+        axes.set(xlabel=labels[0], ylabel=labels[1])
+        if ranges:
+            axes.set(xlim=(0, 1), ylim=(0, 1.02))
+        handles, names = axes.get_legend_handles_labels()
+        axes.legend(handles[::-1], names[::-1], fontsize=9)
+    return canvas.svg
+
+
+def _ends(of: Mapping[str, NDArray[np.float64]]) -> tuple[float, float]:
+    every = np.concatenate(list(of.values()))
+    return float(every.min()), float(every.max())
+
+
+def profit(money: MoneyResult) -> str:
+    """Draw what approaching each share of the rows earns, with the interval of each point, and where the threshold is."""
+    share = 100 * np.array([point.share for point in money.curve])
+    value, lower, upper = (
+        np.array([getattr(point.profit, of) for point in money.curve]) for of in ("value", "lower", "upper")
+    )
+    with _canvas(7.4, 3.9) as canvas:
+        axes = canvas.axes
+        axes.fill_between(share, lower, upper, color=BEST, alpha=0.15, linewidth=0)
+        axes.plot(share, value, color=BEST, linewidth=2.2)
+        axes.axhline(0, color=_INK, linewidth=0.8)
+        axes.axvline(100 * money.share, color=OTHERS[0], linewidth=1.4)
+        left = money.share < 1 / 2
+        axes.annotate(
+            "threshold in force",
+            (100 * money.share, 0.03),
+            xycoords=("data", "axes fraction"),
+            xytext=(4 if left else -4, 0),
+            textcoords="offset points",
+            ha="left" if left else "right",
+            color=OTHERS[0],
+            fontsize=9,
+        )
+        unit = f" ({money.currency})" if money.currency else ""
+        axes.set(
+            xlim=(0, 100), xlabel="customers approached, highest scores first (%)", ylabel=f"profit per 1,000{unit}"
+        )
+    return canvas.svg
+
+
+def bars(names: Sequence[str], values: Sequence[float], label: str) -> str:
+    """Draw horizontal bars, the first on top."""
+    with _canvas(7.4, 0.55 + 0.27 * len(names)) as canvas:
+        axes = canvas.axes
+        axes.barh(range(len(names)), values, color=BEST, height=0.62)
+        axes.set_yticks(range(len(names)), names)
+        axes.invert_yaxis()
+        axes.grid(visible=False, axis="y")
+        axes.set(xlabel=label)
+    return canvas.svg
+
+
+def estimates(names: Sequence[str], found: Sequence[Estimate], label: str, overall: float) -> str:
+    """Draw one value with its interval a line, and the value of all rows as a vertical line."""
+    with _canvas(7.4, 0.6 + 0.27 * len(names)) as canvas:
+        axes = canvas.axes
+        axes.axvline(overall, color=_FAINT, linewidth=1, linestyle=(0, (4, 3)))
+        for place, one in enumerate(found):
+            axes.plot([one.lower, one.upper], [place, place], color=BEST, linewidth=2, alpha=0.45)
+            axes.plot(one.value, place, "o", color=BEST, markersize=5)
+        axes.set_yticks(range(len(names)), names)
+        axes.set_ylim(len(names) - 0.5, -0.5)
+        axes.grid(visible=False, axis="y")
+        axes.set(xlabel=label)
+    return canvas.svg

@@ -1,0 +1,1 @@
+"""What scores: encoding, prepared columns and model files; nothing here fits."""

@@ -1,0 +1,348 @@
+"""From bytes to typed requests: everything malformed is refused with what was found, what is expected, and where."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from core.clock import is_ahead
+from core.contracts import LONGEST_KEY
+from core.experiment.prediction_log import Outcome
+from core.suggestions import allowed_here
+from feature_repo.online.push import PushedRow
+from serving.wire.json_text import Extent, parse_json
+from serving.wire.refusals import Refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from core.contracts import Key, Value
+    from feature_repo.online.tables import OnlineTable
+
+_INT64 = range(-(2**63), 2**63)
+_INT64_TEXT = re.compile(r"-?[0-9]{1,19}", re.ASCII)
+_INTEGERS = {"int32": range(-(2**31), 2**31), "int64": _INT64}
+_MOST_FLOAT32 = 3.4028234663852886e38
+LONGEST_TEXT = LONGEST_KEY
+LONGEST_FEATURE = 100_000
+_LONGEST_SHOWN = 60
+#: Rows in one request to push, and outcomes in one request.
+MOST_PUSHED = 1000
+MOST_OUTCOMES = 10_000
+#: PostgreSQL has no place for NUL, and UTF-8 none for half a surrogate pair.
+_NOT_STORED = re.compile("[\0\ud800-\udfff]")
+
+
+@dataclass(frozen=True)
+class EntityKey:
+    """The column that names an entity, and its dtype: int64 or string."""
+
+    name: str
+    dtype: str
+
+
+@dataclass(frozen=True)
+class EntitiesRequest:
+    """The entities that are asked for, in their order, and the instant as of which; None is the present one."""
+
+    keys: tuple[Key, ...]
+    as_of: datetime | None
+
+
+def decode_predict(body: bytes, key: EntityKey, most: int, now: datetime) -> EntitiesRequest:
+    """Read `{"entities": [{"<key>": ...}, ...], "as_of": ...}`, or one `"entity"`, of at most `most` entities.
+
+    Raises
+    ------
+    NotJson, Refusal
+        If the body is malformed.
+
+    """
+    parsed = parse_json(body, Extent(objects=most + 2, values=2 * most + 4))
+    content = _object(parsed, "the body", ["entities", "entity", "as_of"])
+    as_of = _instant(content["as_of"], "as_of", now) if "as_of" in content else None
+    if ("entity" in content) == ("entities" in content):
+        found = "both 'entities' and 'entity'" if "entity" in content else "neither 'entities' nor 'entity'"
+        raise Refusal(f"found {found} in the body; expected one of them")
+    if "entity" in content:
+        return EntitiesRequest((_entity(content["entity"], key, "entity"),), as_of)
+    listed = _rows(content["entities"], "entities", most)
+    return EntitiesRequest(tuple(_entity(row, key, f"entities[{at}]") for at, row in enumerate(listed)), as_of)
+
+
+def decode_features(query: Sequence[tuple[str, str]], key: EntityKey, most: int, now: datetime) -> EntitiesRequest:
+    """Read the query `<key>=1&<key>=2&as_of=...`.
+
+    Raises
+    ------
+    Refusal
+        If it is malformed.
+
+    """
+    _known((name for name, _ in query), "the query", [key.name, "as_of"])
+    texts = [value for name, value in query if name == key.name]
+    if not 1 <= len(texts) <= most:
+        raise Refusal(f"found {len(texts)} times {key.name!r} in the query; expected 1 to {most}")
+    return EntitiesRequest(tuple(_key_of_text(text, key) for text in texts), decode_as_of(query, now))
+
+
+def decode_as_of(query: Sequence[tuple[str, str]], now: datetime) -> datetime | None:
+    """Read `as_of` of a query, or None if it has none.
+
+    Raises
+    ------
+    Refusal
+        If it is malformed, or given twice.
+
+    """
+    texts = [value for name, value in query if name == "as_of"]
+    if len(texts) > 1:
+        raise Refusal(f"found {len(texts)} times 'as_of' in the query; expected it once")
+    # A bare plus sign in a query stands for a blank, so a zone such as +00:00 arrives without it.
+    return _instant(texts[0].replace(" ", "+"), "as_of", now) if texts else None
+
+
+def refuse_unknown(query: Sequence[tuple[str, str]], allowed: Sequence[str]) -> None:
+    """Refuse a query with a name that is not in `allowed`."""
+    _known((name for name, _ in query), "the query", allowed)
+
+
+def decode_outcomes(body: bytes, key: EntityKey, now: datetime) -> list[Outcome]:
+    """Read `{"outcomes": [{"outcome_id", "<key>", "observed_at", "value"}, ...]}`.
+
+    Raises
+    ------
+    NotJson, Refusal
+        If the body is malformed.
+
+    """
+    parsed = parse_json(body, Extent(objects=MOST_OUTCOMES + 1, values=5 * MOST_OUTCOMES))
+    content = _object(parsed, "the body", ["outcomes"])
+    if "outcomes" not in content:
+        raise Refusal("found no 'outcomes' in the body; expected a list of them")
+    rows = _rows(content["outcomes"], "outcomes", MOST_OUTCOMES)
+    return [_outcome(row, key, f"outcomes[{at}]", now) for at, row in enumerate(rows)]
+
+
+def decode_push(body: bytes, views: Mapping[str, OnlineTable], now: datetime) -> tuple[str, list[PushedRow]]:
+    """Read `{"view": ..., "rows": [{"event_id", "<key>", "event_time", "features": {...}}, ...]}`.
+
+    A row names every feature of its view; null is one that is not known.
+
+    Raises
+    ------
+    NotJson, Refusal
+        If the body is malformed.
+
+    """
+    widest = max((len(table.features) for table in views.values()), default=0)
+    parsed = parse_json(body, Extent(objects=2 * MOST_PUSHED + 1, values=(widest + 6) * MOST_PUSHED))
+    content = _object(parsed, "the body", ["view", "rows"])
+    view = content.get("view")
+    if not isinstance(view, str) or view not in views:
+        raise Refusal(f"found {_shown(view)} at view; {allowed_here(str(view)[:100], list(views))}")
+    if "rows" not in content:
+        raise Refusal("found no 'rows' in the body; expected a list of them")
+    rows = _rows(content["rows"], "rows", MOST_PUSHED)
+    return view, [pushed_row(row, views[view], f"rows[{at}]", now) for at, row in enumerate(rows)]
+
+
+def decode_pushed_line(line: bytes, table: OnlineTable, where: str, now: datetime) -> PushedRow:
+    """Read one row of `decode_push` that stands alone, on a line of a file; `where` names the line.
+
+    Raises
+    ------
+    NotJson, Refusal
+        If it is malformed.
+
+    """
+    return pushed_row(parse_json(line, Extent(objects=2, values=len(table.features) + 4)), table, where, now)
+
+
+def pushed_row(row: object, table: OnlineTable, where: str, now: datetime) -> PushedRow:
+    """Read a row of `table` from parsed JSON.
+
+    Raises
+    ------
+    Refusal
+        If it is malformed.
+
+    """
+    ((key_name, key_dtype),) = table.keys
+    key, names = EntityKey(key_name, key_dtype), ["event_id", key_name, "event_time", "features"]
+    content = _whole(_object(row, where, names), where, names)
+    features = [name for name, _ in table.features]
+    given = _whole(_object(content["features"], f"{where}.features", features), f"{where}.features", features)
+    return PushedRow(
+        _text(content["event_id"], f"{where}.event_id"),
+        _key(content[key_name], key, f"{where}.{key_name}"),
+        _instant(content["event_time"], f"{where}.event_time", now),
+        tuple(_feature(given[name], dtype, f"{where}.features.{name}") for name, dtype in table.features),
+    )
+
+
+def _whole(content: dict[str, Any], where: str, names: Sequence[str]) -> dict[str, Any]:
+    for name in names:
+        if name not in content:
+            raise Refusal(f"found no {name!r} in {where}; expected {', '.join(names)}")
+    return content
+
+
+def _feature(value: object, dtype: str, where: str) -> Value:
+    """Read the value of a feature; null is None."""
+    if value is None:
+        return None
+    if dtype in {"string", "text"}:
+        return _stored_text(value, where, LONGEST_FEATURE)
+    if dtype == "timestamp":
+        return _time(value, where)
+    if dtype == "bool":
+        if not isinstance(value, bool):
+            raise Refusal(f"found {_shown(value)} at {where}; expected true or false")
+        return value
+    if isinstance(value, bool) or not isinstance(value, int | float) or not _is_finite(value):
+        raise Refusal(f"found {_shown(value)} at {where}; expected a finite number")
+    if dtype.startswith("int") and (not isinstance(value, int) or value not in _INTEGERS[dtype]):
+        raise Refusal(f"found {_shown(value)} at {where}; expected an integer of {dtype[3:]} bits")
+    if dtype == "float32" and abs(value) > _MOST_FLOAT32:
+        raise Refusal(f"found {_shown(value)} at {where}; expected a number of 32 bits")
+    return value if dtype.startswith("int") else _float(value, where)
+
+
+def _float(value: float, where: str) -> float:
+    """Read a number as a float; a whole number beyond those that floats tell apart is refused if it is not one of them."""
+    if int(value) != value or int(float(value)) == value:
+        return float(value)
+    raise Refusal(f"found {_shown(value)} at {where}, which no float holds exactly; expected one of its neighbours")
+
+
+def _outcome(row: object, key: EntityKey, where: str, now: datetime) -> Outcome:
+    names = ["outcome_id", key.name, "observed_at", "value"]
+    content = _whole(_object(row, where, names), where, names)
+    value = content["value"]
+    if isinstance(value, bool) or not isinstance(value, int | float) or not _is_finite(value):
+        raise Refusal(f"found {_shown(value)} at {where}.value; expected a finite number (1 or 0 for yes or no)")
+    return Outcome(
+        _text(content["outcome_id"], f"{where}.outcome_id"),
+        str(_key(content[key.name], key, f"{where}.{key.name}")),
+        _instant(content["observed_at"], f"{where}.observed_at", now),
+        _float(value, f"{where}.value"),
+    )
+
+
+def _is_finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer beyond every float
+        return False
+
+
+def _object(value: object, where: str, allowed: Sequence[str]) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise Refusal(f"found {_shown(value)} at {where}; expected an object with {', '.join(allowed)}")
+    _known(value, where, allowed)
+    return value
+
+
+def _known(names: Iterable[str], where: str, allowed: Sequence[str]) -> None:
+    for name in names:
+        if name not in allowed:
+            raise Refusal(f"found the unknown field {_shown(name)} in {where}; {allowed_here(name[:100], allowed)}")
+
+
+def _rows(value: object, where: str, most: int) -> list[object]:
+    if not isinstance(value, list):
+        raise Refusal(f"found {_shown(value)} at {where}; expected a list")
+    if not value:
+        raise Refusal(f"found an empty list at {where}; expected at least one")
+    if len(value) > most:
+        raise Refusal(f"found {len(value)} {where}; expected at most {most} in one request, send several")
+    return value
+
+
+def _entity(value: object, key: EntityKey, where: str) -> Key:
+    content = _object(value, where, [key.name])
+    if key.name not in content:
+        raise Refusal(f"found no {key.name!r} in {where}; expected an object such as {_example(key)}")
+    return _key(content[key.name], key, f"{where}.{key.name}")
+
+
+def _key(value: object, key: EntityKey, where: str) -> Key:
+    if key.dtype == "string":
+        return _text(value, where)
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise Refusal(f"found {_shown(value)} at {where}; expected an integer of 64 bits")
+    if value not in _INT64:
+        raise Refusal(f"found a number of {value.bit_length()} bits at {where}; expected an integer of 64 bits")
+    return value
+
+
+def _key_of_text(text: str, key: EntityKey) -> Key:
+    if key.dtype == "string":
+        return _text(text, key.name)
+    if not _INT64_TEXT.fullmatch(text):
+        raise Refusal(f"found {_shown(text)} for {key.name} in the query; expected an integer of 64 bits")
+    return _key(int(text), key, key.name)
+
+
+def _text(value: object, where: str) -> str:
+    """Read a text that PostgreSQL can store: it has no place for NUL, and UTF-8 none for half a surrogate pair."""
+    text = _stored_text(value, where, LONGEST_TEXT)
+    if not text:
+        raise Refusal(f"found a string of 0 characters at {where}; expected 1 to {LONGEST_TEXT}")
+    return text
+
+
+def _stored_text(value: object, where: str, longest: int) -> str:
+    if not isinstance(value, str):
+        raise Refusal(f"found {_shown(value)} at {where}; expected a string")
+    if len(value) > longest:
+        raise Refusal(f"found a string of {len(value)} characters at {where}; expected at most {longest}")
+    if _NOT_STORED.search(value):
+        raise Refusal(f"found a NUL or half a surrogate pair at {where}; expected a string of Unicode characters")
+    return value
+
+
+def _instant(value: object, where: str, now: datetime) -> datetime:
+    """Read a time that has come, by our clock or nearly so."""
+    instant = _time(value, where)
+    if is_ahead(instant, now):
+        raise Refusal(
+            f"found {_shown(value)} at {where}, which is in the future; "
+            f"the service's clock says {now:%Y-%m-%dT%H:%M:%SZ}"
+        )
+    return instant
+
+
+def _time(value: object, where: str) -> datetime:
+    try:
+        instant = datetime.fromisoformat(value) if isinstance(value, str) else None
+    except ValueError:
+        instant = None
+    if instant is None:
+        raise Refusal(f"found {_shown(value)} at {where}; expected a time such as '1998-04-01T00:00:00Z'")
+    if instant.tzinfo is None:
+        raise Refusal(f"found {_shown(value)} at {where}, which has no time zone; write it as '1998-04-01T00:00:00Z'")
+    try:
+        instant = instant.astimezone(UTC)
+    except OverflowError:
+        raise Refusal(f"found {_shown(value)} at {where}; expected a time between the years 1 and 9999 UTC") from None
+    return instant
+
+
+def _example(key: EntityKey) -> str:
+    return json.dumps({key.name: "a-17" if key.dtype == "string" else 17})
+
+
+def _shown(value: object) -> str:
+    """Show a found value: its JSON type, and itself if it is short."""
+    kinds = {dict: "an object", list: "a list", type(None): "null"}
+    if type(value) in kinds:
+        return kinds[type(value)]
+    text = json.dumps(value[:_LONGEST_SHOWN] if isinstance(value, str) else value)
+    kind = {bool: "the boolean", int: "the number", float: "the number", str: "the string"}[type(value)]
+    return f"{kind} {text if len(text) <= _LONGEST_SHOWN else text[: _LONGEST_SHOWN - 3] + '...'}"

@@ -1,0 +1,231 @@
+"""What the service answers to, as OpenAPI 3.1: the key, the views and the features are those of the plan."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from core.roles import ROLES
+from serving.wire.decode import LONGEST_FEATURE, LONGEST_TEXT, MOST_OUTCOMES, MOST_PUSHED
+from serving.wire.problems import MEDIA_TYPE
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from core.plan.plan import Entity, Feature, Plan, View
+
+Schema: TypeAlias = "dict[str, Any]"
+
+_INT32 = {"type": "integer", "format": "int32", "minimum": -(2**31), "maximum": 2**31 - 1}
+_INT64 = {"type": "integer", "format": "int64", "minimum": -(2**63), "maximum": 2**63 - 1}
+_NUMBER = {"type": "number"}
+_TEXT = {"type": "string"}
+_NOTE = {"type": ["string", "null"]}
+_COUNT = {"type": "integer", "minimum": 0}
+_IDENTIFIER = {"type": "string", "minLength": 1, "maxLength": LONGEST_TEXT}
+_INSTANT = {
+    "type": "string",
+    "format": "date-time",
+    "description": "a time with its zone, not ahead of the service's clock",
+}
+_VALUES: dict[str, Schema] = {
+    "int32": _INT32,
+    "int64": _INT64,
+    "float32": _NUMBER,
+    "float64": _NUMBER,
+    "bool": {"type": "boolean"},
+    "timestamp": {"type": "string", "format": "date-time"},
+    "string": {"type": "string", "maxLength": LONGEST_FEATURE},
+    "text": {"type": "string", "maxLength": LONGEST_FEATURE},
+}
+#: How fresh the values of a view are.
+_STATUS: dict[str, Schema] = {
+    "status": {"enum": ["FRESH", "STALE", "MISSING"]},
+    "event_time": {"type": ["string", "null"], "format": "date-time"},
+}
+_AS_OF = {"name": "as_of", "in": "query", "schema": _INSTANT, "description": "the instant asked about; now, if absent"}
+
+
+def code_version() -> str:
+    """Return the version of the installed package, or "unknown" in a checkout or a bento without it."""
+    try:
+        return version("pantherapredict")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def describe(plan: Plan) -> Schema:
+    """Return the OpenAPI document of the service that follows `plan`."""
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": f"{plan.project.name}: predictions", "version": code_version()},
+        "paths": _paths(plan),
+        "components": {
+            "schemas": _schemas(plan),
+            "responses": {
+                "Problem": {
+                    "description": "an error, as RFC 9457 describes it",
+                    "content": {MEDIA_TYPE: {"schema": _reference("Problem")}},
+                }
+            },
+        },
+    }
+
+
+def _paths(plan: Plan) -> dict[str, Schema]:
+    key = {
+        "name": plan.unit.key,
+        "in": "query",
+        "required": True,
+        "schema": _list(_key(plan.unit), plan.serve.max_entities),
+        "description": "an entity; repeated for several",
+    }
+    description = _get("This document", {"type": "object"})
+    alive = _get("Whether the process answers", _object({"alive": {"const": True}}))
+    return {
+        "/v1/predict": _post("Predict for entities, log the predictions, and assign arms", "Predict", "Predictions"),
+        "/v1/features": _get("Read what is online", _reference("Features"), key, _AS_OF),
+        "/v1/features/push": _post("Store rows of a stream, each event once", "Push", "Receipt"),
+        "/v1/outcomes": _post("Store what came of predictions, each outcome once", "Outcomes", "Receipt"),
+        "/v1/cohorts": _get("Compare the arms of the experiment", _reference("Comparison"), _AS_OF),
+        "/v1/status": _get("What answers, from which tables", _reference("Status")),
+        "/livez": alive,
+        "/healthz": alive,
+        "/readyz": _get(
+            "Whether a prediction would be answered now", _object({"ready": {"const": True}, "problem": _NOTE})
+        ),
+        "/metrics": {
+            "get": {"summary": "Series in Prometheus's text format", "responses": _responses(_TEXT, "text/plain")}
+        },
+        "/openapi.json": description,
+        "/docs.json": description,
+    }
+
+
+def _get(summary: str, answer: Schema, *parameters: Schema) -> Schema:
+    given = {"parameters": list(parameters)} if parameters else {}
+    return {"get": {"summary": summary, **given, "responses": _responses(answer)}}
+
+
+def _post(summary: str, request: str, answer: str) -> Schema:
+    body = {"required": True, "content": {"application/json": {"schema": _reference(request)}}}
+    return {"post": {"summary": summary, "requestBody": body, "responses": _responses(_reference(answer))}}
+
+
+def _responses(answer: Schema, media_type: str = "application/json") -> Schema:
+    return {
+        "200": {"description": "the answer", "content": {media_type: {"schema": answer}}},
+        "default": {"$ref": "#/components/responses/Problem"},
+    }
+
+
+def _schemas(plan: Plan) -> dict[str, Schema]:
+    unit = plan.unit
+    entity = _object({unit.key: _key(unit)})
+    outcome = {"outcome_id": _IDENTIFIER, unit.key: _key(unit), "observed_at": _INSTANT, "value": _NUMBER}
+    return {
+        "Predict": _predict(entity, plan.serve.max_entities),
+        "Predictions": _open({"as_of": _INSTANT, "predictions": _list({"anyOf": [_answer(unit), _refused(unit)]})}),
+        "Features": _open({"as_of": _INSTANT, "entities": _list(_read(unit))}),
+        "Push": {"oneOf": [_push(plan, name, view) for name, view in plan.build_features.views.items()]},
+        "Outcomes": _object({"outcomes": _list(_object(outcome), MOST_OUTCOMES)}),
+        "Receipt": _object({"stored": _COUNT, "duplicates": _COUNT}),
+        "Comparison": _open({"experiment": _TEXT, "as_of": _INSTANT, "arms": {"type": "object"}, "verdict": _TEXT}),
+        "Status": _open(
+            {
+                "version": _TEXT,
+                "project": _TEXT,
+                "model": _TEXT,
+                "experiment": _open({"name": _TEXT, "arms": _map(_COUNT)}),
+                "releases": _object({role: {"type": ["object", "null"]} for role in ROLES}),
+                "appointed": _map(_NOTE),
+                "views": _list({"type": "object"}, least=0),
+                "counts": _map(_COUNT),
+                "estimated": _list(_TEXT, least=0),
+                "problem": _NOTE,
+            }
+        ),
+        "Problem": _open(
+            {
+                "type": {"type": "string", "format": "uri"},
+                "title": _TEXT,
+                "status": {"type": "integer", "minimum": 400, "maximum": 599},
+                "detail": _TEXT,
+                "error": _open({"code": _TEXT, "message": _TEXT}),
+            }
+        ),
+    }
+
+
+def _predict(entity: Schema, most: int) -> Schema:
+    one_of = [{"required": ["entity"]}, {"required": ["entities"]}]
+    given = {"entity": entity, "entities": _list(entity, most), "as_of": _INSTANT}
+    return {**_object(given, required=[]), "oneOf": one_of}
+
+
+def _answer(unit: Entity) -> Schema:
+    return _open(
+        {
+            "prediction_id": {"type": "string", "format": "uuid"},
+            unit.key: _key(unit),
+            "release": _TEXT,
+            "arm": _TEXT,
+            "score": _NUMBER,
+            "decision": _NOTE,
+            "features": _map(_open(_STATUS)),
+        }
+    )
+
+
+def _refused(unit: Entity) -> Schema:
+    return _open(
+        {unit.key: _key(unit), "error": _open({"code": _TEXT, "message": _TEXT}), "features": _map(_open(_STATUS))}
+    )
+
+
+def _read(unit: Entity) -> Schema:
+    values = _map({"type": ["number", "string", "boolean", "null"]})
+    return _open({unit.key: _key(unit), "features": _map(_open({**_STATUS, "values": values}))})
+
+
+def _push(plan: Plan, name: str, view: View) -> Schema:
+    entity = plan.entity_of(view)
+    row = {
+        "event_id": _IDENTIFIER,
+        entity.key: _key(entity),
+        "event_time": _INSTANT,
+        "features": _object({name: _feature(feature) for name, feature in view.features.items()}),
+    }
+    return _object({"view": {"const": name}, "rows": _list(_object(row), MOST_PUSHED)})
+
+
+def _feature(feature: Feature) -> Schema:
+    words = ", in ".join(filter(None, (feature.meaning, feature.unit)))
+    return {"anyOf": [_VALUES[feature.dtype], {"type": "null"}], "description": words}
+
+
+def _key(entity: Entity) -> Schema:
+    return _INT64 if entity.dtype == "int64" else _IDENTIFIER
+
+
+def _object(properties: Mapping[str, Schema], required: Sequence[str] | None = None) -> Schema:
+    """Return the schema of an object with these properties and no others, all of them required unless it is said."""
+    return {**_open(properties, required), "additionalProperties": False}
+
+
+def _open(properties: Mapping[str, Schema], required: Sequence[str] | None = None) -> Schema:
+    """Return the schema of an object with these properties and perhaps others."""
+    names = list(properties) if required is None else list(required)
+    return {"type": "object", "properties": dict(properties), "required": names}
+
+
+def _map(values: Schema) -> Schema:
+    return {"type": "object", "additionalProperties": values}
+
+
+def _list(items: Schema, most: int | None = None, least: int = 1) -> Schema:
+    return {"type": "array", "items": items, "minItems": least, **({"maxItems": most} if most else {})}
+
+
+def _reference(name: str) -> Schema:
+    return {"$ref": f"#/components/schemas/{name}"}
