@@ -45,7 +45,9 @@ class Threshold(Section):
     """How the decision threshold of a binary problem comes about: chosen on the validation rows, or given."""
 
     maximise: Literal["f1", "balanced_accuracy", "profit"] | None = None
+    """Metric whose maximum on the validation rows sets the threshold."""
     at: float | None = None
+    """Fixed threshold."""
 
     @model_validator(mode="after")
     def _says_one_thing(self) -> Self:
@@ -58,7 +60,9 @@ class Intervals(Section):
     """How sure an interval is, and from how many draws of entities it is computed."""
 
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
+    """Confidence level of every interval of the evaluation and of the gate."""
     repeats: Annotated[int, Field(ge=100, le=10_000)] = 500
+    """Number of resamples of entities."""
 
 
 class Group(Section):
@@ -68,7 +72,9 @@ class Group(Section):
     """
 
     feature: str
+    """`view.feature` of the service or of `training_set.attributes`."""
     edges: tuple[Annotated[float, Field(strict=False)], ...] = Field(default=(), strict=False)
+    """Ascending bounds between the parts of a number."""
 
     @model_validator(mode="after")
     def _ascends(self) -> Self:
@@ -81,14 +87,18 @@ class Fairness(Section):
     """The groups between whose parts decisions are compared, and the gap in selection rates that is found acceptable."""
 
     groups: tuple[Name, ...] = Field(strict=False, min_length=1)
+    """Names of `evaluate.groups`."""
     acceptable_gap: Share | None = None
+    """Largest gap between the selection rates of two parts; a release with a larger one does not pass the gate."""
 
 
 class WorstSlices(Section):
     """The search for parts of the rows where the model does worst: found on validation rows, confirmed on test rows."""
 
     minimum_entities: Annotated[int, Field(ge=30)] = 200
+    """Smallest slice that is searched, in entities."""
     show: Annotated[int, Field(ge=1, le=50)] = 5
+    """Number of slices in the report."""
 
 
 class Money(Section):
@@ -108,6 +118,7 @@ class Money(Section):
     """
 
     currency: str = ""
+    """Unit of all amounts, as reports show it."""
     kept_value: Annotated[float, Field(gt=0)]
     offer_cost: Annotated[float, Field(ge=0)]
     contact_cost: Annotated[float, Field(ge=0)] = 0.0
@@ -143,17 +154,26 @@ class Evaluate(Section):
     """
 
     primary: Metric
+    """Metric by which candidates are ranked; one of `metrics`."""
     metrics: tuple[Metric, ...] = Field(strict=False, min_length=1)
+    """Metrics that are computed, each for the problems that it is defined for."""
     threshold: Threshold | None = None
+    """How a score becomes a decision; a binary problem needs it, others have none."""
     baseline: Name
+    """Name of the candidate that the best one is compared with."""
     calibration: Literal["none", "sigmoid", "isotonic"] = "none"
     top: Annotated[float, Field(gt=0, lt=1)] = 0.1
     quantile: Annotated[float, Field(gt=0, lt=1)] = 0.5
     intervals: Intervals = Intervals()
+    """Confidence intervals of all metrics."""
     money: Money | None = None
+    """Amounts behind `profit`."""
     groups: dict[Name, Group] = Field(default_factory=dict)
+    """Partitions of the entities by which metrics are shown, by name."""
     fairness: Fairness | None = None
+    """Groups that decisions should treat alike."""
     worst_slices: WorstSlices = WorstSlices()
+    """Search for the parts of the rows where the model is worst."""
 
     @model_validator(mode="after")
     def _measures_primary(self) -> Self:

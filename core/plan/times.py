@@ -138,7 +138,9 @@ class Period(Section):
     """The instants start, start + every, ... up to and with end."""
 
     start: Instant
+    """First instant."""
     end: Instant
+    """Last instant; it belongs to the period."""
 
     @model_validator(mode="after")
     def _is_forward(self) -> Self:

@@ -40,6 +40,7 @@ class SingleFeatureCandidate(Section):
 
     estimator: Literal["single_feature"]
     feature: str
+    """`view.feature` of the service, a number."""
 
 
 class _Prepared(Section):
@@ -50,9 +51,13 @@ class _Prepared(Section):
 
     estimator: str
     text: tuple[TextStep, ...] = Steps
+    """Steps for features of the dtype text."""
     joined: tuple[JoinedStep, ...] = Steps
+    """Steps over the columns of all kinds together."""
     select: tuple[Selector, ...] = Steps
+    """Selection of columns, after all steps."""
     tune: Tune | None = None
+    """Search for better values of other keys."""
 
 
 class _OfNumbers(_Prepared):
@@ -61,16 +66,22 @@ class _OfNumbers(_Prepared):
     numeric: tuple[NumericStep, ...] = Field(
         default=(Impute(step="impute_median"), Scale(step="standard_scale")), strict=False
     )
+    """Steps for numbers, in their order."""
     categorical: tuple[CategoricalStep, ...] = Field(default=(OneHot(step="one_hot"),), strict=False)
+    """Steps for strings, in their order."""
     class_weight: ClassWeight | None = None
+    """Weight of each class in fitting, or `balanced`."""
 
 
 class _Native(_Prepared):
     """An estimator that takes categories and missing values as they are; a kind without steps goes to it unchanged."""
 
     numeric: tuple[NumericStep, ...] = Steps
+    """Steps for numbers, in their order."""
     categorical: tuple[CategoricalStep, ...] = Steps
+    """Steps for strings, in their order."""
     class_weight: ClassWeight | None = None
+    """Weight of each class in fitting, or `balanced`."""
 
 
 class LogisticCandidate(_OfNumbers):
@@ -78,8 +89,11 @@ class LogisticCandidate(_OfNumbers):
 
     estimator: Literal["logistic_regression"]
     penalty: Literal["l2", "l1", "elastic_net"] = "l2"
+    """Kind of penalty on the weights."""
     penalty_inverse: Positive = 1.0
+    """Inverse strength of the penalty; a larger one shrinks less."""
     l1_share: Share = 0.5
+    """Share of the L1 penalty in `elastic_net`."""
 
 
 class LinearRegressionCandidate(_OfNumbers):
@@ -87,8 +101,11 @@ class LinearRegressionCandidate(_OfNumbers):
 
     estimator: Literal["linear_regression"]
     penalty: Literal["l2", "l1", "elastic_net"] = "l2"
+    """Kind of penalty on the weights."""
     strength: Positive = 1.0
+    """Strength of the penalty; a larger one shrinks more."""
     l1_share: Share = 0.5
+    """Share of the L1 penalty in `elastic_net`."""
 
 
 class LinearSvmCandidate(_OfNumbers):
@@ -96,7 +113,9 @@ class LinearSvmCandidate(_OfNumbers):
 
     estimator: Literal["linear_svm"]
     penalty_inverse: Positive = 1.0
+    """Inverse strength of the penalty; a larger one shrinks less."""
     folds: Annotated[int, Field(ge=2)] = 5
+    """Folds for the curve from scores to probabilities."""
 
 
 class DecisionTreeCandidate(_OfNumbers):
@@ -104,7 +123,9 @@ class DecisionTreeCandidate(_OfNumbers):
 
     estimator: Literal["decision_tree"]
     max_depth: Count | None = 5
+    """Largest depth; null for none."""
     min_leaf_rows: Count = 20
+    """Smallest number of training rows in a leaf."""
 
 
 class RandomForestCandidate(_OfNumbers):
@@ -112,9 +133,13 @@ class RandomForestCandidate(_OfNumbers):
 
     estimator: Literal["random_forest"]
     trees: Annotated[int, Field(ge=1, le=10_000)] = 200
+    """Number of trees."""
     max_depth: Count | None = None
+    """Largest depth; null for none."""
     min_leaf_rows: Count = 5
+    """Smallest number of training rows in a leaf."""
     column_share: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Share of the columns tried at a split; without it: the square root of their number."""
 
 
 class MlpCandidate(_OfNumbers):
@@ -122,10 +147,15 @@ class MlpCandidate(_OfNumbers):
 
     estimator: Literal["mlp"]
     hidden: Annotated[tuple[Count, ...], Field(strict=False, min_length=1)] = (32,)
+    """Units of each hidden layer."""
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4
+    """Strength of the L2 penalty."""
     learning_rate: Positive = 1e-3
+    """Initial learning rate of Adam."""
     rounds: Count = 200
+    """Largest number of passes over the training rows."""
     early_stopping: bool = True
+    """Hold out a tenth of the training rows, and stop when they no longer improve."""
 
 
 Parameters = dict[str, int | float | str | bool]
@@ -136,8 +166,11 @@ class _Boosted(_Native):
     """Gradient-boosted trees: at most `rounds`, and no more after `early_stopping` that did not lower the validation loss."""
 
     rounds: Rounds = 500
+    """Largest number of trees."""
     early_stopping: Count = 50
+    """Rounds without a lower validation loss after which fitting stops."""
     params: Parameters = Field(default_factory=dict)
+    """Parameters of the library, by its own names; those that the platform sets are refused."""
 
 
 class LightGbmCandidate(_Boosted):
@@ -163,7 +196,9 @@ class BlendCandidate(Section):
 
     estimator: Literal["blend"]
     of: Annotated[tuple[Name, ...], Field(strict=False, min_length=2)]
+    """Names of the candidates that are blended."""
     weights: Annotated[tuple[Positive, ...], Field(strict=False)] | None = None
+    """Weight of each; without them: equal ones."""
 
 
 class StackingCandidate(Section):
@@ -171,8 +206,11 @@ class StackingCandidate(Section):
 
     estimator: Literal["stacking"]
     of: Annotated[tuple[Name, ...], Field(strict=False, min_length=2)]
+    """Names of the candidates that are stacked."""
     folds: Annotated[int, Field(ge=2)] = 5
+    """Folds of the training rows for their out-of-fold predictions."""
     penalty_inverse: Positive = 1.0
+    """Inverse strength of the penalty of the linear model."""
 
 
 OfNumbersCandidate = (
@@ -208,7 +246,9 @@ class Train(Section):
     """The candidates, and the seed of everything random in fitting them."""
 
     seed: int
+    """Seed of all random numbers."""
     candidates: Annotated[dict[Name, Candidate], Field(min_length=2)]
+    """Candidates by name."""
 
 
 def replaced(candidate: PreparedCandidate, values: Mapping[str, Any]) -> PreparedCandidate:

@@ -18,9 +18,13 @@ class Label(Section):
     """
 
     source: Name
+    """Source whose rows make the label."""
     horizon: Duration
+    """Length of the label window after the as-of instant."""
     population: str = "count(*) >= 1"
+    """SQL condition over the rows known as of the instant; other entities are left out."""
     value: str
+    """SQL aggregate over the rows in the label window: true or false, a class, or a number."""
 
 
 class TemporalSplit(Section):
@@ -28,8 +32,11 @@ class TemporalSplit(Section):
 
     kind: Literal["temporal"]
     validation_from: Instant
+    """First as-of instant of the validation part."""
     test_from: Instant
+    """First as-of instant of the test part."""
     gap: Duration
+    """Time between two parts that is left out; at least the label's horizon keeps their labels apart."""
 
 
 class StratifiedSplit(Section):
@@ -40,7 +47,9 @@ class StratifiedSplit(Section):
 
     kind: Literal["stratified"]
     folds: Annotated[int, Field(ge=3)] = 5
+    """Number of folds."""
     seed: int = 0
+    """Seed of the assignment to folds."""
 
 
 class GroupedSplit(Section):
@@ -48,7 +57,9 @@ class GroupedSplit(Section):
 
     kind: Literal["grouped"]
     folds: Annotated[int, Field(ge=3)] = 5
+    """Number of folds."""
     seed: int = 0
+    """Seed of the assignment to folds."""
 
 
 Split = Annotated[TemporalSplit | StratifiedSplit | GroupedSplit, Field(discriminator="kind")]
@@ -58,6 +69,7 @@ class AsOf(Period):
     """The as-of instants of the training set."""
 
     every: Cadence
+    """Distance between two instants."""
 
 
 class TrainingSet(Section):
@@ -68,7 +80,12 @@ class TrainingSet(Section):
     """
 
     service: Name
+    """Feature service that the models take."""
     as_of: AsOf
+    """Instants as of which entities are labelled."""
     split: Split
+    """Parts to train, to validate and to test on."""
     leakage: Leakage = Leakage()
+    """When a feature is suspected to know the label."""
     attributes: tuple[str, ...] = Field(default=(), strict=False)
+    """`view.feature` names that evaluation reads and no model sees."""

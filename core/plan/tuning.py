@@ -16,8 +16,11 @@ class Range(Section):
     """Any number from `low` to `high`, a whole one if both are; `log` searches as many below as above the geometric mean."""
 
     low: Number
+    """Smallest value."""
     high: Number
+    """Largest value."""
     log: bool = False
+    """Search on a logarithmic scale."""
 
     @model_validator(mode="after")
     def _is_a_range(self) -> Self:
@@ -32,6 +35,7 @@ class Choices(Section):
     """One of these values."""
 
     values: Annotated[tuple[Any, ...], Field(strict=False, min_length=1)]
+    """Values to choose from."""
 
 
 def _kind(value: Any) -> str:
@@ -53,11 +57,17 @@ class Tune(Section):
     """
 
     search: Annotated[dict[str, Searched], Field(min_length=1)]
+    """Values to try, by dotted path of a key of the candidate, such as `params.num_leaves`."""
     sampler: Literal["grid", "random", "tpe"] = "tpe"
+    """How values are drawn: all combinations, at random, or by the Tree-structured Parzen Estimator."""
     trials: Count = 30
+    """Largest number of trials."""
     seconds: Count | None = None
+    """Time after which no trial begins."""
     prune: bool = True
+    """Give up a trial that is worse than half of the earlier ones."""
     folds: Count = 1
+    """Folds of the training rows; 1 measures on the validation rows."""
 
     @model_validator(mode="after")
     def _has_a_grid(self) -> Self:
