@@ -1,1 +1,1 @@
-"""What every layer shares: plan, settings, contracts, errors, database, migrations, prediction log."""
+"""Code that every layer imports: plan, settings, contracts, errors, database, migrations, prediction log."""

@@ -1,6 +1,6 @@
-"""Work that many requests share: while one batch runs, the next one gathers.
+"""Request batching: while one batch runs, the next one fills.
 
-A request alone waits for one run, and many at once share one; nobody waits for a timer or for a batch to be full.
+A single request waits for one run; concurrent requests share a run. No request waits for a timer or for a full batch.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ from core.errors import DatabaseTimeoutError
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 
-#: Size of a batch: with more, what is gained by sharing is less than what its first caller waits.
-_MOST = 1000
+#: Largest batch: beyond this, the latency of the first request grows by more than the cost per request falls.
+_MAX_BATCH_SIZE = 1000
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-#: How many rows are worked on before others have their turn: about two milliseconds.
-_ROWS_A_TURN = 100
+#: Rows processed between two yields to the event loop: about two milliseconds of work.
+_ROWS_PER_TURN = 100
 
 
 async def in_turns(rows: Iterable[Item]) -> AsyncIterator[Item]:
-    """Yield `rows`, and let the event loop do other work now and then: a long request must not hold up short ones."""
-    for number, row in enumerate(rows, 1):
+    """Yield `rows`, and return control to the event loop every 100 rows, so that a long request does not block short ones."""
+    for count, row in enumerate(rows, 1):
         yield row
-        if number % _ROWS_A_TURN == 0:
+        if count % _ROWS_PER_TURN == 0:
             await asyncio.sleep(0)
 
 
@@ -41,10 +41,10 @@ class _Waiting(Generic[Item, Result]):
     result: asyncio.Future[Result]
 
     def settle(self, outcome: Result | Exception) -> None:
-        if self.result.done():  # the request was given up
+        if self.result.done():  # the caller was cancelled
             return
         if isinstance(outcome, Exception):
-            # One exception for each: a shared one would gather the traceback of every waiter.
+            # One copy for each caller: a shared exception would collect the tracebacks of all of them.
             self.result.set_exception(copy.copy(outcome))
         else:
             self.result.set_result(outcome)
@@ -53,23 +53,24 @@ class _Waiting(Generic[Item, Result]):
 class Batcher(Generic[Item, Result]):
     """The batches of one event loop.
 
-    `run` takes the items of a batch and returns for each of them its result, or the exception that it ends in. An exception
-    that `run` raises ends all of them; a time-out of the database also those behind them, who have waited for it too. A
-    batch has a size of at most `most`, or one item. Nobody works for an item whose caller has given up.
+    `run` takes the items of a batch and returns a result or an exception for each item. An exception that `run` raises fails
+    the whole batch. A `DatabaseTimeoutError` also fails the queued items, since they have waited for the database too. The
+    sizes in a batch sum to at most `max_size`; a larger item gets a batch of its own. Items whose caller was cancelled are
+    dropped.
     """
 
     def __init__(
-        self, run: Callable[[Sequence[Item]], Awaitable[Sequence[Result | Exception]]], most: int = _MOST
+        self, run: Callable[[Sequence[Item]], Awaitable[Sequence[Result | Exception]]], max_size: int = _MAX_BATCH_SIZE
     ) -> None:
         self._run = run
-        self._most = most
-        self._gathering: list[_Waiting[Item, Result]] = []
+        self._max_size = max_size
+        self._queue: list[_Waiting[Item, Result]] = []
         self._runner: asyncio.Task[None] | None = None
 
     async def submit(self, item: Item, size: int = 1) -> Result:
-        """Return the result of `run` for `item`, or raise what it ends in."""
+        """Return the result of `run` for `item`, or raise its exception."""
         waiting: _Waiting[Item, Result] = _Waiting(item, size, asyncio.get_running_loop().create_future())
-        self._gathering.append(waiting)
+        self._queue.append(waiting)
         if self._runner is None or self._runner.done():
             self._runner = asyncio.create_task(self._run_all())
         return await waiting.result
@@ -84,20 +85,20 @@ class Batcher(Generic[Item, Result]):
                 raise
 
     def _next_batch(self) -> list[_Waiting[Item, Result]]:
-        wanted = [waiting for waiting in self._gathering if not waiting.result.done()]
-        ends = accumulate(waiting.size for waiting in wanted)
-        count = max(1, sum(1 for end in ends if end <= self._most))
-        self._gathering = wanted[count:]
-        return wanted[:count]
+        open_items = [waiting for waiting in self._queue if not waiting.result.done()]
+        totals = accumulate(waiting.size for waiting in open_items)
+        count = max(1, sum(1 for total in totals if total <= self._max_size))
+        self._queue = open_items[count:]
+        return open_items[:count]
 
     async def _run_one(self, batch: Sequence[_Waiting[Item, Result]]) -> None:
         outcomes: Sequence[Result | Exception]
         try:
             outcomes = await self._run([waiting.item for waiting in batch])
         except DatabaseTimeoutError as error:
-            batch, self._gathering = [*batch, *self._gathering], []
+            batch, self._queue = [*batch, *self._queue], []
             outcomes = [error] * len(batch)
-        except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must hear of it
+        except Exception as error:  # noqa: BLE001 - every waiting caller must get it
             outcomes = [error] * len(batch)
         for waiting, outcome in zip(batch, outcomes, strict=True):
             waiting.settle(outcome)

@@ -14,18 +14,18 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Kind: TypeAlias = Literal["none", "sigmoid", "isotonic"]
-#: Keeps the log-odds of a score finite.
-_SMALLEST = 1e-15
+#: Distance from 0 and 1 to which scores are clipped, so that their log-odds are finite.
+_EPSILON = 1e-15
 
 
 @dataclass(frozen=True)
 class Curve:
-    """One curve from scores in [0, 1] to probabilities.
+    """A calibration curve from scores in [0, 1] to probabilities.
 
     Attributes
     ----------
     x, y : knots of an isotonic curve, x ascending: linear between them, constant outside; empty for a sigmoid.
-    slope, intercept : of a sigmoid over the log-odds of the score: 1 / (1 + exp(-(slope logit(s) + intercept))).
+    slope, intercept : parameters of a sigmoid on the log-odds of the score s: 1 / (1 + exp(-(slope logit(s) + intercept))).
 
     """
 
@@ -35,7 +35,7 @@ class Curve:
     intercept: float = 0.0
 
     def apply(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Map scores of any shape; NaN stays NaN."""
+        """Return the probabilities of scores of any shape; NaN stays NaN."""
         if self.x:
             mapped: NDArray[np.float64] = np.interp(scores, self.x, self.y)
             return mapped
@@ -44,20 +44,23 @@ class Curve:
 
 @dataclass(frozen=True)
 class Calibration:
-    """How scores become probabilities: one curve for a binary problem, one a class for several, none for the identity."""
+    """The curves that map scores to probabilities: one for a binary problem, one per class for a multiclass problem.
+
+    Without curves (kind "none") the calibration is the identity.
+    """
 
     kind: Kind = "none"
     curves: tuple[Curve, ...] = ()
 
     def apply(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Give the probabilities of `scores`, of shape (rows,), or (rows, classes) where each row then sums to 1.
+        """Return the probabilities of `scores`, of shape (rows,) or (rows, classes); rows of classes are scaled to sum to 1.
 
-        The scores are not changed. Without calibration they are given back as they are.
+        `scores` is not modified. Without calibration, `scores` itself is returned.
 
         Raises
         ------
         ValueError
-            If the scores have another number of classes than there are curves.
+            If the number of classes differs from the number of curves.
 
         """
         if self.kind == "none":
@@ -66,26 +69,26 @@ class Calibration:
             return self.curves[0].apply(scores)
         if scores.ndim == 1 or scores.shape[1] != len(self.curves):
             raise ValueError(f"scores of shape {scores.shape} do not fit a calibration of {len(self.curves)} curves")
-        columns = [curve.apply(scores[:, place]) for place, curve in enumerate(self.curves)]
+        columns = [curve.apply(scores[:, index]) for index, curve in enumerate(self.curves)]
         return _rows_to_one(np.column_stack(columns))
 
     def to_json(self) -> str:
-        """Write the calibration as plain numbers, as `from_json` reads it."""
+        """Return the calibration as JSON of plain numbers; `from_json` is the inverse."""
         return json.dumps(asdict(self), sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Calibration:
-        """Read what `to_json` wrote; see `from_dict`."""
+        """Parse the JSON of `to_json`; see `from_dict` for the errors raised."""
         return cls.from_dict(json.loads(text))
 
     @classmethod
     def from_dict(cls, stored: dict[str, Any]) -> Calibration:
-        """Read the dictionary that `dataclasses.asdict` gives of a calibration.
+        """Return the calibration whose `dataclasses.asdict` is `stored`.
 
         Raises
         ------
         BundleError
-            If it is none: an unknown kind or key, or knots that no curve can have.
+            If `stored` has an unknown kind, lacks a key, or its knots are not finite and ascending.
 
         """
         try:
@@ -107,21 +110,21 @@ def _is_sound(curve: Curve) -> bool:
 
 
 def _rows_to_one(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Scale rows to the sum 1; where every class got 0, all are equally likely."""
+    """Return rows scaled to sum to 1; a row of zeros becomes uniform."""
     total = probabilities.sum(axis=1, keepdims=True)
-    even = np.full_like(probabilities, 1 / probabilities.shape[1])
-    scaled: NDArray[np.float64] = np.divide(probabilities, total, out=even, where=total != 0)
+    uniform = np.full_like(probabilities, 1 / probabilities.shape[1])
+    scaled: NDArray[np.float64] = np.divide(probabilities, total, out=uniform, where=total != 0)
     return scaled
 
 
 def log_odds(scores: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Give ln(s / (1 - s)), with scores kept 1e-15 away from 0 and 1."""
-    inside = np.clip(scores, _SMALLEST, 1 - _SMALLEST)
-    odds: NDArray[np.float64] = np.log(inside) - np.log1p(-inside)
+    """Return ln(s / (1 - s)), with scores clipped to [1e-15, 1 - 1e-15]."""
+    clipped = np.clip(scores, _EPSILON, 1 - _EPSILON)
+    odds: NDArray[np.float64] = np.log(clipped) - np.log1p(-clipped)
     return odds
 
 
 def sigmoid(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Give 1 / (1 + exp(-v)), without overflow."""
+    """Return 1 / (1 + exp(-v)), computed by tanh so that it cannot overflow."""
     mapped: NDArray[np.float64] = 0.5 * (1 + np.tanh(0.5 * values))
     return mapped

@@ -1,4 +1,4 @@
-"""Values that cross layers: the contract of a bundle, and what a read of the online store gives."""
+"""Value types that several layers use: the contract of a bundle, and the rows read from the online store."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 if TYPE_CHECKING:
     from core.calibration import Calibration
 
-#: A feature's value as it travels: None is missing.
+#: A feature's value; None is missing.
 Value: TypeAlias = "int | float | str | bool | datetime | None"
 #: The key of an entity.
 Key: TypeAlias = int | str
-#: How many characters the key of an entity may have; PostgreSQL's indexes hold that many of any alphabet.
+#: Maximum length of an entity key in characters; a PostgreSQL index entry holds that many of any alphabet.
 LONGEST_KEY = 512
-#: What becomes of a value that a string feature did not have in training.
+#: Policy for a string feature's value that does not occur in the training rows: score it as missing, or refuse the entity.
 UnseenLevel: TypeAlias = Literal["as_missing", "refuse"]
 
 
 class Freshness(StrEnum):
-    """Whether a value may be used as if it were of now."""
+    """Freshness of a feature row: FRESH within its ttl, STALE beyond it, MISSING without a row."""
 
     FRESH = "FRESH"
     STALE = "STALE"
@@ -30,13 +30,13 @@ class Freshness(StrEnum):
 
 @dataclass(frozen=True)
 class ContractFeature:
-    """One input of a model, at its position.
+    """One input feature of a model.
 
     Attributes
     ----------
-    view, name, dtype : as the plan declares them.
-    levels : the values that a string feature had in training, in the order of their codes; empty for other dtypes.
-    nullable : whether it was missing in some training row.
+    view, name, dtype : as declared in the plan.
+    levels : the training values of a string feature, in the order of their integer codes; empty for other dtypes.
+    nullable : whether the feature was missing in some training row.
 
     """
 
@@ -54,11 +54,11 @@ class ContractFeature:
 
 @dataclass(frozen=True)
 class Link:
-    """How a linked entity is reached from the one that is predicted for.
+    """A foreign key: the feature of the predicted entity that holds the key of a linked entity.
 
     Attributes
     ----------
-    view, feature : the feature of a view of the latter that holds the key of the former.
+    view, feature : the feature that holds the key, and its view.
     from_key : the key column of that view.
     key, dtype : the key column of the linked entity.
 
@@ -78,10 +78,15 @@ class Link:
 
 @dataclass(frozen=True)
 class ContractView:
-    """A view that a model reads: the online table of this very definition of it, and how long a row is fresh.
+    """A feature view that a model reads: its online table and its ttl.
 
-    `definition` is the sha256 of the definition; empty where the bundle's format did not say. `link` is there if the view
-    is about a linked entity. `packed` are all features of the view, each with its dtype, if its online table is packed.
+    Attributes
+    ----------
+    online_table : the table of this version of the view's definition.
+    definition : sha256 of the definition; empty if the bundle's format does not record it.
+    link : how the linked entity is reached, for a view about one; else None.
+    packed : all features of the view with their dtypes, if its online table stores them in arrays; else empty.
+
     """
 
     name: str
@@ -94,24 +99,24 @@ class ContractView:
 
 @dataclass(frozen=True)
 class Contract:
-    """What a model takes and says, and from which data and code it came; stored in its bundle.
+    """The inputs and outputs of a model, and the data and code it was made from; stored in its bundle.
 
     Attributes
     ----------
-    entity_key, entity_dtype : the key column of the entity that is predicted for.
-    features : the ordered inputs; both training and serving read this list and no other.
-    threshold : a score at or above it is the decision `above`.
+    entity_key, entity_dtype : the key column of the predicted entity.
+    features : the ordered inputs; the only feature list that training and serving read.
+    threshold : scores at or above it get the decision `above`.
     horizon : length of the label window.
-    model : the name under which it is registered; empty where the bundle's format did not say.
+    model : registered model name; empty if the bundle's format does not record it.
     label : sha256 of the label's definition.
     data_revision, code_revision, lock : the training set, the commit, and the sha256 of the locked packages.
-    unseen_level : what a string feature's value that training did not have is: `as_missing`, or a reason to `refuse`.
-    calibration : how the model's scores become probabilities; None gives them as they are.
-    classes : of a multiclass problem, in the order of their scores.
-    seen_until : when the last label window closed of the rows that it was fitted on or chosen by; None if not kept.
-    test_rows : sha256 of which rows it was tested on, and so has not seen.
+    unseen_level : policy for a string value that does not occur in the training rows.
+    calibration : the map from scores to probabilities; None returns the scores unchanged.
+    classes : class names of a multiclass problem, in the order of the score columns.
+    seen_until : when the last label window closed among the training and validation rows; None if not recorded.
+    test_rows : sha256 of the identity of the test rows, which the model has not seen.
 
-    A sha256 is empty where the bundle's format did not say it.
+    A sha256 is empty if the bundle's format does not record it.
 
     """
 
@@ -139,28 +144,28 @@ class Contract:
     classes: tuple[str, ...] = ()
 
 
-#: From when on PostgreSQL counts.
+#: PostgreSQL's epoch.
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
 
 def microseconds_of(instant: datetime) -> int:
-    """Count the microseconds from the start of 2000 in UTC, as PostgreSQL does."""
+    """Return the microseconds since 2000-01-01 UTC, PostgreSQL's epoch."""
     return (instant - _EPOCH) // _MICROSECOND
 
 
 def instant_of(microseconds: int) -> datetime:
-    """Give the instant of what `microseconds_of` counts, in UTC."""
+    """Return the instant in UTC; the inverse of `microseconds_of`."""
     return _EPOCH + timedelta(microseconds=microseconds)
 
 
 class ViewRead(NamedTuple):
-    """The online row of one entity in one view, as it stood for a request.
+    """The online row of one entity in one view, as read for a request.
 
     Attributes
     ----------
-    event : when it happened, in microseconds as `microseconds_of` counts them; None where the status is MISSING.
-    values : in the order that the reader asked for; all None where the status is MISSING.
+    event : its event time in microseconds since 2000 (see `microseconds_of`); None if the status is MISSING.
+    values : in the order of the requested features; all None if the status is MISSING.
 
     """
 
@@ -170,5 +175,5 @@ class ViewRead(NamedTuple):
 
     @property
     def event_time(self) -> datetime | None:
-        """When it happened."""
+        """The event time in UTC; None if the status is MISSING."""
         return None if self.event is None else instant_of(self.event)

@@ -1,4 +1,4 @@
-"""Connections for scripts beside this project: the names of `core.postgres.database` under an address that stays."""
+"""Stable import path of `core.postgres.database` for scripts outside this project."""
 
 from core.postgres.database import connect, ensure_database, running_database, sqlalchemy_url
 

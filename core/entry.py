@@ -1,4 +1,4 @@
-"""How a program of ours ends: quietly, or with one clear line and a non-zero exit."""
+"""Exit codes and one-line error output of the stages and the command line."""
 
 from __future__ import annotations
 
@@ -17,29 +17,34 @@ if TYPE_CHECKING:
 EXIT_ERROR, EXIT_INTERRUPTED, EXIT_PIPE_CLOSED = 1, 130, 141
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _MAKE_ROOM = "make room and run again, which begins the stage anew"
-#: Errors of libraries that the machine causes; their modules are not imported for it.
-_OF_THE_MACHINE = {"_duckdb.IOException", "_duckdb.OutOfMemoryException", "sqlalchemy.exc.DBAPIError", "psycopg.Error"}
+#: Library errors with a cause outside the code (disk, memory, server); by name, so that no library is imported for them.
+_ENVIRONMENT_ERRORS = {
+    "_duckdb.IOException",
+    "_duckdb.OutOfMemoryException",
+    "sqlalchemy.exc.DBAPIError",
+    "psycopg.Error",
+}
 
 
 def run(main: Callable[[], None]) -> None:
-    """Run `main`, which is a stage, and exit as `exit_code` says."""
+    """Run `main` of a stage and exit the process with `exit_code(main)`."""
     sys.exit(exit_code(main))
 
 
 def exit_code(work: Callable[[], int | None]) -> int:
-    """Do `work` and return its exit code; an error that the user can act on is printed as one line, without a traceback."""
+    """Run `work` and return its exit code; print an error that the user can act on as one line, without a traceback."""
     silence_telemetry()
     try:
         code = work() or 0
         sys.stdout.flush()
     except BrokenPipeError:
-        # Whoever read the output has seen enough. What is left in the buffer must not fail at the exit.
+        # The reader closed the pipe. Redirect stdout, so that flushing the buffer at exit does not fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_PIPE_CLOSED
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except Exception as error:
-        line = _line(error)
+        line = _error_line(error)
         if line is None:
             raise
         print(f"error: {harmless(line)}", file=sys.stderr)
@@ -48,30 +53,30 @@ def exit_code(work: Callable[[], int | None]) -> int:
 
 
 def no_room(message: str) -> int | None:
-    """Return the number of the error by which `message` says that no room is left to write, or None if it says another."""
+    """Return the errno of the disk-full error that `message` quotes, or None if it quotes none."""
     return next((number for number in _NO_ROOM if os.strerror(number) in message), None)
 
 
-def _line(error: Exception) -> str | None:
-    """Return the line that tells an error of ours or of the machine, and None for a fault of the code."""
+def _error_line(error: Exception) -> str | None:
+    """Return the message for a PantheraError or an error of the environment; None for a bug, which keeps its traceback."""
     if isinstance(error, PantheraError):
         return str(error)
     if isinstance(error, OSError):
-        return _of_file(error)
+        return _os_error_line(error)
     if isinstance(error, MemoryError):
         return "the memory does not suffice; give this machine more of it, or make the data smaller"
     kinds = {f"{kind.__module__}.{kind.__name__}" for kind in type(error).__mro__}
-    return f"{_first_line(error)}; {_next(error)}" if kinds & _OF_THE_MACHINE else None
+    return f"{_first_line(error)}; {_advice(error)}" if kinds & _ENVIRONMENT_ERRORS else None
 
 
-def _of_file(error: OSError) -> str:
-    if error.filename is None:  # an error of a library, which tells where in its message
-        return f"{_first_line(error)}; {_next(error)}"
-    left = "no room is left to write: " if error.errno in _NO_ROOM else ""
-    return f"{error.filename}: {left}{error.strerror}; {_next(error)}"
+def _os_error_line(error: OSError) -> str:
+    if error.filename is None:  # raised by a library, whose message contains the path
+        return f"{_first_line(error)}; {_advice(error)}"
+    disk_full = "no room is left to write: " if error.errno in _NO_ROOM else ""
+    return f"{error.filename}: {disk_full}{error.strerror}; {_advice(error)}"
 
 
-def _next(error: Exception) -> str:
+def _advice(error: Exception) -> str:
     return "correct what it names and run again" if no_room(str(error)) is None else _MAKE_ROOM
 
 

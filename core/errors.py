@@ -1,16 +1,16 @@
-"""The one family of errors whose messages are written for the person who runs the platform."""
+"""The exception family of the platform; its messages are written for the person who runs it."""
 
 
 class PantheraError(Exception):
-    """Something the user can act on: the message says what was found, expected, where, and what to do."""
+    """An error that the user can act on: the message names what was found, expected, where, and what to do next."""
 
 
 class PlanError(PantheraError):
-    """The plan does not say what it must, or says what it may not."""
+    """The plan lacks something required or contains something not allowed."""
 
 
 class SourceError(PantheraError):
-    """A source is missing, unreachable, corrupt, or not of the shape that the plan declares."""
+    """A source is missing, unreachable, corrupt, or differs from its declaration in the plan."""
 
 
 class QualityError(PantheraError):
@@ -18,15 +18,15 @@ class QualityError(PantheraError):
 
 
 class DatabaseError(PantheraError):
-    """PostgreSQL cannot be started, reached or understood."""
+    """PostgreSQL cannot be started or reached, or refused a statement."""
 
 
 class DatabaseTimeoutError(DatabaseError):
-    """PostgreSQL did not do something in the time that it had; asked again at once, it would not either."""
+    """PostgreSQL did not answer within the time limit; an immediate retry would most likely time out too."""
 
 
 class StaleStateError(PantheraError):
-    """A receipt names something that is no longer there: a table, a registry entry, a release."""
+    """Something that a stage made no longer exists: a table, a registry entry, a release, a receipt."""
 
 
 class BundleError(PantheraError):
@@ -34,7 +34,7 @@ class BundleError(PantheraError):
 
 
 class ReleaseError(PantheraError):
-    """A release cannot have the role that it was to be given."""
+    """A release cannot be assigned the requested role."""
 
 
 class RequestError(PantheraError):

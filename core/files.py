@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Atomic writes of files and folders, and the receipts of stages."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
 
 
 def unfinished(path: Path) -> Path:
-    """Name what this process makes beside `path` to take its place; what dead processes left of theirs is removed."""
-    for left in path.parent.glob(f".{escape(path.name)}.*"):
-        process = left.name.removeprefix(f".{path.name}.")
-        if process.isdigit() and not _lives(int(process)):
-            remove(left)
+    """Return this process's temporary path in the folder of `path`; remove temporary files of dead processes."""
+    for leftover in path.parent.glob(f".{escape(path.name)}.*"):
+        pid = leftover.name.removeprefix(f".{path.name}.")
+        if pid.isdigit() and not _is_running(int(pid)):
+            remove(leftover)
     return path.with_name(f".{path.name}.{os.getpid()}")
 
 
-def _lives(process: int) -> bool:
+def _is_running(pid: int) -> bool:
     try:
-        os.kill(process, 0)
+        os.kill(pid, 0)
     except ProcessLookupError:
         return False
     except (PermissionError, OverflowError):
@@ -37,7 +37,7 @@ def _lives(process: int) -> bool:
 
 
 def remove(path: Path) -> None:
-    """Remove a file or a folder, if it is there."""
+    """Remove a file or a folder, if it exists."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
@@ -45,57 +45,57 @@ def remove(path: Path) -> None:
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
-    """Write `content` beside `path`, force it to disk and rename it, so that no reader or crash meets half of it."""
+    """Write `content` to `path` atomically: write a temporary file, fsync it and rename it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = unfinished(path)
+    temporary = unfinished(path)
     try:
-        with fresh.open("wb") as file:
+        with temporary.open("wb") as file:
             file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
-        fresh.replace(path)
+        temporary.replace(path)
     finally:
-        fresh.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
-    """Give a fresh folder beside `path` that takes its place at the end of the block, and vanishes on an exception."""
-    with _folder_beside(path, 0o777) as fresh:
-        yield fresh
+    """Yield a temporary folder that replaces `path` at the end of the block; it is removed on an exception."""
+    with _temporary_folder(path, 0o777) as temporary:
+        yield temporary
         shutil.rmtree(path, ignore_errors=True)
-        fresh.rename(path)
+        temporary.rename(path)
 
 
 def private_folder(path: Path) -> AbstractContextManager[Path]:
-    """Make a folder beside `path`, for this user alone, that is removed at the end of the block."""
-    return _folder_beside(path, 0o700)
+    """Return a context manager of a temporary folder next to `path`, mode 0700, removed at the end of the block."""
+    return _temporary_folder(path, 0o700)
 
 
 @contextmanager
-def _folder_beside(path: Path, mode: int) -> Iterator[Path]:
+def _temporary_folder(path: Path, mode: int) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = unfinished(path)
-    remove(fresh)
-    fresh.mkdir(mode)
+    temporary = unfinished(path)
+    remove(temporary)
+    temporary.mkdir(mode)
     try:
-        yield fresh
+        yield temporary
     finally:
-        shutil.rmtree(fresh, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def write_receipt(path: Path, content: Mapping[str, object]) -> None:
-    """Write what a stage did to something that DVC cannot see."""
+    """Write the receipt of a stage that changes something outside of DVC's view, such as a database."""
     write_whole(path, json.dumps({"format_version": 1, **content}, indent=2, sort_keys=True) + "\n")
 
 
 def require(path: Path, stage: str) -> Path:
-    """Give `path`, which `stage` makes.
+    """Return `path`, an output of `stage`.
 
     Raises
     ------
     StaleStateError
-        If it is not there.
+        If it does not exist.
 
     """
     if not path.exists():
@@ -109,7 +109,7 @@ def read_receipt(path: Path, stage: str) -> dict[str, object]:
     Raises
     ------
     StaleStateError
-        If it is absent or not a receipt.
+        If it is absent or is not a receipt of format 1.
 
     """
     try:

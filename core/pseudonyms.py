@@ -1,4 +1,4 @@
-"""Pseudonyms of direct identifiers: a keyed hash, so that only the holder of the key can tell whose one is."""
+"""Pseudonyms of direct identifiers: a keyed hash, which only the holder of the key can link to a person."""
 
 from __future__ import annotations
 
@@ -17,35 +17,36 @@ if TYPE_CHECKING:
 
 _KEY_FILE = "pii.key"
 _SHORTEST_KEY = 16
-#: 128 bits: among a billion people two share a pseudonym with a chance of about 1e-21.
+#: 128 bits: among a billion people, two share a pseudonym with a probability of about 1e-21.
 _HEX_DIGITS = 32
 
 
 def pii_key(settings: Settings) -> bytes:
-    """Give the key of the pseudonyms: the environment's, or for the embedded default one that is made on first use.
+    """Return the key of the pseudonyms: from the environment or, with the embedded database, from a file made on first use.
 
     Raises
     ------
     PantheraError
-        If the environment names a database of the user's but no key, or one that is too short to be secret.
+        If the environment names a database but no key, or the key is shorter than 16 characters.
 
     """
     if settings.pii_key is not None:
         if len(settings.pii_key) < _SHORTEST_KEY:
             raise PantheraError(
-                f"{PII_KEY_ENV} has {len(settings.pii_key)} characters; a key that nobody guesses has at least "
-                f"{_SHORTEST_KEY}, as `openssl rand -hex 32` makes them"
+                f"{PII_KEY_ENV} has {len(settings.pii_key)} characters; expected at least {_SHORTEST_KEY}: "
+                "create a key with `openssl rand -hex 32`"
             )
         return settings.pii_key.encode()
     if settings.database_url is not None:
         raise PantheraError(
-            f"the plan hashes personal columns, but {PII_KEY_ENV} is not set; set it to a secret of yours and keep it: "
-            "another key gives other pseudonyms"
+            f"the plan hashes personal columns, but {PII_KEY_ENV} is not set; set it to a secret and keep it: "
+            "another key yields other pseudonyms"
         )
-    return _own_key(settings.state / _KEY_FILE)
+    return _stored_key(settings.state / _KEY_FILE)
 
 
-def _own_key(path: Path) -> bytes:
+def _stored_key(path: Path) -> bytes:
+    """Read the key in `path`; write a random one first if there is none."""
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
@@ -56,7 +57,7 @@ def _own_key(path: Path) -> bytes:
 
 
 def pseudonym(value: str, key: bytes) -> str:
-    """Hash `value` by HMAC-SHA256 (RFC 2104) to 32 hexadecimal digits.
+    """Return the HMAC-SHA256 (RFC 2104) of `value`, truncated to 32 hexadecimal digits.
 
     >>> pseudonym("Hi There", bytes([11]) * 20)  # RFC 4231, test case 1
     'b0344c61d8db38535ca8afceaf0bf12b'

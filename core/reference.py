@@ -1,4 +1,4 @@
-"""Fixed reference bins: how the features and the score of a release were distributed when it was trained."""
+"""Reference distributions of a release: binned training values of its features and its score."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 FORMAT_VERSION = 1
-#: Levels beyond the most frequent ones count as `other`, so that an identifier does not become a bin for every row.
+#: Number of bins by level; rarer levels count as `other`, so that an identifier does not get one bin per row.
 MAX_LEVELS = 50
 _MICROSECONDS = 1_000_000
 
-#: How the values of a column fall into bins: by edges (a timestamp as seconds since 1970 in UTC), or by level.
+#: How a column is binned: by edges (a timestamp as seconds since 1970 in UTC), or by level.
 Kind: TypeAlias = Literal["numeric", "timestamp", "levels"]
 
 
 @dataclass(frozen=True)
 class BinCounts:
-    """Rows of one column by bin.
+    """Row counts of one column by bin.
 
     Attributes
     ----------
     regular : rows in each bin, in order.
-    other : rows with a value that no bin takes: an unknown level, or a value of another type.
+    other : rows with a value outside the bins: an unknown level, or a value of another type.
     missing : rows without a value.
 
     """
@@ -45,7 +45,7 @@ class BinCounts:
 
     @property
     def every_bin(self) -> tuple[int, ...]:
-        """The regular bins, then other, then missing."""
+        """The counts of the regular bins, then other, then missing."""
         return (*self.regular, self.other, self.missing)
 
     @property
@@ -56,13 +56,13 @@ class BinCounts:
 
 @dataclass(frozen=True)
 class ColumnReference:
-    """The bins of one column and how many training rows each held.
+    """The bins of one column and the number of training rows in each.
 
     Attributes
     ----------
-    edges : of a numeric or timestamp column, strictly increasing; bin i holds edges[i - 1] <= value < edges[i], the
-        first everything below edges[0], the last everything from edges[-1] on.
-    levels : of a string or bool column, the most frequent first; a bool's are "true" and "false".
+    edges : of a numeric or timestamp column, strictly increasing; bin i contains edges[i - 1] <= value < edges[i], the
+        first bin all values below edges[0], the last all values from edges[-1] on.
+    levels : of a string or bool column, the most frequent first; those of a bool are "true" and "false".
 
     """
 
@@ -81,30 +81,30 @@ class Reference:
     format_version: int = FORMAT_VERSION
 
     def to_json(self) -> str:
-        """Write the reference as JSON; the same reference always gives the same text."""
+        """Return the reference as JSON; equal references yield equal texts."""
         return json.dumps(asdict(self), allow_nan=False, ensure_ascii=False, indent=1, sort_keys=True) + "\n"
 
     @staticmethod
     def from_json(text: str) -> Reference:
-        """Read what `to_json` wrote, exactly.
+        """Return the reference from the JSON of `to_json`; the round trip is exact.
 
         Raises
         ------
         BundleError
-            If the text is not a reference, or one of another format.
+            If the text is not a reference, or has another format version.
 
         """
         try:
             content = json.loads(text)
-            found = content["format_version"]
-            if found == FORMAT_VERSION:
+            version = content["format_version"]
+            if version == FORMAT_VERSION:
                 return Reference(tuple(_column_from(column) for column in content["columns"]))
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise BundleError(
                 f"the reference distributions cannot be read ({type(error).__name__}: {error}); train the release again"
             ) from None
         raise BundleError(
-            f"the reference distributions have format {found!r}, this version reads {FORMAT_VERSION}; "
+            f"the reference distributions have format {version!r}, this version reads {FORMAT_VERSION}; "
             "train the release again"
         )
 
@@ -127,11 +127,11 @@ def _column_from(stored: dict[str, Any]) -> ColumnReference:
 
 
 def build_reference(columns: pa.Table) -> Reference:
-    """Bin every column of `columns` by its own distribution.
+    """Return the reference distribution of every column of `columns`.
 
     Numbers, decimals and timestamps are binned by their inner deciles, strings and bools by their levels; null and NaN
     are missing. The k-th decile is the smallest value with at least k tenths of the column's values at or below it, so
-    each edge is a value of the data. A value that holds several deciles gets a bin of its own.
+    each edge is a value of the data. A value that is more than one decile gets a bin of its own.
 
     Parameters
     ----------
@@ -169,7 +169,7 @@ def _kind_of(name: str, dtype: pa.DataType) -> Kind:
 
 
 def _as_floats(values: pa.Array, kind: Kind) -> NDArray[np.float64]:
-    """Turn numbers, or timestamps into seconds since 1970, to floats with NaN for null."""
+    """Return numbers, or timestamps as seconds since 1970, as floats; nulls become NaN at the end of the array."""
     present = values.drop_null()
     if kind == "timestamp":
         microseconds = present.cast(pa.timestamp("us", tz=present.type.tz)).cast(pa.int64())
@@ -194,18 +194,17 @@ def _bin_numbers(name: str, kind: Kind, values: NDArray[np.float64]) -> ColumnRe
 
 
 def _decile_edges(ordered: NDArray[np.float64]) -> tuple[float, ...]:
-    """Give the inner deciles of sorted values without repetitions.
+    """Return the distinct inner deciles of sorted values.
 
-    A decile that occurs twice is one value that holds a tenth of the rows or more. The next float above it becomes an
-    edge too: otherwise a feature that is 0 for nine rows of ten would have one bin for every value from 0 on, and never
-    drift.
+    A decile that occurs more than once is a value of a tenth of the rows or more. The next float above it becomes an edge
+    too. Otherwise a feature that is 0 in nine rows of ten would have one bin for all values from 0 on, and could not drift.
     """
     if ordered.size == 0:
         return ()
     deciles: Sequence[float] = [float(ordered[(tenth * ordered.size + 9) // 10 - 1]) for tenth in range(1, 10)]
     edges = set(deciles)
     edges.update(math.nextafter(value, math.inf) for value, times in Counter(deciles).items() if times > 1)
-    return tuple(sorted(edges - {math.inf}))  # above the largest float there is nothing to tell apart
+    return tuple(sorted(edges - {math.inf}))  # no value lies above the largest float
 
 
 def _bin_levels(name: str, values: pa.Array) -> ColumnReference:

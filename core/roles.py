@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final, Literal, TypeAlias
 
-#: The arm of a unit is the role of the release that answers for it.
+#: The role of a release; the arm of a unit is the role of the release that scores it.
 Role: TypeAlias = Literal["champion", "challenger"]
 CHAMPION: Final[Role] = "champion"
 CHALLENGER: Final[Role] = "challenger"

@@ -1,4 +1,4 @@
-"""Places and secrets, read once from the environment; everything that changes results stands in the plan instead."""
+"""Paths, addresses and secrets, read once from the environment; everything that changes results is in the plan instead."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from core.errors import PantheraError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-#: The switches with which the tools are told to send no telemetry.
+#: Environment variables that switch off the telemetry of the tools.
 TELEMETRY_OFF = {
     "BENTOML_DO_NOT_TRACK": "True",
     "DO_NOT_TRACK": "1",
@@ -21,7 +21,7 @@ TELEMETRY_OFF = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
 }
 
-#: The environment names that are read here, and nowhere else.
+#: The environment variables of the platform; only this module reads them.
 PLAN_ENV = "PANTHERA_PLAN"
 STATE_ENV = "PANTHERA_STATE"
 DATABASE_URL_ENV = "PANTHERA_DATABASE_URL"
@@ -48,19 +48,19 @@ ENVIRONMENT_NAMES = frozenset(
 
 @dataclass(frozen=True)
 class Settings:
-    """What the environment says.
+    """The settings from the environment.
 
     Attributes
     ----------
     plan : path of the plan file.
     state : folder for everything that is not versioned: the embedded server, bundles, MLflow artifacts.
     database_url : libpq URL of a PostgreSQL server, or None for the embedded one. Never printed.
-    mlflow_url : address of an MLflow tracking server, or None to write to our own database. Never printed.
-    pii_key : secret with which personal columns are hashed, or None for one of the state folder. Never printed.
-    signing_key : the key that signs bundles, or None for the one that the state folder keeps. Never printed.
-    trusted_key : the public keys whose bundles are loaded, or None for those that the state folder keeps.
-    actor : who acts, as the ledger remembers it, or None to ask git and the operating system.
-    allowed_hosts : further names under which the service may be asked, or None for those of the loopback interface.
+    mlflow_url : address of an MLflow tracking server, or None to write to the platform's database. Never printed.
+    pii_key : secret for hashing personal columns, or None for the one in the state folder. Never printed.
+    signing_key : the key that signs bundles, or None for the one in the state folder. Never printed.
+    trusted_key : the public keys whose bundles are loaded, or None for those in the state folder.
+    actor : the name recorded in the ledger, or None for the one known to git or the operating system.
+    allowed_hosts : additional host names that the service accepts, or None for those of the loopback interface only.
 
     """
 
@@ -81,11 +81,11 @@ class Settings:
 
 
 def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
-    """Read the settings from `environment`, by default the process's own; an empty value is as good as none."""
+    """Return the settings from `environment` (default: the process's own); an empty value counts as not set."""
     environment = os.environ if environment is None else environment
     return Settings(
         plan=Path(environment.get(PLAN_ENV) or "params.yaml"),
-        state=_folder(Path(environment.get(STATE_ENV) or ".panthera").absolute()),
+        state=_checked_folder(Path(environment.get(STATE_ENV) or ".panthera").absolute()),
         database_url=environment.get(DATABASE_URL_ENV) or None,
         mlflow_url=environment.get(MLFLOW_URL_ENV) or None,
         pii_key=environment.get(PII_KEY_ENV) or None,
@@ -96,8 +96,8 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
     )
 
 
-def _folder(path: Path) -> Path:
-    """Refuse a path that some of the tools cannot be given in any way of quoting it."""
+def _checked_folder(path: Path) -> Path:
+    """Return `path`; raise PantheraError if it has characters that some of the tools cannot handle, however quoted."""
     if "\\" in str(path) or not str(path).isprintable():
         raise PantheraError(
             f"the state folder {str(path)!r} has a backslash or a control character in its path; choose a folder without, or "
@@ -107,6 +107,6 @@ def _folder(path: Path) -> Path:
 
 
 def silence_telemetry() -> None:
-    """Switch off every tool's telemetry for this process and its children, unless the user has said otherwise."""
+    """Switch off every tool's telemetry for this process and its children, unless the environment sets it already."""
     for name, value in TELEMETRY_OFF.items():
         os.environ.setdefault(name, value)

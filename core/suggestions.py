@@ -1,4 +1,4 @@
-"""The end of an error about a name that nobody declared."""
+"""Suggestions in error messages about unknown names."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-#: The names that a message lists.
+#: Number of names listed in a message.
 _MOST_SHOWN = 60
 
 
 def allowed_here(found: str, allowed: Iterable[str]) -> str:
-    """Say what is allowed, and which of it `found` may have meant.
+    """Compose the end of an error message: the allowed names, and the one closest to `found`.
 
     >>> allowed_here("num_leafs", ["num_leaves", "seed"])
     "allowed here: num_leaves, seed; did you mean 'num_leaves'?"

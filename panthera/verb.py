@@ -79,11 +79,11 @@ def instant(text: str) -> datetime:
 
 def past_instant(text: str) -> datetime:
     """Read an argument that is an instant which has come: nothing is known as of a later one."""
-    from core.clock import is_ahead, not_come
+    from core.clock import future_fault, is_ahead
 
     found, now = instant(text), datetime.now(UTC)
     if is_ahead(found, now):
-        raise argparse.ArgumentTypeError(f"{not_come(found, now)}; take an instant that has come, or none for now")
+        raise argparse.ArgumentTypeError(f"{future_fault(found, now)}; take an instant that has come, or none for now")
     return found
 
 

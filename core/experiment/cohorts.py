@@ -1,8 +1,7 @@
-"""Cohorts: what became of the entities that met each arm, and whether the arms differ.
+"""Cohorts: outcome counts of the entities exposed to each arm, and the result type of the comparison of arms.
 
-Both the service and the command line answer with `Comparison`. The counts are exact aggregates, by phase of the experiment:
-each phase is held against its own weights, and the difference is made of the differences within phases
-(`core.experiment.strata`).
+Both the service and the command line return a `Comparison`. The counts are exact aggregates for each phase of the
+experiment; `core.experiment.strata` compares the arms within each phase.
 """
 
 from __future__ import annotations
@@ -54,14 +53,14 @@ FROM panthera.experiment_phase WHERE experiment = %s
 
 @dataclass(frozen=True)
 class ArmCounts:
-    """The units of one arm.
+    """Counts of the units (exposed entities) of one arm.
 
     Attributes
     ----------
-    exposed : units that met the arm.
-    mature : those whose label window has closed; the others are censored: not known yet, and counted as nothing else.
-    with_outcome : mature units with an outcome inside their window; the first one counts.
-    outcome_sum, outcome_sum_of_squares : over the values of those outcomes.
+    exposed : units exposed to the arm.
+    mature : units whose label window has closed; the others are censored, since their outcome is not known yet.
+    with_outcome : mature units with an outcome inside their window; the first outcome counts.
+    outcome_sum, outcome_sum_of_squares : sums over the values of those outcomes.
 
     """
 
@@ -79,30 +78,30 @@ class ArmCounts:
 
     @property
     def unmatched(self) -> int:
-        """Mature units of which nothing was reported; unknown, never a negative."""
+        """Mature units without a reported outcome; unknown, never counted as negative."""
         return self.mature - self.with_outcome
 
     @property
     def rate(self) -> float:
-        """Mean outcome of the mature units with one: of 0/1 outcomes, the share of ones. NaN without any."""
+        """Mean outcome of the mature units that have one (for 0/1 outcomes, the share of ones); NaN if there are none."""
         return self.outcome_sum / self.with_outcome if self.with_outcome else math.nan
 
     @property
     def variance(self) -> float:
-        """Sample variance (n - 1) of those outcomes; NaN below two."""
+        """Sample variance (divisor n - 1) of those outcomes; NaN for fewer than two."""
         n = self.with_outcome
         return max(self.outcome_sum_of_squares - self.outcome_sum**2 / n, 0.0) / (n - 1) if n > 1 else math.nan
 
 
 def added(counts: Iterable[ArmCounts], arm: Role) -> ArmCounts:
-    """Add up the counts of an arm."""
-    listed = [astuple(each)[1:] for each in counts]
-    return ArmCounts(arm, *(sum(column) for column in zip(*listed, strict=True))) if listed else ArmCounts(arm)
+    """Return the sum of `counts` as the counts of `arm`."""
+    rows = [astuple(each)[1:] for each in counts]
+    return ArmCounts(arm, *(sum(column) for column in zip(*rows, strict=True))) if rows else ArmCounts(arm)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Phase(PhaseTerms):
-    """A phase as it is recorded."""
+    """A recorded phase: its terms, its id and its start."""
 
     phase_id: int
     since: datetime
@@ -115,13 +114,13 @@ class Phase(PhaseTerms):
 
 @dataclass(frozen=True)
 class PhaseArms:
-    """The two arms in one phase; an arm that nobody met has zeros.
+    """The two arms in one phase; an arm without exposures has zeros.
 
     Attributes
     ----------
-    phase : None for the exposures from before phases were recorded.
-    champion_releases, challenger_releases : those that answered when the units met their arm.
-    imported : how many of the exposures are replays that somebody counted.
+    phase : None for exposures from before phases were recorded.
+    champion_releases, challenger_releases : the releases that answered when the units were exposed.
+    imported : number of exposures imported from replayed predictions.
 
     """
 
@@ -135,13 +134,13 @@ class PhaseArms:
 
     @property
     def name(self) -> str:
-        """How messages name it."""
+        """Name of the phase in messages."""
         return f"phase {self.phase.phase_id}" if self.phase else "the time before phases were recorded"
 
 
 @dataclass(frozen=True)
 class ExperimentArms:
-    """The two arms of an experiment as of an instant, by phase, the earliest one first."""
+    """The two arms of an experiment as of an instant, by phase, earliest first."""
 
     experiment: str
     as_of: datetime
@@ -149,25 +148,25 @@ class ExperimentArms:
 
     @property
     def champion(self) -> ArmCounts:
-        """The champion's units of all phases."""
+        """Counts of the champion arm over all phases."""
         return added((phase.champion for phase in self.phases), CONTROL)
 
     @property
     def challenger(self) -> ArmCounts:
-        """The challenger's units of all phases."""
+        """Counts of the challenger arm over all phases."""
         return added((phase.challenger for phase in self.phases), TREATMENT)
 
 
 @dataclass(frozen=True)
 class PhaseResult:
-    """What was found in one phase.
+    """The result of one phase.
 
     Attributes
     ----------
-    weights : against which its sample ratio was tested.
-    sample_ratio_p, sample_ratio_p_joined : p-values of the weights, given its exposed units and those with an outcome; NaN
-        where they were not tested.
-    left_out : why the comparison does without it; None if it is part of it.
+    weights : the expected weights in the sample ratio test.
+    sample_ratio_p, sample_ratio_p_joined : p-values of the sample ratio test on exposed units and on units with an outcome;
+        NaN if not tested.
+    left_out : why the phase is not part of the comparison; None if it is.
 
     """
 
@@ -178,14 +177,14 @@ class PhaseResult:
     left_out: str | None
 
     def to_dict(self) -> dict[str, object]:
-        """Return what JSON can hold."""
+        """Return the result as JSON types: instants as ISO 8601, NaN as None."""
         phase = self.arms.phase
         releases = {CONTROL: self.arms.champion_releases, TREATMENT: self.arms.challenger_releases}
         return {
             "phase": phase.phase_id if phase else None,
             "since": phase.since.isoformat() if phase else None,
             "weights": {arm: self.weights.get(arm, 0) for arm in ARMS},
-            "releases": {arm: list(found) for arm, found in releases.items()},
+            "releases": {arm: list(names) for arm, names in releases.items()},
             "arms": {arm.arm: _arm_dict(arm, arm.rate) for arm in (self.arms.champion, self.arms.challenger)},
             "imported": self.arms.imported,
             "sample_ratio_p": _or_none(self.sample_ratio_p),
@@ -196,23 +195,23 @@ class PhaseResult:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The challenger against the champion, over mature units.
+    """The comparison of the challenger with the champion over mature units.
 
     Attributes
     ----------
-    champion_rate, challenger_rate : mean outcome, of each phase in the comparison weighted by its units with an outcome;
-        over all units where no phase can be compared.
-    difference : rate of the challenger minus rate of the champion.
-    ci_lower, ci_upper : its interval, at `confidence`.
-    p_value : two-sided, of no difference.
-    sample_ratio_p, sample_ratio_p_joined : p-values of the weights, given the exposed units and those with an outcome: the
-        smallest one of a phase, times the number of phases tested.
-    verdict : "challenger higher", "challenger lower", "no difference shown" or "withheld". Whether higher is better is
-        for the outcome's owner to say.
-    withheld_because : one sentence; None unless withheld.
-    phases : what was found in each phase, the earliest one first.
+    champion_rate, challenger_rate : mean outcome over the compared phases, each weighted by its units with an outcome; over
+        all units if no phase can be compared.
+    difference : challenger_rate - champion_rate.
+    ci_lower, ci_upper : confidence interval of the difference, at the level `confidence`.
+    p_value : two-sided p-value of the hypothesis of no difference.
+    sample_ratio_p, sample_ratio_p_joined : p-values of the sample ratio test on exposed units and on units with an outcome:
+        the smallest over the tested phases, times their number (Bonferroni).
+    verdict : "challenger higher", "challenger lower", "no difference shown" or "withheld"; whether higher is better depends
+        on the outcome.
+    withheld_because : the reason in one sentence; None unless withheld.
+    phases : the result of each phase, earliest first.
 
-    Numbers that the data do not define are NaN.
+    Undefined numbers are NaN.
 
     """
 
@@ -231,7 +230,7 @@ class Comparison:
     phases: tuple[PhaseResult, ...]
 
     def to_dict(self) -> dict[str, object]:
-        """Give what JSON can hold: instants as ISO 8601, NaN as None."""
+        """Return the comparison as JSON types: instants as ISO 8601, NaN as None."""
         return {
             "experiment": self.arms.experiment,
             "as_of": self.arms.as_of.isoformat(),
@@ -268,23 +267,25 @@ def _or_none(value: float) -> float | None:
 
 
 def fetch_arms(connection: psycopg.Connection, experiment: str, horizon: timedelta, as_of: datetime) -> ExperimentArms:
-    """Count the units of each arm of `experiment` as of `as_of`, by phase.
+    """Fetch the counts of each arm of `experiment` as of `as_of`, by phase.
 
-    A unit counts from its exposure on, in the phase of its exposure. It is mature when exposed_at + horizon <= as_of; its
-    outcome is then the earliest one with exposed_at < observed_at <= exposed_at + horizon.
+    A unit belongs to the phase of its exposure. It is mature when exposed_at + horizon <= as_of; its outcome is then the
+    earliest one with exposed_at < observed_at <= exposed_at + horizon.
     """
     parameters = {"experiment": experiment, "horizon": horizon, "as_of": as_of}
     with connection.cursor(row_factory=class_row(Phase)) as cursor:
         phases = {phase.phase_id: phase for phase in cursor.execute(_FETCH_PHASES, [experiment])}
-    with connection.cursor(row_factory=class_row(_ArmRow)) as rows:
-        found = rows.execute(_FETCH_ARMS, parameters).fetchall()
-    ids = sorted({row.phase_id for row in found}, key=lambda phase_id: phase_id or 0)
-    return ExperimentArms(experiment, as_of, tuple(_phase_arms(phases.get(each or 0), each, found) for each in ids))
+    with connection.cursor(row_factory=class_row(_ArmRow)) as cursor:
+        rows = cursor.execute(_FETCH_ARMS, parameters).fetchall()
+    ids = sorted({row.phase_id for row in rows}, key=lambda phase_id: phase_id or 0)
+    return ExperimentArms(
+        experiment, as_of, tuple(_phase_arms(phases.get(phase_id or 0), phase_id, rows) for phase_id in ids)
+    )
 
 
 @dataclass(frozen=True)
 class _ArmRow:
-    """What the query tells of one arm in one phase."""
+    """A row of `_FETCH_ARMS`: one arm in one phase."""
 
     phase_id: int | None
     arm: str
@@ -304,15 +305,15 @@ class _ArmRow:
         )
 
 
-def _phase_arms(phase: Phase | None, phase_id: int | None, found: Iterable[_ArmRow]) -> PhaseArms:
-    rows = {row.arm: row for row in found if row.phase_id == phase_id}
-    control, treatment = rows.get(CONTROL), rows.get(TREATMENT)
+def _phase_arms(phase: Phase | None, phase_id: int | None, rows: Iterable[_ArmRow]) -> PhaseArms:
+    by_arm = {row.arm: row for row in rows if row.phase_id == phase_id}
+    control, treatment = by_arm.get(CONTROL), by_arm.get(TREATMENT)
     return PhaseArms(
         phase,
         control.counts if control else ArmCounts(CONTROL),
         treatment.counts if treatment else ArmCounts(TREATMENT),
         tuple(control.releases) if control else (),
         tuple(treatment.releases) if treatment else (),
-        sum(row.imported for row in rows.values()),
-        max(row.last_exposed_at for row in rows.values()),
+        sum(row.imported for row in by_arm.values()),
+        max(row.last_exposed_at for row in by_arm.values()),
     )

@@ -1,7 +1,7 @@
-"""Experiments: the phases that their units belong to, and replayed predictions that somebody counts as exposures.
+"""The phases of an experiment, and the import of replayed predictions as exposures.
 
-In one phase the arms are dealt by one salt and the same weights, and are answered by the same releases. A change of any of
-them begins another phase, or goes on with an earlier one that was alike. Arms are compared within a phase.
+All units of a phase share the salt, the weights of the arms and the releases that answer. A change of any of these starts a
+new phase, or continues an earlier one with the same terms. Arms are compared within a phase.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
 
     import psycopg
 
-#: The arms as the field calls them, and in this order.
+#: The arms by their names in experiment statistics: control, then treatment.
 CONTROL, TREATMENT, ARMS = CHAMPION, CHALLENGER, ROLES
 
 
 @dataclass(frozen=True)
 class PhaseTerms:
-    """What the units of a phase have in common.
+    """The terms that all units of a phase share.
 
     Attributes
     ----------
-    champion_weight, challenger_weight : in lowest terms.
-    champion, challenger : the releases that answer; no challenger is None, and its weight is 0.
+    champion_weight, challenger_weight : weights of the arms, in lowest terms.
+    champion, challenger : ids of the releases that answer; without a challenger None, with the weight 0.
 
     """
 
@@ -45,7 +45,7 @@ class PhaseTerms:
 def phase_terms(
     experiment: str, salt: str, weights: Mapping[str, int], champion: str, challenger: str | None
 ) -> PhaseTerms:
-    """Return the terms of a phase: 50 and 50 are the same weights as 1 and 1.
+    """Return the terms of a phase, with weights in lowest terms: 50 and 50 become 1 and 1.
 
     >>> phase_terms("trial", "s", {"champion": 50, "challenger": 50}, "r1", "r2").champion_weight
     1
@@ -58,20 +58,20 @@ def phase_terms(
 
 
 def enter_phase(connection: psycopg.Connection, terms: PhaseTerms) -> int:
-    """Write the phase of these terms, unless it is recorded; return its id."""
+    """Write the phase with these terms to the database unless it exists; return its id."""
     values = [terms.experiment, terms.salt, terms.champion_weight, terms.challenger_weight, terms.champion]
     connection.execute(
         "INSERT INTO panthera.experiment_phase (experiment, salt, champion_weight, challenger_weight, champion, challenger) "
         "VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING",
         [*values, terms.challenger],
     )
-    found = connection.execute(
+    row = connection.execute(
         "SELECT phase_id FROM panthera.experiment_phase WHERE experiment = %s AND salt = %s AND champion_weight = %s "
         "AND challenger_weight = %s AND champion = %s AND challenger IS NOT DISTINCT FROM %s",
         [*values, terms.challenger],
     ).fetchone()
-    assert found is not None, "the statement before wrote it, or found it"
-    return int(found[0])
+    assert row is not None, "the INSERT above wrote the row or found it"
+    return int(row[0])
 
 
 _REPLAYS = """
@@ -99,12 +99,12 @@ def expose_replays(
     actor: str,
     reason: str,
 ) -> int:
-    """Count replayed predictions with after < as_of <= until as exposures, dated by their as_of; return how many are new.
+    """Write replayed predictions with after < as_of <= until as exposures at their as_of; return the number of new exposures.
 
-    Of each entity the earliest one counts. An entity that was exposed keeps its exposure and its arm. Who did it, and why, is
-    written down.
+    The earliest prediction of each entity counts. An entity with an exposure keeps it and its arm. `actor` and `reason` are
+    recorded with the import.
     """
-    entered = connection.execute(
+    import_row = connection.execute(
         "INSERT INTO panthera.exposure_import (experiment, after, until, actor, reason) VALUES (%s, %s, %s, %s, %s) "
         "RETURNING import_id",
         [experiment, after, until, actor, reason],
@@ -115,6 +115,6 @@ def expose_replays(
         [row[0] for row in rows],
         [row[1] for row in rows],
         [bucket(row[2], row[0]) for row in rows],
-        *([row[number] for row in rows] for number in range(3, 7)),
+        *([row[index] for row in rows] for index in range(3, 7)),
     ]
-    return connection.execute(_EXPOSE, [experiment, entered[0] if entered else None, *columns]).rowcount
+    return connection.execute(_EXPOSE, [experiment, import_row[0] if import_row else None, *columns]).rowcount

@@ -1,4 +1,4 @@
-"""What the service must never lose: predictions, exposures and outcomes, written before anybody is told of them."""
+"""The durable log of predictions, exposures and outcomes; rows are committed before the response is sent."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """One answer, the release that gave it, and the vector it was computed from.
+    """One logged prediction: the score and decision, the release that computed them, and the feature vector.
 
     Attributes
     ----------
-    features : by `view__feature`, as the model saw them; a missing one is None.
+    features : the model's inputs by `view__feature`; None is missing.
     event_times, statuses : by view.
-    phase_id : the phase of the experiment; None is from before phases were recorded.
-    replay : whether it was asked as of an instant that had passed, see `is_replay`.
+    phase_id : the phase of the experiment; None if it predates the recording of phases.
+    replay : whether the request was as of a past instant, see `is_replay`.
 
     """
 
@@ -51,20 +51,20 @@ class Prediction:
     replay: bool = False
 
 
-#: Clocks differ: what is asked as of so long ago is still asked of the present.
+#: Tolerated clock skew: a request as of at most this long ago counts as a request as of now.
 REPLAYED_AFTER = timedelta(minutes=5)
 
 
 def is_replay(as_of: datetime, now: datetime) -> bool:
-    """Say whether a request as of `as_of`, made at `now`, replays the past: its answer reaches nobody at that instant."""
+    """Return whether a request made at `now` as of `as_of` replays the past; a replay does not expose the entity."""
     return as_of < now - REPLAYED_AFTER
 
 
 @dataclass(frozen=True, slots=True)
 class Exposure:
-    """The fact that an entity met its arm; only the first one of an (experiment, entity) is kept.
+    """The exposure of an entity to its arm; only the first one of an (experiment, entity) is kept.
 
-    `exposed_at` is of the service's clock, whatever instant the request named.
+    `exposed_at` is the time of the service's clock, not the request's `as_of`.
     """
 
     experiment: str
@@ -79,7 +79,7 @@ class Exposure:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What happened to an entity, told under an id that the sender chose."""
+    """An observed outcome of an entity, under an id chosen by the sender."""
 
     outcome_id: str
     entity: str
@@ -89,20 +89,20 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class OutcomeReceipt:
-    """How many outcomes of a request were new, and how many had been stored before with the same content."""
+    """The numbers of outcomes of a request that were new, and that were stored before with the same content."""
 
     stored: int
     duplicates: int
 
 
 class OutcomeConflictError(RequestError):
-    """Outcomes came under ids that stand for other outcomes already; nothing of their request was stored."""
+    """Outcome ids of a request already belong to different outcomes; nothing of the request was stored."""
 
     def __init__(self, outcome_ids: Sequence[str]) -> None:
         self.outcome_ids = tuple(outcome_ids)
         first = ", ".join(repr(outcome_id) for outcome_id in self.outcome_ids[:5])
         super().__init__(
-            f"{len(self.outcome_ids)} outcome ids stand for another entity, time or value already: {first}"
+            f"{len(self.outcome_ids)} outcome ids already belong to another entity, time or value: {first}"
             f"{', ...' if len(self.outcome_ids) > 5 else ''}; nothing of this request was stored; "  # noqa: PLR2004
             "send a correction under a new id"
         )
@@ -125,25 +125,24 @@ ON CONFLICT (experiment, entity) DO NOTHING
 """
 
 
-#: Where the log lies, if that is not the default of the database.
+#: The tablespace of the log, if it is not the default of the database.
 _TABLESPACE = """
 SELECT spcname FROM pg_class JOIN pg_tablespace ON pg_tablespace.oid = reltablespace
 WHERE pg_class.oid = 'panthera.prediction'::regclass
 """
 
-# Ten pages, which no compression makes fewer. Unlike rows of a permanent table, they leave nothing to be cleaned up, and
-# every time they are taken anew.
-_TAKE_ROOM = sql.SQL("""
+# Ten pages; rows this short are not compressed. A temporary table leaves nothing to vacuum and allocates anew each time.
+_ALLOCATE_PAGES = sql.SQL("""
 CREATE TEMPORARY TABLE IF NOT EXISTS panthera_room (filler text) ON COMMIT DELETE ROWS {};
 INSERT INTO panthera_room SELECT repeat('x', 1600) FROM generate_series(1, 40)
 """)
 
 
 def _json(values: Mapping[str, Value]) -> str:
-    """Write values as JSON, which has no word for a time (written as ISO 8601) nor for NaN and infinity (null)."""
+    """Return values as JSON: times as ISO 8601, NaN and infinity as null."""
     try:
         return json.dumps(values, allow_nan=False, default=_time)
-    except ValueError:  # rare, so looked for only then
+    except ValueError:  # rare, so NaN is replaced on failure only
         finite = {
             name: None if isinstance(value, float) and not math.isfinite(value) else value
             for name, value in values.items()
@@ -156,9 +155,9 @@ def _time(value: datetime) -> str:
 
 
 async def _columns(predictions: Sequence[Prediction], exposures: Sequence[Exposure]) -> list[list[Any]]:
-    """Lay rows out as the columns that `_APPEND` takes."""
+    """Return the rows as the column arrays that `_APPEND` takes."""
     texts = [(_json(row.features), _json(row.event_times), _json(row.statuses)) async for row in in_turns(predictions)]
-    # In one order everywhere, so that two writers never wait for each other in a circle.
+    # Every writer inserts in the same order, so that two writers cannot deadlock.
     exposures = sorted(exposures, key=lambda row: (row.experiment, row.entity))
     return [
         [row.prediction_id for row in predictions],
@@ -169,7 +168,7 @@ async def _columns(predictions: Sequence[Prediction], exposures: Sequence[Exposu
         [row.arm for row in predictions],
         [row.score for row in predictions],
         [row.decision for row in predictions],
-        *([row[place] for row in texts] for place in range(3)),
+        *([row[index] for row in texts] for index in range(3)),
         [row.phase_id for row in predictions],
         [row.replay for row in predictions],
         [row.experiment for row in exposures],
@@ -185,32 +184,32 @@ async def _columns(predictions: Sequence[Prediction], exposures: Sequence[Exposu
 
 @dataclass(frozen=True, slots=True)
 class _Rows:
-    """What one request logs."""
+    """The log rows of one request."""
 
     predictions: Sequence[Prediction]
     exposures: Sequence[Exposure]
 
 
 class PredictionLog:
-    """The log as one event loop writes it: requests that come while a commit runs share the next one."""
+    """The log writer of one event loop: requests that arrive during a commit share the next one."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
         self._batches: Batcher[_Rows, None] = Batcher(self._write)
 
     async def append(self, predictions: Sequence[Prediction], exposures: Sequence[Exposure]) -> None:
-        """Return when these rows are committed.
+        """Write these rows and return once they are committed.
 
         Raises
         ------
         DatabaseError
-            If they are not, or if that is not known because the connection broke.
+            If they are not committed, or if that is unknown because the connection broke.
 
         """
         await self._batches.submit(_Rows(predictions, exposures), len(predictions))
 
     async def check(self) -> None:
-        """Return if rows could be committed now: writes nothing to the log, and takes and gives back some room on its disk.
+        """Check that rows could be committed now: write an empty batch, then allocate and release ten pages on the log's disk.
 
         Raises
         ------
@@ -220,17 +219,17 @@ class PredictionLog:
         """
         await self.append([], [])
         async with lent(self._pool) as connection:
-            found = await (await connection.execute(_TABLESPACE)).fetchone()
-            place = sql.SQL("TABLESPACE {}").format(sql.Identifier(found[0])) if found else sql.SQL("")
-            await connection.execute(_TAKE_ROOM.format(place))
+            row = await (await connection.execute(_TABLESPACE)).fetchone()
+            tablespace = sql.SQL("TABLESPACE {}").format(sql.Identifier(row[0])) if row else sql.SQL("")
+            await connection.execute(_ALLOCATE_PAGES.format(tablespace))
 
     async def _write(self, batch: Sequence[_Rows]) -> Sequence[Exception | None]:
-        """Commit `batch` as one; if its content is refused, each request by itself, so that one cannot fail another."""
+        """Write `batch` in one commit; if its content is refused, write each request alone, so that one cannot fail another."""
         try:
             await self._insert(batch)
         except _ContentRefusedError as error:
             if len(batch) == 1:
-                return [DatabaseError(f"the prediction could not be logged, so it is not given: {error}")]
+                return [DatabaseError(f"the prediction could not be logged, so it is not returned: {error}")]
             return [outcome for rows in batch for outcome in await self._write([rows])]
         return [None] * len(batch)
 
@@ -246,7 +245,7 @@ class PredictionLog:
 
 
 class _ContentRefusedError(Exception):
-    """The server was there, but a row was not to its liking."""
+    """PostgreSQL refused the content of a row."""
 
 
 _RECORD = """
@@ -265,17 +264,17 @@ ORDER BY outcome_id
 
 
 async def record_outcomes(pool: Pool, outcomes: Sequence[Outcome]) -> OutcomeReceipt:
-    """Store the outcomes whose ids are new; those that were sent before are counted, not stored again.
+    """Write the outcomes with new ids; outcomes stored before are counted as duplicates.
 
     Raises
     ------
     OutcomeConflictError
-        If an id stands for another outcome, stored or in this very request; then none is stored.
+        If an id belongs to a different outcome, stored or in the same request; then no outcome is stored.
     DatabaseError
         If the server does not answer.
 
     """
-    # In one order everywhere, so that two requests never wait for each other in a circle.
+    # Every request inserts in the same order, so that two requests cannot deadlock.
     rows = sorted(outcomes, key=lambda row: row.outcome_id)
     columns: list[list[Any]] = [
         [row.outcome_id for row in rows],

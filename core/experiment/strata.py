@@ -1,7 +1,7 @@
-"""The comparison of two arms, phase by phase: whether they split as each phase's weights say, and how far their means differ.
+"""The comparison of two arms, stratified by phase: the sample ratio test and the difference of means.
 
-The share of the challenger differs between phases, and so may the units: pooled means would differ though no unit responds
-(Simpson's paradox). So differences are taken within phases and averaged.
+The challenger's share and the mix of units differ between phases, so pooled means could differ without any effect
+(Simpson's paradox). Differences are therefore taken within phases and averaged.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from core.experiment.cohorts import ArmCounts, ExperimentArms, PhaseArms
     from core.roles import Role
 
-#: Below it the t interval of a mean is not to be trusted, least of all for a rate near 0 or 1.
+#: Units for each arm below which the t interval is unreliable, above all for rates near 0 or 1.
 MINIMUM_UNITS = 30
 _EXPOSED, _JOINED = "exposed", "mature with an outcome"
 
@@ -38,24 +38,23 @@ class _Effect:
 def compare(
     arms: ExperimentArms, weights: Mapping[Role, int], confidence: float, sample_ratio_alarm: float
 ) -> Comparison:
-    """Compare the mean outcome of the mature units of the two arms.
+    """Return the comparison of the mean outcomes of the two arms over mature units.
 
-    With d_k = mean(challenger) - mean(champion) in phase k and w_k the share of phase k in all units with an outcome, the
-    difference is d = sum(w_k d_k), the mean effect on the units that were compared. Interval and p-value are those of
+    With d_k = mean(challenger) - mean(champion) in phase k and w_k the share of phase k in all compared units with an
+    outcome, the difference is d = sum(w_k d_k), the mean effect on the compared units. The interval is
     d +- t(df) sqrt(sum(w_k^2 (s1k^2/n1k + s2k^2/n2k))), with the degrees of freedom of Welch and Satterthwaite over all these
-    terms; of one phase that is Welch's interval. For 0/1 outcomes it is the Wald interval. With no true difference it misses 0
-    in 1 - confidence of the experiments looked at once; looking again and again misses more often.
+    terms; for one phase it is Welch's interval, for 0/1 outcomes the Wald interval. Without a true difference it excludes 0
+    in a share 1 - confidence of the experiments that are evaluated once; repeated looks exclude 0 more often.
 
-    Phases are averaged in which the same two releases answered, those of the phase that exposed last; one with fewer than
-    `MINIMUM_UNITS` mature units with an outcome in an arm is left out. Each names why.
+    A phase is compared if the same two releases answered in it as in the phase with the last exposure, and each arm has at
+    least `MINIMUM_UNITS` mature units with an outcome. `PhaseResult.left_out` names why a phase is not compared.
 
-    The sample ratio of such phases is tested against the weights of each twice, on exposed units and on mature units with an
-    outcome: exact binomial below 1,000 units, else chi-square. The p-value of all is the smallest times their number
-    (Bonferroni), so that one phase is tested as if alone. Below `sample_ratio_alarm` the arms are not comparable. Exposures
-    from before phases were recorded are tested against `weights`, the plan's present ones; these may have been others then, so
-    on a mismatch they are left out.
+    The sample ratio of each such phase is tested against its weights twice, on exposed units and on mature units with an
+    outcome: exact binomial below 1,000 units, else chi-square. The overall p-value is the smallest times their number
+    (Bonferroni). Below `sample_ratio_alarm` the arms are not comparable. Exposures from before phases were recorded are
+    tested against `weights`, the plan's present ones; since the weights may have changed, a mismatch excludes these exposures.
 
-    The verdict is withheld on a mismatch, if no phase can be compared, or if no outcome differs from another.
+    The verdict is withheld on a mismatch, if no phase can be compared, or if the outcomes have no variance within their arms.
 
     References
     ----------
@@ -68,8 +67,8 @@ def compare(
     releases = _releases_compared(arms.phases)
     results = [_result(phase, weights, releases, sample_ratio_alarm) for phase in arms.phases]
     compared = [result.arms for result in results if result.left_out is None]
-    effect = _effect(compared, confidence) if compared else _unknown(arms)
-    doubt = (
+    effect = _effect(compared, confidence) if compared else _undefined_effect(arms)
+    withheld_because = (
         _mismatch(results, sample_ratio_alarm)
         or (None if compared else _nothing_to_compare(arms, results, weights))
         or (None if not math.isnan(effect.p_value) else _NO_VARIANCE)
@@ -83,10 +82,10 @@ def compare(
         ci_lower=effect.ci_lower,
         ci_upper=effect.ci_upper,
         p_value=effect.p_value,
-        sample_ratio_p=_smallest([result.sample_ratio_p for result in results]),
-        sample_ratio_p_joined=_smallest([result.sample_ratio_p_joined for result in results]),
-        verdict="withheld" if doubt else _verdict(effect),
-        withheld_because=doubt,
+        sample_ratio_p=_bonferroni([result.sample_ratio_p for result in results]),
+        sample_ratio_p_joined=_bonferroni([result.sample_ratio_p_joined for result in results]),
+        verdict="withheld" if withheld_because else _verdict(effect),
+        withheld_because=withheld_because,
         phases=tuple(results),
     )
 
@@ -94,8 +93,8 @@ def compare(
 _NO_VARIANCE = "No outcome differs from another within its arm, so the difference has no interval."
 
 
-def _answered(phase: PhaseArms) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return which releases answered in each arm; an arm that nobody met yet has its own by the phase's terms."""
+def _releases_of(phase: PhaseArms) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the releases that answered in each arm; for an arm without exposures, the release in the phase's terms."""
     control = phase.champion_releases or ((phase.phase.champion,) if phase.phase else ())
     recorded = (phase.phase.challenger,) if phase.phase and phase.phase.challenger else ()
     return control, phase.challenger_releases or recorded
@@ -106,10 +105,10 @@ def _has_both_arms(phase: PhaseArms) -> bool:
 
 
 def _releases_compared(phases: Sequence[PhaseArms]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the releases of the phase that exposed last, of those with two arms."""
+    """Return the releases of the phase with the last exposure among those with two arms."""
     both = [phase for phase in phases if _has_both_arms(phase) and phase.last_exposed_at is not None]
     last = max(both, key=lambda phase: (phase.last_exposed_at, phase.phase is not None), default=None)
-    return _answered(last) if last else ((), ())
+    return _releases_of(last) if last else ((), ())
 
 
 def _result(
@@ -119,13 +118,13 @@ def _result(
     control, treatment = phase.champion, phase.challenger
     if not all(weights.get(arm, 0) for arm in ARMS):
         return PhaseResult(phase, weights, math.nan, math.nan, "one arm had no weight, or no release answered in it")
-    if _answered(phase) != releases or max(map(len, releases)) > 1:
+    if _releases_of(phase) != releases or max(map(len, releases)) > 1:
         return PhaseResult(phase, weights, math.nan, math.nan, "other releases answered than those that are compared")
     exposed = _sample_ratio_p(control.exposed, treatment.exposed, weights)
     joined = _sample_ratio_p(control.with_outcome, treatment.with_outcome, weights)
     if phase.phase is None and min(exposed, joined) < alarm:
-        unknown = "its units do not split as the present weights say, and its own were not recorded"
-        return PhaseResult(phase, weights, math.nan, math.nan, unknown)
+        reason = "its units do not match the present weights, and its own were not recorded"
+        return PhaseResult(phase, weights, math.nan, math.nan, reason)
     few = min(control.with_outcome, treatment.with_outcome) < MINIMUM_UNITS
     return PhaseResult(phase, weights, exposed, joined, "too few mature units with an outcome" if few else None)
 
@@ -145,13 +144,13 @@ def _effect(phases: Sequence[PhaseArms], confidence: float) -> _Effect:
     variance, difference = sum(term for term, _ in terms), treatment - control
     if not variance > 0:
         return _Effect(control, treatment, difference, math.nan, math.nan, math.nan)
-    freedom = variance**2 / sum(term**2 / one_less for term, one_less in terms)
-    margin = float(t.ppf((1 + confidence) / 2, freedom)) * math.sqrt(variance)
-    p_value = 2 * float(t.sf(abs(difference) / math.sqrt(variance), freedom))
+    df = variance**2 / sum(term**2 / arm_df for term, arm_df in terms)
+    margin = float(t.ppf((1 + confidence) / 2, df)) * math.sqrt(variance)
+    p_value = 2 * float(t.sf(abs(difference) / math.sqrt(variance), df))
     return _Effect(control, treatment, difference, difference - margin, difference + margin, p_value)
 
 
-def _unknown(arms: ExperimentArms) -> _Effect:
+def _undefined_effect(arms: ExperimentArms) -> _Effect:
     control, treatment = arms.champion.rate, arms.challenger.rate
     return _Effect(control, treatment, treatment - control, math.nan, math.nan, math.nan)
 
@@ -167,31 +166,31 @@ def _sample_ratio_p(control: int, treatment: int, weights: Mapping[Role, int]) -
     return float(check.analyze(units, control=CONTROL, treatment=TREATMENT).pvalue)
 
 
-def _smallest(p_values: Iterable[float]) -> float:
-    """Return the smallest p-value times their number, at most 1; NaN if there is none."""
+def _bonferroni(p_values: Iterable[float]) -> float:
+    """Return the smallest p-value times their number, at most 1; NaN values are ignored, and NaN is returned for none."""
     tested = [p for p in p_values if not math.isnan(p)]
     return min(1.0, min(tested) * len(tested)) if tested else math.nan
 
 
 def _mismatch(results: Sequence[PhaseResult], alarm: float) -> str | None:
-    """Say in a sentence in which phase the units do not split as its weights say, or None."""
+    """Compose a sentence about the phase with the worst sample ratio mismatch; None without a mismatch."""
     for units, p_values in (
         (_EXPOSED, [result.sample_ratio_p for result in results]),
         (_JOINED, [result.sample_ratio_p_joined for result in results]),
     ):
-        p = _smallest(p_values)
+        p = _bonferroni(p_values)
         if p < alarm:
             worst = min(zip(p_values, results, strict=True), key=lambda each: (math.isnan(each[0]), each[0]))[1]
             where = f" in {worst.arms.name}" if len(results) > 1 else ""
             return (
-                f"The units {units}{where} do not split as the weights {worst.weights[CONTROL]}:{worst.weights[TREATMENT]} say "
+                f"The units {units}{where} do not match the weights {worst.weights[CONTROL]}:{worst.weights[TREATMENT]} "
                 f"(p = {p:.2g}, below {alarm:g}), so the arms are not comparable; find out which units are lost."
             )
     return None
 
 
 def _nothing_to_compare(arms: ExperimentArms, results: Sequence[PhaseResult], present: Mapping[Role, int]) -> str:
-    """Say in a sentence why no phase can be compared."""
+    """Compose a sentence that explains why no phase can be compared."""
     tested = [result for result in results if not math.isnan(result.sample_ratio_p)]
     if tested:
         fullest = max(tested, key=lambda result: min(_with_outcome(result.arms))).arms

@@ -1,1 +1,1 @@
-"""The plan: what `params.yaml` may say, a module for each section, and the checks of what it says."""
+"""The plan `params.yaml`: a module for each section, and the checks between sections."""

@@ -1,4 +1,4 @@
-"""What a candidate owes to the rest of the plan: its columns are there, its steps make numbers, it solves the problem."""
+"""Checks of candidates against the rest of the plan: columns exist, steps yield numbers, the estimator fits the problem."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 Finding = tuple[str, str]
 
-#: Parameters that the platform sets itself, under all the names that each library knows them by.
+#: Parameters that the platform sets itself, under all of the aliases that each library accepts.
 OWN_LIGHTGBM = frozenset(
     {
         *("objective", "objective_type", "app", "application", "loss"),
@@ -64,7 +64,7 @@ OWN_CATBOOST = frozenset(
 
 
 def candidate_findings(plan: Plan) -> Iterator[Finding]:
-    """Find what is wrong with the candidates of a plan whose names are declared."""
+    """Yield the faults of the candidates; all names in the plan must have been checked before."""
     pairs = plan.build_features.service_features(plan.training_set.service)
     dtypes = {f"{view}.{name}": plan.build_features.views[view].features[name].dtype for view, name in pairs}
     for name, candidate in plan.train.candidates.items():
@@ -83,7 +83,7 @@ def candidate_findings(plan: Plan) -> Iterator[Finding]:
 
 def _problem(path: str, candidate: Candidate, problem: str) -> Iterator[Finding]:
     if problem == "regression" and isinstance(candidate, LogisticCandidate):
-        yield f"{path}.estimator", "it tells classes apart; for a regression write linear_regression"
+        yield f"{path}.estimator", "it is a classifier; for a regression write linear_regression"
     if problem != "regression" and isinstance(candidate, LinearRegressionCandidate):
         yield f"{path}.estimator", f"it predicts numbers; for a {problem} problem write logistic_regression"
     if problem == "regression" and getattr(candidate, "class_weight", None) is not None:
@@ -104,12 +104,12 @@ def _single_feature(
 
 
 def _ensemble(path: str, candidate: Ensemble, candidates: Mapping[str, Candidate]) -> Iterator[Finding]:
-    single = [name for name, other in candidates.items() if not isinstance(other, Ensemble)]
+    single = [name for name, member in candidates.items() if not isinstance(member, Ensemble)]
     for name in candidate.of:
         if name not in single:
-            yield f"{path}.of", f"{name!r} is not a candidate that stands by itself; {allowed_here(name, single)}"
+            yield f"{path}.of", f"{name!r} is not a candidate, or is an ensemble itself; {allowed_here(name, single)}"
     if len(set(candidate.of)) < len(candidate.of):
-        yield f"{path}.of", "a candidate stands there twice"
+        yield f"{path}.of", "a candidate is listed twice; keep one"
     if isinstance(candidate, BlendCandidate) and candidate.weights and len(candidate.weights) != len(candidate.of):
         yield f"{path}.weights", f"there are {len(candidate.weights)} weights for {len(candidate.of)} candidates"
 
@@ -120,15 +120,15 @@ def _steps(path: str, candidate: PreparedCandidate, service: str, dtypes: Mappin
         "categorical": [name for name, dtype in dtypes.items() if dtype == "string"],
         "text": [name for name, dtype in dtypes.items() if dtype == "text"],
     }
-    taken = 0
+    used = 0
     for kind, names in kinds.items():
         steps = getattr(candidate, kind)
         left_out = any(isinstance(step, LeaveOut) for step in steps)
         if left_out and len(steps) > 1:
-            yield f"{path}.{kind}", "leave_out stands alone: there is nothing left for the other steps"
-        taken += 0 if left_out or (kind == "text" and not steps) else len(names)
-    if isinstance(candidate, OfNumbersCandidate) and not taken:
-        yield path, f"the service {service!r} has no feature that it takes; see its numeric, categorical and text steps"
+            yield f"{path}.{kind}", "leave_out drops all columns of this kind; remove the other steps, or leave_out"
+        used += 0 if left_out or (kind == "text" and not steps) else len(names)
+    if isinstance(candidate, OfNumbersCandidate) and not used:
+        yield path, f"it uses no feature of the service {service!r}; see its numeric, categorical and text steps"
     yield from _categorical(path, candidate, kinds["categorical"])
     yield from _text(path, candidate, service, kinds["text"])
 
@@ -137,12 +137,12 @@ def _categorical(path: str, candidate: PreparedCandidate, names: list[str]) -> I
     ordered = {name for step in candidate.categorical if isinstance(step, Ordinal) for name in step.order}
     for name in sorted(ordered - set(names)):
         yield f"{path}.categorical", f"ordinal.order: {name!r} is no string feature; {allowed_here(name, names)}"
-    makes_numbers = any(isinstance(step, OneHot | TargetEncode | LeaveOut) for step in candidate.categorical)
+    encodes = any(isinstance(step, OneHot | TargetEncode | LeaveOut) for step in candidate.categorical)
     rest = [name for name in names if name not in ordered]
-    if isinstance(candidate, OfNumbersCandidate) and rest and not makes_numbers:
+    if isinstance(candidate, OfNumbersCandidate) and rest and not encodes:
         yield (
             f"{path}.categorical",
-            f"no step makes {rest[0]} a number; add one_hot, ordinal, target_encode or leave_out",
+            f"no step encodes {rest[0]} as a number; add one_hot, ordinal, target_encode or leave_out",
         )
 
 
@@ -155,21 +155,21 @@ def _text(path: str, candidate: PreparedCandidate, service: str, names: list[str
 
 
 def _search(path: str, candidate: PreparedCandidate) -> Iterator[Finding]:
-    """Try the ends of each range and every choice, so that no trial is refused after hours."""
+    """Validate the bounds of each range and every choice, so that no trial fails hours into a run."""
     for key, searched in candidate.tune.search.items() if candidate.tune else ():
-        place = f"{path}.tune.search.{key}"
+        key_path = f"{path}.tune.search.{key}"
         if key.split(".")[0] in {"estimator", "tune", "class_weight"}:
-            yield place, "this key is not searched; choose a parameter, a step or a selector"
+            yield key_path, "this key cannot be searched; choose a parameter, a step or a selector"
             continue
         values = searched.values if isinstance(searched, Choices) else (searched.low, searched.high)
         for value in values:
             try:
                 tried = replaced(candidate, {key: value, "tune": None})
             except ValidationError as error:
-                yield place, f"{value!r} is not allowed there: {error.errors()[0]['msg']}"
+                yield key_path, f"{value!r} is not allowed there: {error.errors()[0]['msg']}"
                 break
             except (IndexError, KeyError, TypeError, ValueError):
-                yield place, "there is no such key in this candidate"
+                yield key_path, "there is no such key in this candidate"
                 break
             if isinstance(tried, BoostedCandidate):
                 yield from _params(path, tried)

@@ -1,6 +1,6 @@
-"""What the sections of a plan owe to each other: every name that one uses is declared in another, and times fit.
+"""Checks between the sections of a plan: every name that is used is declared, and the times are consistent.
 
-A check yields (path of the key, what is wrong with it); `core.plan.text` turns what they find into one `PlanError`.
+A check yields findings (path of the key, fault); `core.plan.text` raises them as one `PlanError`.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from core.clock import is_ahead, not_come
+from core.clock import future_fault, is_ahead
 from core.plan.candidate_checks import candidate_findings
 from core.plan.evaluate import METRICS
 from core.plan.limits import limit_findings
@@ -30,7 +30,7 @@ Finding = tuple[str, str]
 RESERVED = frozenset(
     {"event_timestamp", "created_timestamp", "event_time", "created_time", "as_of", "source_row", "label"}
 )
-#: Names that stand beside a key: those of the training set too, where two underscores name a feature.
+#: Names that an entity key may not have: it shares tables with these columns (`split` in the training set).
 KEYS_TAKEN = RESERVED | {"split"}
 
 
@@ -119,14 +119,14 @@ def _of_person(path: str, rule: str, column: str, declared: Column | None) -> It
 
 
 def _needed_values(path: str, source: Source, rules: QualityRules, keys: set[str]) -> Iterator[Finding]:
-    """Find the columns that cannot be missing, although the rules take a fault in them as missing."""
+    """Yield a finding for each column in `as_missing` that must have a value in every row."""
     times = (time.column for time in (source.event_time, source.created_time) if time is not None)
     for column in sorted({*keys, *times, *rules.not_null, *rules.unique}.intersection(rules.as_missing)):
         yield path, f"{column!r} must have a value in every row; take it out here, or out of not_null or unique"
 
 
 def _empty_range(path: str, low: float | None, high: float | None) -> Iterator[Finding]:
-    """Find the range in which no value lies; an end that is null is open."""
+    """Yield a finding if the range contains no value; a bound that is null is open."""
     below, above = -math.inf if low is None else low, math.inf if high is None else high
     if math.isnan(below) or math.isnan(above):
         yield path, f"[{low}, {high}] has an end that is not a number; leave an end open with null"
@@ -142,7 +142,7 @@ def _views(plan: Plan) -> Iterator[Finding]:
         keys = {entity.key for entity in plan.entities.values()}
         for feature in sorted((RESERVED | keys).intersection(view.features)):
             yield f"build_features.views.{name}.features.{feature}", "this name is the platform's own; choose another"
-        # `view__feature` names a column, so that it must be read in one way only.
+        # The column name `view__feature` must have one reading.
         for part in filter(lambda part: "__" in part, (name, *view.features)):
             yield f"build_features.views.{name}", f"{part!r} has two underscores in a row; views and features have none"
     for name, references in section.services.items():
@@ -155,7 +155,7 @@ def _views(plan: Plan) -> Iterator[Finding]:
 
 
 def _view_sources(plan: Plan, name: str, view: View) -> Iterator[Finding]:
-    """Check the sources of a view: declared, and about the view's own entity or, if that is linked, what belongs to it."""
+    """Check that a view's sources are declared and hold rows of its entity or, for a linked one, of the predicted entity."""
     path = f"build_features.views.{name}"
     if view.entity is not None:
         yield from _undeclared(f"{path}.entity", "entity", view.entity, plan.entities)
@@ -171,7 +171,7 @@ def _view_sources(plan: Plan, name: str, view: View) -> Iterator[Finding]:
 
 
 def _of_entity(plan: Plan, path: str, source: str, about: str) -> Iterator[Finding]:
-    """Check that the rows of `source` tell of the entity `about`, or of what belongs to it."""
+    """Check that the rows of `source` are about the entity `about` or, if that is linked, about the predicted entity."""
     entity, found, label = plan.entities[about], plan.ingest[source], plan.ingest.get(plan.label.source)
     if found.entity == about:
         return
@@ -191,17 +191,17 @@ def _of_entity(plan: Plan, path: str, source: str, about: str) -> Iterator[Findi
 
 
 def _links(plan: Plan) -> Iterator[Finding]:
-    """Check the entities that are reached from what is predicted for: by one feature of one of its views."""
+    """Check the linked entities: each is reached from the predicted entity by one feature of one of its views."""
     views, label = plan.build_features.views, plan.ingest.get(plan.label.source)
     for name, entity in plan.entities.items():
         if entity.of is None:
             continue
         path, (view, _, feature) = f"entities.{name}.of", entity.of.partition(".")
-        others = [other for other, declared in plan.entities.items() if declared.key == entity.key and other != name]
-        if others:
+        shared = [each for each, declared in plan.entities.items() if declared.key == entity.key and each != name]
+        if shared:
             yield (
                 f"entities.{name}.key",
-                f"{entity.key!r} is the key of {others[0]!r} too; a linked entity needs its own",
+                f"{entity.key!r} is the key of {shared[0]!r} too; a linked entity needs its own",
             )
         if label is not None and label.entity == name:
             yield path, f"{name!r} is what is predicted, so nothing links to it; take the key out"
@@ -210,8 +210,8 @@ def _links(plan: Plan) -> Iterator[Finding]:
         if view not in views:
             continue
         yield from _undeclared(path, f"feature of {view}", feature, views[view].features)
-        home = plan.ingest.get(views[view].source)
-        about = views[view].entity or (home.entity if home else None)
+        source = plan.ingest.get(views[view].source)
+        about = views[view].entity or (source.entity if source else None)
         if label is not None and about is not None and about != label.entity:
             yield (
                 path,
@@ -379,18 +379,18 @@ def _times(plan: Plan) -> Iterator[Finding]:
 
 
 def future_findings(plan: Plan, now: datetime) -> Iterator[Finding]:
-    """Find the instants of `plan` that have not come at `now`: nobody can have observed what happened by then."""
+    """Yield a finding for each instant of `plan` in the future of `now`: its data cannot have been observed."""
     named = {f"ingest.{name}.observed_until": source.observed_until for name, source in plan.ingest.items()}
     named |= {
         "build_features.snapshots.end": plan.build_features.snapshots.end,
         "training_set.as_of.end": plan.training_set.as_of.end,
         "materialize.as_of": plan.materialize.as_of,
     }
-    yield from ((path, not_come(instant, now)) for path, instant in named.items() if is_ahead(instant, now))
+    yield from ((path, future_fault(instant, now)) for path, instant in named.items() if is_ahead(instant, now))
 
 
 def findings(plan: Plan) -> list[Finding]:
-    """List all that is wrong between the sections of `plan`; later checks rely on the names that earlier ones found."""
+    """Return all findings between the sections of `plan`; the later checks run only if all names are declared."""
     found = [
         finding
         for check in (_entities, _sources, _personal, _quality, _views, _links, _label)

@@ -1,4 +1,4 @@
-"""The plan's words for evaluation: metrics, the decision threshold, groups, slices, money."""
+"""The section `evaluate`: metrics, the decision threshold, groups, slices, money."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Metric = Literal[
     "pinball",
 ]
 
-#: What can be measured of each kind of problem.
+#: The metrics of each kind of problem.
 METRICS: Mapping[str, tuple[Metric, ...]] = {
     "binary": (
         *("roc_auc", "pr_auc", "log_loss", "brier", "ece", "lift", "gain"),
@@ -42,7 +42,7 @@ METRICS: Mapping[str, tuple[Metric, ...]] = {
 
 
 class Threshold(Section):
-    """How the decision threshold of a binary problem comes about: chosen on the validation rows, or given."""
+    """The decision threshold of a binary problem: `maximise` a metric on the validation rows, or a fixed number `at`."""
 
     maximise: Literal["f1", "balanced_accuracy", "profit"] | None = None
     """Metric whose maximum on the validation rows sets the threshold."""
@@ -50,14 +50,14 @@ class Threshold(Section):
     """Fixed threshold."""
 
     @model_validator(mode="after")
-    def _says_one_thing(self) -> Self:
+    def _has_one_key(self) -> Self:
         if (self.maximise is None) == (self.at is None):
-            raise ValueError("a threshold says either what to maximise or the number it is at")
+            raise ValueError("expected one of the keys maximise and at; write {maximise: f1} or {at: 0.5}")
         return self
 
 
 class Intervals(Section):
-    """How sure an interval is, and from how many draws of entities it is computed."""
+    """The confidence level of bootstrap intervals, and the number of resamples of entities."""
 
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
     """Confidence level of every interval of the evaluation and of the gate."""
@@ -66,9 +66,9 @@ class Intervals(Section):
 
 
 class Group(Section):
-    """A way to part the entities, by a feature or attribute: a text or a truth by its values, a number at `edges`.
+    """A partition of the entities by a feature or attribute: a string or bool by its values, a number at `edges`.
 
-    An edge belongs to the part above it: edges [2, 5] make below 2, 2 to below 5, and 5 and above.
+    An edge belongs to the interval above it: the edges [2, 5] make below 2, 2 to below 5, and 5 and above.
     """
 
     feature: str
@@ -84,7 +84,7 @@ class Group(Section):
 
 
 class Fairness(Section):
-    """The groups between whose parts decisions are compared, and the gap in selection rates that is found acceptable."""
+    """The groups whose selection rates are compared, and the largest acceptable gap between them."""
 
     groups: tuple[Name, ...] = Field(strict=False, min_length=1)
     """Names of `evaluate.groups`."""
@@ -93,7 +93,7 @@ class Fairness(Section):
 
 
 class WorstSlices(Section):
-    """The search for parts of the rows where the model does worst: found on validation rows, confirmed on test rows."""
+    """The search for the slices where the model performs worst: found on validation rows, confirmed on test rows."""
 
     minimum_entities: Annotated[int, Field(ge=30)] = 200
     """Smallest slice that is searched, in entities."""
@@ -102,18 +102,18 @@ class WorstSlices(Section):
 
 
 class Money(Section):
-    """What decisions earn, where label 1 is that a customer is lost and an offer may keep them.
+    """The profit of contacting customers with a retention offer; label 1 means that a customer churns.
 
-    After Neslin, S. A., et al. (2006). Defection detection. Journal of Marketing Research, 43(2), equation 1. The same
-    acceptance is assumed of all who would be lost: who is likeliest to leave need not be whom an offer moves most.
+    After Neslin, S. A., et al. (2006). Defection detection. Journal of Marketing Research, 43(2), equation 1. All churners
+    are assumed to accept at the same rate; an offer may in fact move those least who are most likely to leave.
 
     Attributes
     ----------
-    kept_value : what a customer is worth who would have been lost and was kept.
-    offer_cost : what the offer costs where it is taken; who would have stayed anyway takes it as well.
-    contact_cost : what it costs to approach a customer, whether or not the offer is taken.
-    acceptance : the share of those who would have been lost that take the offer and stay.
-    capacity : the largest share of customers that can be approached.
+    kept_value : value of a customer who would have churned and was kept.
+    offer_cost : cost of an accepted offer; customers who would have stayed accept it too.
+    contact_cost : cost of contacting a customer, whether or not the offer is accepted.
+    acceptance : share of the customers who would have churned that accept the offer and stay.
+    capacity : largest share of customers that can be contacted.
 
     """
 
@@ -127,29 +127,29 @@ class Money(Section):
 
     @property
     def earned_of_lost(self) -> float:
-        """What approaching a customer earns who would have been lost, on average."""
+        """Mean profit of contacting a customer who would otherwise churn."""
         return self.acceptance * (self.kept_value - self.offer_cost) - self.contact_cost
 
     @property
     def earned_of_staying(self) -> float:
-        """What approaching a customer earns who would have stayed: less than nothing."""
+        """Profit of contacting a customer who would have stayed; at most 0."""
         return -self.offer_cost - self.contact_cost
 
     @property
     def break_even(self) -> float:
-        """The probability of being lost at which approaching earns nothing; NaN where it never earns anything."""
+        """The churn probability at which contacting has the profit 0; NaN if contacting is never profitable."""
         between = self.earned_of_lost - self.earned_of_staying
         return -self.earned_of_staying / between if self.earned_of_lost > 0 else math.nan
 
 
 class Evaluate(Section):
-    """What is measured on the test period, for whom, and how a score becomes a decision.
+    """The metrics on the test period, the groups they are computed for, and how a score becomes a decision.
 
     Attributes
     ----------
     calibration : the curve from scores to probabilities, fitted on the validation rows.
-    top : the share of highest scores that lift and gain speak of.
-    quantile : the quantile that the pinball loss judges.
+    top : the share of highest scores for which lift and gain are computed.
+    quantile : the quantile of the pinball loss.
 
     """
 
@@ -182,7 +182,7 @@ class Evaluate(Section):
         return self
 
     @model_validator(mode="after")
-    def _knows_the_money(self) -> Self:
+    def _has_money_for_profit(self) -> Self:
         chosen_by_profit = self.threshold is not None and self.threshold.maximise == "profit"
         if self.money is None and (chosen_by_profit or "profit" in self.metrics):
             raise ValueError("profit needs the key money, which says what a decision earns")

@@ -1,4 +1,4 @@
-"""Read `params.yaml`: parsed once, and refused as a whole with one line for each thing that is wrong."""
+"""Read `params.yaml`; an invalid plan raises one error with a line for each fault."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 
 def parse_plan(text: str, name: str = "params.yaml") -> Plan:
-    """Parse the text of a plan.
+    """Return the plan of a YAML text, with its SQL and its patterns checked.
 
     Raises
     ------
     PlanError
-        With one line for each fault: where it is, what was found, and what is allowed there.
+        With one line for each fault: the key, what was found, and what is allowed there.
 
     """
     plan = parse_sections(text, name)
@@ -31,7 +31,7 @@ def parse_plan(text: str, name: str = "params.yaml") -> Plan:
 
 
 def read_plan(path: Path) -> Plan:
-    """Read and parse the plan at `path`; see `parse_plan`. No instant of it may be ahead of the clock."""
+    """Read the plan at `path`; raise PlanError as `parse_plan` does, or if an instant of it is in the future."""
     plan = parse_plan(read_text(path), str(path))
     refuse(str(path), list(future_findings(plan, datetime.now(UTC))))
     return plan

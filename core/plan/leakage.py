@@ -1,4 +1,4 @@
-"""The plan's words against leakage: when a feature is taken to know the label, and which may."""
+"""The section `training_set.leakage`: thresholds for suspected label leakage, and the features exempt from them."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from core.plan.section import Section
 
 
 class Leakage(Section):
-    """When a feature is taken to know the label; such a feature fails the run, unless it is allowed by name.
+    """Thresholds above which a feature is suspected to leak the label; it fails the run unless it is in `allow`.
 
     Attributes
     ----------
-    alone : what a feature may reach by itself on the training rows: the area under the ROC curve (of several classes, of
-        the one that it tells best from the rest), or R2 of a regression.
-    surely : the share of a rare label (at most a fifth of the rows) that some values of a feature may have.
-    allow : by `view.feature`, why a feature may look as if it knew the label, or look ahead.
+    alone : the largest ROC AUC that one feature may reach on the training rows; for a multiclass problem the best
+        one-versus-rest AUC, for a regression R2.
+    surely : the largest share of a rare label (at most a fifth of the rows) among the rows with some values of a feature.
+    allow : by `view.feature`, the reason why a feature may exceed the thresholds, or use later rows.
 
     """
 

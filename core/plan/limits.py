@@ -1,6 +1,6 @@
-"""What is too much of a plan to be stored and read: all limits on how wide it may be.
+"""Limits on the width of views and services, from the limits of PostgreSQL.
 
-PostgreSQL keeps a row in a page of 8 kB, in at most 1,600 columns, and answers a query with at most 1,664. A view whose row
+A row of PostgreSQL fits into a page of 8 kB and has at most 1,600 columns; a query returns at most 1,664. A view whose row
 might not fit is stored in arrays, one for each dtype (`feature_repo.online.packed_columns`).
 """
 
@@ -13,17 +13,18 @@ if TYPE_CHECKING:
 
     from core.plan.plan import Plan
 
-#: What PostgreSQL can hold of a row in a page, less its header and the bits that say what is NULL, and its columns.
+#: Bytes of a row that fit into a page, after the header and the NULL bitmap; columns of a table.
 MOST_BYTES, MOST_COLUMNS = 7_900, 1_600
-#: The features of a view, however they are stored, and those of Feast's that are lists, which no array can hold.
+#: Features of a view, however stored; features of Feast's list types, which cannot be packed into arrays.
 MOST_FEATURES, MOST_LISTS = 5_000, 320
-#: The columns that one statement reads, event times among them.
+#: Columns that one statement reads, event times included.
 MOST_READ = 1_600
+#: Upper bound of the array columns of a packed view: one for each dtype.
 _ARRAYS = 9
 
 
 def limit_findings(plan: Plan) -> Iterator[tuple[str, str]]:
-    """Find the views and services that are too wide, each with the path of its key."""
+    """Yield (path, fault) for each view and service that is too wide."""
     section = plan.build_features
     for name, view in section.views.items():
         if len(view.features) > MOST_FEATURES:
@@ -44,12 +45,12 @@ def limit_findings(plan: Plan) -> Iterator[tuple[str, str]]:
 
 
 def _columns_read(plan: Plan, views: Sequence[str]) -> int:
-    """Count the columns that hold features of these views, which stand here once for each feature, and the event times."""
+    """Return the number of columns read for `views` (a view's name once for each feature read), event times included."""
     return sum(1 + (_ARRAYS if _is_packed(plan, name) else views.count(name)) for name in dict.fromkeys(views))
 
 
 def _is_packed(plan: Plan, name: str) -> bool:
-    """Say whether the view's table is packed; as `feature_repo.online.packed_columns` does, of the plan's dtypes."""
+    """Return whether the view's table is packed, by the rule of `feature_repo.online.packed_columns` on the plan's dtypes."""
     view = plan.build_features.views[name]
     dtypes = [plan.entity_of(view).dtype, *(feature.dtype for feature in view.features.values())]
     return sum(24 if dtype in {"string", "text"} else 8 for dtype in ("timestamp", "timestamp", *dtypes)) > MOST_BYTES

@@ -1,4 +1,4 @@
-"""The patterns of a plan, held against the engine that matches them: DuckDB's RE2, which is not the dialect of Python."""
+"""Check the regular expressions of a plan with the engine that will match them: DuckDB's RE2, not Python's `re`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def pattern_findings(plan: Plan) -> Iterator[tuple[str, str]]:
-    """Yield the path of each pattern that the engine refuses, and why."""
+    """Yield (path, reason) for each pattern that DuckDB refuses."""
     patterns = [
         (f"validate.{source}.pattern.{column}", pattern)
         for source, rules in plan.validate_.items()
@@ -23,7 +23,7 @@ def pattern_findings(plan: Plan) -> Iterator[tuple[str, str]]:
 
 
 def pattern_fault(pattern: str) -> str | None:
-    """Say why `pattern` is no regular expression of RE2; None if it is one."""
+    """Return why `pattern` is not a regular expression of RE2; None if it is one."""
     import duckdb
 
     try:
@@ -31,7 +31,7 @@ def pattern_fault(pattern: str) -> str | None:
     except duckdb.Error as error:
         reason = " ".join(str(error).split()).removeprefix("Invalid Input Error: ")
         return (
-            f"{pattern!r} is not a regular expression: {reason}; patterns are of RE2, which has neither look-around, "
-            "backreferences nor possessive repetition"
+            f"{pattern!r} is not a regular expression: {reason}; expected RE2 syntax, which has no look-around, "
+            "backreferences or possessive repetition"
         )
     return None

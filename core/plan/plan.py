@@ -1,4 +1,4 @@
-"""The plan as a whole, and the sections without a module of their own; `core.plan.file` reads it from `params.yaml`."""
+"""The whole plan, and the sections without a module of their own; `core.plan.file` reads it from `params.yaml`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from core.plan.train import Train  # noqa: TC001 - pydantic reads the annotation
 from core.plan.training_set import Label, TrainingSet  # noqa: TC001 - pydantic reads the annotations
 from core.roles import Role  # noqa: TC001 - pydantic reads the annotations
 
-#: A `text` is free text, which only a text step of a candidate reads; a `string` is one of some levels.
+#: `text` is free text, which only text steps of a candidate read; `string` is a categorical value.
 FeatureDType = Literal["int32", "int64", "float32", "float64", "string", "bool", "timestamp", "text"]
 NUMERIC = frozenset({"int32", "int64", "float32", "float64", "bool"})
 
@@ -24,7 +24,7 @@ Problem = Literal["binary", "multiclass", "regression"]
 
 
 class Project(Section):
-    """What is predicted, for whom, and why."""
+    """The name of the project, the kind of problem, and its purpose."""
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]*$", max_length=60)]
     """Name, which also names the Feast project and the demo's folder."""
@@ -39,12 +39,12 @@ class Project(Section):
 
 
 class Entity(Section):
-    """A thing that is predicted for, or that such a thing belongs to.
+    """The predicted entity, or an entity linked to it.
 
-    It exists from its first row in `source` on and, if there is a source that tells of its end, until its first row there.
+    An entity exists from its first row in `source` and, if there is a source `until`, until its first row there.
 
-    `of: view.feature` makes it a linked one: that feature, of a view of what is predicted for, holds its key, so that views
-    about it can stand in the same service. Without a source of its own it exists from when something first belonged to it.
+    `of: view.feature` declares a linked entity: that feature of the predicted entity holds its key, so that views about it
+    can be part of the same service. Without a source, a linked entity exists from when its key first occurs.
     """
 
     key: Name
@@ -62,23 +62,23 @@ class Entity(Section):
     def _is_known_to_exist(self) -> Self:
         if self.source is None and self.of is None:
             raise ValueError(
-                "an entity needs source, whose rows tell when it exists, or of, the feature that holds its key"
+                "an entity needs source, whose rows show when it exists, or of, the feature that holds its key"
             )
         if self.source is None and self.until is not None:
-            raise ValueError("until tells of an end; it needs source, which tells of the beginning")
+            raise ValueError("until, the end of an entity, needs source, its beginning; add source")
         return self
 
     @property
     def sources(self) -> tuple[str, ...]:
-        """The sources that tell when it exists."""
+        """The sources whose rows show when the entity exists."""
         return tuple(source for source in (self.source, self.until) if source)
 
 
 class Feature(Section):
-    """One fact about an entity as of a time: an SQL aggregate over its rows, or an expression over other features.
+    """A feature of an entity as of a time: an SQL aggregate over its rows, or an expression over other features.
 
     `window` keeps only rows younger than it; `lag` moves the window back. The rows are those of the view's source, or of
-    another `source` of the same entity. With `over: features` the SQL speaks of the view's features that stand before,
+    another `source` of the same entity. With `over: features`, the SQL reads the features declared earlier in the view,
     whichever source they come from.
     """
 
@@ -102,17 +102,17 @@ class Feature(Section):
     @model_validator(mode="after")
     def _is_described(self) -> Self:
         if not (self.unit or self.meaning):
-            raise ValueError("a feature needs a unit or a meaning, so that its readers know what it says")
+            raise ValueError("a feature needs a unit or a meaning, so that readers can interpret its values; add one")
         if self.over == "features" and (self.source or self.window or self.lag):
             raise ValueError("source, window and lag choose rows; a feature over features has none")
         return self
 
 
 class View(Section):
-    """A feature view: facts about one entity, snapshotted every `every`, fresh for `ttl`.
+    """A feature view: features of one entity, computed every `every` and fresh for `ttl`.
 
-    They come from the rows of `source`, but for features that name another one. The entity is that of `source`, unless
-    `entity` names a linked one: its facts come from the rows of what belongs to it.
+    They are computed from the rows of `source`, except for features that name another source. The entity is that of
+    `source`, unless `entity` names a linked one: its features aggregate the rows of the entities linked to it.
     """
 
     source: Name
@@ -128,13 +128,13 @@ class View(Section):
 
     @property
     def sources(self) -> tuple[str, ...]:
-        """The sources whose rows the features come from, the view's own first."""
+        """The sources that the features read, the view's own first."""
         named = (feature.source for feature in self.features.values() if feature.source)
         return tuple(dict.fromkeys((self.source, *named)))
 
 
 class BuildFeatures(Section):
-    """The feature views, the period that their snapshots cover, and the services that models take."""
+    """The feature views, the period of their snapshots, and the feature services that models read."""
 
     snapshots: Period
     """Period of the snapshots."""
@@ -144,7 +144,7 @@ class BuildFeatures(Section):
     """Ordered lists of `view.feature` or `view.*`, by name."""
 
     def service_features(self, service: str) -> tuple[tuple[str, str], ...]:
-        """List the (view, feature) pairs of `service` in its order, with `view.*` written out."""
+        """Return the (view, feature) pairs of `service` in its order, with `view.*` expanded."""
         pairs: list[tuple[str, str]] = []
         for reference in self.services[service]:
             view, _, feature = reference.partition(".")
@@ -175,9 +175,9 @@ class Decisions(Section):
 class Serve(Section):
     """The policy for features that are not fresh, and the experiment that assigns entities to arms.
 
-    `missing` and `stale` say what an answer does with such features: `answer_and_flag` scores them as they are (a
-    missing one as missing) and says so, `refuse` answers that entity with an error, `as_missing` scores a stale value
-    as missing.
+    `missing` and `stale` choose how such features are handled: `answer_and_flag` scores their values (None for a missing
+    one) and flags them in the response; `refuse` responds with an error for the entity; `as_missing` scores a stale value as
+    missing.
     """
 
     missing: Literal["refuse", "answer_and_flag"]
@@ -203,7 +203,7 @@ class Serve(Section):
 
 
 class Monitor(Section):
-    """When drift alarms, how much of the log parity checks, and how sure a cohort comparison must be."""
+    """The alarm threshold of drift, the share of the log that parity checks, and the confidence of cohort comparisons."""
 
     psi_alarm: Annotated[float, Field(gt=0)]
     """Population stability index above which a column has drifted."""
@@ -249,19 +249,19 @@ class Plan(Section):
 
     @property
     def unit(self) -> Entity:
-        """The entity that is predicted for: the one whose rows the label counts."""
+        """The predicted entity: the one of the label's source."""
         return self.entities[self.ingest[self.label.source].entity]
 
     def entity_name(self, view: View) -> str:
-        """Name the entity that `view` is about."""
+        """Return the name of the entity that `view` is about."""
         return view.entity or self.ingest[view.source].entity
 
     def entity_of(self, view: View) -> Entity:
-        """Give the entity that `view` is about."""
+        """Return the entity that `view` is about."""
         return self.entities[self.entity_name(view)]
 
     def link_of(self, view: View) -> Link | None:
-        """Say how the entity that `view` is about is reached from what is predicted for; None if it is just that."""
+        """Return the link from the predicted entity to the entity that `view` is about; None if they are the same."""
         entity = self.entity_of(view)
         if entity.of is None:
             return None

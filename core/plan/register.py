@@ -1,4 +1,4 @@
-"""The plan's words for releases: the name they are registered under, what they promise, and what a new one must show."""
+"""The section `register`: the model name of releases, their guarantees, and the criteria for promotion."""
 
 from __future__ import annotations
 
@@ -9,25 +9,26 @@ from pydantic import Field
 from core.plan.evaluate import Metric  # noqa: TC001 - pydantic reads the annotations
 from core.plan.section import Section, Share
 
-#: How much of a metric, in its own unit.
+#: A difference of a metric, in the metric's unit.
 Amount = Annotated[float, Field(ge=0)]
 
 
 class Register(Section):
-    """The name under which releases are registered, what they promise, and what one must show to become champion.
+    """The model name of releases, their guarantees, and the criteria for a release to become champion.
 
-    A new release is compared with the champion on the same test rows, metric by metric, with intervals that draw entities
-    (`evaluate.intervals` says how many, and how sure). Where `evaluate.fairness` has an `acceptable_gap`, the selection
-    rates of its groups must not lie further apart.
+    A new release is compared with the champion on the same test rows, metric by metric, with bootstrap intervals over
+    entities (`evaluate.intervals`). If `evaluate.fairness` has an `acceptable_gap`, the gap between the selection rates of
+    its groups must not exceed it.
 
     Attributes
     ----------
-    unseen_level : what becomes of a string feature's value that training did not have: it is scored `as_missing`, or its
-        entity is answered with an error.
-    win, win_by : the metric in which a new release must be better, by more than this; without `win`: `evaluate.primary`.
-    not_lose : by metric, how much worse it may be and still count as not worse.
-    no_part_loses : by metric, how much worse it may be in a part of `evaluate.groups`; a part stands against a release
-        where it is surely worse by more.
+    unseen_level : policy for a string value that does not occur in the training rows: score it `as_missing`, or `refuse`
+        the entity with an error.
+    win, win_by : the metric in which a new release must be better, and the margin; the default of `win` is
+        `evaluate.primary`.
+    not_lose : by metric, the non-inferiority margin.
+    no_part_loses : by metric, the non-inferiority margin in each part of `evaluate.groups`; a part fails a release if the
+        whole interval is worse than the margin.
     max_ece : the largest expected calibration error.
     max_row_us : the longest time to score one row, in microseconds, measured when it is registered.
     max_bundle_mb : the largest bundle, in megabytes of 1,000,000 bytes.

@@ -1,4 +1,4 @@
-"""What every section of the plan is made of: the strict, frozen base, and the words for names and shares."""
+"""The base class of all sections of the plan, strict and frozen, and the types of names and shares."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Section(BaseModel):
-    """A part of the plan: frozen, and without any key that it does not declare."""
+    """Base class of a section of the plan: frozen, strict, and without undeclared keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 

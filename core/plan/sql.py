@@ -1,7 +1,7 @@
-"""What the SQL of a plan may call: what gives the same for the same rows and the same `as_of` on every run.
+"""Check that the SQL of a plan is deterministic: the same rows and the same `as_of` give the same result on every run.
 
-DuckDB parses the SQL, and its own catalogue says what each function does. A function is allowed if the catalogue calls it
-consistent, so whatever reads the clock, draws at random, keeps a state or is unknown is refused before anything runs.
+DuckDB parses the SQL, and its catalogue lists the functions. A function is allowed if the catalogue marks it as consistent.
+A function that reads the clock, draws random numbers, keeps state or is unknown is refused before anything runs.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Node = dict[str, Any]
 
 _ALONE = "SQL is computed from its rows and as_of alone"
 _CLOCK = f"reads the clock, so that a snapshot of the past would hold a value of today; write as_of instead: {_ALONE}"
-_CHANCE = f"gives another value on every run; {_ALONE}"
+_RANDOM = f"returns another value on every run; {_ALONE}"
 _CLOCK_IN_QUERY = "reads the clock; write the instant, or let observed_until and later_rows cut the rows as_of it"
 _UNKNOWN = f"is no function that DuckDB knows; {_ALONE}"
 _OUTSIDE = f"reads something outside the plan's rows; {_ALONE}"
@@ -33,7 +33,7 @@ _WITHOUT_ORDER = (
     "depends on the order in which rows are read, and takes none; quantile_cont, mode or list(... ORDER BY ...) do not"
 )
 
-#: What can be written without parentheses, and the function that it stands for.
+#: SQL keywords that call a function without parentheses, and that function.
 BARE_WORDS = {
     "current_catalog": "current_catalog",
     "current_date": "current_date",
@@ -51,7 +51,7 @@ _CLOCKS = frozenset(
     {"ago", "current_date", "current_localtime", "current_localtimestamp", "get_current_time", "get_current_timestamp"}
     | {"now", "pg_conf_load_time", "pg_postmaster_start_time", "today", "transaction_timestamp"}
 )
-#: The catalogue of DuckDB 2.0 calls these consistent, although they read the clock or the installation.
+#: The catalogue of DuckDB 2.0 marks these as consistent, although they read the clock or the installation.
 _NOT_CONSISTENT = frozenset({"current_localtime", "current_localtimestamp", "version"})
 _TABLE_FUNCTIONS = frozenset({"generate_series", "generate_subscripts", "json_each", "json_tree", "range", "unnest"})
 _ORDERED = frozenset(
@@ -65,12 +65,12 @@ _RELATIONS = frozenset(
     {"BASE_TABLE", "CTE", "EMPTY", "EMPTY_FROM", "EXPRESSION_LIST", "JOIN", "PIVOT", "SUBQUERY", "TABLE_FUNCTION"}
 )
 
-#: What PostgreSQL has beside that, for the query of a reader; `age` of one time is of today.
+#: PostgreSQL's functions that read the clock, for the query of a reader; `age` with one argument reads it too.
 _POSTGRES_CLOCKS = frozenset(
     {"clock_timestamp", "current_date", "now", "statement_timestamp", "timeofday", "transaction_timestamp"}
     | {"current_time", "current_timestamp", "localtime", "localtimestamp"}
 )
-_POSTGRES_CHANCE = frozenset(
+_POSTGRES_RANDOM = frozenset(
     {"gen_random_bytes", "gen_random_uuid", "nextval", "random", "random_normal", "setseed", "uuidv4", "uuidv7"}
     | {"uuid_generate_v1", "uuid_generate_v1mc", "uuid_generate_v4", "currval", "lastval", "txid_current"}
 )
@@ -78,7 +78,7 @@ _POSTGRES_WORDS = frozenset({"now", "today", "tomorrow", "yesterday"})
 
 
 class _Call(NamedTuple):
-    """A call of a function in parsed SQL: its name in lower case, how it is written, and its node."""
+    """A function call in parsed SQL: the name in lower case, the text for messages, and the node of the syntax tree."""
 
     name: str
     written: str
@@ -90,7 +90,7 @@ class _Call(NamedTuple):
 
     @property
     def is_window(self) -> bool:
-        """Whether it is a function that needs OVER, such as row_number; not an aggregate over a window."""
+        """Whether the function requires OVER, such as row_number; False for an aggregate over a window."""
         return str(self.node["class"]) == "WINDOW" and str(self.node["type"]) != "WINDOW_AGGREGATE"
 
     @property
@@ -108,13 +108,13 @@ class _Call(NamedTuple):
 
 @dataclass(frozen=True)
 class _Catalogue:
-    """The functions of DuckDB: which are known, and which give the same for the same arguments."""
+    """DuckDB's function catalogue: the known functions, the inconsistent ones, and the bodies of macros."""
 
     connection: duckdb.DuckDBPyConnection
     known: frozenset[str]
     inconsistent: frozenset[str]
     macros: dict[str, tuple[str, ...]]
-    found: dict[str, str | None] = field(default_factory=dict)
+    cached_faults: dict[str, str | None] = field(default_factory=dict)
 
     def parse(self, statements: Sequence[str]) -> list[Node]:
         rows = self.connection.execute(
@@ -123,17 +123,17 @@ class _Catalogue:
         return [json.loads(parsed) for (parsed,) in rows]
 
     def fault_of(self, name: str) -> str | None:
-        """Say why the function `name` may not be called; None if it may."""
-        if name not in self.found:
-            self.found[name] = None  # a macro that calls itself ends here
-            self.found[name] = self._fault_of(name)
-        return self.found[name]
+        """Return why the function `name` may not be called; None if it may."""
+        if name not in self.cached_faults:
+            self.cached_faults[name] = None  # ends the recursion of a macro that calls itself
+            self.cached_faults[name] = self._fault_of(name)
+        return self.cached_faults[name]
 
     def _fault_of(self, name: str) -> str | None:
         if name in _CLOCKS:
             return _CLOCK
         if name in self.inconsistent:
-            return _CHANCE
+            return _RANDOM
         if name not in self.known:
             return _UNKNOWN
         bodies = self.parse([f"SELECT {definition}" for definition in self.macros.get(name, ())])
@@ -154,12 +154,12 @@ def _catalogue() -> _Catalogue:
     for name, _, definition in rows:
         if definition:
             macros[name] = (*macros.get(name, ()), definition)
-    inconsistent = _NOT_CONSISTENT.union(name for name, changing, _ in rows if changing)
+    inconsistent = _NOT_CONSISTENT.union(name for name, is_inconsistent, _ in rows if is_inconsistent)
     return _Catalogue(connection, frozenset({"unnest", *(name for name, _, _ in rows)}), inconsistent, macros)
 
 
 def sql_findings(plan: Plan) -> Iterator[Finding]:
-    """Find the SQL of `plan` that does not give the same on every run."""
+    """Yield (path, fault) for each SQL text of `plan` that is invalid or not deterministic."""
     expressions = list(_expressions(plan))
     faults = expression_faults([(sql, columns) for _, sql, columns in expressions])
     for (path, _, _), found in zip(expressions, faults, strict=True):
@@ -170,7 +170,7 @@ def sql_findings(plan: Plan) -> Iterator[Finding]:
 
 
 def _expressions(plan: Plan) -> Iterator[tuple[str, str, Collection[str]]]:
-    """Yield the path of each expression, its SQL, and the columns that it can speak of."""
+    """Yield the path of each expression, its SQL, and the columns that it can read."""
     for name, view in plan.build_features.views.items():
         for key, feature in view.features.items():
             rows = plan.ingest[feature.source or view.source].columns
@@ -181,7 +181,7 @@ def _expressions(plan: Plan) -> Iterator[tuple[str, str, Collection[str]]]:
 
 
 def expression_faults(expressions: Sequence[tuple[str, Collection[str]]]) -> list[list[str]]:
-    """List for each expression of a plan, and the columns that it can speak of, what of it may change between two runs."""
+    """Return the faults of each (expression, columns that it can read): what is not SQL or not deterministic."""
     parsed = _catalogue().parse([f"SELECT CAST((\n{sql}\n) AS VARCHAR)" for sql, _ in expressions])
     return [_faults(sql, columns, tree) for (sql, columns), tree in zip(expressions, parsed, strict=True)]
 
@@ -190,13 +190,13 @@ def _faults(sql: str, columns: Collection[str], parsed: Node) -> list[str]:
     if parsed["error"]:
         return [f"{sql!r} is not an SQL expression: {' '.join(parsed['error_message'].split())}"]
     if not _is_expression(parsed["statements"]):
-        return [f"{sql!r} is not one SQL expression, but none or several; write one for each key"]
+        return [f"{sql!r} is not a single SQL expression; write one for each key"]
     called = [f"{call.written} {fault}" for call in _calls(parsed, _lowered(columns)) if (fault := _call_fault(call))]
     return list(dict.fromkeys([*called, *_relation_faults(parsed)]))
 
 
 def query_faults(query: str) -> list[str]:
-    """List what in a query to PostgreSQL reads the clock or draws at random; nothing of what cannot be parsed."""
+    """Return the faults of a query to PostgreSQL: what reads the clock or is random; none if DuckDB cannot parse it."""
     (parsed,) = _catalogue().parse([query.strip().rstrip(";")])
     if not query.strip(" \t\r\n;"):
         return ["the query is empty; write a SELECT"]
@@ -206,26 +206,26 @@ def query_faults(query: str) -> list[str]:
         return ["the query is more than one statement; write one SELECT"]
     calls = list(_calls(parsed, frozenset(), _POSTGRES_CLOCKS))
     clocks = [call.written for call in calls if call.name in _POSTGRES_CLOCKS or call.is_age_of_today]
-    chances = [call.written for call in calls if call.name in _POSTGRES_CHANCE]
+    randoms = [call.written for call in calls if call.name in _POSTGRES_RANDOM]
     clocks += map(repr, _clock_words(parsed))
-    chances += ["TABLESAMPLE" for node in _nodes(parsed) if node.get("sample")]
+    randoms += ["TABLESAMPLE" for node in _nodes(parsed) if node.get("sample")]
     faults = [f"{written} {_CLOCK_IN_QUERY}" for written in clocks]
     return list(
-        dict.fromkeys([*faults, *(f"{written} gives other rows on every run; leave it out" for written in chances)])
+        dict.fromkeys([*faults, *(f"{written} returns other rows on every run; leave it out" for written in randoms)])
     )
 
 
 def _is_expression(statements: list[Node]) -> bool:
     node = statements[0]["node"]
-    listed = node.get("select_list", ())
-    # Brackets around `a, b` make one value of them, as do brackets around nothing.
-    only = len(statements) == 1 and len(listed) == 1 and listed[0]["child"].get("function_name") != "row"
-    only = (
-        only
+    selected = node.get("select_list", ())
+    # `(a, b)` and `()` parse as one value: a row.
+    is_single = len(statements) == 1 and len(selected) == 1 and selected[0]["child"].get("function_name") != "row"
+    is_single = (
+        is_single
         and not any(each.get("class") == "PARAMETER" for each in _nodes(node))
-        and listed[0]["child"]["class"] != "STAR"
+        and selected[0]["child"]["class"] != "STAR"
     )
-    return only and str(node["from_table"]["type"]) == "EMPTY" and not node["where_clause"]
+    return is_single and str(node["from_table"]["type"]) == "EMPTY" and not node["where_clause"]
 
 
 def _call_fault(call: _Call) -> str | None:
@@ -241,7 +241,7 @@ def _call_fault(call: _Call) -> str | None:
 
 
 def _calls(parsed: Node, columns: frozenset[str], bare: Collection[str] = BARE_WORDS) -> Iterator[_Call]:
-    """Yield each function that is called; a word without parentheses is a call if it is one of `bare` and no column."""
+    """Yield each function call; a word without parentheses is a call if it is in `bare` and is not a column."""
     tables = {id(node["function"]) for node in _nodes(parsed) if node.get("type") == "TABLE_FUNCTION"}
     for node in _nodes(parsed):
         if node.get("class") in {"FUNCTION", "WINDOW"} and node.get("function_name") and id(node) not in tables:
@@ -254,11 +254,11 @@ def _calls(parsed: Node, columns: frozenset[str], bare: Collection[str] = BARE_W
 
 
 def _relation_faults(parsed: Node) -> Iterator[str]:
-    """Yield what is wrong with the relations of subqueries: they are the plan's rows, or made of these."""
+    """Yield the faults of the relations in subqueries: each must be rows of the plan, or derived from them."""
     defined = {entry["key"].lower() for node in _nodes(parsed) for entry in (node.get("cte_map") or {}).get("map", ())}
     for node in _nodes(parsed):
         if node.get("sample"):
-            yield f"a sample of rows {_CHANCE}"
+            yield f"a sample of rows {_RANDOM}"
         if "class" in node or "sample" not in node or "alias" not in node:
             continue
         if node["type"] == "TABLE_FUNCTION" and (name := node["function"].get("function_name", "").lower()):
@@ -275,7 +275,7 @@ def _is_of_plan(path: list[str], defined: set[str]) -> bool:
 
 
 def _clock_words(parsed: Node) -> Iterator[str]:
-    """Yield the texts that PostgreSQL takes for a time of the clock when they are cast."""
+    """Yield the cast literals, such as 'today', that PostgreSQL evaluates by the clock."""
     for node in _nodes(parsed):
         literal = (node.get("child") or {}).get("literal") if node.get("class") == "CAST" else None
         word = str(literal["text"]).strip().lower() if literal else ""

@@ -1,7 +1,6 @@
-"""The steps between encoded features and an estimator, by kind of column; all are fitted on training rows only.
+"""The preprocessing steps of a candidate, by kind of column; all are fitted on training rows only.
 
-A step is a mapping with its parameters, or its name alone where the defaults will do: `impute_median` is
-`{step: impute_median}`.
+A step is a mapping with its parameters, or only its name for the defaults: `impute_median` is `{step: impute_median}`.
 """
 
 from __future__ import annotations
@@ -16,20 +15,20 @@ Count = Annotated[int, Field(ge=1)]
 
 
 def _from_name(key: str) -> BeforeValidator:
-    """Let the name of a step stand for the step with its defaults."""
+    """Return a validator that accepts the name of a step for the step with its defaults."""
     return BeforeValidator(lambda value: {key: value} if isinstance(value, str) else value)
 
 
 class LeaveOut(Section):
-    """Take none of the columns of this kind."""
+    """Drop all columns of this kind."""
 
     step: Literal["leave_out"]
 
 
 class Impute(Section):
-    """Put the training rows' mean, median or most frequent value in place of a missing one; 0 where they have none.
+    """Replace missing values by the mean, median or mode of the training rows; by 0 if a column has no value there.
 
-    `indicator` adds, for each column with gaps in training, a column that says where they were.
+    `indicator` adds a 0/1 column for each column with missing values in training.
     """
 
     step: Literal["impute_mean", "impute_median", "impute_mode"]
@@ -38,7 +37,7 @@ class Impute(Section):
 
 
 class ImputeConstant(Section):
-    """Put one number in place of a missing value."""
+    """Replace missing values by a constant."""
 
     step: Literal["impute_constant"]
     value: float = 0.0
@@ -48,10 +47,10 @@ class ImputeConstant(Section):
 
 
 class ImputeKnn(Section):
-    """Put the mean of the nearest training rows in place of a missing value.
+    """Replace missing values by the mean of the nearest training rows.
 
-    They are looked for among `reference_rows` training rows, spread evenly, which the model keeps: what one imputation
-    takes grows with them.
+    The neighbours are searched among `reference_rows` evenly spaced training rows, which the model stores; the time for
+    one imputation grows with their number.
     """
 
     step: Literal["impute_knn"]
@@ -74,7 +73,7 @@ class ImputeIterative(Section):
 
 
 class Winsorise(Section):
-    """Draw values beyond two quantiles of the training rows in to them."""
+    """Clip values to two quantiles of the training rows."""
 
     step: Literal["winsorise"]
     lower: Share = 0.01
@@ -90,13 +89,13 @@ class Winsorise(Section):
 
 
 class Log(Section):
-    """Take sign(x) log(1 + |x|), which is a logarithm for amounts and counts, and defined for every number."""
+    """Compute sign(x) log(1 + |x|), a logarithm that is defined for every number."""
 
     step: Literal["log"]
 
 
 class PowerTransform(Section):
-    """Bring columns nearer to a normal distribution and scale them; Box-Cox takes positive values only."""
+    """Transform columns to be closer to normally distributed, and standardise them; Box-Cox needs positive values."""
 
     step: Literal["power_transform"]
     method: Literal["yeo_johnson", "box_cox"] = "yeo_johnson"
@@ -104,13 +103,13 @@ class PowerTransform(Section):
 
 
 class Scale(Section):
-    """Scale by mean and deviation, by minimum and maximum (beyond them to 0 or 1), or by median and quartiles."""
+    """Scale by mean and standard deviation, by minimum and maximum (clipped to [0, 1]), or by median and quartiles."""
 
     step: Literal["standard_scale", "min_max_scale", "robust_scale"]
 
 
 class Polynomial(Section):
-    """Add the products of up to `degree` columns; with `interactions_only` no column is multiplied with itself."""
+    """Add the products of up to `degree` columns; `interactions_only` excludes powers of a column."""
 
     step: Literal["polynomial"]
     degree: Annotated[int, Field(ge=2, le=4)] = 2
@@ -120,7 +119,7 @@ class Polynomial(Section):
 
 
 class Pca(Section):
-    """Turn to the principal components."""
+    """Replace the columns by their principal components."""
 
     step: Literal["pca"]
     components: Count
@@ -128,9 +127,9 @@ class Pca(Section):
 
 
 class OneHot(Section):
-    """A column for each level, missing among them; rare levels share one, and an unseen level counts as rare.
+    """Encode a column as one 0/1 column per level; missing is a level, and rare levels share a column.
 
-    Without rare levels an unseen one has 0 in every column.
+    An unseen level counts as rare; if no level was rare in training, it is 0 in every column.
     """
 
     step: Literal["one_hot"]
@@ -141,7 +140,7 @@ class OneHot(Section):
 
 
 class Ordinal(Section):
-    """The place of the level in the stated order, by `view.feature`; missing and unseen are missing."""
+    """Encode a level as its index in the stated order, by `view.feature`; missing and unseen levels are missing."""
 
     step: Literal["ordinal"]
     order: Annotated[dict[str, Annotated[tuple[str, ...], Field(strict=False)]], Field(min_length=1)]
@@ -149,9 +148,9 @@ class Ordinal(Section):
 
 
 class TargetEncode(Section):
-    """The mean label of a level, drawn towards the overall mean; training rows get it from the other folds.
+    """Encode a level as its mean label, shrunk towards the overall mean; training rows are encoded by cross-fitting.
 
-    A larger `smooth` draws more; without it the strength is estimated. An unseen level has the overall mean.
+    A larger `smooth` shrinks more; without it, the amount is estimated. An unseen level gets the overall mean.
     """
 
     step: Literal["target_encode"]
@@ -162,7 +161,7 @@ class TargetEncode(Section):
 
 
 class Tfidf(Section):
-    """A weight for each of the most frequent terms: their frequency in the text, and their rarity in the training rows."""
+    """Compute TF-IDF weights of the most frequent terms; `words` is the largest n of the n-grams."""
 
     step: Literal["tfidf"]
     max_terms: Count = 1000
@@ -174,7 +173,7 @@ class Tfidf(Section):
 
 
 class TruncatedSvd(Section):
-    """Condense the terms' weights to a few directions (latent semantic analysis)."""
+    """Reduce the TF-IDF weights to a few components (latent semantic analysis)."""
 
     step: Literal["truncated_svd"]
     components: Count = 20
@@ -195,7 +194,7 @@ Step = NumericStep | CategoricalStep | TextStep | JoinedStep
 
 
 class ByCorrelation(Section):
-    """Leave out a column that is correlated above the limit, in size, with one before it."""
+    """Drop a column whose absolute correlation with an earlier column exceeds `above`."""
 
     by: Literal["correlation"]
     above: Annotated[float, Field(gt=0, lt=1)] = 0.95
@@ -203,7 +202,7 @@ class ByCorrelation(Section):
 
 
 class ByScore(Section):
-    """Keep the columns that tell most of the label, each alone: by chi-squared, by ANOVA's F, or by mutual information."""
+    """Keep the columns with the highest univariate score: chi-squared, ANOVA's F, or mutual information."""
 
     by: Literal["chi_squared", "anova", "mutual_information"]
     keep: Count
@@ -211,7 +210,7 @@ class ByScore(Section):
 
 
 class ByL1(Section):
-    """Keep the columns to which a linear model with an L1 penalty gives a weight; a smaller number keeps fewer."""
+    """Keep the columns with a nonzero weight in a linear model with an L1 penalty; a smaller number keeps fewer."""
 
     by: Literal["l1"]
     penalty_inverse: Annotated[float, Field(gt=0)] = 0.1
@@ -219,7 +218,7 @@ class ByL1(Section):
 
 
 class ByTreeImportance(Section):
-    """Keep the columns that a forest of random trees finds most important."""
+    """Keep the columns with the highest importance in a random forest."""
 
     by: Literal["tree_importance"]
     keep: Count
@@ -229,7 +228,7 @@ class ByTreeImportance(Section):
 
 
 class ByElimination(Section):
-    """Leave out the column with the smallest weight of a linear model, again and again (recursive feature elimination)."""
+    """Recursive feature elimination: repeatedly drop the column with the smallest weight in a linear model."""
 
     by: Literal["elimination"]
     keep: Count

@@ -1,6 +1,7 @@
-"""Parse the text of a plan into its sections, and check what these owe to each other; its SQL is not looked at.
+"""Parse the text of a plan into its sections and check them against each other, without checking its SQL.
 
-Who runs no SQL of a plan reads it here, without DuckDB; all others read it by `core.plan.file`.
+Programs that run no SQL of the plan, such as the service, read it by this module and need no DuckDB; all others use
+`core.plan.file`.
 """
 
 from __future__ import annotations
@@ -23,30 +24,30 @@ if TYPE_CHECKING:
     from core.plan.checks import Finding
 
 
-#: The keys whose value says of which kind a section is.
+#: The keys whose value is the discriminator of a union of sections.
 _TAGS = ("kind", "estimator", "step", "by")
-#: The kinds of what is searched, which its keys tell apart.
+#: The tags of a search space, which is discriminated by its keys.
 _SHAPES = ("range", "choices")
 
 
 def _path(error: ErrorDetails, raw: object) -> str:
-    """Join the keys that lead to `error`, without the tags that a choice between kinds adds."""
+    """Return the dotted path of the key at fault, without the tags that pydantic adds for unions."""
     keys: list[str] = []
     for key in error["loc"]:
-        if key == "[key]":  # the fault is in the key, which the path names already
+        if key == "[key]":  # the fault is the key itself, which is already in the path
             continue
         if isinstance(raw, dict) and key not in raw and error["type"] != "missing" and key != error["loc"][-1]:
             continue
         if isinstance(raw, dict) and key not in raw and key in (*_SHAPES, *(raw.get(tag) for tag in _TAGS)):
             continue
-        if raw == key:  # the name of a step, which stands for the step
+        if raw == key:  # a step written as only its name
             continue
         keys.append(str(key))
-        raw = raw[key] if (isinstance(raw, dict) and key in raw) or _indexes(raw, key) else None  # type: ignore[index]
+        raw = raw[key] if (isinstance(raw, dict) and key in raw) or _is_index(raw, key) else None  # type: ignore[index]
     return ".".join(keys)
 
 
-def _indexes(raw: object, key: int | str) -> bool:
+def _is_index(raw: object, key: int | str) -> bool:
     return isinstance(raw, list) and isinstance(key, int) and key < len(raw)
 
 
@@ -66,12 +67,12 @@ def _sentence(error: ErrorDetails) -> str:
 
 
 def parse_sections(text: str, name: str = "params.yaml") -> Plan:
-    """Parse the text of a plan, but for its SQL.
+    """Return the plan of a YAML text, without checking its SQL.
 
     Raises
     ------
     PlanError
-        With one line for each fault: where it is, what was found, and what is allowed there.
+        With one line for each fault: the key, what was found, and what is allowed there.
 
     """
     try:
@@ -90,18 +91,18 @@ def parse_sections(text: str, name: str = "params.yaml") -> Plan:
 
 
 def refuse(name: str, found: Collection[Finding]) -> None:
-    """Raise PlanError with a line for each of the findings about the plan `name`, if there are any."""
+    """Raise PlanError with a line for each finding about the plan `name`, if there are any."""
     if found:
         raise PlanError("\n".join(f"{name}: {path}: {fault}" for path, fault in found))
 
 
 def read_sections(path: Path) -> Plan:
-    """Read the plan at `path`; see `parse_sections`."""
+    """Read the plan at `path` without checking its SQL; raise PlanError as `parse_sections` does."""
     return parse_sections(read_text(path), str(path))
 
 
 def read_text(path: Path) -> str:
-    """Read the file at `path`, which should be a plan."""
+    """Read the text of the plan at `path`; raise PlanError if there is none or it is not UTF-8."""
     try:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""How a plan writes instants, lengths of time and periods."""
+"""The types of instants, durations and periods in a plan."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from core.plan.section import Section
 
-#: The years of which every tool on the way (nanoseconds in 64 bits) can speak.
+#: The years that every tool of the platform can represent; the bound is nanoseconds in 64 bits.
 YEARS = range(1700, 2200)
 _LONGEST = timedelta(days=36_525)
 
 
 def parse_instant(value: object) -> datetime:
-    """Read a date (its first instant in UTC) or a time with a zone; raise ValueError with what was expected."""
+    """Return a date (its first instant in UTC) or a time with a zone as an instant in UTC; raise ValueError otherwise."""
     time = _time(value)
     if time.year not in YEARS:
         raise ValueError(f"{value!s} is outside the years {YEARS.start} to {YEARS.stop - 1}")
@@ -44,18 +44,18 @@ _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks
 
 
 def parse_duration(value: object) -> timedelta:
-    """Read a length of time like 90d; raise ValueError with what was expected."""
+    """Return a duration like 90d as a timedelta; raise ValueError for anything else, or for more than 100 years."""
     if isinstance(value, timedelta):
         return value
-    found = _DURATION.match(value) if isinstance(value, str) else None
-    if found is None:
+    match = _DURATION.match(value) if isinstance(value, str) else None
+    if match is None:
         raise ValueError(f"{value!r} is not a duration like 90d; the units are s, m, h, d and w")
     try:
-        duration = timedelta(**{_UNITS[found[2]]: int(found[1])})
+        duration = timedelta(**{_UNITS[match[2]]: int(match[1])})
     except (OverflowError, ValueError):  # int() refuses a text of more than 4,300 digits
         duration = timedelta.max
     if duration > _LONGEST:
-        raise ValueError(f"{found[0][:20]!r} is longer than {_LONGEST.days} days; leave the key out for no limit")
+        raise ValueError(f"{match[0][:20]!r} is longer than {_LONGEST.days} days; leave the key out for no limit")
     return duration
 
 
@@ -65,7 +65,7 @@ def _zone(name: str) -> str:
     return name
 
 
-#: What DuckDB reads by a format; a minus sign leaves out leading zeros.
+#: The directives of DuckDB's strptime; a minus sign allows numbers without leading zeros.
 _DIRECTIVES = frozenset(
     [
         "a",
@@ -135,7 +135,7 @@ Cadence = Annotated[str, Field(pattern=r"^[1-9]\d* (day|week|month|quarter|year)
 
 
 class Period(Section):
-    """The instants start, start + every, ... up to and with end."""
+    """The instants start, start + every, ..., up to and including end."""
 
     start: Instant
     """First instant."""

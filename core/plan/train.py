@@ -1,4 +1,4 @@
-"""The section `train`: candidates, each a preparation fitted on training rows only and an estimator."""
+"""The section `train`: candidates, each made of preprocessing steps and an estimator, fitted on training rows only."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ if TYPE_CHECKING:
 
 Positive = Annotated[float, Field(gt=0)]
 Steps = Field(default=(), strict=False)
-#: The weight of each class in fitting; `balanced` makes all classes weigh the same.
+#: The weight of each class in fitting; `balanced` gives all classes the same total weight.
 ClassWeight = Literal["balanced"] | dict[str, Positive]
 
 
 class MajorityCandidate(Section):
-    """The share of each class in the training rows, or the mean of their labels, for everybody."""
+    """A constant prediction: the share of each class in the training rows, or the mean label for a regression."""
 
     estimator: Literal["majority"]
 
 
 class SingleFeatureCandidate(Section):
-    """A logistic curve, or a line, over one feature: it ranks as that feature does."""
+    """A logistic or linear regression on one feature; it ranks the rows as that feature does."""
 
     estimator: Literal["single_feature"]
     feature: str
@@ -44,9 +44,9 @@ class SingleFeatureCandidate(Section):
 
 
 class _Prepared(Section):
-    """A candidate with steps by kind of column; `joined` and `select` come after the kinds stand beside one another.
+    """A candidate with steps by kind of column; `joined` and `select` are applied to the columns of all kinds together.
 
-    Free text without a step is left out.
+    Free text without a step is dropped.
     """
 
     estimator: str
@@ -61,7 +61,7 @@ class _Prepared(Section):
 
 
 class _OfNumbers(_Prepared):
-    """An estimator that needs numbers without gaps: by default gaps are filled, numbers scaled, levels made columns."""
+    """An estimator that needs numbers without missing values; by default: impute, scale, and one-hot encode."""
 
     numeric: tuple[NumericStep, ...] = Field(
         default=(Impute(step="impute_median"), Scale(step="standard_scale")), strict=False
@@ -74,7 +74,7 @@ class _OfNumbers(_Prepared):
 
 
 class _Native(_Prepared):
-    """An estimator that takes categories and missing values as they are; a kind without steps goes to it unchanged."""
+    """An estimator that accepts categories and missing values; a kind without steps is passed to it unchanged."""
 
     numeric: tuple[NumericStep, ...] = Steps
     """Steps for numbers, in their order."""
@@ -109,7 +109,7 @@ class LinearRegressionCandidate(_OfNumbers):
 
 
 class LinearSvmCandidate(_OfNumbers):
-    """A linear support vector machine, with probabilities by a sigmoid fitted on `folds` held-out folds."""
+    """A linear support vector machine; a sigmoid fitted on `folds` held-out folds maps its scores to probabilities."""
 
     estimator: Literal["linear_svm"]
     penalty_inverse: Positive = 1.0
@@ -129,7 +129,7 @@ class DecisionTreeCandidate(_OfNumbers):
 
 
 class RandomForestCandidate(_OfNumbers):
-    """Many trees, each on a sample of the rows and of the columns."""
+    """A random forest: trees on samples of the rows and of the columns."""
 
     estimator: Literal["random_forest"]
     trees: Annotated[int, Field(ge=1, le=10_000)] = 200
@@ -143,7 +143,7 @@ class RandomForestCandidate(_OfNumbers):
 
 
 class MlpCandidate(_OfNumbers):
-    """A small neural network of fully connected layers; `early_stopping` holds a tenth of the training rows out."""
+    """A neural network of fully connected layers; `early_stopping` holds out a tenth of the training rows."""
 
     estimator: Literal["mlp"]
     hidden: Annotated[tuple[Count, ...], Field(strict=False, min_length=1)] = (32,)
@@ -163,7 +163,7 @@ Rounds = Annotated[int, Field(ge=1, le=100_000)]
 
 
 class _Boosted(_Native):
-    """Gradient-boosted trees: at most `rounds`, and no more after `early_stopping` that did not lower the validation loss."""
+    """Gradient-boosted trees: at most `rounds`; stops after `early_stopping` rounds without a lower validation loss."""
 
     rounds: Rounds = 500
     """Largest number of trees."""
@@ -180,19 +180,19 @@ class LightGbmCandidate(_Boosted):
 
 
 class XgboostCandidate(_Boosted):
-    """Gradient-boosted trees by XGBoost, the extra `xgboost`."""
+    """Gradient-boosted trees by XGBoost; needs the extra `xgboost`."""
 
     estimator: Literal["xgboost"]
 
 
 class CatBoostCandidate(_Boosted):
-    """Gradient-boosted symmetric trees by CatBoost, the extra `catboost`."""
+    """Gradient-boosted symmetric trees by CatBoost; needs the extra `catboost`."""
 
     estimator: Literal["catboost"]
 
 
 class BlendCandidate(Section):
-    """The weighted mean of other candidates' predictions; without weights they count alike."""
+    """The weighted mean of other candidates' predictions; without `weights` the plain mean."""
 
     estimator: Literal["blend"]
     of: Annotated[tuple[Name, ...], Field(strict=False, min_length=2)]
@@ -202,7 +202,7 @@ class BlendCandidate(Section):
 
 
 class StackingCandidate(Section):
-    """A linear model over other candidates' predictions for training rows that they were not fitted on."""
+    """Stacking: a linear model on the out-of-fold predictions of other candidates."""
 
     estimator: Literal["stacking"]
     of: Annotated[tuple[Name, ...], Field(strict=False, min_length=2)]
@@ -243,7 +243,7 @@ Candidate = Annotated[
 
 
 class Train(Section):
-    """The candidates, and the seed of everything random in fitting them."""
+    """The candidates, and the seed of all random numbers in fitting them."""
 
     seed: int
     """Seed of all random numbers."""
@@ -252,7 +252,7 @@ class Train(Section):
 
 
 def replaced(candidate: PreparedCandidate, values: Mapping[str, Any]) -> PreparedCandidate:
-    """Put other values at dotted paths of a candidate, as in `params.num_leaves` or `numeric.0.lower`.
+    """Return the candidate with new values at dotted paths, such as `params.num_leaves` or `numeric.0.lower`.
 
     Raises
     ------
@@ -260,17 +260,17 @@ def replaced(candidate: PreparedCandidate, values: Mapping[str, Any]) -> Prepare
         If there is no such path, or a value is not allowed there.
 
     """
-    told = candidate.model_dump(mode="json")
+    content = candidate.model_dump(mode="json")
     for path, value in values.items():
-        *way, last = path.split(".")
-        section: Any = told
-        for key in way:
+        *parents, last = path.split(".")
+        section: Any = content
+        for key in parents:
             section = section[int(key)] if isinstance(section, list) else section[key]
         if isinstance(section, list):
             section[int(last)] = value
         else:
             section[last] = value
-    return _CANDIDATE.validate_python(told)
+    return _CANDIDATE.validate_python(content)
 
 
 _CANDIDATE: TypeAdapter[PreparedCandidate] = TypeAdapter(Annotated[PreparedCandidate, Field(discriminator="estimator")])

@@ -1,4 +1,4 @@
-"""The plan's sections `label` and `training_set`: what is predicted from which features, as of when, and how that is split."""
+"""The sections `label` and `training_set`: the label, the feature service, the as-of instants and the split."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from core.plan.times import Cadence, Duration, Instant, Period
 
 
 class Label(Section):
-    """What is to be predicted: `value` over the source's rows in (as of, as of + horizon].
+    """The label: `value` aggregates the source's rows in (as of, as of + horizon].
 
-    Only entities for which `population` holds over the rows known as of then are in the training set.
+    The training set contains the entities for which `population` holds over the rows known at the as-of instant.
     """
 
     source: Name
@@ -28,7 +28,7 @@ class Label(Section):
 
 
 class TemporalSplit(Section):
-    """Train, validate and test in that order of time, at least `gap` apart, so that no label looks into the next."""
+    """Training, validation and test periods in order of time, `gap` apart, so that no label window overlaps the next period."""
 
     kind: Literal["temporal"]
     validation_from: Instant
@@ -40,9 +40,9 @@ class TemporalSplit(Section):
 
 
 class StratifiedSplit(Section):
-    """Deal rows to folds at random, each with its share of every class: one for testing, one for validation, the rest to train.
+    """Random folds of rows, stratified by class: one for testing, one for validation, the rest for training.
 
-    For labels that do not depend on time; rows of one entity may be on both sides.
+    For labels that do not depend on time; rows of one entity may fall into different folds.
     """
 
     kind: Literal["stratified"]
@@ -53,7 +53,7 @@ class StratifiedSplit(Section):
 
 
 class GroupedSplit(Section):
-    """Deal entities to folds at random, all rows of one to the same: one for testing, one for validation, the rest to train."""
+    """Random folds of entities (all rows of one in the same fold): one for testing, one for validation, the rest to train."""
 
     kind: Literal["grouped"]
     folds: Annotated[int, Field(ge=3)] = 5
@@ -73,10 +73,10 @@ class AsOf(Period):
 
 
 class TrainingSet(Section):
-    """Which feature service is joined to which as-of instants, and how they are split.
+    """The feature service, the as-of instants that it is joined to, and the split of the rows.
 
-    `attributes` are features that are joined beside the service: evaluation looks at them, and no model sees them.
-    `leakage` says when a feature of the service is taken to know the label.
+    `attributes` are extra features for evaluation, such as groups; no model reads them. `leakage` holds the thresholds for
+    suspected label leakage.
     """
 
     service: Name

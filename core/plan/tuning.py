@@ -1,4 +1,4 @@
-"""How the parameters of a candidate are searched: `tune`."""
+"""The key `tune`: the hyperparameter search of a candidate."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Number = int | float
 
 
 class Range(Section):
-    """Any number from `low` to `high`, a whole one if both are; `log` searches as many below as above the geometric mean."""
+    """Numbers from `low` to `high`, integers if both bounds are; `log` samples uniformly on the logarithmic scale."""
 
     low: Number
     """Smallest value."""
@@ -39,21 +39,21 @@ class Choices(Section):
 
 
 def _kind(value: Any) -> str:
-    """Read an entry of the search as what it looks like, so that a fault in it is told once."""
-    chosen = isinstance(value, Choices) or (isinstance(value, dict) and "values" in value)
-    return "choices" if chosen else "range"
+    """Return the tag of a search space by its keys, so that a fault in it is reported for one kind only."""
+    is_choices = isinstance(value, Choices) or (isinstance(value, dict) and "values" in value)
+    return "choices" if is_choices else "range"
 
 
 Searched = Annotated[Annotated[Range, Tag("range")] | Annotated[Choices, Tag("choices")], Discriminator(_kind)]
 
 
 class Tune(Section):
-    """Trials of other values for some of a candidate's keys, by dotted path, as in `params.num_leaves`.
+    """The search over a candidate's keys, each by its dotted path, such as `params.num_leaves`.
 
-    A trial is judged by its log loss, or RMSE: on the validation part, or, with `folds`, as the mean over folds of the
-    training rows, which are of the kind of the split (temporal ones with its gap). A trial that is worse than half of the
-    earlier ones after as many rounds is given up if `prune` says so. The search ends after `trials`, or before the next one
-    once the trials have taken `seconds` together; what was finished before a run was killed counts.
+    The objective is the log loss, or the RMSE for a regression: on the validation rows or, with `folds`, as the mean over
+    folds of the training rows. The folds are of the same kind as the split; temporal ones have its gap. `prune` stops a trial
+    that is worse than the median of the earlier trials at the same round. No trial starts after `trials`, or once the trials
+    have taken `seconds` in total; trials finished before an interrupted run count.
     """
 
     search: Annotated[dict[str, Searched], Field(min_length=1)]

@@ -1,7 +1,7 @@
-"""The YAML of a plan, read so that every reader of it reads the same.
+"""A YAML loader that refuses what YAML 1.1 and 1.2 read differently, and duplicate keys.
 
-PyYAML reads YAML 1.1, and DVC, which decides what to run again, reads 1.2: `on` is true to one and a text to the other, 010 is
-8 or 10. What the two read differently is refused, with its line, and so is a key that is given twice.
+PyYAML reads YAML 1.1; DVC, which decides which stages to run again, reads 1.2. `on` is true in 1.1 and a text in 1.2; 010 is
+8 in 1.1 and 10 in 1.2.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import yaml
 
 _BOOL, _FLOAT, _INT, _STR = (f"tag:yaml.org,2002:{kind}" for kind in ("bool", "float", "int", "str"))
 _SEVERAL_KINDS = frozenset({_BOOL, _FLOAT, _INT, _STR})
-#: What a plain scalar is in YAML 1.2, in the order in which DVC's parser tries it; all else is as in 1.1.
+#: The types of plain scalars in YAML 1.2, in the order in which DVC's parser tries them; other types are as in 1.1.
 _KINDS_OF_1_2 = (
     (_BOOL, re.compile(r"true|True|TRUE|false|False|FALSE")),
     (
@@ -28,12 +28,12 @@ _KINDS_OF_1_2 = (
 )
 _OCTAL_IN_1_1 = re.compile(r"[-+]?0[0-7_]+")
 _WORDS = {_BOOL: "a truth value", _FLOAT: "a number", _INT: "a number", _STR: "a text"}
-#: They end a line in YAML 1.1 and not in 1.2.
+#: Characters that end a line in YAML 1.1 and not in 1.2.
 _LINE_BREAKS_OF_1_1 = re.compile("[\x85\u2028\u2029]")
 
 
 class _Loader(yaml.SafeLoader):
-    """A safe loader that refuses a key given twice, and a scalar that YAML 1.1 and 1.2 read differently."""
+    """A safe loader that refuses duplicate keys, and scalars that YAML 1.1 and 1.2 read differently."""
 
     def compose_scalar_node(self, anchor: dict[Any, yaml.Node]) -> yaml.ScalarNode:
         is_plain = self.peek_event().implicit[0]  # type: ignore[no-untyped-call]
@@ -44,12 +44,12 @@ class _Loader(yaml.SafeLoader):
 
 
 def _difference(kind: str, text: str) -> str | None:
-    """Say how YAML 1.2 reads a plain scalar that is of `kind` in 1.1; None if it reads the same."""
+    """Compose the error for a plain scalar of `kind` in YAML 1.1 that 1.2 reads differently; None if both read the same."""
     if kind not in _SEVERAL_KINDS:
         return None
-    other = next((tag for tag, pattern in _KINDS_OF_1_2 if text and pattern.fullmatch(text)), _STR)
-    if kind != other:
-        found = f"{_WORDS[kind]} in YAML 1.1 and {_WORDS[other]} in YAML 1.2"
+    kind_1_2 = next((tag for tag, pattern in _KINDS_OF_1_2 if text and pattern.fullmatch(text)), _STR)
+    if kind != kind_1_2:
+        found = f"{_WORDS[kind]} in YAML 1.1 and {_WORDS[kind_1_2]} in YAML 1.2"
     elif kind == _INT and _OCTAL_IN_1_1.fullmatch(text) and _number(text, 8) != _number(text, 10):
         found = f"{_number(text, 8)} in YAML 1.1 and {_number(text, 10)} in YAML 1.2"
     else:
@@ -72,7 +72,7 @@ def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
             raise yaml.constructor.ConstructorError(
                 None,
                 None,
-                f"the key {key!r} stands here and in line {seen[key].line + 1}; keep one",
+                f"the key {key!r} is also in line {seen[key].line + 1}; keep one",
                 key_node.start_mark,
             )
         seen[key] = key_node.start_mark
@@ -83,12 +83,12 @@ _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping
 
 
 def load_yaml(text: str) -> Any:
-    """Read YAML that all readers read alike.
+    """Return the content of a YAML text that YAML 1.1 and 1.2 read alike.
 
     Raises
     ------
     ValueError
-        Otherwise, with the line.
+        If it is not YAML, has a duplicate key, or is read differently; the message names the line.
 
     """
     if found := _LINE_BREAKS_OF_1_1.search(text):
@@ -100,6 +100,6 @@ def load_yaml(text: str) -> Any:
     try:
         return yaml.load(text, Loader=_Loader)  # noqa: S506 - derived from SafeLoader
     except RecursionError:
-        raise ValueError("its brackets are nested too deeply, or it holds itself") from None
+        raise ValueError("it is nested too deeply, or an alias contains itself") from None
     except (yaml.YAMLError, ValueError) as error:  # PyYAML lets a ValueError through, as for 1998-13-45
         raise ValueError(" ".join(str(error).replace('in "<unicode string>", ', "in ").split())) from None

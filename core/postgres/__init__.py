@@ -1,1 +1,1 @@
-"""PostgreSQL: the server, sessions, connections and the schema; connections are opened here only."""
+"""PostgreSQL: the embedded server, sessions, connections and migrations; no other package opens a connection."""

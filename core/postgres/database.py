@@ -1,4 +1,4 @@
-"""PostgreSQL, over psycopg 3: where it is, connections with clear errors, and numbered migrations."""
+"""PostgreSQL by psycopg 3: connections with translated errors, and numbered migrations."""
 
 from __future__ import annotations
 
@@ -15,7 +15,14 @@ from psycopg.conninfo import conninfo_to_dict
 from core.errors import DatabaseError, DatabaseTimeoutError, PantheraError, SourceError, StaleStateError
 from core.postgres.liveness import tcp_options
 from core.postgres.server import EmbeddedServer
-from core.postgres.session import ENCODING, name_sessions, session_options, settle, settle_engines, source_options
+from core.postgres.session import (
+    ENCODING,
+    name_sessions,
+    prepare_engines,
+    prepare_session,
+    session_options,
+    source_options,
+)
 from core.settings import DATABASE_URL_ENV
 
 if TYPE_CHECKING:
@@ -24,12 +31,12 @@ if TYPE_CHECKING:
     from core.settings import Settings
 
 _SECONDS_TO_CONNECT = 5
-#: Any fixed number: the advisory lock under which migrations run.
+#: Key of the advisory lock for migrations; any fixed number.
 _MIGRATION_LOCK = 7_205_331
 
 
 def ensure_database(settings: Settings) -> str:
-    """Start the embedded server if none is named, bring the schema up to date, and return the libpq URL."""
+    """Start the embedded server unless the settings name one, apply the migrations, and return the libpq URL."""
     if settings.database_url is None:
         server = EmbeddedServer(settings.state)
         server.start()
@@ -42,9 +49,9 @@ def ensure_database(settings: Settings) -> str:
 
 @contextmanager
 def running_database(settings: Settings) -> Iterator[str]:
-    """Have a database with its schema for the length of the block, and return its libpq URL.
+    """Yield the libpq URL of a running, migrated database.
 
-    An embedded server that was started for it is stopped at the end, unless another program uses it by then.
+    If the embedded server was started for the block, it is stopped at the end, unless another program uses it by then.
     """
     server = EmbeddedServer(settings.state)
     started = settings.database_url is None and server.start()
@@ -64,18 +71,18 @@ def _own_name() -> str:
 def _used_by_others(url: str) -> bool:
     try:
         with connect(url) as connection:
-            others = connection.execute(
+            sessions = connection.execute(
                 "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' "
                 "AND application_name <> %s AND pid <> pg_backend_pid()",
                 [_own_name()],
             ).fetchone()
-    except DatabaseError:  # nobody can use what does not answer
+    except DatabaseError:  # a server that does not answer has no other users
         return False
-    return others != (0,)
+    return sessions != (0,)
 
 
 def shown(url: str) -> str:
-    """Describe the server at `url` for a message, without its password."""
+    """Return host, port and database of `url` for messages, without user and password."""
     try:
         parts = conninfo_to_dict(url)
     except psycopg.ProgrammingError:
@@ -85,30 +92,30 @@ def shown(url: str) -> str:
 
 @contextmanager
 def connect(url: str, limits: str = "") -> Iterator[psycopg.Connection]:
-    """Open a connection with the settings of `core.postgres.session`; commit at the end of the block, roll back on an error.
+    """Yield a connection with the settings of `core.postgres.session`; commit at the end of the block, roll back on an error.
 
-    `limits` are server options that come after those of `url`.
+    `limits` are server options, appended to those of `url`.
 
     Raises
     ------
     DatabaseError
         If `url` is not a libpq URL, its server cannot be reached or refuses a statement, or its database is not UTF-8.
     StaleStateError
-        If a statement speaks of a table that is not there.
+        If a statement names a table that does not exist.
 
     """
-    connection = _opened(url, session_options(f"{_given_options(url)} {limits}".strip()))
+    connection = _open(url, session_options(f"{_url_options(url)} {limits}".strip()))
     try:
         with connection:
-            settle(connection, shown(url))
+            prepare_session(connection, shown(url))
             connection.autocommit = False
             yield connection
     except psycopg.Error as error:
         raise translated(error, url) from error
 
 
-def _opened(url: str, options: str) -> psycopg.Connection:
-    """Open a connection in which each statement is its own transaction."""
+def _open(url: str, options: str) -> psycopg.Connection:
+    """Open and return a connection in autocommit mode; raise DatabaseError if the server cannot be reached."""
     try:
         return psycopg.connect(
             url,
@@ -127,13 +134,15 @@ def _opened(url: str, options: str) -> psycopg.Connection:
 
 
 def translated(error: psycopg.Error, url: str) -> PantheraError:
-    """Return the error of a statement in the words of whoever runs the platform."""
+    """Return the PantheraError for an error of psycopg: what failed at which server, and what to do."""
     if isinstance(error, psycopg.errors.UndefinedTable):
-        return StaleStateError(f"{_reason(error)}; run `panthera repair`, which brings it back")
+        return StaleStateError(f"{_reason(error)}; run `panthera repair` to restore it")
     if isinstance(error, (psycopg.errors.DiskFull, psycopg.errors.OutOfMemory)):
-        return DatabaseError(f"PostgreSQL at {shown(url)} has no room left ({_reason(error)}); make room and run again")
+        return DatabaseError(
+            f"PostgreSQL at {shown(url)} has no disk space or memory left ({_reason(error)}); free some and run again"
+        )
     if isinstance(error, (psycopg.errors.QueryCanceled, psycopg.errors.LockNotAvailable)):
-        return DatabaseTimeoutError(f"PostgreSQL at {shown(url)} was not done in time ({_reason(error)}); try again")
+        return DatabaseTimeoutError(f"PostgreSQL at {shown(url)} did not finish in time ({_reason(error)}); try again")
     if isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError)):
         return DatabaseError(f"PostgreSQL at {shown(url)} does not answer ({_reason(error)}); try again")
     return DatabaseError(f"PostgreSQL at {shown(url)} refused a statement: {_reason(error)}")
@@ -147,9 +156,10 @@ def _reason(error: psycopg.Error) -> str:
 def copy_query_to_csv(
     url: str, query: str, file: IO[bytes], session: Callable[[str], str] = source_options
 ) -> list[str]:
-    """Write the rows of `query` to `file` as CSV with a header, null as nothing and "" in quotes; return the columns.
+    """Write the rows of `query` to `file` as CSV with a header; return the column names.
 
-    `session` composes the options of the session: those of a source, or of one of ours.
+    NULL is written as an empty field, an empty text as "". `session` composes the session options from those of `url`:
+    `source_options` for a source, `session_options` for the platform's own database.
 
     Raises
     ------
@@ -159,9 +169,9 @@ def copy_query_to_csv(
         If it refuses the query.
 
     """
-    # The plan's author is trusted with SQL; the session is read-only all the same.
+    # The plan's author is trusted with SQL; a read-only session guards against mistakes.
     rows = sql.SQL(query.strip().rstrip(";"))
-    with _opened(url, session(_given_options(url))) as connection:
+    with _open(url, session(_url_options(url))) as connection:
         connection.autocommit = False
         connection.read_only = True
         try:
@@ -174,8 +184,8 @@ def copy_query_to_csv(
     return [column.name for column in described or ()]
 
 
-def _given_options(url: str) -> str:
-    """Read the server options that `url` carries, and refuse what is not a URL: its text may hold a password."""
+def _url_options(url: str) -> str:
+    """Return the server options in `url`; raise DatabaseError, without quoting the text, if it is not a libpq URL."""
     try:
         if url.startswith(("postgresql://", "postgres://")):
             return str(conninfo_to_dict(url).get("options") or "")
@@ -188,9 +198,9 @@ def _given_options(url: str) -> str:
 
 
 def sqlalchemy_url(url: str, schema: str) -> str:
-    """Turn a libpq URL into one for the tools that use SQLAlchemy, with `schema` as their only one."""
-    settle_engines()
-    options = session_options(_given_options(url), {"search_path": schema})
+    """Return the SQLAlchemy URL for a libpq URL, with `schema` as the search path."""
+    prepare_engines()
+    options = session_options(_url_options(url), {"search_path": schema})
     address, _, query = url.partition("://")[2].partition("?")
     kept = [pair for pair in query.split("&") if pair and not pair.startswith(("options=", "client_encoding="))]
     added = [f"client_encoding={ENCODING}", f"options={quote(options, safe='=,')}"]
@@ -198,16 +208,16 @@ def sqlalchemy_url(url: str, schema: str) -> str:
 
 
 def _migrations() -> dict[int, bytes]:
-    """Read the numbered SQL files, by number."""
+    """Read the SQL files of the migrations, by number."""
     files = [file for file in resources.files("core.postgres.migrations").iterdir() if file.name.endswith(".sql")]
     scripts = {int(file.name[:4]): file.read_bytes() for file in files}
     if len(scripts) < len(files):
-        raise DatabaseError("two files in core/migrations have the same number; renumber the newer one")
+        raise DatabaseError("two files in core/postgres/migrations have the same number; renumber the newer one")
     return scripts
 
 
 def migrate(url: str) -> list[int]:
-    """Apply the migrations that the database lacks, in their order and in one transaction; return their numbers.
+    """Apply the pending migrations in order, in one transaction; return their numbers.
 
     Raises
     ------
@@ -240,5 +250,5 @@ def _apply(url: str, scripts: Mapping[int, bytes]) -> list[int]:
 
 
 def take_lock(connection: psycopg.Connection, key: int) -> None:
-    """Take the advisory lock `key`, waiting for whoever holds it, until the end of the transaction."""
+    """Wait for the advisory lock `key` and hold it until the end of the transaction."""
     connection.execute("SELECT pg_advisory_xact_lock(%s)", [key])

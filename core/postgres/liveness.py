@@ -1,4 +1,4 @@
-"""Ends waiting for a server that has gone silent: a failover, a firewall or a frozen process closes no connection."""
+"""Detection of dead connections: after a failover, a firewall drop or a frozen process, no end closes the connection."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from psycopg._connection_base import BaseConnection
 
-#: How the kernel finds out that the other end of a TCP connection is gone: after 11 s without a sign of it.
+#: TCP keepalive: the kernel closes a connection after 11 s without a packet from the other end.
 _TCP_OPTIONS = {
     "keepalives": 1,
     "keepalives_idle": 5,
@@ -26,27 +26,27 @@ _TCP_OPTIONS = {
     "keepalives_count": 3,
     "tcp_user_timeout": 10_000,
 }
-#: A reply that has arrived but was not read yet is no silence: the process was busy.
-_SECONDS_TO_READ_IT = 0.1
+#: Grace period for a reply that has arrived but has not been read, because the process was busy.
+_GRACE_SECONDS = 0.1
 
 
 def tcp_options(url: str) -> dict[str, Any]:
-    """Return the libpq options that notice a dead TCP connection, but those that `url` sets itself."""
-    given = conninfo_to_dict(url)
-    return {name: value for name, value in _TCP_OPTIONS.items() if name not in given}
+    """Return the libpq options that detect a dead TCP connection, except those that `url` sets itself."""
+    url_parts = conninfo_to_dict(url)
+    return {name: value for name, value in _TCP_OPTIONS.items() if name not in url_parts}
 
 
 def hang_up(connection: BaseConnection[Any]) -> None:
-    """Shut the connection's socket down, so that whoever waits for its server gets an error at once.
+    """Shut down the connection's socket, so that a call that waits for the server fails at once.
 
-    Closing it would leave the waiting call asleep, and cancelling the call would wait for the server first.
+    Closing the connection would not wake the waiting call, and cancelling the call would first wait for the server.
     """
-    with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(connection.fileno())) as line:
-        line.shutdown(socket.SHUT_RDWR)
+    with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(connection.fileno())) as duplicate:
+        duplicate.shutdown(socket.SHUT_RDWR)
 
 
 def refuse_if_closed(connection: BaseConnection[Any]) -> None:
-    """Raise psycopg.OperationalError if the server has closed an idle connection; asks the kernel, not the server."""
+    """Raise psycopg.OperationalError if the server has closed an idle connection; polls the socket, without a round trip."""
     while _is_readable(connection):
         connection.pgconn.consume_input()
 
@@ -58,7 +58,7 @@ def _is_readable(connection: BaseConnection[Any]) -> bool:
 
 
 class Deadline:
-    """Hangs `connection` up at an instant of the running event loop, unless it is ended before."""
+    """A timer that shuts down `connection` at the time `at` of the running event loop, unless `end` is called before."""
 
     __slots__ = ("_connection", "_timer", "is_over")
 
@@ -68,19 +68,19 @@ class Deadline:
         self._timer = asyncio.get_running_loop().call_at(at, self._over)
 
     def end(self) -> None:
-        """Let the connection be."""
+        """Cancel the timer."""
         self._timer.cancel()
 
     def move(self, at: float) -> None:
-        """Set another instant, unless it is over."""
+        """Set another time, unless the deadline has passed."""
         self._timer.cancel()
         if not self.is_over:
             self._timer = asyncio.get_running_loop().call_at(at, self._over)
 
     def _over(self) -> None:
-        with suppress(psycopg.Error):  # it is closed already
+        with suppress(psycopg.Error):  # raised for a connection that is already closed
             if not self.is_over and _is_readable(self._connection):
-                self._timer = asyncio.get_running_loop().call_later(_SECONDS_TO_READ_IT, self._hang_up)
+                self._timer = asyncio.get_running_loop().call_later(_GRACE_SECONDS, self._hang_up)
                 return
         self._hang_up()
 
@@ -91,7 +91,7 @@ class Deadline:
 
 @contextmanager
 def hung_up_after(connection: psycopg.Connection, seconds: float) -> Iterator[None]:
-    """Hang `connection` up if the block takes longer than `seconds`; for threads, which nobody can cancel."""
+    """Shut down `connection` if the block takes longer than `seconds`; for threads, which cannot be cancelled."""
     timer = threading.Timer(seconds, hang_up, [connection])
     timer.daemon = True
     timer.start()

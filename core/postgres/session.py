@@ -1,7 +1,7 @@
-"""What every session with PostgreSQL has in common, whatever the database, the role or the environment set.
+"""The settings of every PostgreSQL session, whatever the database, the role or the environment sets.
 
-Options of the start-up packet take precedence over `ALTER DATABASE … SET` and `ALTER ROLE … SET`, so they need no round trip
-and hold for the tools that are only given a URL.
+They are passed as options of the start-up packet, which take precedence over `ALTER DATABASE … SET` and
+`ALTER ROLE … SET`. They need no round trip, and also hold for tools that get only a URL.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from core.errors import DatabaseError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-#: The encoding of the server's text, and of what goes over the wire.
+#: The encoding of the database and of the connection.
 ENCODING = "UTF8"
-#: How values become text, and text values. A URL cannot change these.
+#: Settings for the conversion between values and text. A URL cannot change these.
 VALUES = {
     "timezone": "UTC",
     "datestyle": "ISO,YMD",
@@ -33,7 +33,7 @@ VALUES = {
     "lc_numeric": "C",
     "lc_time": "C",
 }
-#: How transactions begin, what they survive and when they are given up. A URL may say otherwise.
+#: Settings of transactions: isolation, durability and time limits. A URL may override these.
 TRANSACTIONS = {
     "default_transaction_isolation": "read committed",
     "default_transaction_read_only": "off",
@@ -45,34 +45,34 @@ TRANSACTIONS = {
     "idle_in_transaction_session_timeout": "0",
     "idle_session_timeout": "0",
 }
-#: Everything of ours is named with its schema.
+#: The platform's statements name every table with its schema.
 SEARCH_PATH = {"search_path": "public"}
-#: Variables that libpq turns into settings after all options, so that nothing in a URL could overrule them.
-_OVERRULING = ("PGTZ", "PGDATESTYLE", "PGGEQO")
-#: The first version with a time limit for whole transactions, which older servers do not know as an option.
+#: Environment variables that libpq applies after all options, so that no URL can override them.
+_OVERRIDING_VARIABLES = ("PGTZ", "PGDATESTYLE", "PGGEQO")
+#: The first version with transaction_timeout, an unknown option to older servers.
 _WITH_TRANSACTION_TIMEOUT = 170_000
 
 
-def session_options(given: str, own: Mapping[str, str] = SEARCH_PATH) -> str:
-    """Compose the options of one of our sessions: those `given` by the URL stand before all that it cannot change."""
-    forget_overruling_variables()
-    return " ".join(filter(None, [_options(TRANSACTIONS), given, _options({**VALUES, **own})]))
+def session_options(url_options: str, fixed: Mapping[str, str] = SEARCH_PATH) -> str:
+    """Compose the options of a session with the platform's database; `fixed` and `VALUES` override `url_options`."""
+    remove_overriding_variables()
+    return " ".join(filter(None, [_options(TRANSACTIONS), url_options, _options({**VALUES, **fixed})]))
 
 
-def source_options(given: str) -> str:
-    """Compose the options of a session with a source: its schemas and time limits are those that its owner chose."""
-    forget_overruling_variables()
-    return " ".join(filter(None, [given, _options(VALUES)]))
+def source_options(url_options: str) -> str:
+    """Compose the options of a session with a source; its search path and time limits are left to its owner."""
+    remove_overriding_variables()
+    return " ".join(filter(None, [url_options, _options(VALUES)]))
 
 
-def forget_overruling_variables() -> None:
-    """Take the variables out of this process's environment that would overrule the options of a session."""
-    for name in _OVERRULING:
+def remove_overriding_variables() -> None:
+    """Remove the environment variables of this process that would override the options of a session."""
+    for name in _OVERRIDING_VARIABLES:
         os.environ.pop(name, None)
 
 
 def name_sessions(name: str) -> None:
-    """Let the server know the sessions of this process, and of the programs that it starts, by `name`."""
+    """Set the application name of the sessions of this process and of its child processes."""
     os.environ["PGAPPNAME"] = name
 
 
@@ -80,8 +80,8 @@ def _options(settings: Mapping[str, str]) -> str:
     return " ".join(f"-c{name}={value.replace(' ', chr(92) + ' ')}" for name, value in settings.items())
 
 
-def settle(connection: psycopg.Connection, server: str) -> None:
-    """Refuse a database whose text is not UTF-8, and lift the limit on transactions; `server` is named in the error.
+def prepare_session(connection: psycopg.Connection, server: str) -> None:
+    """Check that the database is in UTF-8, and remove the time limit of transactions; `server` is named in the error.
 
     Raises
     ------
@@ -95,23 +95,23 @@ def settle(connection: psycopg.Connection, server: str) -> None:
             f"the database at {server} has the encoding {encoding}, which cannot hold every text; expected {ENCODING}: "
             f"make one with `CREATE DATABASE … ENCODING '{ENCODING}' TEMPLATE template0`, and name it in PANTHERA_DATABASE_URL"
         )
-    _lift_transaction_timeout(connection)
+    _remove_transaction_timeout(connection)
 
 
-def settle_engines() -> None:
-    """Lift the limit on transactions in each connection that an engine of SQLAlchemy opens in this process."""
-    # By name: the image of the service holds no SQLAlchemy and never calls this, and its test follows every import.
+def prepare_engines() -> None:
+    """Remove the time limit of transactions in each connection that SQLAlchemy opens in this process."""
+    # By name: the image of the service has no SQLAlchemy and never calls this, and its test follows every import statement.
     event, engine = import_module("sqlalchemy.event"), import_module("sqlalchemy.engine").Engine
-    if not event.contains(engine, "connect", _settle_engine):
-        event.listen(engine, "connect", _settle_engine)
+    if not event.contains(engine, "connect", _prepare_engine):
+        event.listen(engine, "connect", _prepare_engine)
 
 
-def _settle_engine(connection: object, _record: object) -> None:
-    if isinstance(connection, psycopg.Connection):  # not one to SQLite
-        _lift_transaction_timeout(connection)
+def _prepare_engine(connection: object, _record: object) -> None:
+    if isinstance(connection, psycopg.Connection):  # SQLAlchemy may also open SQLite
+        _remove_transaction_timeout(connection)
         connection.commit()
 
 
-def _lift_transaction_timeout(connection: psycopg.Connection) -> None:
+def _remove_transaction_timeout(connection: psycopg.Connection) -> None:
     if connection.info.server_version >= _WITH_TRANSACTION_TIMEOUT:
         connection.execute("SET transaction_timeout = 0")

@@ -21,7 +21,7 @@ from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value
 from feast.repo_config import FeastConfigBaseModel, RepoConfig
 
-from core.clock import is_ahead, not_come
+from core.clock import future_fault, is_ahead
 from core.errors import SourceError, StaleStateError
 from core.postgres.pool import lent, with_connection
 from feature_repo.online import history, tables
@@ -311,7 +311,7 @@ def _refuse_future(view: StoredView, rows: Sequence[tuple[object, ...]], now: da
         for time in row[place : place + 2]:
             if isinstance(time, datetime) and is_ahead(time, now):
                 raise SourceError(
-                    f"{view.name}: the row of {row[:place]!r}: {not_come(time, now)}; correct its time, nothing was written"
+                    f"{view.name}: the row of {row[:place]!r}: {future_fault(time, now)}; correct its time, nothing was written"
                 )
 
 

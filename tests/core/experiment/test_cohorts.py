@@ -191,7 +191,7 @@ def test_a_mismatched_ratio_withholds_the_verdict() -> None:
     found = compared(of_units((6_000, 3_000), (5_000, 1_000)))
     assert found.verdict == "withheld"
     assert found.withheld_because is not None
-    assert "The units exposed do not split as the weights 1:1 say" in found.withheld_because
+    assert "The units exposed do not match the weights 1:1" in found.withheld_because
 
 
 def test_outcomes_lost_in_one_arm_withhold_the_verdict() -> None:
@@ -335,7 +335,7 @@ def test_units_lost_in_one_phase_withhold_the_verdict_and_name_the_phase() -> No
         )
     )
     assert found.verdict == "withheld"
-    assert "The units exposed in phase 1 do not split as the weights 9:1 say" in (found.withheld_because or "")
+    assert "The units exposed in phase 1 do not match the weights 9:1" in (found.withheld_because or "")
 
 
 def test_a_phase_with_few_units_is_left_out_and_named() -> None:

@@ -26,7 +26,7 @@ FAULTS: Faults = {
             },
             "evaluate/baseline": "majority",
         },
-        "train.candidates.line: the service 'text_only' has no feature that it takes; see its numeric, ",
+        "train.candidates.line: it uses no feature of the service 'text_only'; see its numeric, ",
     ),
     "a LightGBM parameter of the platform": (
         {"train/candidates/trees/params/n_jobs": 4},
@@ -34,7 +34,7 @@ FAULTS: Faults = {
     ),
     "a step beside leave_out": (
         {"train/candidates/trees/numeric": ["leave_out", "log"]},
-        "train.candidates.trees.numeric: leave_out stands alone: ",
+        "train.candidates.trees.numeric: leave_out drops all columns of this kind; ",
     ),
     "an order of no feature": (
         {"train/candidates/trees/categorical": [{"step": "ordinal", "order": {"history.half": ["a"]}}]},
@@ -42,7 +42,7 @@ FAULTS: Faults = {
     ),
     "levels that do not become numbers": (
         {"train/candidates/rule": {"estimator": "mlp", "categorical": ["impute_mode"]}},
-        "train.candidates.rule.categorical: no step makes history.shop a number; add one_hot, ",
+        "train.candidates.rule.categorical: no step encodes history.shop as a number; add one_hot, ",
     ),
     "a text step without a text": (
         {"train/candidates/trees/text": ["tfidf"]},
@@ -50,7 +50,7 @@ FAULTS: Faults = {
     ),
     "a blend of what is no candidate": (
         {"train/candidates/both": {"estimator": "blend", "of": ["trees", "rules"]}},
-        "train.candidates.both.of: 'rules' is not a candidate that stands by itself; allowed here: ",
+        "train.candidates.both.of: 'rules' is not a candidate, or is an ensemble itself; allowed here: ",
     ),
     "a blend with too few weights": (
         {"train/candidates/both": {"estimator": "blend", "of": ["trees", "rule"], "weights": [1]}},

@@ -105,7 +105,7 @@ FAULTS: Faults = {
     ),
     "a pattern of another dialect": (
         {"validate/orders/pattern/shop": "(?=a)a"},
-        "validate.orders.pattern.shop: '(?=a)a' is not a regular expression: invalid perl operator: (?=; patterns are of RE2",
+        "validate.orders.pattern.shop: '(?=a)a' is not a regular expression: invalid perl operator: (?=; expected RE2 syntax",
     ),
     "a pattern that is none": (
         {"validate/orders/pattern/shop": "["},

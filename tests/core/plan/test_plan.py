@@ -129,7 +129,7 @@ FAULTS: Faults = {
     ),
     "a threshold that says two things": (
         {"evaluate/threshold": {"maximise": "f1", "at": 0.5}},
-        "evaluate.threshold: a threshold says either what to maximise or the number it is at",
+        "evaluate.threshold: expected one of the keys maximise and at; write {maximise: f1} or {at: 0.5}",
     ),
     "profit without money": (
         {"evaluate/threshold": {"maximise": "profit"}},
@@ -147,11 +147,11 @@ FAULTS: Faults = {
     # From here on, what sections owe to each other.
     "an entity that nothing tells of": (
         {"entities/shop": {"key": "shop_name", "dtype": "string"}},
-        "entities.shop: an entity needs source, whose rows tell when it exists, or of, the feature that holds its key",
+        "entities.shop: an entity needs source, whose rows show when it exists, or of, the feature that holds its key",
     ),
     "an end without a beginning": (
         {"entities/shop": {**LINKED, "until": "orders"}},
-        "entities.shop: until tells of an end; it needs source, which tells of the beginning",
+        "entities.shop: until, the end of an entity, needs source, its beginning; add source",
     ),
     "a link that is no feature": (
         {"entities/shop": {**LINKED, "of": "history"}},

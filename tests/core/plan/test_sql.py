@@ -83,7 +83,7 @@ def test_sql_that_reads_the_clock_is_refused(sql: str) -> None:
 
 @pytest.mark.parametrize("sql", BY_CHANCE)
 def test_sql_that_draws_at_random_or_keeps_a_state_is_refused(sql: str) -> None:
-    assert "gives another value on every run" in told(sql)
+    assert "returns another value on every run" in told(sql)
     assert "as_of" in told(sql)
 
 
@@ -177,8 +177,8 @@ def test_the_plan_names_every_place_of_such_sql() -> None:
         ("SELECT * FROM orders WHERE day > CURRENT_DATE - 30", "current_date reads the clock"),
         ("SELECT 'now'::timestamptz AS day", "'now' reads the clock"),
         ("SELECT age(day) FROM orders", "age() reads the clock"),
-        ("SELECT * FROM orders ORDER BY random() LIMIT 9;", "random() gives other rows"),
-        ("SELECT * FROM orders TABLESAMPLE system (5)", "TABLESAMPLE gives other rows"),
+        ("SELECT * FROM orders ORDER BY random() LIMIT 9;", "random() returns other rows"),
+        ("SELECT * FROM orders TABLESAMPLE system (5)", "TABLESAMPLE returns other rows"),
     ],
 )
 def test_the_query_of_a_reader_reads_no_clock_and_draws_nothing(query: str, reason: str) -> None:

@@ -258,7 +258,7 @@ def test_a_folder_of_sockets_that_is_not_a_folder_of_our_own_is_refused(server: 
     folder.joinpath("target").mkdir()
     server._sockets.symlink_to(folder / "target")
     try:
-        with pytest.raises(DatabaseError, match="is not a folder of this user's own, so it is not used; remove it"):
+        with pytest.raises(DatabaseError, match="is not a folder owned by this user, so it is not used; remove it"):
             server.start()
         assert folder.joinpath("target").stat().st_mode & 0o777 == 0o755
     finally:
@@ -270,12 +270,12 @@ def test_a_folder_of_sockets_of_another_user_is_refused(server: EmbeddedServer) 
         server._sockets.mkdir()
         os.chown(server._sockets, pwd.getpwnam("nobody").pw_uid, -1)
         try:
-            with pytest.raises(DatabaseError, match="is not a folder of this user's own"):
+            with pytest.raises(DatabaseError, match="is not a folder owned by this user"):
                 server.start()
         finally:
             server._sockets.rmdir()
     else:  # no folder of another user's can be made here, but there is one
-        with pytest.raises(DatabaseError, match="is not a folder of this user's own"):
+        with pytest.raises(DatabaseError, match="is not a folder owned by this user"):
             server._prepare_folder(Path("/"))
 
 
