@@ -33,7 +33,7 @@ from feature_repo.files.duck import literal, open_duckdb
 from feature_repo.materialize import materialize
 from feature_repo.online.handle import HandleView, OnlineHandle
 from feature_repo.online.tables import OnlineTable, create
-from serving.workers.collector import settle_collector
+from serving.workers.collector import tune_collector
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -251,7 +251,7 @@ def _timed_reads(
         served = loop.run(psycopg.AsyncConnection.connect(url, autocommit=True))
         _check_handle(loop.run(handle.read(served, compared, AS_OF)), compared, stock)
         # As the service does; it holds for all readers.
-        settle_collector()
+        tune_collector()
         readers: dict[str, Reader] = {
             "stock": partial(_times, partial(_read, stock)),
             "sdk": partial(_times, partial(_read, sdk)),

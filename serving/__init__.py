@@ -1,1 +1,1 @@
-"""The service: decode, read features, predict, log, respond."""
+"""The prediction service: decode a request, read features, predict, log, respond."""

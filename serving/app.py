@@ -1,4 +1,4 @@
-"""The HTTP surface: all of it is the routes below, every other path is unknown, and every error has one shape."""
+"""The ASGI application: the routes of the service, the check of the Host header, and errors as problem details."""
 
 from __future__ import annotations
 
@@ -39,13 +39,14 @@ if TYPE_CHECKING:
 Handler: TypeAlias = "Callable[[Endpoints, Request], Awaitable[Response]]"
 
 _LOGGER = logging.getLogger(__name__)
-_SECONDS_OF_SILENCE = 10.0
-#: From the end of the headers to the answer.
+#: An error that repeats within this time is logged once.
+_SECONDS_BETWEEN_REPEATS = 10.0
+#: Time limit from the end of the headers to the response.
 _SECONDS_TO_ANSWER = 5.0
 _LONGEST_SHOWN = 60
 _METRICS = "/metrics"
 
-#: Each path has one method; a path that takes GET takes HEAD too.
+#: Method and handler by path; a path with GET also accepts HEAD.
 ROUTES: Mapping[str, tuple[str, Handler]] = {
     "/v1/predict": ("POST", Endpoints.predict),
     "/v1/features": ("GET", Endpoints.features),
@@ -63,7 +64,7 @@ ROUTES: Mapping[str, tuple[str, Handler]] = {
 
 
 def now() -> datetime:
-    """Read the clock."""
+    """Return the current time in UTC."""
     return datetime.now(UTC)
 
 
@@ -73,20 +74,20 @@ def create_app(
     started: Callable[[], None] = lambda: None,
     metrics: Path | None = None,
 ) -> Starlette:
-    """Make the application; settings and plan are read when it starts, and `started` is called once it has.
+    """Return the application; it reads settings and plan when it starts, then calls `started`.
 
-    The running application has the attributes `state.runtime` and `state.meters`. The metrics of a worker are written
-    to the folder `metrics`, which it shares with other workers.
+    The running application has the attributes `state.runtime` and `state.meters`. A worker writes its metrics to the folder
+    `metrics`, which all workers share.
     """
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        found = settings()
-        plan = read_sections(found.plan)
-        app.state.hosts = parse_allowed_hosts(found.allowed_hosts)
-        app.state.runtime = Runtime(found, plan, clock)
+        current = settings()
+        plan = read_sections(current.plan)
+        app.state.hosts = parse_allowed_hosts(current.allowed_hosts)
+        app.state.runtime = Runtime(current, plan, clock)
         app.state.meters = Meters(metrics)
-        app.state.reports = _Reports()
+        app.state.errors = _ErrorLog()
         bodies, openapi = Bodies(), json_response(describe(plan))
         app.state.endpoints = Endpoints(app.state.runtime, app.state.meters, clock, bodies, openapi)
         await app.state.runtime.start()
@@ -97,17 +98,17 @@ def create_app(
             bodies.close()
             await app.state.runtime.stop()
 
-    return Starlette(middleware=[Middleware(_Surface)], lifespan=lifespan)
+    return Starlette(middleware=[Middleware(_Dispatcher)], lifespan=lifespan)
 
 
-class _Surface:
-    """Answers every request, whatever its path and method; the router behind it has no route, and only starts and stops."""
+class _Dispatcher:
+    """Middleware that handles every HTTP request; Starlette's router has no routes and handles only the lifespan."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request and count it; scrapes are not counted, so that the gauges tell of the others."""
+        """Respond to one request and count it in the metrics; scrapes of the metrics are not counted."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -122,27 +123,27 @@ class _Surface:
 
     async def _respond(self, scope: Scope, receive: Receive, send: Send) -> int:
         request = Request(scope, receive, send)
-        response = await _answered(request)
+        response = await _response(request)
         await response(scope, receive, send)
         return response.status_code
 
 
-async def _answered(request: Request) -> Response:
-    """Return what the route's handler answers, or the error that it raises."""
+async def _response(request: Request) -> Response:
+    """Return the response of the route's handler, or a problem response for the error that it raises."""
     try:
         _check_host(request)
         async with asyncio.timeout(_SECONDS_TO_ANSWER):
             return await _handler(request)(request.app.state.endpoints, request)
     except PantheraError as error:
-        request.app.state.reports.log(error)
+        request.app.state.errors.log(error)
         return problem_of(error)
     except ClientDisconnect:
-        return problem(400, "disconnected", "the client went away before its body was complete")
+        return problem(400, "disconnected", "the client disconnected before its body was complete")
     except TimeoutError:
-        return problem(503, "timeout", f"there was no answer within {_SECONDS_TO_ANSWER:g} s")
+        return problem(503, "timeout", f"there was no answer within {_SECONDS_TO_ANSWER:g} s; try again")
     except Exception:
-        _LOGGER.exception("an unforeseen error")
-        return problem(500, "internal", "an unforeseen error, which is in the service's log")
+        _LOGGER.exception("unexpected error")
+        return problem(500, "internal", "an unexpected error; see the service's log")
 
 
 def _check_host(request: Request) -> None:
@@ -165,17 +166,18 @@ def _handler(request: Request) -> Handler:
     return handler
 
 
-class _Reports:
-    """Logs what responses leave out; the same again only after a while, since an outage answers every request with it."""
+class _ErrorLog:
+    """Logs the details that responses leave out; a repeated error is logged once in 10 s, since an outage fails every one."""
 
     def __init__(self) -> None:
         self._last: tuple[str, float] = ("", -math.inf)
 
     def log(self, error: PantheraError) -> None:
-        """Log `error`, unless it is a refusal, which leaves out nothing."""
+        """Log `error`, unless its response has the whole message or it was logged shortly before."""
         message, now = str(error), monotonic()
-        before, at = self._last
-        if isinstance(error, (RequestError, NotAvailable)) or (message == before and now < at + _SECONDS_OF_SILENCE):
+        last_message, last_time = self._last
+        is_repeat = message == last_message and now < last_time + _SECONDS_BETWEEN_REPEATS
+        if isinstance(error, (RequestError, NotAvailable)) or is_repeat:
             return
         self._last = (message, now)
         _LOGGER.error("%s", message)

@@ -1,4 +1,4 @@
-"""The pools of the service: answers, intake and administration each have connections and limits of their own."""
+"""The connection pools of the service: answers, intake and administration each have their own connections and limits."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
-#: How long a statement about one entity may take, and how many more entities a second allows. An honest request must not fail
-#: on a machine whose processors are busy: there, a thousand entities were seen to take half a second.
+#: Time limit of a prediction's statement: a base, plus a second per thousand entities. On a machine with busy processors, a
+#: thousand entities have taken half a second.
 _SECONDS = 1.0
-_ENTITIES_A_SECOND = 1_000
-#: How long an answer waits for a connection: those of a server that is gone are closed at once, and nobody waits for longer.
+_ENTITIES_PER_SECOND = 1_000
+#: Wait of a prediction for a connection; short, since the connections of a lost server are closed at once.
 _SECONDS_TO_BORROW = 0.4
-#: What is not an answer may work longer, but hears within this time that the database is not there.
-_SECONDS_TO_FIND_OUT = 1.0
-_INTAKE = PoolLimits(connections=4, wait=1.0, ping=_SECONDS_TO_FIND_OUT, lock=0.3, statement=3.5, whole=4.0)
-_ADMINISTRATION = PoolLimits(connections=2, wait=0.35, ping=_SECONDS_TO_FIND_OUT, lock=0.3, statement=3.5, whole=4.0)
+#: Requests other than predictions may take longer, but fail within this time if the database does not respond.
+_SECONDS_TO_PING = 1.0
+_INTAKE = PoolLimits(connections=4, wait=1.0, ping=_SECONDS_TO_PING, lock=0.3, statement=3.5, whole=4.0)
+_ADMINISTRATION = PoolLimits(connections=2, wait=0.35, ping=_SECONDS_TO_PING, lock=0.3, statement=3.5, whole=4.0)
 
 
 @dataclass(frozen=True)
 class Connections:
-    """The database, and how requests read and write it.
+    """The pools and the batched readers and writers of the service.
 
     Attributes
     ----------
-    answers : predictions and the readiness check, which has to see what they see.
-    intake : outcomes, pushed rows, and features that are looked at.
-    administration : status and cohorts.
+    answers : pool of predictions, and of the readiness check, which tests what predictions use.
+    intake : pool of outcomes, pushed rows, and GET /v1/features.
+    administration : pool of status and cohorts.
 
     """
 
@@ -51,8 +51,8 @@ class Connections:
 
 
 async def open_connections(url: str, most_entities: int, clock: Callable[[], datetime]) -> Connections:
-    """Open the pools; a request asks about at most `most_entities`."""
-    seconds = _SECONDS + most_entities / _ENTITIES_A_SECOND
+    """Open the pools and return them; a request has at most `most_entities` entities."""
+    seconds = _SECONDS + most_entities / _ENTITIES_PER_SECOND
     limits = PoolLimits(connections=4, wait=_SECONDS_TO_BORROW, lock=seconds, statement=seconds, whole=seconds + 0.05)
     answers, intake, administration = (connection_pool(url, limit) for limit in (limits, _INTAKE, _ADMINISTRATION))
     for pool in (answers, intake, administration):

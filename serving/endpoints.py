@@ -1,4 +1,4 @@
-"""What each route does: decode, ask, log, respond."""
+"""The handlers of the routes: decode the request, read and predict, log, respond."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from serving.wire.bodies import Bodies
     from serving.wire.decode import EntitiesRequest
 
-#: The newest run of each online table, by an index, however many runs there were.
+#: The newest run of each online table; an index makes the time independent of the number of runs.
 _VIEWS = """
 SELECT run.view, run.online_table, run.as_of, run.rows_written, run.finished_at
 FROM unnest(%s::text[]) AS wanted (name)
@@ -57,18 +57,18 @@ CROSS JOIN LATERAL (
 ) AS run
 ORDER BY run.online_table
 """
-#: How long cohorts may be computed, and how long the wait for the server may be.
+#: Server options for the statements of cohorts, and the limit of their total time.
 _COHORTS = "-cstatement_timeout=3500 -clock_timeout=300"
-_SECONDS_OF_COHORTS = 4.0
-#: The database has time limits of its own; this one is for requests that wait behind many others.
+_SECONDS_FOR_COHORTS = 4.0
+#: Time limit of a prediction, for requests queued behind many others; statements have limits of their own.
 _SECONDS_TO_ANSWER = 3.0
-#: A request that has waited for longer than this, under load, is asked whether its caller is still there.
-_SECONDS_UNASKED = 0.25
+#: After a wait of this length, it is checked whether the client is still connected.
+_SECONDS_BEFORE_CHECK = 0.25
 
 
 @dataclass(frozen=True)
 class Endpoints:
-    """The handlers of all routes, over one runtime; `clock` says what time it is, `openapi` describes the routes."""
+    """The handlers of all routes; `clock` returns the current time, `openapi` is the response with the API description."""
 
     runtime: Runtime
     meters: Meters
@@ -77,18 +77,18 @@ class Endpoints:
     openapi: Response
 
     @property
-    def _most(self) -> int:
+    def _max_entities(self) -> int:
         return self.runtime.plan.serve.max_entities
 
     async def predict(self, request: Request) -> Response:
         """POST /v1/predict."""
         now = self.clock()
-        key, most = self.runtime.key, self._most
-        asked = await self.bodies.decoded(request, lambda body: decode_predict(body, key, most, now))
+        key, most = self.runtime.key, self._max_entities
+        decoded = await self.bodies.decoded(request, lambda body: decode_predict(body, key, most, now))
         ready = self.runtime.ready()
         try:
             async with asyncio.timeout(_SECONDS_TO_ANSWER):
-                facts, entries = await self._answer(request, ready, asked)
+                facts, entries = await self._answer(request, ready, decoded)
         except TimeoutError:
             raise NotAvailable(
                 f"the service is busy: no answer within {_SECONDS_TO_ANSWER:g} s; try again later"
@@ -96,18 +96,18 @@ class Endpoints:
         self.meters.entries(entries)
         return self._predictions(entries, facts)
 
-    async def _answer(self, request: Request, ready: Ready, asked: EntitiesRequest) -> tuple[Facts, list[Entry]]:
-        """Read, predict, and return when every prediction is committed."""
+    async def _answer(self, request: Request, ready: Ready, decoded: EntitiesRequest) -> tuple[Facts, list[Entry]]:
+        """Read features, predict, and return once every prediction is committed to the log."""
         began = perf_counter()
-        facts = await ready.connections.facts.read(ready.active.handle, asked.keys, asked.as_of)
-        if perf_counter() - began > _SECONDS_UNASKED and await request.is_disconnected():
+        facts = await ready.connections.facts.read(ready.active.handle, decoded.keys, decoded.as_of)
+        if perf_counter() - began > _SECONDS_BEFORE_CHECK and await request.is_disconnected():
             raise ClientDisconnect
-        entries = await predict(asked.keys, facts, ready.active, ready.experiment, self.runtime.policy)
+        entries = await predict(decoded.keys, facts, ready.active, ready.experiment, self.runtime.policy)
         await _log(ready, entries)
         return facts, entries
 
     def _predictions(self, entries: Sequence[Entry], facts: Facts) -> Response:
-        """Answer 200 if any entity has a prediction; if the policy refused all of them, 422 with the same list."""
+        """Return status 200 if any entity has a prediction; if all were refused, 422 with the same list."""
         content = respond.predictions(entries, self.runtime.key, facts)
         refused = [entry for entry in entries if not isinstance(entry, Answer)]
         if len(refused) < len(entries):
@@ -118,12 +118,12 @@ class Endpoints:
     async def features(self, request: Request) -> Response:
         """GET /v1/features."""
         now = self.clock()
-        asked = decode_features(request.query_params.multi_items(), self.runtime.key, self._most, now)
-        as_of, ready = asked.as_of or now, self.runtime.ready()
+        decoded = decode_features(request.query_params.multi_items(), self.runtime.key, self._max_entities, now)
+        as_of, ready = decoded.as_of or now, self.runtime.ready()
         async with lent(ready.connections.intake) as connection:
-            reads = await ready.active.handle.read(connection, asked.keys, as_of)
+            reads = await ready.active.handle.read(connection, decoded.keys, as_of)
         return respond.json_response(
-            respond.features(asked.keys, reads, ready.active.champion, self.runtime.key, as_of)
+            respond.features(decoded.keys, reads, ready.active.champion, self.runtime.key, as_of)
         )
 
     async def outcomes(self, request: Request) -> Response:
@@ -147,14 +147,14 @@ class Endpoints:
         refuse_unknown(query, ["as_of"])
         as_of = decode_as_of(query, now) or now
         connections = self.runtime.connections
-        # It holds one of the few connections of administration, so that no more are computed at once.
+        # Holding a connection of the small administration pool limits the number of concurrent computations.
         async with lent(connections.administration):
             comparison = await asyncio.to_thread(self._compare, connections.url, as_of)
         return respond.json_response(comparison.to_dict())
 
     def _compare(self, url: str, as_of: datetime) -> Comparison:
         plan = self.runtime.plan
-        with connect(url, _COHORTS) as connection, hung_up_after(connection, _SECONDS_OF_COHORTS):
+        with connect(url, _COHORTS) as connection, hung_up_after(connection, _SECONDS_FOR_COHORTS):
             arms = fetch_arms(connection, plan.serve.experiment, plan.label.horizon, as_of)
         return compare(arms, plan.serve.arms, plan.monitor.confidence, plan.monitor.sample_ratio_alarm)
 
@@ -187,7 +187,7 @@ class Endpoints:
         )
 
     async def _stored(self) -> dict[str, Any]:
-        """Return what the database holds: the tables that the releases read, and how much is logged."""
+        """Fetch the newest runs of the online tables that the releases read, and the row counts of the log."""
         active = self.runtime.active
         tables = list(active.champion.logged_tables.values()) if active else []
         async with lent(self.runtime.connections.administration) as connection:
@@ -222,7 +222,7 @@ class Endpoints:
 
 
 async def _log(ready: Ready, entries: Sequence[Entry]) -> None:
-    """Return when every prediction of `entries` is committed."""
+    """Write the predictions and exposures of `entries` to the log; return once they are committed."""
     answers = [entry for entry in entries if isinstance(entry, Answer)]
     if answers:
         exposures = [answer.exposure for answer in answers if answer.exposure]

@@ -1,4 +1,4 @@
-"""What the online store and the exposure log know about entities; requests that come at once share one read."""
+"""Reads of online features and exposed arms of entities; concurrent requests share one read."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class EntityFacts:
-    """What is known about an entity.
+    """The online rows and the exposed arm of one entity.
 
     Attributes
     ----------
     reads : its online rows, by online table.
-    exposed_arm : the arm that it met first, or None if it has met none.
+    exposed_arm : the arm of its first exposure, or None without one.
 
     """
 
@@ -37,7 +37,7 @@ class EntityFacts:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What is known about the entities of a request, in their order, as of an instant; `read_at` is when it was read."""
+    """The facts about the entities of a request, in their order, as of `as_of`; `read_at` is the time of the read."""
 
     as_of: datetime
     entities: Sequence[EntityFacts]
@@ -52,7 +52,7 @@ class _Request:
 
 
 class FactsReader:
-    """The reads of one event loop. A request without an instant is answered as of its read."""
+    """The batched reader of one event loop; a request without `as_of` is read as of the time of the read."""
 
     def __init__(self, pool: Pool, clock: Callable[[], datetime]) -> None:
         self._pool = pool
@@ -60,12 +60,12 @@ class FactsReader:
         self._batches: Batcher[_Request, Facts] = Batcher(self._read)
 
     async def read(self, handle: OnlineHandle, keys: Sequence[Key], as_of: datetime | None) -> Facts:
-        """Read what is known about `keys`, with the rows that `handle` reads.
+        """Fetch the facts about `keys`, with the online rows that `handle` reads.
 
         Raises
         ------
         StaleStateError
-            If an online table is gone.
+            If an online table does not exist.
         DatabaseError
             If the server does not answer.
 
@@ -73,13 +73,13 @@ class FactsReader:
         return await self._batches.submit(_Request(handle, keys, as_of), len(keys))
 
     async def _read(self, batch: Sequence[_Request]) -> Sequence[Facts]:
-        """Read for all requests with one statement, or one for each handle among them; an instant needs none of its own."""
+        """Fetch the rows of all requests with one statement for each handle; `as_of` is applied to the rows afterwards."""
         now = self._clock()
-        asked: dict[OnlineHandle, list[Key]] = {}
+        keys_by_handle: dict[OnlineHandle, list[Key]] = {}
         for request in batch:
-            asked.setdefault(request.handle, []).extend(request.keys)
+            keys_by_handle.setdefault(request.handle, []).extend(request.keys)
         async with lent(self._pool) as connection:
-            rows = {handle: await _rows_by_key(connection, handle, keys) for handle, keys in asked.items()}
+            rows = {handle: await _rows_by_key(connection, handle, keys) for handle, keys in keys_by_handle.items()}
         return [_facts(request, rows[request.handle], now) for request in batch]
 
 
@@ -92,11 +92,11 @@ async def _rows_by_key(
 
 def _facts(request: _Request, rows: Mapping[Key, tuple[Any, ...]], now: datetime) -> Facts:
     as_of = request.as_of or now
-    own = [rows[key] for key in request.keys]
-    reads = request.handle.judge(own, as_of)
-    return Facts(as_of, [EntityFacts(read, row[-1]) for read, row in zip(reads, own, strict=True)], now)
+    requested = [rows[key] for key in request.keys]
+    reads = request.handle.judge(requested, as_of)
+    return Facts(as_of, [EntityFacts(read, row[-1]) for read, row in zip(reads, requested, strict=True)], now)
 
 
 def exposed_arm(experiment: str) -> EntityLookup:
-    """Return the look-up of the arm of `experiment` that an entity met first, for the handle of the releases."""
+    """Return the lookup of an entity's exposed arm in `experiment`, which the handle of the releases reads with its rows."""
     return EntityLookup(("panthera", "exposure"), "arm", "entity", (("experiment", experiment),))

@@ -1,4 +1,4 @@
-"""What Prometheus is told about the service."""
+"""The Prometheus metrics of the service."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from serving.predict import Entry
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
-#: The label of every path that is no route of ours: what strangers ask for must not make series.
+#: The label of all unknown paths, so that clients cannot create series.
 UNKNOWN_ROUTE = "unknown"
-#: A scrape within so many seconds of the last one is answered with the same text, so that many cost what few do.
-_SECONDS_TO_KEEP_TEXT = 0.2
+#: Scrapes within this time of the last one get the same text, which limits the cost of frequent scrapes.
+_SECONDS_TO_CACHE = 0.2
 
 
 class Meters:
-    """The series of one process; `text` sums them with those of the other workers that write to `folder`."""
+    """The metrics of one process; with `folder`, `text` sums them over all workers that write to it."""
 
     def __init__(self, folder: Path | None = None) -> None:
         self.registry = CollectorRegistry()
@@ -38,7 +38,7 @@ class Meters:
         self._text, self._text_until = b"", 0.0
         self._in_progress = Gauge(
             "panthera_requests_in_progress",
-            "Requests that are being answered",
+            "Requests in progress",
             registry=self.registry,
             multiprocess_mode="livesum",
         )
@@ -63,16 +63,16 @@ class Meters:
         )
 
     async def text(self) -> bytes:
-        """Return all series in Prometheus's text format; another thread writes it, once for all who ask at a time."""
+        """Return all series in Prometheus's text format; a thread composes the text, once for concurrent scrapes."""
         async with self._scraping:
             if monotonic() >= self._text_until:
                 self._text = await asyncio.to_thread(self._scrape)
-                self._text_until = monotonic() + _SECONDS_TO_KEEP_TEXT
+                self._text_until = monotonic() + _SECONDS_TO_CACHE
         return self._text
 
     @contextmanager
     def in_progress(self) -> Iterator[None]:
-        """Count a request as being answered for the length of the block."""
+        """Count a request as in progress for the length of the block."""
         self._in_progress.inc()
         try:
             yield
@@ -80,12 +80,12 @@ class Meters:
             self._in_progress.dec()
 
     def request(self, route: str, status: int, seconds: float) -> None:
-        """Count one request."""
+        """Count one completed request."""
         self._requests.labels(route, status).inc()
         self._seconds.labels(route).observe(seconds)
 
     def entries(self, entries: Iterable[Entry]) -> None:
-        """Count the entities of one answered request."""
+        """Count the entities of one completed request, by arm and release or by refusal, and their feature reads."""
         for entry in entries:
             if isinstance(entry, Answer):
                 self._answers.labels(entry.prediction.arm, entry.prediction.release_id).inc()

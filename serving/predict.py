@@ -1,4 +1,4 @@
-"""From what is known about entities to scores and decisions, and to the rows that remember them."""
+"""Compute scores and decisions from the facts about entities, and compose their log rows."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Policy:
-    """What the plan says about answers.
+    """The plan's policy for features that are not fresh, and the names of the decisions.
 
     Attributes
     ----------
-    missing, stale : what to do with an entity that has a view of that status; see the plan's section `serve`.
+    missing, stale : the rule for an entity with a view of that status; see the plan's section `serve`.
     above, below : the decisions of a binary problem, for a score at or above the threshold, and below it.
 
     """
@@ -49,7 +49,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """Why an entity has no prediction: by the plan's policy, or because its values are none that the model was made for."""
+    """An entity without a prediction: refused by the plan's policy, or because its values do not fit the contract."""
 
     key: Key
     code: str
@@ -62,7 +62,7 @@ Entry: TypeAlias = "Answer | Refused"
 
 @dataclass(frozen=True, slots=True)
 class _Case:
-    """An entity on its way to an answer."""
+    """An entity of the request, with its route and its online rows."""
 
     position: int
     key: Key
@@ -74,7 +74,7 @@ class _Case:
 async def predict(
     keys: Sequence[Key], facts: Facts, active: ActiveReleases, experiment: Experiment, policy: Policy
 ) -> list[Entry]:
-    """Answer for every one of `keys`, in their order, each from exactly one release.
+    """Return an entry for each of `keys`, in their order, each scored by exactly one release.
 
     Raises
     ------
@@ -84,37 +84,37 @@ async def predict(
     """
     entries: dict[int, Entry] = {}
     to_score: dict[str, list[_Case]] = {}
-    async for position, (key, known) in in_turns(enumerate(zip(keys, facts.entities, strict=True))):
-        chosen = route(str(key), known.exposed_arm, experiment, active)
-        views = {view: known.reads[table] for view, table in chosen.release.tables.items()}
+    async for position, (key, entity) in in_turns(enumerate(zip(keys, facts.entities, strict=True))):
+        chosen = route(str(key), entity.exposed_arm, experiment, active)
+        views = {view: entity.reads[table] for view, table in chosen.release.tables.items()}
         refused = _refusal(key, views, policy)
         if refused:
             entries[position] = refused
         else:
-            to_score.setdefault(chosen.release.release_id, []).append(_Case(position, key, known, chosen, views))
+            to_score.setdefault(chosen.release.release_id, []).append(_Case(position, key, entity, chosen, views))
     for cases in to_score.values():
         release = cases[0].route.release
-        sound: dict[int, list[Value]] = {}
+        vectors: dict[int, list[Value]] = {}
         async for case in in_turns(cases):
             vector = _vector(case, policy)
             fault = release.bundle.fault(vector)
             if fault:
                 entries[case.position] = Refused(case.key, "features_unfit", fault, case.views)
             else:
-                sound[case.position] = vector
-        answered = [case for case in cases if case.position in sound]
-        scores = await release.scorer.score(list(sound.values()))
-        async for case, scored in in_turns(zip(answered, scores, strict=True)):
+                vectors[case.position] = vector
+        valid = [case for case in cases if case.position in vectors]
+        scores = await release.scorer.score(list(vectors.values()))
+        async for case, scored in in_turns(zip(valid, scores, strict=True)):
             entries[case.position] = _answer(case, scored, facts, experiment, policy)
     return [entries[position] for position in range(len(keys))]
 
 
 def _refusal(key: Key, views: Mapping[str, ViewRead], policy: Policy) -> Refused | None:
     for status, rule in ((Freshness.MISSING, policy.missing), (Freshness.STALE, policy.stale)):
-        found = [view for view, read in views.items() if read.status is status]
-        if rule == "refuse" and found:
+        names = [view for view, read in views.items() if read.status is status]
+        if rule == "refuse" and names:
             message = (
-                f"the features of {', '.join(found)} are {status} as of this request, "
+                f"the features of {', '.join(names)} are {status} as of this request, "
                 f"and the plan says serve.{status.lower()}: refuse"
             )
             return Refused(key, f"features_{status.lower()}", message, views)

@@ -1,4 +1,4 @@
-"""The releases that answer: read from the ledger, loaded from their bundles, and changed only as a whole."""
+"""The active releases: read from the ledger, loaded from their bundles, and replaced together."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ if TYPE_CHECKING:
     from serving.wire.decode import EntityKey
 
 _LOGGER = logging.getLogger(__name__)
-#: How many earlier champions are tried.
-_MOST_EARLIER = 10
+#: Number of earlier champions that are tried as a fallback.
+_MAX_EARLIER = 10
 
 
 @dataclass(frozen=True)
 class Input:
-    """Where a value stands in what the handle reads, and under which name it is logged.
+    """The position of a value in the rows that the handle reads, and the column under which it is logged.
 
-    The handle knows a view by its online table, so that two releases may read two definitions of one view.
+    The handle identifies a view by its online table, so that two releases can read two definitions of one view.
     """
 
     column: str
@@ -50,14 +50,14 @@ class Input:
 
 @dataclass(frozen=True)
 class Release:
-    """A release that can answer.
+    """A loaded release.
 
     Attributes
     ----------
-    inputs : the vector of its model, in the order of its contract.
-    tables : the online table of each of the views that it reads, by the view's name.
-    logged, logged_tables : the same of all active releases together, its own where two define a view differently, and the
-        features that hold links. That is what the log remembers, so that another release can be scored from it later.
+    inputs : the positions of its model's inputs, in the order of its contract.
+    tables : the online table of each view that it reads, by the view's name.
+    logged, logged_tables : the inputs, links and tables of all active releases; where two releases define a view
+        differently, those of this release. They are logged, so that another release can be scored from the log later.
 
     """
 
@@ -71,17 +71,17 @@ class Release:
 
     @property
     def release_id(self) -> str:
-        """The id under which the ledger knows it."""
+        """The id of the release in the ledger."""
         return self.ledger.release_id
 
 
 @dataclass(frozen=True)
 class ActiveReleases:
-    """Champion, challenger if there is one, and the handle that reads what both of them need.
+    """The champion, the challenger if there is one, and the handle that reads the features of both.
 
     Attributes
     ----------
-    faults : why they are not those that the ledger names, one sentence each.
+    faults : the reasons why they differ from the releases in the ledger, one sentence each.
 
     """
 
@@ -106,45 +106,45 @@ class ActiveReleases:
         ]
 
     def bundle_of(self, release_id: str) -> Bundle | None:
-        """Give the bundle of a release, if it is one of these."""
+        """Return the bundle of an active release; None if it is not active."""
         releases = [self.champion, *([self.challenger] if self.challenger else [])]
         return next((release.bundle for release in releases if release.release_id == release_id), None)
 
 
 @dataclass(frozen=True)
 class _Pinned:
-    """What the ledger says about a role, and the bundle that belongs to it."""
+    """A release of the ledger and its loaded bundle."""
 
     ledger: LedgerRelease
     bundle: Bundle
 
     @property
     def tables(self) -> dict[str, str]:
-        """The online table of each view that the model reads, or that holds a link to one."""
+        """The online table of each view that the model reads or that holds a link to such a view."""
         read = {feature.view for feature in self.bundle.contract.features} | {link.view for link in self.links.values()}
         return {view.name: view.online_table for view in self.bundle.contract.views if view.name in read}
 
     @property
     def links(self) -> dict[str, Link]:
-        """How the entity is reached of each view that is about a linked one."""
+        """The link of each view about a linked entity, by the view's name."""
         return {view.name: view.link for view in self.bundle.contract.views if view.link}
 
     @property
     def columns(self) -> dict[str, tuple[str, str]]:
-        """Where each value that is read stands, a view and its feature, by the name of its column."""
+        """The (view, feature) of each value that is read, by column name."""
         features = {feature.column: (feature.view, feature.name) for feature in self.bundle.contract.features}
         return features | {link.column: (link.view, link.feature) for link in self.links.values()}
 
 
 class BundleFolder:
-    """Where bundles lie, and whose are loaded. What could not be loaded is not read again before it has changed."""
+    """The folder of bundles; a bundle that failed to load is not read again until its files or the trusted keys change."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._refused: dict[str, tuple[object, BundleError]] = {}
+        self._failed: dict[str, tuple[object, BundleError]] = {}
 
     def load(self, digest: str, trusted: TrustedKeys) -> Bundle:
-        """Load a bundle.
+        """Load the bundle with this digest.
 
         Raises
         ------
@@ -152,19 +152,19 @@ class BundleFolder:
             If it cannot be loaded.
 
         """
-        state = (trusted, _state(self._path / digest))
-        before, error = self._refused.get(digest, (None, None))
-        if error and before == state:
-            raise error.with_traceback(None)  # raised again and again, it would gather tracebacks
+        state = (trusted, _fingerprint(self._path / digest))
+        failed_state, error = self._failed.get(digest, (None, None))
+        if error and failed_state == state:
+            raise error.with_traceback(None)  # an exception that is raised again collects tracebacks
         try:
             return load_bundle(self._path / digest, trusted)
-        except BundleError as found:
-            self._refused[digest] = state, found
+        except BundleError as new_error:
+            self._failed[digest] = state, new_error
             raise
 
 
-def _state(folder: Path) -> object:
-    """Return what changes whenever a file of the folder does, or None if it cannot be read."""
+def _fingerprint(folder: Path) -> object:
+    """Return names, times and sizes of the files in the folder, or None if it cannot be read."""
     try:
         return sorted((entry.name, entry.stat().st_mtime_ns, entry.stat().st_size) for entry in os.scandir(folder))
     except OSError:
@@ -173,7 +173,7 @@ def _state(folder: Path) -> object:
 
 @dataclass(frozen=True)
 class Loader:
-    """Loads the releases of `model`, which predict for `key`; `lookup` is read beside their features."""
+    """Loads the active releases of `model`, which predict for `key`; the handle reads `lookup` with their features."""
 
     model: str
     bundles: BundleFolder
@@ -183,21 +183,22 @@ class Loader:
     def load_active(
         self, connection: psycopg.Connection, trusted: TrustedKeys, present: ActiveReleases | None
     ) -> ActiveReleases:
-        """Load what the ledger names, or return `present` if that is just it.
+        """Load the releases that the ledger names, or return `present` if they are loaded already.
 
-        What answers is not replaced by less: a fault of a release is raised. Where nothing answers yet, the last sound
-        champion does, without the challenger if that has a fault; the faults are told, and the next look tries again.
+        If releases are loaded, a fault of a new champion is raised and `present` stays active. If none is loaded yet, the
+        latest champion without a fault is loaded. A challenger with a fault is left out if the champion is new. The faults
+        are recorded in the result.
 
         Raises
         ------
         NotAvailable
             If there is no champion.
         ReleaseFault
-            If a release cannot answer, and what answers now is kept.
+            If a release has a fault and `present` should stay active.
 
         """
-        named = {role: current(connection, self.model, role) for role in (CHAMPION, CHALLENGER)}
-        champion, challenger = named[CHAMPION], named[CHALLENGER]
+        ledger_releases = {role: current(connection, self.model, role) for role in (CHAMPION, CHALLENGER)}
+        champion, challenger = ledger_releases[CHAMPION], ledger_releases[CHALLENGER]
         if champion is None:
             raise NotAvailable(
                 f"no release of {self.model!r} is registered; "
@@ -225,7 +226,7 @@ class Loader:
         pin: Callable[[LedgerRelease], _Pinned],
         faults: list[str],
     ) -> _Pinned:
-        """Load the champion, or the last one before it that can answer."""
+        """Load the champion or, if it has a fault, the latest earlier champion without one."""
         first: ReleaseFault | None = None
         for release in [champion, *_earlier_champions(connection, self.model, champion.release_id)]:
             try:
@@ -246,7 +247,7 @@ class Loader:
         present: ActiveReleases | None,
         ledger: LedgerRelease,
     ) -> _Pinned:
-        """Load the bundle of `ledger`, unless it is loaded already, and check that it can answer."""
+        """Load the bundle of `ledger` unless it is loaded, and check its entity and its online tables."""
         loaded = present.bundle_of(ledger.release_id) if present else None
         try:
             pinned = _Pinned(ledger, loaded or self.bundles.load(ledger.bundle_digest, trusted))
@@ -262,7 +263,7 @@ class Loader:
 
 
 def _earlier_champions(connection: psycopg.Connection, model: str, champion: str) -> list[LedgerRelease]:
-    """Return who was champion before, the last one first, but those that somebody rolled back from or retired."""
+    """Fetch the earlier champions, latest first, without those that were rolled back from or retired."""
     ended: dict[str, str] = {}
     holder: str | None = None
     for change in history(connection, model):
@@ -272,8 +273,8 @@ def _earlier_champions(connection: psycopg.Connection, model: str, champion: str
                 ended[holder] = change.cause
             holder = change.release_id
     kept = [release for release, cause in ended.items() if cause not in {"rollback", "retire"} and release != champion]
-    found = (find(connection, release) for release in reversed(kept[-_MOST_EARLIER:]))
-    return [release for release in found if release]
+    releases = (find(connection, release) for release in reversed(kept[-_MAX_EARLIER:]))
+    return [release for release in releases if release]
 
 
 def _refuse_another_entity(row: _Pinned, key: EntityKey) -> None:
@@ -297,7 +298,7 @@ def _refuse_missing_tables(connection: psycopg.Connection, row: _Pinned) -> None
 def _activate(pinned: Sequence[_Pinned], key: EntityKey, lookup: EntityLookup) -> ActiveReleases:
     columns = _columns_by_table(pinned)
     ttls = {view.online_table: view.ttl for row in pinned for view in row.bundle.contract.views}
-    # The definition of a linked view includes that of its link, so all releases that read its table link to it alike.
+    # The definition of a linked view includes its link, so all releases that read its table have the same link.
     links = {
         row.tables[view]: HandleLink(row.tables[link.view], link.feature, link.key)
         for row in pinned
@@ -314,7 +315,7 @@ def _activate(pinned: Sequence[_Pinned], key: EntityKey, lookup: EntityLookup) -
 
 
 def _columns_by_table(pinned: Sequence[_Pinned]) -> dict[str, list[str]]:
-    """Unite the features that the releases need, by online table."""
+    """Return the union of the features that the releases read, by online table."""
     columns: dict[str, list[str]] = {}
     for row in pinned:
         for view, feature in row.columns.values():
@@ -324,8 +325,8 @@ def _columns_by_table(pinned: Sequence[_Pinned]) -> dict[str, list[str]]:
     return columns
 
 
-def _read(row: _Pinned, columns: Mapping[str, Sequence[str]]) -> dict[str, Input]:
-    """Say where each value that a release reads stands: the inputs of its model, then the links that are none."""
+def _inputs(row: _Pinned, columns: Mapping[str, Sequence[str]]) -> dict[str, Input]:
+    """Return the position of each value that a release reads: the inputs of its model, then its links."""
     return {
         column: Input(column, row.tables[view], columns[row.tables[view]].index(feature))
         for column, (view, feature) in row.columns.items()
@@ -333,10 +334,10 @@ def _read(row: _Pinned, columns: Mapping[str, Sequence[str]]) -> dict[str, Input
 
 
 def _release(row: _Pinned, pinned: Sequence[_Pinned], columns: Mapping[str, Sequence[str]]) -> Release:
-    own_last = [*(other for other in pinned if other is not row), row]
-    logged = {column: entry for each in own_last for column, entry in _read(each, columns).items()}
+    own_last = [*(each for each in pinned if each is not row), row]
+    logged = {column: entry for each in own_last for column, entry in _inputs(each, columns).items()}
     logged_tables = {view: table for each in own_last for view, table in each.tables.items()}
-    own = _read(row, columns)
+    own = _inputs(row, columns)
     return Release(
         row.ledger,
         row.bundle,

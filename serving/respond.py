@@ -1,4 +1,4 @@
-"""From results to JSON: the shapes that the service answers with."""
+"""Compose the JSON bodies of responses."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ if TYPE_CHECKING:
 
 
 def json_response(content: Mapping[str, Any]) -> Response:
-    """Return a response of status 200 with `content` as compact JSON."""
+    """Return a response with status 200 and `content` as compact JSON."""
     body = json.dumps(content, allow_nan=False, separators=(",", ":"))
     return Response(body, media_type="application/json")
 
 
 def instant(value: datetime | None) -> str | None:
-    """Write an instant of UTC as ISO 8601."""
+    """Return an instant in UTC as ISO 8601 with the suffix Z; None stays None."""
     return None if value is None else value.isoformat().replace("+00:00", "Z")
 
 
 def predictions(entries: Iterable[Entry], key: EntityKey, facts: Facts) -> dict[str, Any]:
-    """Compose the answer to a request for predictions; a replay of the past is marked as one."""
+    """Compose the body of a prediction response; `replay` marks a request as of a past instant."""
     replay = is_replay(facts.as_of, facts.read_at)
     return {"as_of": instant(facts.as_of), "replay": replay, "predictions": [_entry(entry, key) for entry in entries]}
 
@@ -61,7 +61,7 @@ def _status(read: ViewRead) -> dict[str, Any]:
 def features(
     keys: Sequence[Key], reads: Sequence[Mapping[str, ViewRead]], release: Release, key: EntityKey, as_of: datetime
 ) -> dict[str, Any]:
-    """Write what the online store holds for `keys`, as `release` logs it; `reads` is by online table."""
+    """Compose the body with the online features of `keys` that `release` logs; `reads` has rows by online table."""
     entities = [
         {key.name: value, "features": {view: _view(release, view, read) for view in release.logged_tables}}
         for value, read in zip(keys, reads, strict=True)
@@ -85,16 +85,16 @@ def _value(value: Value) -> Any:
     return value if value is None or isinstance(value, int | float | str) else instant(value)
 
 
-def release(found: Release | None) -> dict[str, Any] | None:
-    """Write what the ledger knows about a release, and what its contract says."""
-    if found is None:
+def release(active: Release | None) -> dict[str, Any] | None:
+    """Compose the description of a release from its ledger row and its contract; None stays None."""
+    if active is None:
         return None
-    contract = found.bundle.contract
+    contract = active.bundle.contract
     return {
-        "release": found.release_id,
-        "candidate": found.ledger.candidate,
-        "registry_version": found.ledger.registry_version,
-        "created_at": instant(found.ledger.created_at),
+        "release": active.release_id,
+        "candidate": active.ledger.candidate,
+        "registry_version": active.ledger.registry_version,
+        "created_at": instant(active.ledger.created_at),
         "feature_service": contract.feature_service,
         "features": len(contract.features),
         "threshold": None if math.isnan(contract.threshold) else contract.threshold,

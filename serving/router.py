@@ -1,4 +1,4 @@
-"""Which arm an entity belongs to, and which release answers for it."""
+"""The routing of entities to experiment arms and releases."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Experiment:
-    """The experiment that assigns entities to arms, by salted hash in proportion to the weights.
+    """The experiment that assigns entities to arms by a salted hash, in proportion to the weights.
 
-    `phase_id` is the phase of the ledger that these weights and the active releases make; None while none is active.
+    `phase_id` is the recorded phase with these weights and the active releases; None while no release is active.
     """
 
     name: str
@@ -29,7 +29,7 @@ class Experiment:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """The arm and hash bucket of an entity, and the release that answers for it."""
+    """The arm and hash bucket of an entity, and the release that scores it."""
 
     arm: str
     bucket: int
@@ -37,14 +37,14 @@ class Route:
 
 
 def route(entity: str, exposed_arm: str | None, experiment: Experiment, active: ActiveReleases) -> Route:
-    """Route `entity`: to the arm that it met first, else to the one of its bucket.
+    """Return the route of `entity`: the arm of its first exposure, or else the arm of its bucket.
 
-    Without a challenger, an entity that has met no arm goes to the champion. One that has met the challenger's keeps
-    that arm and is answered by the champion: its outcome belongs to what it was assigned to.
+    Without a challenger, an entity without an exposure is routed to the champion. One exposed to the challenger's arm keeps
+    that arm, since its outcome counts for the assigned arm, but the champion scores it.
     """
-    place = bucket(experiment.salt, entity)
+    hash_bucket = bucket(experiment.salt, entity)
     if exposed_arm is None and active.challenger is None:
-        return Route(CHAMPION, place, active.champion)
-    arm = exposed_arm or arm_of(place, experiment.weights)
+        return Route(CHAMPION, hash_bucket, active.champion)
+    arm = exposed_arm or arm_of(hash_bucket, experiment.weights)
     challenged = arm == CHALLENGER and active.challenger is not None
-    return Route(arm, place, active.challenger if challenged and active.challenger else active.champion)
+    return Route(arm, hash_bucket, active.challenger if challenged and active.challenger else active.champion)

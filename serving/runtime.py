@@ -1,4 +1,4 @@
-"""What lives as long as the service: its connections, its prediction log, and the releases, followed as they change."""
+"""The state of a running service: connections, the prediction log and the active releases, refreshed in the background."""
 
 from __future__ import annotations
 
@@ -39,16 +39,16 @@ if TYPE_CHECKING:
     from feature_repo.online.tables import OnlineTable
 
 _LOGGER = logging.getLogger(__name__)
-#: How long a change of the ledger, or a database that came up, may go unnoticed.
+#: Interval of the refresh: a change of the ledger, or a restarted database, is noticed within this time.
 _SECONDS_BETWEEN_LOOKS = 2.0
-#: A look that takes longer waits for a server that has gone silent; bundles are loaded meanwhile.
+#: Time limit of a refresh, which includes loading bundles; a server that stopped responding is given up after it.
 _SECONDS_TO_LOOK = 10.0
 _LIMITS = "-cstatement_timeout=4000 -clock_timeout=2000"
 
 
 @dataclass(frozen=True)
 class Ready:
-    """Everything that an answer needs, as one: the releases cannot change under a request."""
+    """The connections, releases and experiment that one request uses, unaffected by later refreshes."""
 
     connections: Connections
     active: ActiveReleases
@@ -56,9 +56,9 @@ class Ready:
 
 
 class Runtime:
-    """Connections and releases of one process.
+    """The connections and releases of one process.
 
-    The service starts without either of them and says so: what is missing is looked for every two seconds.
+    The service starts without a database or a release, and reports what is missing; a refresh every two seconds looks for it.
     """
 
     def __init__(self, settings: Settings, plan: Plan, clock: Callable[[], datetime]) -> None:
@@ -74,10 +74,10 @@ class Runtime:
         self.upkeep = Upkeep()
         self.problem: str | None = "the service is starting"
         self.active: ActiveReleases | None = None
-        #: What the ledger says, by role; what answers differs from it where a release has a fault.
+        #: The release ids in the ledger, by role; the active releases differ from them if one has a fault.
         self.appointed: Mapping[Role, str | None] = {}
         self.readiness = Readiness(self.ready, self.key.dtype)
-        self._told: set[str] = set()
+        self._logged_unfilled: set[str] = set()
         self._clock = clock
         bundles = BundleFolder(settings.bundles)
         self._loader = Loader(plan.register_.model, bundles, self.key, exposed_arm(serve.experiment))
@@ -86,12 +86,12 @@ class Runtime:
         self._following: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Look for database and releases once, and from then on in the background."""
+        """Refresh database and releases once, then periodically in the background."""
         await self.look()
         self._following = asyncio.create_task(self._follow())
 
     async def stop(self) -> None:
-        """Stop looking, and close all connections."""
+        """Stop the refresh and close all connections."""
         if self._following:
             self._following.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -101,12 +101,12 @@ class Runtime:
 
     @property
     def connections(self) -> Connections:
-        """The database.
+        """The connections to the database.
 
         Raises
         ------
         NotAvailable
-            If it has not been found yet.
+            If the database has not been reached yet.
 
         """
         if self._connections is None:
@@ -114,12 +114,12 @@ class Runtime:
         return self._connections
 
     def ready(self) -> Ready:
-        """Give everything that an answer needs.
+        """Return the connections, releases and experiment for one request.
 
         Raises
         ------
         NotAvailable
-            If it is not there, with the reason.
+            If there is no database or no release; the message has the reason.
 
         """
         if self.active is None:
@@ -128,19 +128,19 @@ class Runtime:
 
     @property
     def fault(self) -> str | None:
-        """What is wrong, though predictions may be answered: of the releases, or of the tables that they read."""
+        """A fault of the releases, or of the tables that they read, even if predictions still succeed; None without one."""
         return self.problem or next(map(str, self.upkeep.unfilled), None)
 
     def tables_of(self, view: str) -> list[OnlineTable]:
-        """List the online tables that have the values of a view: the plan's own, then those that releases read."""
+        """Return the online tables of a view: the one of the plan's definition, then those that active releases read."""
         return [self.views[view], *self.upkeep.beside(view)]
 
     async def is_ready(self) -> bool:
-        """Return whether a prediction would be answered now."""
+        """Return whether a prediction would succeed now."""
         return await self.readiness.fault() is None
 
     async def look(self) -> None:
-        """Look at database and ledger; what is new is loaded before what is old is dropped."""
+        """Refresh the releases from database and ledger; new ones are loaded before old ones are dropped."""
         (active, experiment), problem = (self.active, self.experiment), None
         try:
             loaded, experiment = await asyncio.to_thread(self._load)
@@ -154,7 +154,7 @@ class Runtime:
             if problem != self.problem:
                 _LOGGER.exception("the releases could not be looked up")
         await self._prepare(active)
-        self._tell_unfilled()
+        self._log_unfilled()
         if active and active is not self.active:
             _LOGGER.warning("now answering: champion %s, challenger %s", *active.ids)
         self.active, self.experiment, self.problem = active, experiment, problem
@@ -170,11 +170,11 @@ class Runtime:
                 return active, self._in_phase(connection, active)
         except DatabaseError:
             if self.settings.database_url is None:
-                self._url = None  # somebody stopped the embedded server; the next look starts it
+                self._url = None  # the embedded server was stopped; the next refresh starts it
             raise
 
     async def _prepare(self, active: ActiveReleases | None) -> None:
-        """Open the pools, and see to it that no request has to look for joint tables."""
+        """Open the pools, and fetch the handle's table metadata, so that no request has to."""
         if self._url is not None and self._connections is None:
             self._connections = await open_connections(self._url, self.plan.serve.max_entities, self._clock)
         if self._connections and active:
@@ -183,19 +183,19 @@ class Runtime:
                     await active.handle.look(connection)
 
     def _in_phase(self, connection: psycopg.Connection, active: ActiveReleases) -> Experiment:
-        """Return the experiment in the phase that these releases make, which is recorded where they are others than before."""
+        """Return the experiment with the phase of these releases; write the phase to the database if the releases changed."""
         if self.experiment.phase_id and self.active and self.active.ids == active.ids:
             return self.experiment
         serve, (champion, challenger) = self.plan.serve, active.ids
         terms = phase_terms(serve.experiment, serve.salt, self.experiment.weights, str(champion), challenger)
         return replace(self.experiment, phase_id=enter_phase(connection, terms))
 
-    def _tell_unfilled(self) -> None:
-        """Log each table that nobody fills any more, once."""
+    def _log_unfilled(self) -> None:
+        """Log each table in use that no run fills any more, once."""
         unfilled = {table.online_table: table for table in self.upkeep.unfilled}
-        for name in unfilled.keys() - self._told:
+        for name in unfilled.keys() - self._logged_unfilled:
             _LOGGER.error("%s", unfilled[name])
-        self._told = {*unfilled}
+        self._logged_unfilled = {*unfilled}
 
     async def _follow(self) -> None:
         while True:

@@ -1,4 +1,4 @@
-"""Scores of one release; requests that come at once share one call of its model, whose overhead is most of its time."""
+"""Batched scoring with one release: concurrent requests share one call of the model, whose time is mostly overhead."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """What a model says of a vector: its score, and of a multiclass problem the most probable class, whose score it is."""
+    """The output of a model for one vector: the score and, for a multiclass problem, the most probable class it belongs to."""
 
     score: float
     chosen: str | None = None
 
 
 class Scorer:
-    """The scores of one event loop for one bundle."""
+    """The batched scorer of one bundle in one event loop."""
 
     def __init__(self, bundle: Bundle) -> None:
         self._bundle = bundle
         self._batches: Batcher[Sequence[Sequence[Value]], list[Scored]] = Batcher(self._score)
 
     async def score(self, vectors: Sequence[Sequence[Value]]) -> list[Scored]:
-        """Score vectors in the contract's order.
+        """Return the scores of vectors whose values are in the contract's order.
 
         Raises
         ------
         BundleError
-            If the model cannot, or gives something that is not a finite number.
+            If the model fails, or a score is not finite.
 
         """
         return await self._batches.submit(vectors)
@@ -52,10 +52,10 @@ class Scorer:
             return [Scored(_finite(score)) for score in self._bundle.score(vectors)]
         outputs = self._bundle.outputs(vectors)
         best = outputs.argmax(axis=1)
-        return [Scored(_finite(float(row[place])), classes[place]) for row, place in zip(outputs, best, strict=True)]
+        return [Scored(_finite(float(row[index])), classes[index]) for row, index in zip(outputs, best, strict=True)]
 
 
 def _finite(score: float) -> float:
     if not math.isfinite(score):
-        raise BundleError(f"a model gave the score {score}, which is no number; promote another release")
+        raise BundleError(f"a model returned the score {score}; expected a finite number; promote another release")
     return score

@@ -1,7 +1,7 @@
-"""The one home of BentoML: `bentoml serve serving.service:PredictionService`.
+"""The BentoML service: `bentoml serve serving.service:PredictionService`; no other module imports BentoML.
 
-BentoML loads, packs and starts the service, keeps its workers alive and stops them. What HTTP sees is `serving.app`
-alone, under the bounds of `serving.workers.http_protocol`.
+BentoML loads, packages, starts and stops the service and restarts its workers. All HTTP requests are handled by
+`serving.app`, within the limits of `serving.workers.http_protocol`.
 """
 
 from __future__ import annotations
@@ -26,27 +26,27 @@ from core.plan.text import read_sections  # noqa: E402
 from core.settings import read_settings  # noqa: E402
 from serving.app import create_app  # noqa: E402
 from serving.wire.hosts import parse_allowed_hosts  # noqa: E402
-from serving.workers.collector import settle_collector  # noqa: E402
+from serving.workers.collector import tune_collector  # noqa: E402
 from serving.workers.processes import cores, manage_privately  # noqa: E402
 from serving.workers.worker import check_served_alone, join_service, serve_alone  # noqa: E402
 
-# BentoML's command line has asked before it imported this module, and remembers the answer.
+# BentoML's command line has evaluated this function before it imports this module, and caches the result.
 usage_stats.do_not_track.cache_clear()
 
 
-def _settle() -> None:
-    """Prepare for requests: import what would hold them up, quiet the pool's retries, settle the garbage collector."""
+def _prepare_worker() -> None:
+    """Prepare for requests: import a slow module, silence the warnings of the pool's retries, tune the garbage collector."""
     if WORKER is not None:
         check_served_alone()
-    import_module("tea_tasting")  # seconds; /v1/cohorts needs it
+    import_module("tea_tasting")  # the import takes seconds; /v1/cohorts needs it
     logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
-    settle_collector()
+    tune_collector()
 
 
 def _refuse_taken_port() -> None:
-    """Try the port that `bentoml serve` was asked for; BentoML would answer a taken one with a traceback."""
+    """Raise PantheraError if the port of `bentoml serve` is in use; BentoML would fail with a traceback."""
     context = click.get_current_context(silent=True)
-    if context is None:  # started by a program, which knows the port itself
+    if context is None:  # started by a program, which chooses the port itself
         return
     host = context.params.get("host") or BentoMLContainer.http.host.get()
     port = context.params.get("port") or BentoMLContainer.http.port.get()
@@ -61,35 +61,35 @@ def _refuse_taken_port() -> None:
 
 
 def _working_folder() -> Path:
-    """Say where the workers run: those of a bento in the folder of its code, those of a checkout in the present one."""
+    """Return the working folder of the workers: the folder of the code for a bento, else the current folder."""
     in_bento = PredictionService.bento is not None  # type: ignore[attr-defined]  # the decorator makes it a Service
     return Path(__file__).parents[1] if in_bento else Path.cwd()
 
 
 WORKER = server_context.worker_index
 METRICS = join_service(WORKER) if WORKER is not None else None
-APPLICATION = create_app(started=_settle, metrics=METRICS)
+APPLICATION = create_app(started=_prepare_worker, metrics=METRICS)
 if WORKER is not None:
     serve_alone(APPLICATION)
 
 
 @bentoml.service(
     name="panthera_prediction",
-    # One that is killed is back after seconds; meanwhile another one answers, where there is a processor for it.
+    # A killed worker is back after seconds; a second worker answers meanwhile, if there is a processor for it.
     workers=min(2, cores()),
     http={"host": "127.0.0.1"},
-    # What follows is not reached by requests, which `serve_alone` keeps from BentoML's own layers.
+    # Requests bypass BentoML's own metrics and logging, see `serve_alone`.
     metrics={"enabled": False},
     logging={"access": {"enabled": False}},
 )
 @bentoml.asgi_app(APPLICATION, path="/")
 class PredictionService:
-    """Answers over HTTP; see `serving.app` for its routes."""
+    """The HTTP service; see `serving.app` for its routes."""
 
     @bentoml.on_deployment  # type: ignore[untyped-decorator]
     @staticmethod
     def check_start() -> None:
-        """Refuse to start on a plan or a setting that cannot be read or a port that is taken, in one line and no traceback."""
+        """Exit with a one-line error if the plan or a setting is invalid, or the port is in use."""
         try:
             settings = read_settings()
             read_sections(_working_folder() / settings.plan)

@@ -1,1 +1,1 @@
-"""What is sent: bodies, JSON, hosts, problem details and the OpenAPI document."""
+"""The wire format: request bodies, JSON, hosts, problem details and the OpenAPI document."""

@@ -1,4 +1,4 @@
-"""Bodies of requests: read within limits of size and time, and decoded without holding up the event loop."""
+"""Request bodies: read within limits of size and time, and decoded without blocking the event loop."""
 
 from __future__ import annotations
 
@@ -17,33 +17,33 @@ Decoded = TypeVar("Decoded")
 
 _LONGEST_BODY = 2**20
 _SECONDS_TO_SEND = 3.0
-#: Up to this many bytes are decoded where they are, in less than a millisecond.
+#: Bodies up to this many bytes are decoded in the event loop, in less than a millisecond.
 _SMALL = 2**14
-#: How many long bodies wait for the thread that decodes them.
-_MOST_WAITING = 16
+#: Maximum number of longer bodies that wait for the decoding thread.
+_MAX_WAITING = 16
 _LONGEST_SHOWN = 60
 
 
 class Bodies:
-    """Reads the bodies of one event loop. Long ones are decoded by one thread, one after another."""
+    """The reader of request bodies in one event loop; one thread decodes the long bodies in turn."""
 
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(1, "decode")
         self._waiting = 0
 
     async def decoded(self, request: Request, decode: Callable[[bytes], Decoded]) -> Decoded:
-        """Read the body of `request`, which must be JSON, and return what `decode` makes of it.
+        """Return the result of `decode` for the JSON body of `request`.
 
         Raises
         ------
         NotSupported, TooLarge, TooMany, TooSlow, Refusal
-            If it is not read, or as `decode` does.
+            If the body cannot be read; errors of `decode` are passed on.
 
         """
         body = await read_json_body(request)
         if len(body) <= _SMALL:
             return decode(body)
-        if self._waiting >= _MOST_WAITING:
+        if self._waiting >= _MAX_WAITING:
             raise TooMany(f"{self._waiting} long bodies wait to be decoded; send it again, or in smaller requests")
         self._waiting += 1
         try:
@@ -52,17 +52,17 @@ class Bodies:
             self._waiting -= 1
 
     def close(self) -> None:
-        """End the thread."""
+        """Stop the decoding thread."""
         self._thread.shutdown(wait=False, cancel_futures=True)
 
 
 async def read_json_body(request: Request) -> bytes:
-    """Read the body of `request`, if its headers say that it is JSON in UTF-8, as it is, and not too long.
+    """Return the body of `request`.
 
     Raises
     ------
     NotSupported, TooLarge, TooSlow, Refusal
-        Otherwise.
+        If the headers do not declare uncompressed JSON in UTF-8, the body is too long or too slow, or there is a query.
 
     """
     check_content_type(request.headers.get("content-type"))
@@ -85,12 +85,12 @@ async def read_json_body(request: Request) -> bytes:
 
 
 def check_content_type(content_type: str | None) -> None:
-    """Refuse a body that does not say that it is JSON in UTF-8.
+    """Check that the Content-Type header declares JSON in UTF-8.
 
     Raises
     ------
     NotSupported
-        Otherwise.
+        If it does not.
 
     """
     kind, _, parameters = (content_type or "nothing").lower().partition(";")
@@ -103,7 +103,7 @@ def check_content_type(content_type: str | None) -> None:
 
 def _check_encoding(encoding: str | None) -> None:
     if encoding is not None and encoding.strip().lower() != "identity":
-        raise NotSupported(f"found the content encoding {_shown(encoding)}; expected the body as it is")
+        raise NotSupported(f"found the content encoding {_shown(encoding)}; expected an uncompressed body")
 
 
 def _too_large() -> TooLarge:

@@ -1,4 +1,4 @@
-"""From bytes to typed requests: everything malformed is refused with what was found, what is expected, and where."""
+"""Decode request bodies and queries into typed values; a malformed one raises a Refusal that names found, expected, where."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ _LONGEST_SHOWN = 60
 #: Rows in one request to push, and outcomes in one request.
 MOST_PUSHED = 1000
 MOST_OUTCOMES = 10_000
-#: PostgreSQL has no place for NUL, and UTF-8 none for half a surrogate pair.
+#: PostgreSQL cannot store NUL, and UTF-8 cannot encode half of a surrogate pair.
 _NOT_STORED = re.compile("[\0\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
 class EntityKey:
-    """The column that names an entity, and its dtype: int64 or string."""
+    """The key column of the predicted entity, and its dtype: int64 or string."""
 
     name: str
     dtype: str
@@ -47,14 +47,14 @@ class EntityKey:
 
 @dataclass(frozen=True)
 class EntitiesRequest:
-    """The entities that are asked for, in their order, and the instant as of which; None is the present one."""
+    """The requested entities in their order, and the instant `as_of`; None is now."""
 
     keys: tuple[Key, ...]
     as_of: datetime | None
 
 
 def decode_predict(body: bytes, key: EntityKey, most: int, now: datetime) -> EntitiesRequest:
-    """Read `{"entities": [{"<key>": ...}, ...], "as_of": ...}`, or one `"entity"`, of at most `most` entities.
+    """Return the decoded `{"entities": [{"<key>": ...}, ...], "as_of": ...}`, or one `"entity"`; at most `most` entities.
 
     Raises
     ------
@@ -75,7 +75,7 @@ def decode_predict(body: bytes, key: EntityKey, most: int, now: datetime) -> Ent
 
 
 def decode_features(query: Sequence[tuple[str, str]], key: EntityKey, most: int, now: datetime) -> EntitiesRequest:
-    """Read the query `<key>=1&<key>=2&as_of=...`.
+    """Return the decoded query `<key>=1&<key>=2&as_of=...`.
 
     Raises
     ------
@@ -91,28 +91,28 @@ def decode_features(query: Sequence[tuple[str, str]], key: EntityKey, most: int,
 
 
 def decode_as_of(query: Sequence[tuple[str, str]], now: datetime) -> datetime | None:
-    """Read `as_of` of a query, or None if it has none.
+    """Return the `as_of` of a query, or None if it has none.
 
     Raises
     ------
     Refusal
-        If it is malformed, or given twice.
+        If it is malformed, or occurs twice.
 
     """
     texts = [value for name, value in query if name == "as_of"]
     if len(texts) > 1:
         raise Refusal(f"found {len(texts)} times 'as_of' in the query; expected it once")
-    # A bare plus sign in a query stands for a blank, so a zone such as +00:00 arrives without it.
+    # An unescaped plus sign in a query is decoded as a blank, so that a zone such as +00:00 loses it.
     return _instant(texts[0].replace(" ", "+"), "as_of", now) if texts else None
 
 
 def refuse_unknown(query: Sequence[tuple[str, str]], allowed: Sequence[str]) -> None:
-    """Refuse a query with a name that is not in `allowed`."""
+    """Raise Refusal if a query has a name that is not in `allowed`."""
     _known((name for name, _ in query), "the query", allowed)
 
 
 def decode_outcomes(body: bytes, key: EntityKey, now: datetime) -> list[Outcome]:
-    """Read `{"outcomes": [{"outcome_id", "<key>", "observed_at", "value"}, ...]}`.
+    """Return the decoded `{"outcomes": [{"outcome_id", "<key>", "observed_at", "value"}, ...]}`.
 
     Raises
     ------
@@ -129,9 +129,9 @@ def decode_outcomes(body: bytes, key: EntityKey, now: datetime) -> list[Outcome]
 
 
 def decode_push(body: bytes, views: Mapping[str, OnlineTable], now: datetime) -> tuple[str, list[PushedRow]]:
-    """Read `{"view": ..., "rows": [{"event_id", "<key>", "event_time", "features": {...}}, ...]}`.
+    """Return view and rows of `{"view": ..., "rows": [{"event_id", "<key>", "event_time", "features": {...}}, ...]}`.
 
-    A row names every feature of its view; null is one that is not known.
+    A row names every feature of its view; null is a missing value.
 
     Raises
     ------
@@ -152,7 +152,7 @@ def decode_push(body: bytes, views: Mapping[str, OnlineTable], now: datetime) ->
 
 
 def decode_pushed_line(line: bytes, table: OnlineTable, where: str, now: datetime) -> PushedRow:
-    """Read one row of `decode_push` that stands alone, on a line of a file; `where` names the line.
+    """Return the decoded row of `decode_push` on one line of a file; `where` names the line in errors.
 
     Raises
     ------
@@ -164,7 +164,7 @@ def decode_pushed_line(line: bytes, table: OnlineTable, where: str, now: datetim
 
 
 def pushed_row(row: object, table: OnlineTable, where: str, now: datetime) -> PushedRow:
-    """Read a row of `table` from parsed JSON.
+    """Return a row of `table` from parsed JSON; `where` names it in errors.
 
     Raises
     ------
@@ -174,18 +174,18 @@ def pushed_row(row: object, table: OnlineTable, where: str, now: datetime) -> Pu
     """
     ((key_name, key_dtype),) = table.keys
     key, names = EntityKey(key_name, key_dtype), ["event_id", key_name, "event_time", "features"]
-    content = _whole(_object(row, where, names), where, names)
+    content = _complete(_object(row, where, names), where, names)
     features = [name for name, _ in table.features]
-    given = _whole(_object(content["features"], f"{where}.features", features), f"{where}.features", features)
+    values = _complete(_object(content["features"], f"{where}.features", features), f"{where}.features", features)
     return PushedRow(
         _text(content["event_id"], f"{where}.event_id"),
         _key(content[key_name], key, f"{where}.{key_name}"),
         _instant(content["event_time"], f"{where}.event_time", now),
-        tuple(_feature(given[name], dtype, f"{where}.features.{name}") for name, dtype in table.features),
+        tuple(_feature(values[name], dtype, f"{where}.features.{name}") for name, dtype in table.features),
     )
 
 
-def _whole(content: dict[str, Any], where: str, names: Sequence[str]) -> dict[str, Any]:
+def _complete(content: dict[str, Any], where: str, names: Sequence[str]) -> dict[str, Any]:
     for name in names:
         if name not in content:
             raise Refusal(f"found no {name!r} in {where}; expected {', '.join(names)}")
@@ -193,7 +193,7 @@ def _whole(content: dict[str, Any], where: str, names: Sequence[str]) -> dict[st
 
 
 def _feature(value: object, dtype: str, where: str) -> Value:
-    """Read the value of a feature; null is None."""
+    """Return the value of a feature of this dtype; null is None."""
     if value is None:
         return None
     if dtype in {"string", "text"}:
@@ -214,15 +214,15 @@ def _feature(value: object, dtype: str, where: str) -> Value:
 
 
 def _float(value: float, where: str) -> float:
-    """Read a number as a float; a whole number beyond those that floats tell apart is refused if it is not one of them."""
+    """Return a number as a float; raise Refusal for a large integer that no float represents exactly."""
     if int(value) != value or int(float(value)) == value:
         return float(value)
-    raise Refusal(f"found {_shown(value)} at {where}, which no float holds exactly; expected one of its neighbours")
+    raise Refusal(f"found {_shown(value)} at {where}; expected an integer that a 64-bit float can represent exactly")
 
 
 def _outcome(row: object, key: EntityKey, where: str, now: datetime) -> Outcome:
     names = ["outcome_id", key.name, "observed_at", "value"]
-    content = _whole(_object(row, where, names), where, names)
+    content = _complete(_object(row, where, names), where, names)
     value = content["value"]
     if isinstance(value, bool) or not isinstance(value, int | float) or not _is_finite(value):
         raise Refusal(f"found {_shown(value)} at {where}.value; expected a finite number (1 or 0 for yes or no)")
@@ -290,7 +290,7 @@ def _key_of_text(text: str, key: EntityKey) -> Key:
 
 
 def _text(value: object, where: str) -> str:
-    """Read a text that PostgreSQL can store: it has no place for NUL, and UTF-8 none for half a surrogate pair."""
+    """Return a text of 1 to `LONGEST_TEXT` characters that PostgreSQL can store."""
     text = _stored_text(value, where, LONGEST_TEXT)
     if not text:
         raise Refusal(f"found a string of 0 characters at {where}; expected 1 to {LONGEST_TEXT}")
@@ -308,7 +308,7 @@ def _stored_text(value: object, where: str, longest: int) -> str:
 
 
 def _instant(value: object, where: str, now: datetime) -> datetime:
-    """Read a time that has come, by our clock or nearly so."""
+    """Return an instant that is not in the future of `now`."""
     instant = _time(value, where)
     if is_ahead(instant, now):
         raise Refusal(
@@ -339,7 +339,7 @@ def _example(key: EntityKey) -> str:
 
 
 def _shown(value: object) -> str:
-    """Show a found value: its JSON type, and itself if it is short."""
+    """Return the JSON type and the shortened text of a value, for messages."""
     kinds = {dict: "an object", list: "a list", type(None): "null"}
     if type(value) in kinds:
         return kinds[type(value)]

@@ -1,7 +1,7 @@
-"""The names under which the service may be asked, as a request's `Host` says them.
+"""The allowed values of a request's Host header, as a protection against DNS rebinding.
 
-A page of another origin that points its own name at this machine (DNS rebinding) makes a browser send that name, so a
-name that nobody allowed is refused. An address cannot be rebound: that of the connection itself is always allowed.
+In DNS rebinding, a web page of another origin resolves its own name to this machine, and the browser sends that name as the
+Host. A name that is not allowed is therefore refused. The address of the connection itself is always allowed.
 """
 
 from __future__ import annotations
@@ -21,50 +21,50 @@ ANY = "*"
 
 @dataclass(frozen=True)
 class AllowedHosts:
-    """Names in lower case; `*.example.com` in the setting allows every name that ends in `.example.com`."""
+    """Allowed host names in lower case; `*.example.com` in the setting allows every name that ends in `.example.com`."""
 
     names: frozenset[str] = _LOOPBACK
     suffixes: tuple[str, ...] = ()
     everything: bool = False
 
     def allow(self, host: str, local_address: str | None) -> bool:
-        """Whether a request that says `host`, on a connection to `local_address`, may be answered."""
-        found = _HOST.fullmatch(host)
-        if found is None:
+        """Return whether a request with the Host `host`, on a connection to `local_address`, is allowed."""
+        match = _HOST.fullmatch(host)
+        if match is None:
             return False
-        name = _plain(found[1] or found[2])
+        name = _normalised(match[1] or match[2])
         return (
             name in self.names
             or self.everything
-            or (local_address is not None and name == _plain(local_address))
+            or (local_address is not None and name == _normalised(local_address))
             or name.endswith(self.suffixes)
         )
 
 
 def parse_allowed_hosts(setting: str | None) -> AllowedHosts:
-    """Return the names of the loopback interface and those of `setting`, which commas or blanks separate.
+    """Return the names of the loopback interface and those in `setting`, separated by commas or blanks.
 
     Raises
     ------
     PantheraError
-        If one of them is no name.
+        If one of them is not a host name or an address.
 
     """
-    given = re.split(r"[\s,]+", (setting or "").strip(" ,"))
-    for name in filter(None, given):
+    entries = re.split(r"[\s,]+", (setting or "").strip(" ,"))
+    for name in filter(None, entries):
         if name != ANY and not _ALLOWED.fullmatch(name):
             raise PantheraError(
                 f"found {name!r} among the allowed hosts (PANTHERA_ALLOWED_HOSTS); expected names or addresses without "
                 "port, such as 'predict.example.com' or '*.example.com', separated by commas"
             )
-    suffixes = tuple(name[1:].lower() for name in given if name.startswith("*."))
-    names = {_plain(name.strip("[]")) for name in given if name and not name.startswith("*")}
-    return AllowedHosts(_LOOPBACK | names, suffixes, ANY in given)
+    suffixes = tuple(name[1:].lower() for name in entries if name.startswith("*."))
+    names = {_normalised(name.strip("[]")) for name in entries if name and not name.startswith("*")}
+    return AllowedHosts(_LOOPBACK | names, suffixes, ANY in entries)
 
 
 @lru_cache(1024)
-def _plain(name: str) -> str:
-    """Return the one form of a name or an address."""
+def _normalised(name: str) -> str:
+    """Return the canonical form of a name or an address: lower case, no trailing dot, IPv4 instead of mapped IPv6."""
     try:
         address = ip_address(name)
     except ValueError:

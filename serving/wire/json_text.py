@@ -1,4 +1,4 @@
-"""JSON from strangers, in time linear in its length: how much it holds is counted before anything is built from it."""
+"""Parse untrusted JSON in linear time: objects and values are counted before Python objects are built."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from typing import Any
 
 from serving.wire.refusals import NotJson, Refusal, TooLarge
 
-#: A body up to this many bytes is parsed without a count, which would take longer than the worst of them.
+#: A body up to this many bytes is parsed without counting; the count would take longer than the slowest parse.
 _SMALL = 2**12
-#: No request has more lists inside of each other, or beside.
-_MOST_LISTS = 16
+#: No valid request has more lists, nested or side by side.
+_MAX_LISTS = 16
 _TOO_DEEP = "nested too deeply or too many; expected an object with one list"
-#: So many strings are told apart from the rest in two milliseconds.
+#: Splitting the text at this many strings takes two milliseconds.
 _MANY_STRINGS = 20_000
-#: A number of 64 bits has 20 digits; a float may be written with hundreds, but nobody needs them.
+#: Maximum digits of a number: 64 bits have 20; a float may be written with more.
 _LONGEST_NUMBER = 500
 
 
 @dataclass(frozen=True)
 class Extent:
-    """The most that a body may hold: objects, and values (names and members of objects and lists).
+    """Limits for a body: the number of objects, and of values (names and members of objects and lists).
 
-    Python builds 50 million bytes of objects from a megabyte of brackets, and holds everything else up meanwhile.
+    Without them, a megabyte of brackets makes Python allocate 50 MB of objects, which blocks the event loop.
     """
 
     objects: int
@@ -31,12 +31,12 @@ class Extent:
 
 
 def parse_json(body: bytes, extent: Extent) -> object:
-    """Parse `body`, which holds at most `extent`, every name of an object once and no number beyond JSON's.
+    """Return the parsed `body`.
 
     Raises
     ------
     NotJson, TooLarge, Refusal
-        If it does not.
+        If it is not JSON in UTF-8, exceeds `extent`, repeats a name in an object, or has NaN or an infinity.
 
     """
     try:
@@ -63,13 +63,13 @@ def parse_json(body: bytes, extent: Extent) -> object:
 
 
 def _check_extent(body: bytes, extent: Extent) -> None:
-    """Count brackets and commas outside of strings; every step is one pass in C."""
+    """Raise TooLarge or NotJson by the counts of brackets and commas outside of strings; each step is a pass in C."""
     unescaped = body.replace(rb"\\", b"").replace(rb"\"", b"")
     strings = unescaped.count(b'"') // 2
     _refuse_more(strings, max(_MANY_STRINGS, 2 * extent.values), "strings")
     outside = b"".join(unescaped.split(b'"')[::2])
     lists, objects = outside.count(b"["), outside.count(b"{")
-    if max(lists, objects - outside.count(b"}")) > _MOST_LISTS:
+    if max(lists, objects - outside.count(b"}")) > _MAX_LISTS:
         raise NotJson(f"the body has brackets that are {_TOO_DEEP}")
     _refuse_more(objects, extent.objects, "objects")
     _refuse_more(outside.count(b","), extent.values, "values")

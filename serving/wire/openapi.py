@@ -1,4 +1,4 @@
-"""What the service answers to, as OpenAPI 3.1: the key, the views and the features are those of the plan."""
+"""The OpenAPI 3.1 description of the service, with the key, views and features of the plan."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _IDENTIFIER = {"type": "string", "minLength": 1, "maxLength": LONGEST_TEXT}
 _INSTANT = {
     "type": "string",
     "format": "date-time",
-    "description": "a time with its zone, not ahead of the service's clock",
+    "description": "a time with a zone, not in the future of the service's clock",
 }
 _VALUES: dict[str, Schema] = {
     "int32": _INT32,
@@ -38,12 +38,17 @@ _VALUES: dict[str, Schema] = {
     "string": {"type": "string", "maxLength": LONGEST_FEATURE},
     "text": {"type": "string", "maxLength": LONGEST_FEATURE},
 }
-#: How fresh the values of a view are.
+#: The freshness of a view's values.
 _STATUS: dict[str, Schema] = {
     "status": {"enum": ["FRESH", "STALE", "MISSING"]},
     "event_time": {"type": ["string", "null"], "format": "date-time"},
 }
-_AS_OF = {"name": "as_of", "in": "query", "schema": _INSTANT, "description": "the instant asked about; now, if absent"}
+_AS_OF = {
+    "name": "as_of",
+    "in": "query",
+    "schema": _INSTANT,
+    "description": "the instant of the question; default: now",
+}
 
 
 def code_version() -> str:
@@ -55,7 +60,7 @@ def code_version() -> str:
 
 
 def describe(plan: Plan) -> Schema:
-    """Return the OpenAPI document of the service that follows `plan`."""
+    """Return the OpenAPI document of the service for `plan`."""
     return {
         "openapi": "3.1.0",
         "info": {"title": f"{plan.project.name}: predictions", "version": code_version()},
@@ -81,18 +86,18 @@ def _paths(plan: Plan) -> dict[str, Schema]:
         "description": "an entity; repeated for several",
     }
     description = _get("This document", {"type": "object"})
-    alive = _get("Whether the process answers", _object({"alive": {"const": True}}))
+    alive = _get("Whether the process responds", _object({"alive": {"const": True}}))
     return {
         "/v1/predict": _post("Predict for entities, log the predictions, and assign arms", "Predict", "Predictions"),
-        "/v1/features": _get("Read what is online", _reference("Features"), key, _AS_OF),
+        "/v1/features": _get("Read online features", _reference("Features"), key, _AS_OF),
         "/v1/features/push": _post("Store rows of a stream, each event once", "Push", "Receipt"),
-        "/v1/outcomes": _post("Store what came of predictions, each outcome once", "Outcomes", "Receipt"),
+        "/v1/outcomes": _post("Store observed outcomes, each once", "Outcomes", "Receipt"),
         "/v1/cohorts": _get("Compare the arms of the experiment", _reference("Comparison"), _AS_OF),
-        "/v1/status": _get("What answers, from which tables", _reference("Status")),
+        "/v1/status": _get("The active releases and their online tables", _reference("Status")),
         "/livez": alive,
         "/healthz": alive,
         "/readyz": _get(
-            "Whether a prediction would be answered now", _object({"ready": {"const": True}, "problem": _NOTE})
+            "Whether a prediction would succeed now", _object({"ready": {"const": True}, "problem": _NOTE})
         ),
         "/metrics": {
             "get": {"summary": "Series in Prometheus's text format", "responses": _responses(_TEXT, "text/plain")}
@@ -103,8 +108,8 @@ def _paths(plan: Plan) -> dict[str, Schema]:
 
 
 def _get(summary: str, answer: Schema, *parameters: Schema) -> Schema:
-    given = {"parameters": list(parameters)} if parameters else {}
-    return {"get": {"summary": summary, **given, "responses": _responses(answer)}}
+    query = {"parameters": list(parameters)} if parameters else {}
+    return {"get": {"summary": summary, **query, "responses": _responses(answer)}}
 
 
 def _post(summary: str, request: str, answer: str) -> Schema:
@@ -159,8 +164,8 @@ def _schemas(plan: Plan) -> dict[str, Schema]:
 
 def _predict(entity: Schema, most: int) -> Schema:
     one_of = [{"required": ["entity"]}, {"required": ["entities"]}]
-    given = {"entity": entity, "entities": _list(entity, most), "as_of": _INSTANT}
-    return {**_object(given, required=[]), "oneOf": one_of}
+    properties = {"entity": entity, "entities": _list(entity, most), "as_of": _INSTANT}
+    return {**_object(properties, required=[]), "oneOf": one_of}
 
 
 def _answer(unit: Entity) -> Schema:
@@ -200,8 +205,8 @@ def _push(plan: Plan, name: str, view: View) -> Schema:
 
 
 def _feature(feature: Feature) -> Schema:
-    words = ", in ".join(filter(None, (feature.meaning, feature.unit)))
-    return {"anyOf": [_VALUES[feature.dtype], {"type": "null"}], "description": words}
+    description = ", in ".join(filter(None, (feature.meaning, feature.unit)))
+    return {"anyOf": [_VALUES[feature.dtype], {"type": "null"}], "description": description}
 
 
 def _key(entity: Entity) -> Schema:
@@ -209,12 +214,12 @@ def _key(entity: Entity) -> Schema:
 
 
 def _object(properties: Mapping[str, Schema], required: Sequence[str] | None = None) -> Schema:
-    """Return the schema of an object with these properties and no others, all of them required unless it is said."""
+    """Return the schema of an object with only these properties; all are required by default."""
     return {**_open(properties, required), "additionalProperties": False}
 
 
 def _open(properties: Mapping[str, Schema], required: Sequence[str] | None = None) -> Schema:
-    """Return the schema of an object with these properties and perhaps others."""
+    """Return the schema of an object with these properties that may have more; all are required by default."""
     names = list(properties) if required is None else list(required)
     return {"type": "object", "properties": dict(properties), "required": names}
 

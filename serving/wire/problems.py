@@ -1,6 +1,6 @@
-"""Errors as RFC 9457 problem details: one shape and media type for every error, whoever finds it.
+"""Errors as RFC 9457 problem details: one shape and media type for all error responses.
 
-The member `error`, with `code` and `message`, is an extension: it is what clients of the first version read.
+The extension member `error`, with `code` and `message`, is the error format of the first API version.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 MEDIA_TYPE = "application/problem+json"
 #: Prefix of the URI that identifies a kind of problem; `error.code` follows it.
 TYPE_PREFIX = "urn:problem-type:pantherapredict:"
-#: Seconds after which a caller may try again, where trying again can help.
+#: Value of the Retry-After header in seconds, for errors where a retry can help.
 RETRY_AFTER_SECONDS = 2
 _RETRIED = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
 
@@ -36,7 +36,7 @@ def problem(
     error: Mapping[str, Any] | None = None,
     extensions: Mapping[str, Any] | None = None,
 ) -> Response:
-    """Return a problem response; `error` holds more members for the member `error`, `extensions` for the top level.
+    """Return a problem response; `error` adds members to the member `error`, `extensions` to the top level.
 
     A response of status 429 or 503 has the header Retry-After.
     """
@@ -54,7 +54,7 @@ def problem(
 
 
 def problem_of(error: PantheraError) -> Response:
-    """Return the problem response for an error of ours."""
+    """Return the problem response for a PantheraError."""
     message = public_message(error)
     if isinstance(error, Refusal):
         return problem(error.status, error.code, message, headers=error.headers)
@@ -68,7 +68,7 @@ def problem_of(error: PantheraError) -> Response:
 
 
 def public_message(error: PantheraError) -> str:
-    """Return what a stranger may know of an error: no path, address or words of the server; the log has those."""
+    """Return the message for clients, without paths, addresses or messages of the database; the log has those."""
     if isinstance(error, (RequestError, NotAvailable, StaleStateError)):
         return str(error)
     if isinstance(error, BundleError):

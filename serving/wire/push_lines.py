@@ -1,4 +1,4 @@
-"""Rows of a file, one JSON object a line, into an online table: what `POST /v1/features/push` does, without the service."""
+"""Push the rows of a JSON Lines file into online tables, as `POST /v1/features/push` does, without the service."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 async def push_lines(
     url: str, tables: Sequence[OnlineTable], lines: Iterable[bytes], clock: Callable[[], datetime]
 ) -> PushReceipt:
-    """Push every line to `tables`, see `push`, a thousand in one transaction; an empty one says nothing.
+    """Write every line to `tables` by `push`, a thousand rows in a transaction; empty lines are skipped.
 
-    What was pushed before a line that is refused stays; to send the whole file again is safe.
+    Rows before a refused line stay written; pushing the whole file again is safe.
 
     Raises
     ------
     NotJson, Refusal, PushConflictError
-        If a line is malformed, or its id stands for another row.
+        If a line is malformed, or its id belongs to another row.
     StaleStateError, DatabaseError
-        If the table is not there, or the server does not answer.
+        If the table does not exist, or the server does not answer.
 
     """
     stored = duplicates = 0

@@ -1,4 +1,4 @@
-"""Why a request is not answered: an exception for each kind, with its HTTP status and a word for machines."""
+"""The exceptions for refused requests, each with an HTTP status and a machine-readable code."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-class Refusal(RequestError):  # noqa: N818 - the word of this service for it
-    """A request that is answered with `status` and the problem details of `serving.wire.problems`."""
+class Refusal(RequestError):  # noqa: N818 - the service's name for such errors
+    """A refused request; the response has `status` and the problem details of `serving.wire.problems`."""
 
     status = 422
     code = "invalid"
@@ -26,21 +26,21 @@ class NotJson(Refusal):
 
 
 class TooLarge(Refusal):
-    """The body is longer than the service reads."""
+    """The body exceeds a limit of size or content."""
 
     status = 413
     code = "too_large"
 
 
 class NotSupported(Refusal):
-    """The body says that it is something else than JSON."""
+    """The headers declare a body other than uncompressed JSON in UTF-8."""
 
     status = 415
     code = "unsupported_media_type"
 
 
 class TooMany(Refusal):
-    """The service has as much of this kind to do as it takes."""
+    """The queue for requests of this kind is full."""
 
     status = 429
     code = "too_many_requests"
@@ -79,8 +79,8 @@ class UnknownHost(Refusal):
 
 
 class NotAvailable(PantheraError):  # noqa: N818
-    """Nothing is wrong with the request: the service cannot answer now; answered with 503."""
+    """The service cannot answer now, whatever the request; the response has status 503."""
 
 
 class ReleaseFault(NotAvailable):
-    """A release that the ledger names cannot answer; the cause, which may name paths, is for the log."""
+    """A release in the ledger cannot be used; the cause, which may contain paths, is only logged."""

@@ -1,7 +1,7 @@
-"""HTTP/1.1 with bounds: what a connection may send before it is heard, and how long it may take over each part.
+"""HTTP/1.1 with limits on the size of a request's parts and on the time for each of them.
 
-uvicorn's own protocol reads headers of any size, and waits for ever for a first byte, for the rest of a request and for
-a caller that does not read its answer.
+uvicorn's own protocol reads headers of any size. It also waits without limit for a first byte, for the rest of a request, and
+for a client that does not read the response.
 """
 
 from __future__ import annotations
@@ -22,35 +22,35 @@ if TYPE_CHECKING:
     from starlette.responses import Response
     from starlette.types import ASGIApp
 
-#: Bytes of the request line and the headers.
+#: Maximum bytes of the request line and the headers.
 LONGEST_HEAD = 2**16
 MOST_HEADERS = 100
-#: Bytes that frame a body (chunk sizes, their extensions, trailers): so many, and so many for each byte of the body.
+#: Maximum bytes of chunk sizes, chunk extensions and trailers: a base, and a factor for each byte of the body.
 _LONGEST_FRAMING = 2**16
 _MOST_FRAMING = 8
-#: From a connection's first byte to the end of the headers; also the wait for that first byte.
+#: Time limit for the first byte of a connection, and from that byte to the end of the headers.
 SECONDS_FOR_HEAD = 5.0
-#: How long a caller may leave its answer unread.
+#: Time limit for a client to read the response.
 SECONDS_TO_READ_ANSWER = 10.0
-#: How long the rest of a body is taken in and thrown away once it was refused, so that its sender reads why.
+#: Time for which the rest of a refused body is read and discarded, so that the client can read the response.
 _SECONDS_TO_DISCARD = 2.0
-#: How long an idle connection still takes a request when the service stops, as one may be on its way.
+#: Time for which an idle connection accepts a request after the service has begun to stop, since one may be in transit.
 _SECONDS_TO_LINGER = 0.5
-#: After this long, a stopping worker gives up what it still answers.
+#: Time after which a stopping worker aborts its open requests.
 _SECONDS_TO_DRAIN = 7
 _MOST_CONNECTIONS = 4096
-#: Of the files that a process may open, those that are not connections.
+#: File descriptors of a process reserved for other uses than connections.
 _OTHER_FILES = 256
 
-_NOT_HTTP = problem(400, "not_http", "found bytes that are no request of HTTP/1.1")
+_NOT_HTTP = problem(400, "not_http", "found bytes that are not an HTTP/1.1 request; send HTTP/1.1")
 _LONG_HEAD = problem(
     431,
     "head_too_large",
     f"found a request line and headers of more than {LONGEST_HEAD} bytes or {MOST_HEADERS} headers; "
-    "send what is long in a body",
+    "send long values in the body",
 )
 _LONG_FRAMING = problem(
-    400, "framing_too_large", "found a body whose chunk extensions or trailers are longer than itself; send it without"
+    400, "framing_too_large", "found chunk extensions or trailers that are longer than the body; send it without them"
 )
 _SLOW_HEAD = problem(408, "timeout", f"found no complete headers after {SECONDS_FOR_HEAD:g} s")
 _FULL = problem(503, "too_many_connections", "too many connections are open; try again")
@@ -58,22 +58,22 @@ _FULL = problem(503, "too_many_connections", "too many connections are open; try
 
 @cache
 def most_connections() -> int:
-    """Return how many connections one worker keeps open, given how many files it may open."""
+    """Return the maximum number of open connections of one worker, from the limit of open files."""
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return max(min(files - _OTHER_FILES, _MOST_CONNECTIONS), 16)
 
 
 class BoundedConfig(uvicorn.Config):
-    """uvicorn's settings for an application behind `BoundedProtocol`, whatever else is asked for."""
+    """uvicorn's configuration with `BoundedProtocol`, which overrides the given options."""
 
     def __init__(self, app: ASGIApp, **options: Any) -> None:
-        bounds = {"http": BoundedProtocol, "ws": "none", "proxy_headers": False, "access_log": False}
+        overrides = {"http": BoundedProtocol, "ws": "none", "proxy_headers": False, "access_log": False}
         drain = options.get("timeout_graceful_shutdown") or _SECONDS_TO_DRAIN
-        super().__init__(app, **{**options, **bounds, "timeout_graceful_shutdown": drain})
+        super().__init__(app, **{**options, **overrides, "timeout_graceful_shutdown": drain})
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """One connection."""
+    """The protocol of one connection."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -81,12 +81,12 @@ class BoundedProtocol(HttpToolsProtocol):
         self._deadline: asyncio.TimerHandle | None = None
         self._unread: asyncio.TimerHandle | None = None
         self._discarding = self._draining = False
-        # Of the request that is being received; before its headers are complete, `_raw_bytes` are those of its head.
+        # State of the request being received; before its headers are complete, `_raw_bytes` counts the bytes of its head.
         self._begun = self._in_body = False
         self._requests = self._raw_bytes = self._body_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Wait for a first byte, but not for long."""
+        """Start the deadline for the head; refuse the connection if there are too many."""
         super().connection_made(transport)
         if len(self.connections) > most_connections():
             self._refuse(_FULL)
@@ -94,13 +94,13 @@ class BoundedProtocol(HttpToolsProtocol):
             self._arm(SECONDS_FOR_HEAD, self._head_is_late)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget all deadlines."""
+        """Cancel all deadlines."""
         self._disarm()
         self.resume_writing()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Parse what came, and refuse what is too long."""
+        """Parse the received bytes; refuse a head or framing that is too long."""
         if self._discarding:
             return
         self._unset_keepalive_if_required()
@@ -108,7 +108,7 @@ class BoundedProtocol(HttpToolsProtocol):
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade:
-            pass  # answered as if it had not asked for another protocol
+            pass  # the request is handled as HTTP/1.1
         except httptools.HttpParserError:
             self._refuse(self._refusal or _NOT_HTTP)
             return
@@ -130,37 +130,37 @@ class BoundedProtocol(HttpToolsProtocol):
             self._arm(SECONDS_FOR_HEAD, self._head_is_late)
 
     def on_message_begin(self) -> None:
-        """Begin with a request."""
+        """Reset the counters for a new request."""
         self._begun = True
         self._raw_bytes = self._body_bytes = 0
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        """Hand the request over, unless its head is too long: the parser may have read all of it at once."""
+        """Pass the request to the application, unless its head is too long: the parser may have read it all at once."""
         self._disarm()
         length = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
         if length > LONGEST_HEAD or len(self.headers) > MOST_HEADERS:
             self._refusal = _LONG_HEAD
-            raise ValueError(_LONG_HEAD.status_code)  # the parser makes an HttpParserError of it
+            raise ValueError(_LONG_HEAD.status_code)  # the parser converts it to an HttpParserError
         self._in_body = True
         super().on_headers_complete()
         if self._draining:
             self.cycle.keep_alive = False
 
     def on_body(self, body: bytes) -> None:
-        """Count what came of the body."""
+        """Count the bytes of the body."""
         self._body_bytes += len(body)
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """Be ready for the next request."""
+        """Reset the state for the next request."""
         self._begun = self._in_body = False
         self._raw_bytes = 0
         self._requests += 1
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        """Go on with the next request, unless the rest of the present one is still to come: then it was refused."""
+        """Continue with the next request; if the body of this one is incomplete, it was refused, and its rest is discarded."""
         super().on_response_complete()
         if self.transport.is_closing():
             self._arm(SECONDS_TO_READ_ANSWER, self.transport.abort)
@@ -176,19 +176,19 @@ class BoundedProtocol(HttpToolsProtocol):
         self._arm(_SECONDS_TO_DISCARD, self.transport.abort)
 
     def pause_writing(self) -> None:
-        """Wait until the caller reads its answer, but not for ever."""
+        """Pause until the client reads the response; abort the connection if it does not within the limit."""
         super().pause_writing()
         self._unread = self._unread or self.loop.call_later(SECONDS_TO_READ_ANSWER, self.transport.abort)
 
     def resume_writing(self) -> None:
-        """Go on, as the caller reads."""
+        """Continue, since the client reads; cancel the deadline."""
         if self._unread:
             self._unread.cancel()
             self._unread = None
         super().resume_writing()
 
     def shutdown(self) -> None:
-        """Answer what is being asked, and what is on its way; then close."""
+        """Respond to the current request, or wait briefly for one in transit; then close."""
         self._draining = True
         if self._is_idle():
             self.loop.call_later(_SECONDS_TO_LINGER, self._close_if_idle)
@@ -203,12 +203,12 @@ class BoundedProtocol(HttpToolsProtocol):
             self.timeout_keep_alive_handler()
 
     def timeout_keep_alive_handler(self) -> None:
-        """Close, and do not wait for ever until the last answer is read."""
+        """Close the connection; abort it if the client does not read the last response within the limit."""
         self.transport.close()
         self._arm(SECONDS_TO_READ_ANSWER, self.transport.abort)
 
     def _head_is_late(self) -> None:
-        if not self._is_idle():  # the request before is still being answered
+        if not self._is_idle():  # the previous request is still in progress
             self._arm(SECONDS_FOR_HEAD, self._head_is_late)
         elif self._begun:
             self._refuse(_SLOW_HEAD)
@@ -216,13 +216,13 @@ class BoundedProtocol(HttpToolsProtocol):
             self.timeout_keep_alive_handler()
 
     def _refuse(self, refusal: Response) -> None:
-        """Answer what the application does not see, and close; no answer is possible among those of other requests."""
+        """Send the response `refusal` and close; abort without it if responses to earlier requests are in progress."""
         self._disarm()
         if self._is_idle():
             self._write(refusal)
             self._discard_rest()
         elif self._in_body and not self.pipeline and not self.cycle.response_started:
-            self.cycle.disconnected = True  # for the application, which then neither reads nor writes any more
+            self.cycle.disconnected = True  # stops the application from reading or writing
             self.cycle.message_event.set()
             self._write(refusal)
             self._discard_rest()

@@ -1,7 +1,7 @@
-"""A worker of `bentoml serve`: what becomes of its process before BentoML starts uvicorn in it.
+"""The setup of a worker process of `bentoml serve`, before BentoML starts uvicorn in it.
 
-BentoML's own routes and layers (a page that loads scripts of third parties, a label of the metrics for every path that
-anybody asks for, a timer for every request) are not served: requests go to our application alone.
+Requests go to the platform's application only, not to BentoML's own routes and layers: a page with third-party scripts, a
+metrics label for every requested path, a timer for every request.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def join_service(worker: int) -> Path:
-    """Make this process a worker of a private manager; return the folder of the metrics of all workers."""
+    """Set up this process as worker number `worker`; return the metrics folder of all workers."""
     try:
         folder = metrics_folder()
     except PantheraError as error:
@@ -34,34 +34,34 @@ def join_service(worker: int) -> Path:
 
 
 def serve_alone(application: ASGIApp) -> None:
-    """Have the uvicorn that BentoML is about to start answer with `application`, under our bounds."""
+    """Replace uvicorn's configuration so that BentoML's server passes all requests to `application`, with `BoundedProtocol`."""
 
     class Config(BoundedConfig):
         def __init__(self, app: ASGIApp, **options: Any) -> None:
-            super().__init__(_Hosted(app, application), **options)
+            super().__init__(_SplitApplication(app, application), **options)
 
     uvicorn.Config = Config  # type: ignore[assignment,misc]
 
 
-class _Hosted:
-    """BentoML's application, which starts and stops ours, and ours, which answers."""
+class _SplitApplication:
+    """An ASGI application that passes lifespan events to BentoML's application and requests to the platform's."""
 
-    began = False
+    has_started = False
 
-    def __init__(self, host: ASGIApp, guest: ASGIApp) -> None:
-        self._host, self._guest = host, guest
+    def __init__(self, bentoml_app: ASGIApp, application: ASGIApp) -> None:
+        self._bentoml_app, self._application = bentoml_app, application
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
-            type(self).began = True
-            await self._host(scope, receive, send)
+            type(self).has_started = True
+            await self._bentoml_app(scope, receive, send)
         else:
-            await self._guest(scope, receive, send)
+            await self._application(scope, receive, send)
 
 
 def check_served_alone() -> None:
-    """Stop the whole service if it was started in another way than `serve_alone` prepares."""
-    if not _Hosted.began:
+    """Stop the whole service if BentoML did not use the configuration set by `serve_alone`."""
+    if not _SplitApplication.has_started:
         raise _stop_service(
             "this version of BentoML starts uvicorn otherwise than expected, so requests would reach its own routes; "
             "install the version that requirements.lock names"

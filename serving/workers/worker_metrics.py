@@ -1,7 +1,7 @@
-"""The series of several workers as one: each writes to files of its own, and a scrape adds them up.
+"""Metrics summed over workers: each worker writes its own files, and a scrape sums them.
 
-The files carry the worker's index, not its process number: a worker that takes the place of a killed one continues its
-counters, and the number of files, which a scrape has to read, stays that of the workers.
+The file names have the worker's index, not its process id. A worker that replaces a killed one therefore continues its
+counters, and the number of files stays constant.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 
 def join_workers(folder: Path, worker: int) -> None:
-    """Write the series of this process to `folder`, as those of the worker of that index; its gauges begin at zero.
+    """Set up that this process writes its metrics to files in `folder` under the index `worker`; gauges start at zero.
 
-    A file stays locked for as long as this process lives, which tells the others that its gauges hold.
+    A lock file stays locked while this process lives; scrapes include the gauges of live workers only.
     """
     fcntl.flock(os.open(_lock_of(folder, str(worker)), os.O_CREAT | os.O_RDWR, 0o600), fcntl.LOCK_EX)
     for gauge in folder.glob(f"gauge_*_{worker}.db"):
@@ -32,20 +32,20 @@ def join_workers(folder: Path, worker: int) -> None:
 
 
 class WorkersCollector:
-    """The sums over the workers of `folder`; the gauges of one that died are left out."""
+    """A collector of the sums over the workers of `folder`, without the gauges of dead workers."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def collect(self) -> Iterable[Metric]:
-        """Read the files of all workers."""
+        """Read the files of all workers and return the summed metrics."""
         files = [file for file in self._folder.glob("*.db") if not file.name.startswith("gauge_") or _is_live(file)]
-        found: Iterable[Metric] = MultiProcessCollector.merge(map(str, files))  # type: ignore[no-untyped-call]
-        return found
+        metrics: Iterable[Metric] = MultiProcessCollector.merge(map(str, files))  # type: ignore[no-untyped-call]
+        return metrics
 
 
 def scrape(folder: Path) -> bytes:
-    """Return the sums over the workers of `folder` in Prometheus's text format."""
+    """Return the metrics summed over the workers of `folder`, in Prometheus's text format."""
     registry = CollectorRegistry()
     registry.register(WorkersCollector(folder))
     return generate_latest(registry)
@@ -56,7 +56,7 @@ def _lock_of(folder: Path, worker: str) -> Path:
 
 
 def _is_live(gauge: Path) -> bool:
-    """Whether the worker that wrote `gauge` lives: its lock cannot be taken then."""
+    """Return whether the worker that wrote `gauge` is alive, that is, whether its lock is held."""
     try:
         with _lock_of(gauge.parent, gauge.stem.rpartition("_")[2]).open() as lock:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
