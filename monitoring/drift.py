@@ -6,6 +6,7 @@ import math
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
+from core.reference import BinCounts
 from core.terminal import terminal_table
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
-    from core.reference import BinCounts, Reference
+    from core.reference import Reference
     from monitoring.report import DriftReport
 
 #: Added to each bin, so that an empty one has a finite logarithm: the estimator of Krichevsky and Trofimov (1981).
@@ -32,6 +33,8 @@ class ColumnDrift:
     limit : the alarm is raised above it.
     missing_share_reference, missing_share_current : share of the rows without a value.
     other_share_current : share of the rows with a level that training did not know, or a value of another type.
+    expected : why the plan expects the values to move; empty if it does not. Then a shift among the values is no alarm, and a
+        shift to missing or other values still is.
 
     """
 
@@ -44,6 +47,12 @@ class ColumnDrift:
     other_share_current: float
     rows_reference: int
     rows_current: int
+    expected: str = ""
+
+    @property
+    def moved_as_expected(self) -> bool:
+        """Whether the column is beyond its limit, and the plan says why."""
+        return bool(self.expected) and not self.alarm and not self.psi <= self.limit
 
 
 @dataclass(frozen=True)
@@ -61,8 +70,26 @@ class DriftResult:
 
     @property
     def alarms(self) -> tuple[str, ...]:
-        """The names of the columns that drifted."""
+        """The names of the columns that drifted, and were not expected to."""
         return tuple(column.name for column in self.columns if column.alarm)
+
+    @property
+    def moved_as_expected(self) -> tuple[str, ...]:
+        """The names of the columns that drifted as the plan expects."""
+        return tuple(column.name for column in self.columns if column.moved_as_expected)
+
+    @property
+    def summary(self) -> str:
+        """One sentence: how many columns drifted, and how many as expected."""
+        sentence = f"{len(self.alarms)} of {len(self.columns)} columns drifted"
+        if not self.moved_as_expected:
+            return sentence
+        return f"{sentence}; {len(self.moved_as_expected)} more moved as the plan expects (monitor.expected_drift)"
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """The plan's reasons for the columns that moved as expected, each once."""
+        return tuple(dict.fromkeys(column.expected for column in self.columns if column.moved_as_expected))
 
     def to_dict(self) -> dict[str, object]:
         """Give what JSON can hold: instants as ISO 8601, NaN as None."""
@@ -71,6 +98,7 @@ class DriftResult:
             "start": self.start and self.start.isoformat(),
             "end": self.end and self.end.isoformat(),
             "alarms": list(self.alarms),
+            "moved_as_expected": list(self.moved_as_expected),
             "report": self.report and str(self.report.path),
             "report_leaves_out": list(self.report.dropped) if self.report else [],
             "columns": {
@@ -83,7 +111,7 @@ class DriftResult:
         """Lay the columns out for a terminal, the largest PSI first."""
         from rich.text import Text
 
-        found = f"{len(self.alarms)} of {len(self.columns)} columns drifted"
+        summary = "\n".join([self.summary, *(f"expected: {reason}" for reason in self.reasons)])
         measured = ("PSI", "limit", "missing then", "missing now", "other now", "rows")
         table = terminal_table(
             "column",
@@ -91,7 +119,7 @@ class DriftResult:
             "",
             numbers=measured,
             title=f"Drift of {self.release_id}",
-            caption=f"{found}; the picture: {self.report.path}" if self.report else found,
+            caption=f"{summary}\nthe picture: {self.report.path}" if self.report else summary,
         )
         for column in sorted(self.columns, key=lambda column: -column.psi):
             table.add_row(
@@ -102,13 +130,13 @@ class DriftResult:
                 f"{column.missing_share_current:.1%}",
                 f"{column.other_share_current:.1%}",
                 str(column.rows_current),
-                Text("drift", style="red") if column.alarm else "",
+                Text("drift", style="red") if column.alarm else "expected" if column.moved_as_expected else "",
             )
         return table
 
 
-def _or_none(value: float) -> float | None:
-    return None if math.isnan(value) else value
+def _or_none(value: float | str) -> float | str | None:
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def population_stability_index(reference: BinCounts, current: BinCounts) -> float:
@@ -168,32 +196,47 @@ def _bins_in_use(reference: BinCounts, current: BinCounts) -> list[tuple[int, in
     return [pair for pair in zip(reference.every_bin, current.every_bin, strict=True) if any(pair)]
 
 
-def column_drift(name: str, reference: BinCounts, current: BinCounts, alarm: float) -> ColumnDrift:
+def column_drift(name: str, reference: BinCounts, current: BinCounts, alarm: float, expected: str = "") -> ColumnDrift:
     """Compare a column's current counts with its reference.
 
     The limit is the larger of `alarm` and `psi_without_drift`. So a small window raises a false alarm in at most about
     5 % of the columns, and a large one only for a PSI that matters: at n = 1,000 chance alone gives 0.1 less than once
     in a million.
     """
-    psi = population_stability_index(reference, current)
-    limit = max(alarm, psi_without_drift(reference, current))
+    psi, limit = _psi_and_limit(reference, current, alarm)
+    watched, watched_limit = _psi_and_limit(*map(_presence, (reference, current)), alarm) if expected else (psi, limit)
     return ColumnDrift(
         name=name,
         psi=psi,
         limit=limit,
-        alarm=not psi <= limit,
+        alarm=not watched <= watched_limit,
         missing_share_reference=_share(reference.missing, reference.rows),
         missing_share_current=_share(current.missing, current.rows),
         other_share_current=_share(current.other, current.rows),
         rows_reference=reference.rows,
         rows_current=current.rows,
+        expected=expected,
     )
+
+
+def _psi_and_limit(reference: BinCounts, current: BinCounts, alarm: float) -> tuple[float, float]:
+    return population_stability_index(reference, current), max(alarm, psi_without_drift(reference, current))
+
+
+def _presence(counts: BinCounts) -> BinCounts:
+    """Return the counts with all regular bins as one."""
+    return BinCounts((sum(counts.regular),), counts.other, counts.missing)
 
 
 def _share(count: int, rows: int) -> float:
     return count / rows if rows else math.nan
 
 
-def columns_drift(reference: Reference, current: Mapping[str, BinCounts], alarm: float) -> tuple[ColumnDrift, ...]:
-    """Compare every column of `reference` with its current counts."""
-    return tuple(column_drift(column.name, column.counts, current[column.name], alarm) for column in reference.columns)
+def columns_drift(
+    reference: Reference, current: Mapping[str, BinCounts], alarm: float, expected: Mapping[str, str]
+) -> tuple[ColumnDrift, ...]:
+    """Compare every column of `reference` with its current counts; `expected` holds the plan's reasons by column."""
+    return tuple(
+        column_drift(column.name, column.counts, current[column.name], alarm, expected.get(column.name, ""))
+        for column in reference.columns
+    )

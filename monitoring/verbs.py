@@ -29,7 +29,7 @@ from monitoring.explained import ExplainedPrediction
 from monitoring.logged_predictions import fetch_at_most, fetch_one, fetch_releases, fetch_share
 from monitoring.offline_values import fetch_pushes, fetch_watermarks, recompute
 from monitoring.parity import check_parity, logged_vector, together
-from monitoring.served_counts import fetch_served_counts
+from monitoring.served_counts import SCORE, fetch_served_counts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -110,7 +110,11 @@ def drift_verb(
         drawn = (
             _draw(connection, plan.monitor, release.release_id, bundle, window=served, path=report) if report else None
         )
-    columns = columns_drift(reference, counts, plan.monitor.psi_alarm)
+    expected = {
+        feature.column: plan.monitor.expected(feature.view, feature.name) for feature in bundle.contract.features
+    }
+    expected[SCORE] = plan.monitor.expected_drift.get(SCORE, "")
+    columns = columns_drift(reference, counts, plan.monitor.psi_alarm, expected)
     return DriftResult(release.release_id, served.start, served.end, columns, drawn)
 
 

@@ -159,7 +159,7 @@ def _monitor(
     from monitoring.verbs import cohorts_verb, drift_verb, parity_verb
 
     drift = drift_verb(settings, plan, report=REPORT)
-    progress.say(f"{len(drift.alarms)} of {len(drift.columns)} columns drifted")
+    progress.say(drift.summary)
     progress.begin("parity: recompute served vectors offline")
     parity = parity_verb(settings, plan, data=DATA)
     progress.say(f"{parity.values_compared:,} values compared, {parity.defects} defects")
@@ -196,6 +196,7 @@ def _summary(
         "parity_compared": parity.values_compared,
         "parity_mismatches": sum(parity.mismatches.values()) + parity.score_mismatches,
         "psi": {column.name: column.psi for column in drift.columns},
+        "drift": {"summary": drift.summary, "expected": list(drift.reasons)},
         "cohorts": compared,
         "sample_ratio_p": compared["sample_ratio_p"],
     }
@@ -210,7 +211,9 @@ def _print_summary(found: dict[str, Any], plan: Plan, seconds: float, target: Pa
     table.add_row("predictions", f"{found['acknowledged']:,} acknowledged, {found['stored']:,} stored")
     table.add_row("outcomes", f"{found['outcomes']:,}")
     table.add_row("parity", f"{found['parity_compared']:,} values compared, {found['parity_mismatches']} differ")
-    table.add_row("drift", f"largest PSI {found['psi'][worst]:.3f} ({worst})")
+    table.add_row("drift", f"{found['drift']['summary']}; largest PSI {found['psi'][worst]:.3f} ({worst})")
+    for reason in found["drift"]["expected"]:
+        table.add_row("expected drift", reason)
     for arm, counts in cohorts["arms"].items():
         rate = "no rate yet" if counts["rate"] is None else f"rate {counts['rate']:.4f}"
         table.add_row(f"cohort: {arm}", f"{counts['with_outcome']:,} mature with outcome, {rate}")

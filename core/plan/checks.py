@@ -344,6 +344,14 @@ def _allowed_to_know(plan: Plan) -> Iterator[Finding]:
         yield from _undeclared("training_set.leakage.allow", f"feature of {service}", reference, known)
 
 
+def _expected_drift(plan: Plan) -> Iterator[Finding]:
+    service = plan.training_set.service
+    pairs = plan.build_features.service_features(service)
+    known = ["score", *{f"{view}.*": None for view, _ in pairs}, *(f"{view}.{name}" for view, name in pairs)]
+    for reference in plan.monitor.expected_drift:
+        yield from _undeclared("monitor.expected_drift", f"column of {service}", reference, known)
+
+
 def _groups(plan: Plan) -> Iterator[Finding]:
     section, views = plan.evaluate, plan.build_features.views
     pairs = plan.build_features.service_features(plan.training_set.service)
@@ -406,6 +414,7 @@ def findings(plan: Plan) -> list[Finding]:
         _attributes,
         _allowed_to_know,
         _groups,
+        _expected_drift,
         _register,
         _times,
     )

@@ -215,6 +215,12 @@ class Monitor(Section):
     """Confidence level of cohort comparisons."""
     sample_ratio_alarm: Annotated[float, Field(gt=0, lt=1)] = 0.001
     """p-value of the sample ratio below which a comparison is not trusted."""
+    expected_drift: dict[str, Annotated[str, Field(min_length=1)]] = Field(default_factory=dict)
+    """Reasons by `view.feature`, `view.*` or `score`: their values move, and raise no alarm; missing and unknown ones do."""
+
+    def expected(self, view: str, feature: str) -> str:
+        """Return why the values of a feature are expected to move; empty if they are not."""
+        return self.expected_drift.get(f"{view}.{feature}") or self.expected_drift.get(f"{view}.*", "")
 
 
 class Plan(Section):

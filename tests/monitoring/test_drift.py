@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import monitoring.drift
 from core.reference import BinCounts, build_reference
-from monitoring.drift import column_drift, columns_drift, population_stability_index, psi_without_drift
+from monitoring.drift import DriftResult, column_drift, columns_drift, population_stability_index, psi_without_drift
 
 TENTHS = BinCounts((2_000,) * 10, other=0, missing=0)
 counts = st.builds(
@@ -115,6 +115,37 @@ def test_an_outlier_does_not_hide_drift() -> None:
     assert psi(with_outlier) == pytest.approx(psi(shifted), rel=0.02)
 
 
+@pytest.mark.parametrize(
+    ("current", "alarm"),
+    [
+        (BinCounts((1_000, *(0,) * 9), other=0, missing=0), False),
+        (BinCounts((700, *(0,) * 9), other=0, missing=300), True),
+        (BinCounts((700, *(0,) * 9), other=300, missing=0), True),
+    ],
+    ids=["other values", "missing values", "unknown values"],
+)
+def test_values_may_move_as_expected_and_not_go_missing(current: BinCounts, alarm: bool) -> None:
+    drift = column_drift("tenure", TENTHS, current, 0.1, expected="the cohort ages")
+    assert drift.psi > drift.limit
+    assert (drift.alarm, drift.moved_as_expected) == (alarm, not alarm)
+    assert column_drift("tenure", TENTHS, current, 0.1).alarm
+
+
+def test_the_summary_tells_expected_from_other_drift() -> None:
+    moved = BinCounts((1_000, *(0,) * 9), other=0, missing=0)
+    columns = (
+        column_drift("tenure", TENTHS, moved, 0.1, expected="the cohort ages"),
+        column_drift("silence", TENTHS, moved, 0.1, expected="the cohort ages"),
+        column_drift("spend", TENTHS, moved, 0.1),
+        column_drift("price", TENTHS, TENTHS, 0.1, expected="inflation"),
+    )
+    result = DriftResult("release", None, None, columns)
+    assert result.alarms == ("spend",)
+    assert result.summary == "1 of 4 columns drifted; 2 more moved as the plan expects (monitor.expected_drift)"
+    assert result.reasons == ("the cohort ages",)
+    assert result.to_dict()["moved_as_expected"] == ["tenure", "silence"]
+
+
 def test_a_window_without_rows_alarms_rather_than_passes() -> None:
     drift = column_drift("feature", TENTHS, BinCounts((0,) * 10, 0, 0), alarm=0.1)
     assert math.isnan(drift.psi)
@@ -124,7 +155,7 @@ def test_a_window_without_rows_alarms_rather_than_passes() -> None:
 def test_every_column_of_the_reference_is_compared_in_its_order() -> None:
     reference = build_reference(pa.table({"b": [1, 2, 3], "a": ["x", "y", "z"], "score": [0.1, 0.2, 0.3]}))
     current = {column.name: column.counts for column in reference.columns}
-    assert [(drift.name, drift.psi) for drift in columns_drift(reference, current, 0.1)] == [
+    assert [(drift.name, drift.psi) for drift in columns_drift(reference, current, 0.1, {})] == [
         ("b", 0.0),
         ("a", 0.0),
         ("score", 0.0),

@@ -136,6 +136,10 @@ FAULTS: Faults = {
         "evaluate: profit needs the key money, which says what a decision earns",
     ),
     "arms without a weight": ({"serve/arms": {"champion": 0}}, "serve: the weights of the arms sum to 0"),
+    "an expected drift of no column": (
+        {"monitor/expected_drift": {"spending.*": "the cohort ages"}},
+        "monitor.expected_drift: ",
+    ),
     "an arm of no such role": (
         {"serve/arms": {"winner": 1}},
         "serve.arms.winner: should be 'champion' or 'challenger', found str 'winner'",
