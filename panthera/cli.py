@@ -45,8 +45,13 @@ def status(arguments: argparse.Namespace) -> int:
     return EXIT_FINDING if found.stale else 0
 
 
-def check_plan(_: argparse.Namespace) -> int:
+def check_plan(arguments: argparse.Namespace) -> int:
     """Check the plan without running anything."""
+    if arguments.schema:
+        from panthera.plan_page import schema_text
+
+        print(schema_text(), end="")
+        return 0
     plan = plan_here()
     views = plan.build_features.views
     features = sum(len(view.features) for view in views.values())
@@ -130,7 +135,8 @@ def _parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
 
     verb = partial(add_verb, verbs.add_parser)
-    verb("plan", check_plan)
+    added = verb("plan", check_plan)
+    added.add_argument("--schema", action="store_true", help="print the JSON schema of plans, which editors read")
     verb("up", up)
     verb("down", down)
     added = verb("project", project)

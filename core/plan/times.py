@@ -131,7 +131,8 @@ Zone = Annotated[str, AfterValidator(_zone)]
 TimeFormat = Annotated[str, AfterValidator(_time_format)]
 Instant = Annotated[datetime, BeforeValidator(parse_instant)]
 Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
-Cadence = Annotated[str, Field(pattern=r"^[1-9]\d* (day|week|month|quarter|year)s?$")]
+CADENCE = r"^[1-9]\d* (day|week|month|quarter|year)s?$"
+Cadence = Annotated[str, Field(pattern=CADENCE)]
 
 
 class Period(Section):
