@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from core.plan.plan import NUMERIC
+from core.dtypes import NUMERIC
 from core.plan.steps import LeaveOut, OneHot, Ordinal, TargetEncode, Tfidf, TruncatedSvd
 from core.plan.train import (
     BlendCandidate,

@@ -9,10 +9,10 @@ import math
 from typing import TYPE_CHECKING
 
 from core.clock import future_fault, is_ahead
+from core.dtypes import NUMERIC
 from core.plan.candidate_checks import candidate_findings
 from core.plan.evaluate import METRICS
 from core.plan.limits import limit_findings
-from core.plan.plan import NUMERIC
 from core.plan.training_set import TemporalSplit
 from core.suggestions import allowed_here
 

@@ -18,7 +18,6 @@ from core.roles import Role  # noqa: TC001 - pydantic reads the annotations
 
 #: `text` is free text, which only text steps of a candidate read; `string` is a categorical value.
 FeatureDType = Literal["int32", "int64", "float32", "float64", "string", "bool", "timestamp", "text"]
-NUMERIC = frozenset({"int32", "int64", "float32", "float64", "bool"})
 
 Problem = Literal["binary", "multiclass", "regression"]
 

@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING
 
 import duckdb
 
+from core.dtypes import NUMERIC
 from core.errors import SourceError
 from core.files import unfinished, write_whole
 from core.plan.ingest import CsvReader, JsonLinesReader, ParquetReader, Reader, Source, SqlReader, WheelReader
-from core.plan.plan import NUMERIC
 from feature_repo.files.duck import files_literal, identifier, literal
 from feature_repo.sources.files import check_hash, listed_files, source_files
 

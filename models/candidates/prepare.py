@@ -5,8 +5,8 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING, Any
 
+from core.dtypes import NUMERIC
 from core.errors import PlanError
-from core.plan.plan import NUMERIC
 from core.plan.steps import LeaveOut, OneHot, Ordinal, TargetEncode
 from core.plan.train import BoostedCandidate
 from models.candidates.selection import select

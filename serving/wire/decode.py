@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from core.clock import is_ahead
 from core.contracts import LONGEST_KEY
+from core.dtypes import DTYPES, INT64
 from core.experiment.prediction_log import Outcome
 from core.suggestions import allowed_here
 from feature_repo.online.push import PushedRow
@@ -23,10 +24,7 @@ if TYPE_CHECKING:
     from core.contracts import Key, Value
     from feature_repo.online.tables import OnlineTable
 
-_INT64 = range(-(2**63), 2**63)
 _INT64_TEXT = re.compile(r"-?[0-9]{1,19}", re.ASCII)
-_INTEGERS = {"int32": range(-(2**31), 2**31), "int64": _INT64}
-_MOST_FLOAT32 = 3.4028234663852886e38
 LONGEST_TEXT = LONGEST_KEY
 LONGEST_FEATURE = 100_000
 _LONGEST_SHOWN = 60
@@ -206,11 +204,12 @@ def _feature(value: object, dtype: str, where: str) -> Value:
         return value
     if isinstance(value, bool) or not isinstance(value, int | float) or not _is_finite(value):
         raise Refusal(f"found {_shown(value)} at {where}; expected a finite number")
-    if dtype.startswith("int") and (not isinstance(value, int) or value not in _INTEGERS[dtype]):
+    bounds, largest = DTYPES[dtype].bounds, DTYPES[dtype].largest
+    if bounds and (not isinstance(value, int) or value not in bounds):
         raise Refusal(f"found {_shown(value)} at {where}; expected an integer of {dtype[3:]} bits")
-    if dtype == "float32" and abs(value) > _MOST_FLOAT32:
+    if largest and abs(value) > largest:
         raise Refusal(f"found {_shown(value)} at {where}; expected a number of 32 bits")
-    return value if dtype.startswith("int") else _float(value, where)
+    return value if bounds else _float(value, where)
 
 
 def _float(value: float, where: str) -> float:
@@ -276,7 +275,7 @@ def _key(value: object, key: EntityKey, where: str) -> Key:
         return _text(value, where)
     if isinstance(value, bool) or not isinstance(value, int):
         raise Refusal(f"found {_shown(value)} at {where}; expected an integer of 64 bits")
-    if value not in _INT64:
+    if value not in INT64:
         raise Refusal(f"found a number of {value.bit_length()} bits at {where}; expected an integer of 64 bits")
     return value
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from core.dtypes import DTYPES
 from core.roles import ROLES
 from serving.wire.decode import LONGEST_FEATURE, LONGEST_TEXT, MOST_OUTCOMES, MOST_PUSHED
 from serving.wire.problems import MEDIA_TYPE
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
 
 Schema: TypeAlias = "dict[str, Any]"
 
-_INT32 = {"type": "integer", "format": "int32", "minimum": -(2**31), "maximum": 2**31 - 1}
-_INT64 = {"type": "integer", "format": "int64", "minimum": -(2**63), "maximum": 2**63 - 1}
 _NUMBER = {"type": "number"}
 _TEXT = {"type": "string"}
 _NOTE = {"type": ["string", "null"]}
@@ -29,8 +28,11 @@ _INSTANT = {
     "description": "a time with a zone, not in the future of the service's clock",
 }
 _VALUES: dict[str, Schema] = {
-    "int32": _INT32,
-    "int64": _INT64,
+    **{
+        name: {"type": "integer", "format": name, "minimum": dtype.bounds.start, "maximum": dtype.bounds.stop - 1}
+        for name, dtype in DTYPES.items()
+        if dtype.bounds
+    },
     "float32": _NUMBER,
     "float64": _NUMBER,
     "bool": {"type": "boolean"},
@@ -210,7 +212,7 @@ def _feature(feature: Feature) -> Schema:
 
 
 def _key(entity: Entity) -> Schema:
-    return _INT64 if entity.dtype == "int64" else _IDENTIFIER
+    return _VALUES["int64"] if entity.dtype == "int64" else _IDENTIFIER
 
 
 def _object(properties: Mapping[str, Schema], required: Sequence[str] | None = None) -> Schema:
