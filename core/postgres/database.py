@@ -13,6 +13,7 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
 from core.errors import DatabaseError, DatabaseTimeoutError, PantheraError, SourceError, StaleStateError
+from core.postgres.advisory_locks import Lock, hold
 from core.postgres.liveness import tcp_options
 from core.postgres.server import EmbeddedServer
 from core.postgres.session import (
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
     from core.settings import Settings
 
 _SECONDS_TO_CONNECT = 5
-#: Key of the advisory lock for migrations; any fixed number.
-_MIGRATION_LOCK = 7_205_331
 
 
 def ensure_database(settings: Settings) -> str:
@@ -230,7 +229,7 @@ def migrate(url: str) -> list[int]:
 
 def _apply(url: str, scripts: Mapping[int, bytes]) -> list[int]:
     with connect(url) as connection:
-        take_lock(connection, _MIGRATION_LOCK)
+        hold(connection, Lock.MIGRATIONS)
         connection.execute("CREATE SCHEMA IF NOT EXISTS panthera")
         connection.execute(
             "CREATE TABLE IF NOT EXISTS panthera.migration "
@@ -247,8 +246,3 @@ def _apply(url: str, scripts: Mapping[int, bytes]) -> list[int]:
             connection.execute(scripts[number])
             connection.execute("INSERT INTO panthera.migration (number) VALUES (%s)", [number])
     return pending
-
-
-def take_lock(connection: psycopg.Connection, key: int) -> None:
-    """Wait for the advisory lock `key` and hold it until the end of the transaction."""
-    connection.execute("SELECT pg_advisory_xact_lock(%s)", [key])

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 from psycopg import AsyncRawCursor
 
 from core.errors import RequestError
+from core.postgres.advisory_locks import ON_NAME, Lock, lock_parameters
 from core.postgres.pool import lent
-from feature_repo.online.tables import LOCK_STATEMENT, lock_parameters, upserts
+from feature_repo.online.tables import upserts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -106,7 +107,7 @@ async def push(pool: Pool, tables: Sequence[OnlineTable], rows: Sequence[PushedR
         if conflicts := [event_id for (event_id,) in await differing.fetchall()]:
             raise PushConflictError(conflicts)
         for each in sorted(tables, key=lambda each: each.name):
-            await connection.execute(LOCK_STATEMENT, lock_parameters(each.name))
+            await connection.execute(ON_NAME, lock_parameters(Lock.ONLINE_TABLE, each.name))
         written = {
             row.event_id: (row.key, row.event_time, now, *row.values) for row in ordered if row.event_id in fresh
         }

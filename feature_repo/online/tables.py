@@ -11,11 +11,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import TYPE_CHECKING, LiteralString
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from psycopg import RawCursor, sql
 
+from core.postgres.advisory_locks import Lock, hold_on_name
 from feature_repo.online.packed_columns import needs_packing, stored_columns
 from feature_repo.online.types import LONGEST_NAME, column_name, postgres_type, short_name, type_oid
 
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
 
 SCHEMA = "online"
 EVENT_TIME, CREATED_TIME = "event_timestamp", "created_timestamp"
-#: Any fixed number: the first key of the advisory lock on an online table.
-_LOCK = 7_205_332
 #: Up to so many rows, a statement with their values is quicker than a staging table.
 _FEW = 50
 #: The rows and parameters of the longest statement that brings them as values; PostgreSQL takes 65,535 parameters.
@@ -171,18 +170,9 @@ def count_rows(connection: psycopg.Connection, name: str) -> int:
     return int(row[0]) if row else 0
 
 
-#: What `lock` executes, for those who do not wait.
-LOCK_STATEMENT: LiteralString = "SELECT pg_advisory_xact_lock(%s, hashtext(%s))"
-
-
-def lock_parameters(name: str) -> list[object]:
-    """Give the parameters of `LOCK_STATEMENT` for the online table `name`."""
-    return [_LOCK, name]
-
-
 def lock(connection: psycopg.Connection, name: str) -> None:
     """Wait until nobody else writes the online table `name`, and keep others from it until the transaction ends."""
-    connection.execute(LOCK_STATEMENT, lock_parameters(name))
+    hold_on_name(connection, Lock.ONLINE_TABLE, name)
 
 
 def merge(

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core.errors import StaleStateError
+from core.postgres.advisory_locks import Lock, hold_while_connected
 from core.postgres.database import connect, ensure_database, sqlalchemy_url
 from core.settings import DATABASE_URL_ENV, STATE_ENV, read_settings
 
@@ -26,8 +27,6 @@ REPO = Path("feature_repo")
 _CONFIGURATION = "feature_store.yaml"
 #: Feast's commands that change the registry; `materialize` takes the lock for itself.
 _CHANGING = {"apply", "teardown", "delete"}
-#: Any fixed number: the advisory lock of whoever changes the registry or materializes, which Feast leaves unlocked.
-_LOCK = 7_205_333
 
 
 def feast_settings() -> Settings:
@@ -46,7 +45,7 @@ def changing_features(url: str) -> Iterator[None]:
     """
     with connect(url) as connection:
         connection.autocommit = True  # a transaction of this length would keep dead rows from being cleaned up
-        connection.execute("SELECT pg_advisory_lock(%s)", [_LOCK])
+        hold_while_connected(connection, Lock.REGISTRY)
         yield
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
+from core.postgres.advisory_locks import Lock, hold_on_name
 from core.roles import ROLES
 
 if TYPE_CHECKING:
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
 Cause = Literal["register", "promote", "rollback", "retire"]
 Outcome = Literal["first", "won", "undecided", "lost", "not_comparable"]
 FORMAT_VERSION = 1
-#: Any fixed number: the first key of the advisory lock on the roles of a model.
-_LOCK = 7_205_334
 _COLUMNS = (
     "release_id, format_version, model, candidate, bundle_digest, feature_service, data_revision, code_revision, "
     "registry_version, metrics, created_at, lock, registered_by"
@@ -160,7 +159,7 @@ def enter(connection: psycopg.Connection, release: NewRelease) -> bool:
 
 def lock_roles(connection: psycopg.Connection, model: str) -> None:
     """Wait until nobody else changes the roles of `model`, and keep others from it until the transaction ends."""
-    connection.execute("SELECT pg_advisory_xact_lock(%s, hashtext(%s))", [_LOCK, model])
+    hold_on_name(connection, Lock.ROLES, model)
 
 
 def current(connection: psycopg.Connection, model: str, role: str) -> LedgerRelease | None:

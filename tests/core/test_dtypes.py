@@ -25,7 +25,7 @@ def test_each_system_knows_the_type_that_the_table_names(name: str) -> None:
     assert isinstance(pa.type_for_alias(dtype.arrow), pa.DataType)
     assert adapters.types.get(dtype.postgres) is not None
     if dtype.duckdb:
-        assert duckdb.sql(f"SELECT CAST(NULL AS {dtype.duckdb})").fetchall() == [(None,)]
+        assert duckdb.execute(f"SELECT CAST(NULL AS {dtype.duckdb})").fetchall() == [(None,)]
 
 
 @pytest.mark.parametrize("name", ["int32", "int64"])
