@@ -1,1 +1,1 @@
-"""What became of the predictions: drift, parity with the offline features, and cohorts by arm."""
+"""Monitoring of served predictions: drift, parity with the offline features, and cohorts by arm."""

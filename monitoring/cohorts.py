@@ -1,4 +1,4 @@
-"""The cohorts of the plan's experiment, read from the database, compared, and laid out for a terminal."""
+"""Fetch and compare the cohorts of the plan's experiment, and format the result for a terminal."""
 
 from __future__ import annotations
 
@@ -21,37 +21,37 @@ if TYPE_CHECKING:
 def compare_cohorts(
     connection: psycopg.Connection, serve: Serve, monitor: Monitor, horizon: timedelta, as_of: datetime
 ) -> Comparison:
-    """Compare the arms of the experiment that `serve` declares, over the exposures that are mature as of `as_of`."""
+    """Return the comparison of the arms of `serve.experiment`, over the exposures that are mature as of `as_of`."""
     arms = fetch_arms(connection, serve.experiment, horizon, as_of)
     return compare(arms, serve.arms, monitor.confidence, monitor.sample_ratio_alarm)
 
 
 def cohorts_table(comparison: Comparison) -> Table:
-    """Lay the arms out for a terminal, with the verdict below."""
+    """Return a terminal table of the arms, with the verdict as its caption."""
     arms = comparison.arms
-    counted = ("exposed", "mature", "censored", "with outcome", "unmatched", "rate")
+    columns = ("exposed", "mature", "censored", "with outcome", "unmatched", "rate")
     table = terminal_table(
         "arm",
-        *counted,
-        numbers=counted,
+        *columns,
+        numbers=columns,
         title=f"Cohorts of {arms.experiment} as of {arms.as_of:%Y-%m-%d %H:%M} UTC",
         caption="\n".join(summary(comparison)),
     )
     if len(comparison.phases) > 1:
         for phase in comparison.phases:
             for arm in (phase.arms.champion, phase.arms.challenger):
-                table.add_row(f"{arm.arm}, {phase.arms.name}", *_counted(arm), f"{arm.rate:.4f}")
-    table.add_row(arms.champion.arm, *_counted(arms.champion), f"{comparison.champion_rate:.4f}")
-    table.add_row(arms.challenger.arm, *_counted(arms.challenger), f"{comparison.challenger_rate:.4f}")
+                table.add_row(f"{arm.arm}, {phase.arms.name}", *_count_cells(arm), f"{arm.rate:.4f}")
+    table.add_row(arms.champion.arm, *_count_cells(arms.champion), f"{comparison.champion_rate:.4f}")
+    table.add_row(arms.challenger.arm, *_count_cells(arms.challenger), f"{comparison.challenger_rate:.4f}")
     return table
 
 
-def _counted(arm: ArmCounts) -> list[str]:
+def _count_cells(arm: ArmCounts) -> list[str]:
     return [str(count) for count in (arm.exposed, arm.mature, arm.censored, arm.with_outcome, arm.unmatched)]
 
 
 def summary(comparison: Comparison) -> tuple[str, ...]:
-    """Say in lines what the comparison found."""
+    """Compose the lines that summarise the comparison: difference, p-values, verdict and reasons."""
     interval = f"[{comparison.ci_lower:+.4f}, {comparison.ci_upper:+.4f}]"
     exposed, joined = comparison.sample_ratio_p, comparison.sample_ratio_p_joined
     lines = (
@@ -65,5 +65,5 @@ def summary(comparison: Comparison) -> tuple[str, ...]:
         *lines,
         *([comparison.withheld_because] if comparison.withheld_because else []),
         *(f"{phase.arms.name} is left out: {phase.left_out}" for phase in comparison.phases if phase.left_out),
-        *([f"{imported:,} of the exposures are replays that somebody counted (`panthera expose`)"] if imported else []),
+        *([f"{imported:,} of the exposures are imported replays (`panthera expose`)"] if imported else []),
     )

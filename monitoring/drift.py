@@ -1,4 +1,4 @@
-"""Drift of one column: the population stability index over fixed bins, and the limit above which it is an alarm."""
+"""Drift of a column: the population stability index (PSI) over fixed bins, and the limit above which it raises an alarm."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ if TYPE_CHECKING:
     from core.reference import Reference
     from monitoring.report import DriftReport
 
-#: Added to each bin, so that an empty one has a finite logarithm: the estimator of Krichevsky and Trofimov (1981).
+#: Added to each bin, so that the logarithm of an empty bin is finite: the estimator of Krichevsky and Trofimov (1981).
 _SMOOTHING = 0.5
-_QUANTILE_WITHOUT_DRIFT = 0.95
+_NO_DRIFT_QUANTILE = 0.95
 
 
 @dataclass(frozen=True)
 class ColumnDrift:
-    """How far the current rows of a column are from its reference.
+    """The drift of a column: its current rows compared with its reference.
 
     Attributes
     ----------
     psi : population stability index; NaN without current rows.
-    limit : the alarm is raised above it.
-    missing_share_reference, missing_share_current : share of the rows without a value.
-    other_share_current : share of the rows with a level that training did not know, or a value of another type.
-    expected : why the plan expects the values to move; empty if it does not. Then a shift among the values is no alarm, and a
-        shift to missing or other values still is.
+    limit : the PSI above which the alarm is raised.
+    missing_share_reference, missing_share_current : share of rows without a value.
+    other_share_current : share of rows with a level that does not occur in training, or a value of another type.
+    expected : the plan's reason why the values are expected to move, or empty. With a reason, a shift among the values raises
+        no alarm; a shift to missing or other values still does.
 
     """
 
@@ -51,7 +51,7 @@ class ColumnDrift:
 
     @property
     def moved_as_expected(self) -> bool:
-        """Whether the column is beyond its limit, and the plan says why."""
+        """Whether the PSI exceeds its limit without an alarm, since the plan expects it."""
         return bool(self.expected) and not self.alarm and not self.psi <= self.limit
 
 
@@ -59,7 +59,7 @@ class ColumnDrift:
 class DriftResult:
     """The drift of every feature and of the score of one release, as served in (`start`, `end`]; None is unbounded.
 
-    `report` is the picture of it, if one was asked for.
+    `report` is the HTML report, if one was requested.
     """
 
     release_id: str
@@ -70,7 +70,7 @@ class DriftResult:
 
     @property
     def alarms(self) -> tuple[str, ...]:
-        """The names of the columns that drifted, and were not expected to."""
+        """The names of the columns with an alarm."""
         return tuple(column.name for column in self.columns if column.alarm)
 
     @property
@@ -92,7 +92,7 @@ class DriftResult:
         return tuple(dict.fromkeys(column.expected for column in self.columns if column.moved_as_expected))
 
     def to_dict(self) -> dict[str, object]:
-        """Give what JSON can hold: instants as ISO 8601, NaN as None."""
+        """Return the result as JSON types: instants as ISO 8601, NaN as None."""
         return {
             "release_id": self.release_id,
             "start": self.start and self.start.isoformat(),
@@ -108,18 +108,18 @@ class DriftResult:
         }
 
     def table(self) -> Table:
-        """Lay the columns out for a terminal, the largest PSI first."""
+        """Return a terminal table of the columns, the largest PSI first."""
         from rich.text import Text
 
         summary = "\n".join([self.summary, *(f"expected: {reason}" for reason in self.reasons)])
-        measured = ("PSI", "limit", "missing then", "missing now", "other now", "rows")
+        measures = ("PSI", "limit", "missing then", "missing now", "other now", "rows")
         table = terminal_table(
             "column",
-            *measured,
+            *measures,
             "",
-            numbers=measured,
+            numbers=measures,
             title=f"Drift of {self.release_id}",
-            caption=f"{summary}\nthe picture: {self.report.path}" if self.report else summary,
+            caption=f"{summary}\nreport: {self.report.path}" if self.report else summary,
         )
         for column in sorted(self.columns, key=lambda column: -column.psi):
             table.add_row(
@@ -140,11 +140,11 @@ def _or_none(value: float | str) -> float | str | None:
 
 
 def population_stability_index(reference: BinCounts, current: BinCounts) -> float:
-    r"""Compare two distributions over the same bins.
+    r"""Return the population stability index of two distributions over the same bins.
 
     PSI = sum over the B bins of (p - q) ln(p / q), with p = (c + 1/2) / (n + B/2) and q = (r + 1/2) / (m + B/2) for the
-    c of n current and r of m reference rows in a bin. The bins are the regular ones, other and missing; those that hold
-    no row on either side are left out. It is symmetric, 0 for equal shares, and has no unit.
+    c of n current and r of m reference rows in a bin. The bins are the regular ones, other and missing, without bins that
+    are empty on both sides. PSI is symmetric, 0 for equal shares, and has no unit.
 
     Undefined (NaN) when one side has no rows.
 
@@ -170,11 +170,11 @@ def population_stability_index(reference: BinCounts, current: BinCounts) -> floa
 
 
 def psi_without_drift(reference: BinCounts, current: BinCounts) -> float:
-    """Give the value that PSI exceeds in 5 % of windows of this size when nothing has drifted.
+    """Return the value that PSI exceeds in 5 % of windows of this size if nothing has drifted.
 
     For samples of n and m rows from one distribution over B bins, PSI / (1/n + 1/m) is approximately chi-square with
     B - 1 degrees of freedom. With B = 10 and a large reference the 95 % point is 16.919/n: 0.085 at n = 200, 0.017 at
-    n = 1,000. The approximation wants several expected rows in each bin; with fewer it is too high rather than too low.
+    n = 1,000. The approximation needs several expected rows in each bin; with fewer rows it is too high.
 
     Undefined (NaN) when one side has no rows.
 
@@ -189,7 +189,7 @@ def psi_without_drift(reference: BinCounts, current: BinCounts) -> float:
     n, m, bins = current.rows, reference.rows, len(_bins_in_use(reference, current))
     if not (n and m):
         return math.nan
-    return float(chdtri(bins - 1, 1 - _QUANTILE_WITHOUT_DRIFT)) * (1 / n + 1 / m) if bins > 1 else 0.0
+    return float(chdtri(bins - 1, 1 - _NO_DRIFT_QUANTILE)) * (1 / n + 1 / m) if bins > 1 else 0.0
 
 
 def _bins_in_use(reference: BinCounts, current: BinCounts) -> list[tuple[int, int]]:
@@ -197,19 +197,21 @@ def _bins_in_use(reference: BinCounts, current: BinCounts) -> list[tuple[int, in
 
 
 def column_drift(name: str, reference: BinCounts, current: BinCounts, alarm: float, expected: str = "") -> ColumnDrift:
-    """Compare a column's current counts with its reference.
+    """Return the drift of a column: its current counts compared with its reference.
 
-    The limit is the larger of `alarm` and `psi_without_drift`. So a small window raises a false alarm in at most about
-    5 % of the columns, and a large one only for a PSI that matters: at n = 1,000 chance alone gives 0.1 less than once
-    in a million.
+    The limit is the larger of `alarm` and `psi_without_drift`. In a small window, at most about 5 % of the columns therefore
+    raise a false alarm. In a large window, false alarms are rarer: at n = 1,000, sampling noise yields a PSI of 0.1 less than
+    once in a million.
     """
     psi, limit = _psi_and_limit(reference, current, alarm)
-    watched, watched_limit = _psi_and_limit(*map(_presence, (reference, current)), alarm) if expected else (psi, limit)
+    tested_psi, tested_limit = (
+        _psi_and_limit(*map(_presence, (reference, current)), alarm) if expected else (psi, limit)
+    )
     return ColumnDrift(
         name=name,
         psi=psi,
         limit=limit,
-        alarm=not watched <= watched_limit,
+        alarm=not tested_psi <= tested_limit,
         missing_share_reference=_share(reference.missing, reference.rows),
         missing_share_current=_share(current.missing, current.rows),
         other_share_current=_share(current.other, current.rows),
@@ -224,7 +226,7 @@ def _psi_and_limit(reference: BinCounts, current: BinCounts, alarm: float) -> tu
 
 
 def _presence(counts: BinCounts) -> BinCounts:
-    """Return the counts with all regular bins as one."""
+    """Return the counts with all regular bins merged into one."""
     return BinCounts((sum(counts.regular),), counts.other, counts.missing)
 
 
@@ -235,7 +237,7 @@ def _share(count: int, rows: int) -> float:
 def columns_drift(
     reference: Reference, current: Mapping[str, BinCounts], alarm: float, expected: Mapping[str, str]
 ) -> tuple[ColumnDrift, ...]:
-    """Compare every column of `reference` with its current counts; `expected` holds the plan's reasons by column."""
+    """Return the drift of every column of `reference`; `expected` has the plan's reasons by column name."""
     return tuple(
         column_drift(column.name, column.counts, current[column.name], alarm, expected.get(column.name, ""))
         for column in reference.columns

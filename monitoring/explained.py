@@ -1,4 +1,4 @@
-"""One logged prediction, explained."""
+"""The explanation of one logged prediction."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ExplainedPrediction:
-    """Why a prediction of the log has its score: what each feature, with the value that was served, added to it."""
+    """A logged prediction with the contribution of each feature, at its served value, to the raw score."""
 
     release_id: str
     logged: LoggedPrediction
     why: Explanation
 
     def to_dict(self) -> dict[str, object]:
-        """Give what JSON can hold; the contributions with the strongest first."""
+        """Return the explanation as JSON types; the contributions are ordered by size, largest first."""
         return {
             "prediction_id": str(self.logged.prediction_id),
             "release_id": self.release_id,
@@ -39,12 +39,12 @@ class ExplainedPrediction:
         }
 
     def table(self) -> Table:
-        """Lay the explanation out for a terminal."""
+        """Return a terminal table of the contributions."""
         about = f"Prediction {self.logged.prediction_id} of {self.release_id}: score {self.logged.score:.4f}"
         table = terminal_table(
             "feature", "value", "adds", numbers=("adds",), title=about, caption="of the raw score, before calibration"
         )
-        table.add_row("(nothing known)", "", f"{self.why.base:+.4f}")
+        table.add_row("(base value)", "", f"{self.why.base:+.4f}")
         for one in self.why.contributions:
             table.add_row(
                 one.feature, "missing" if one.value is None else str(json_value(one.value)), f"{one.adds:+.4f}"

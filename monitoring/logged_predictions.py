@@ -1,4 +1,4 @@
-"""Read logged predictions back: samples that are the same for the same log."""
+"""Fetch logged predictions; samples are deterministic, since they are chosen by a hash of the prediction's id."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ _COLUMNS = sql.SQL(
     "SELECT prediction_id, entity, as_of, logged_at, score, features, event_times, statuses "
     "FROM panthera.prediction AS logged WHERE {served}"
 )
-#: The first 32 bits of a hash that is the same in every version of PostgreSQL.
+#: The first 32 bits of the MD5 of the id; MD5 is the same in every version of PostgreSQL.
 _HASH = sql.SQL("('x' || left(md5(logged.prediction_id::text), 8))::bit(32)::bigint")
 _HASHES = 2**32
 
 
 @dataclass(frozen=True)
 class LoggedPrediction:
-    """A prediction as the log holds it.
+    """A row of the prediction log.
 
     Attributes
     ----------
-    features : by `view__feature`, as JSON has them.
-    event_times : by view, the event time of the row that was read, as ISO 8601; None where there was no row.
+    features : by `view__feature`, as JSON values.
+    event_times : by view, the event time of the row that was read, as ISO 8601; None without a row.
     statuses : by view, FRESH, STALE or MISSING.
 
     """
@@ -51,21 +51,21 @@ class LoggedPrediction:
     statuses: Mapping[str, str]
 
     def event_time(self, view: str) -> datetime | None:
-        """Give the event time of the row of `view` that was read, None if there was none."""
+        """Return the event time of the row of `view` that was read; None without a row."""
         text = self.event_times.get(view)
         return None if text is None else datetime.fromisoformat(text)
 
     def is_stale(self, view: str) -> bool:
-        """Whether the row of `view` was older than its ttl."""
+        """Return whether the row of `view` was older than its ttl."""
         return self.statuses.get(view) == Freshness.STALE
 
     def linked_to(self, link: Link) -> Any:
-        """Give the key of the entity that a fresh link named; None if there was none."""
+        """Return the key in a link feature; None if the link was not fresh."""
         return self.features.get(link.column) if self.statuses.get(link.view) == Freshness.FRESH else None
 
 
 def fetch_releases(connection: psycopg.Connection, start: datetime | None, end: datetime | None) -> list[str]:
-    """List the releases that answered with start < as_of <= end, in order of their ids."""
+    """Fetch the ids of the releases with predictions in start < as_of <= end, in order."""
     query = sql.SQL("SELECT DISTINCT release_id FROM panthera.prediction AS logged WHERE {} ORDER BY 1").format(
         served_by(None, start, end)
     )
@@ -73,37 +73,37 @@ def fetch_releases(connection: psycopg.Connection, start: datetime | None, end: 
 
 
 def fetch_one(connection: psycopg.Connection, prediction_id: UUID | None) -> tuple[str, LoggedPrediction] | None:
-    """Read one prediction and the release that made it; without an id the last one that was logged."""
-    chosen = sql.SQL("logged.prediction_id = {}").format(prediction_id) if prediction_id else sql.SQL("true")
+    """Fetch one prediction and its release id, without an id the latest prediction; None if there is none."""
+    condition = sql.SQL("logged.prediction_id = {}").format(prediction_id) if prediction_id else sql.SQL("true")
     latest = sql.SQL("{} ORDER BY logged_at DESC, prediction_id LIMIT 1")
-    found = _read(connection, latest.format(_COLUMNS.format(served=chosen)))
-    if not found:
+    rows = _fetch(connection, latest.format(_COLUMNS.format(served=condition)))
+    if not rows:
         return None
-    of = "SELECT release_id FROM panthera.prediction WHERE prediction_id = %s"
-    ((release_id,),) = connection.execute(of, [found[0].prediction_id])
-    return release_id, found[0]
+    release_query = "SELECT release_id FROM panthera.prediction WHERE prediction_id = %s"
+    ((release_id,),) = connection.execute(release_query, [rows[0].prediction_id])
+    return release_id, rows[0]
 
 
 def fetch_share(
     connection: psycopg.Connection, release_id: str, share: float, start: datetime | None, end: datetime | None
 ) -> list[LoggedPrediction]:
-    """Read the predictions of a release whose hash falls into the first `share` of all hashes."""
+    """Fetch a sample of a release's predictions: those whose hash is in the lowest `share` of all hashes."""
     query = sql.SQL("{} AND {} < {} ORDER BY prediction_id").format(
         _COLUMNS.format(served=served_by(release_id, start, end)), _HASH, int(share * _HASHES)
     )
-    return _read(connection, query)
+    return _fetch(connection, query)
 
 
 def fetch_at_most(
     connection: psycopg.Connection, release_id: str, rows: int, start: datetime | None, end: datetime | None
 ) -> list[LoggedPrediction]:
-    """Read the `rows` predictions of a release with the smallest hashes."""
+    """Fetch a sample of at most `rows` predictions of a release: those with the lowest hashes."""
     query = sql.SQL("{} ORDER BY {}, prediction_id LIMIT {}").format(
         _COLUMNS.format(served=served_by(release_id, start, end)), _HASH, rows
     )
-    return _read(connection, query)
+    return _fetch(connection, query)
 
 
-def _read(connection: psycopg.Connection, query: sql.Composed) -> list[LoggedPrediction]:
+def _fetch(connection: psycopg.Connection, query: sql.Composed) -> list[LoggedPrediction]:
     with connection.cursor(row_factory=class_row(LoggedPrediction)) as cursor:
         return cursor.execute(query).fetchall()

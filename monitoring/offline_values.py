@@ -1,4 +1,4 @@
-"""What the offline side says about logged rows: features recomputed from accepted rows, and stored snapshots."""
+"""The offline counterparts of logged rows: features recomputed from accepted rows, and stored snapshots."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ class OfflineRow:
 
     Attributes
     ----------
-    recomputed : the features as of the row's event time, or as of the request where no row was read; None where the
-        entity did not exist by then.
-    snapshot : the stored snapshot of that event time, or the one that the online store should have held; None if there
-        is none.
-    kept : the snapshots of that event time that were online: before a row was corrected, or came late, they were others.
-    pushed : whether somebody pushed the row that was read; where none was read, one of after the request's instant.
-    superseded : whether no row was read, since the store held one of after the request's instant already: it keeps the
-        latest row of an entity, so it cannot answer as of an instant that has passed.
+    recomputed : the features as of the row's event time, or as of the request if no row was read; None if the entity did
+        not exist then.
+    snapshot : the stored snapshot of that event time or, if no row was read, the one that should have been online; None if
+        there is none.
+    kept : earlier versions of the snapshots of that event time that were online, from before late or corrected rows.
+    pushed : whether the row that was read had been pushed; if no row was read, whether a row after `as_of` had been pushed.
+    superseded : whether no row was read because the store held a row after `as_of`. The store keeps only the latest row of
+        an entity, so it cannot answer as of a past instant.
 
     """
 
@@ -54,15 +54,15 @@ class OfflineRow:
 
 @dataclass(frozen=True)
 class Watermarks:
-    """When a view was brought online, and as of which instant; in order of time."""
+    """The materializations of a view: when each finished, and its `as_of`; in order of time."""
 
     finished_at: tuple[datetime, ...] = ()
     as_of: tuple[datetime, ...] = ()
 
     def at(self, instant: datetime) -> datetime | None:
-        """Give the as-of of the newest snapshots that were online at `instant`.
+        """Return the `as_of` of the newest snapshots that were online at `instant`; the minimum if no run had finished.
 
-        None says that no run is recorded at all: nothing then excuses a row that the online store did not have.
+        None means that no run is recorded at all; then the snapshots that should have been online are not limited.
         """
         if not self.finished_at:
             return None
@@ -71,7 +71,7 @@ class Watermarks:
 
 
 def fetch_watermarks(connection: psycopg.Connection, online_table: str) -> Watermarks:
-    """Read the runs that brought a view online in `online_table`."""
+    """Fetch the materializations of a view into `online_table`."""
     rows = connection.execute(
         "SELECT finished_at, as_of FROM panthera.materialization "
         "WHERE online_table = %s AND as_of <= finished_at + %s ORDER BY finished_at",
@@ -82,14 +82,14 @@ def fetch_watermarks(connection: psycopg.Connection, online_table: str) -> Water
 
 @dataclass(frozen=True)
 class Pushes:
-    """When the rows happened that were pushed of each entity, and when they were pushed."""
+    """The (event time, push time) of the pushed rows, by entity."""
 
     by_entity: Mapping[str, Sequence[tuple[datetime, datetime]]] = field(default_factory=dict)
 
     def made(self, key: object, event_time: datetime | None, logged: LoggedPrediction) -> bool:
-        """Say whether somebody had pushed the row of `event_time` of the entity `key` when a prediction was logged.
+        """Return whether the row of the entity `key` at `event_time` had been pushed when the prediction was logged.
 
-        Where it read no row, `event_time` is None: whether they had pushed one of after the instant that was asked for.
+        If the prediction read no row, `event_time` is None: return whether a row after its `as_of` had been pushed.
         """
         return any(
             pushed_at <= logged.logged_at and (event == event_time if event_time else event > logged.as_of)
@@ -98,7 +98,7 @@ class Pushes:
 
 
 def fetch_pushes(connection: psycopg.Connection, online_tables: Collection[str]) -> Pushes:
-    """Read what was pushed to any of these tables and is remembered."""
+    """Fetch the recorded pushes to any of these tables."""
     rows = connection.execute(
         "SELECT entity, array_agg(event_timestamp), array_agg(pushed_at) FROM panthera.pushed_row "
         "WHERE online_table = ANY(%s) AND entity IS NOT NULL GROUP BY entity",
@@ -120,21 +120,21 @@ def recompute(
     linked: Linked | None = None,
     pushes: Pushes | None = None,
 ) -> list[OfflineRow]:
-    """Find the offline counterpart of what each of `predictions` read from a view, in their order.
+    """Return the offline counterpart of the row that each of `predictions` read from a view, in their order.
 
-    Of a linked entity it is the one of the link that was logged, if that was fresh.
+    For a view about a linked entity, the entity is the one in the logged link, if that was fresh.
 
     Parameters
     ----------
-    name, view, entity, linked : the view as the plan declares it, the entity it is about, and how that is reached.
+    name, view, entity, linked : the view as the plan declares it, its entity, and the link to that entity.
     accepted, features : the folders of the accepted rows and of the snapshots.
-    kept : files of snapshots that were online.
-    pushes : what was pushed to the view's online table.
+    kept : files of earlier versions of snapshots that were online.
+    pushes : the pushes to the view's online table.
 
     Raises
     ------
     StaleStateError
-        If the accepted rows or the snapshots are not there.
+        If the accepted rows or the snapshots do not exist.
 
     """
     sources = (*view.sources, *entity.sources, *(linked.view.sources if linked else ()))
@@ -142,8 +142,8 @@ def recompute(
         if not any(folder.glob("*.parquet")):
             raise StaleStateError(f"no table was found in {folder}; run `dvc repro build_features`, which writes it")
     with open_duckdb() as connection:
-        asked = _logged_rows(name, entity, linked, predictions, watermarks)
-        connection.register("logged_rows", asked)
+        logged_rows = _logged_rows(name, entity, linked, predictions, watermarks)
+        connection.register("logged_rows", logged_rows)
         connection.execute("CREATE TEMP TABLE logged AS FROM logged_rows")
         times = "(SELECT DISTINCT as_of FROM logged)"
         rows = open_view(connection, view, entity, linked, accepted, times, "existing")
@@ -151,19 +151,19 @@ def recompute(
         pairs = f"SELECT DISTINCT {key}, as_of FROM logged SEMI JOIN existing USING ({key}, as_of)"
         connection.execute(f"CREATE TEMP TABLE grid AS {pairs}")
         connection.register("recomputed", compute_view(connection, view, entity.key, rows, "grid"))
-        found = _joined(connection, view, entity.key, snapshot_glob(features, name))
+        offline_rows = _joined(connection, view, entity.key, snapshot_glob(features, name))
         superseded = _superseded(connection, entity.key, snapshot_glob(features, name))
-        were_online = _kept(connection, view, entity.key, kept) if kept else {}
-    known = pushes or Pushes()
+        kept_versions = _kept(connection, view, entity.key, kept) if kept else {}
+    recorded = pushes or Pushes()
     return [
         replace(
             row,
-            kept=were_online.get(position, ()),
-            pushed=known.made(key, logged.event_time(name), logged),
+            kept=kept_versions.get(position, ()),
+            pushed=recorded.made(key, logged.event_time(name), logged),
             superseded=position in superseded,
         )
         for position, (row, key, logged) in enumerate(
-            zip(found, asked.column(entity.key).to_pylist(), predictions, strict=True)
+            zip(offline_rows, logged_rows.column(entity.key).to_pylist(), predictions, strict=True)
         )
     ]
 
@@ -171,11 +171,11 @@ def recompute(
 def _logged_rows(
     name: str, entity: Entity, linked: Linked | None, predictions: Sequence[LoggedPrediction], watermarks: Watermarks
 ) -> pa.Table:
-    """Lay out, for each prediction, which entity the view was read of and as of when the offline side is asked."""
+    """Return a table with the entity key and the `as_of` of the offline computation for each prediction."""
     times = [logged.event_time(name) for logged in predictions]
     key_type = pa.int64() if entity.dtype == "int64" else pa.string()
-    named = [logged.linked_to(linked.link) if linked else logged.entity for logged in predictions]
-    keys = [None if key is None else int(key) if entity.dtype == "int64" else str(key) for key in named]
+    raw_keys = [logged.linked_to(linked.link) if linked else logged.entity for logged in predictions]
+    keys = [None if key is None else int(key) if entity.dtype == "int64" else str(key) for key in raw_keys]
     instant = pa.timestamp("us", tz="UTC")
     return pa.table(
         {
@@ -189,7 +189,7 @@ def _logged_rows(
 
 
 def _joined(connection: duckdb.DuckDBPyConnection, view: View, key: str, snapshots: str) -> list[OfflineRow]:
-    """Join logged rows with recomputed ones and with snapshots: of the same event time, or the newest of the ttl."""
+    """Return logged rows joined with recomputed rows and snapshots: of the same event time, or the newest within the ttl."""
     key = identifier(key)
     columns = ", ".join(identifier(feature) for feature in view.features)
     seconds = int(view.ttl.total_seconds())
@@ -216,33 +216,33 @@ def _joined(connection: duckdb.DuckDBPyConnection, view: View, key: str, snapsho
 def _kept(
     connection: duckdb.DuckDBPyConnection, view: View, key: str, files: Sequence[Path]
 ) -> dict[int, list[Mapping[str, Any]]]:
-    """Map the positions of logged rows to the snapshots of the same event time that were online."""
+    """Return the earlier versions of the snapshots with the same event time, by position of the logged row."""
     key, columns = identifier(key), ", ".join(map(identifier, view.features))
-    found = connection.sql(
+    table = connection.sql(
         f"""SELECT DISTINCT logged._position, {columns}
             FROM read_parquet([{", ".join(map(files_literal, files))}]) AS snapshot
             JOIN logged ON snapshot.{key} = logged.{key} AND snapshot.event_timestamp = logged.as_of WHERE logged._found"""
     ).to_arrow_table()
     versions: dict[int, list[Mapping[str, Any]]] = {}
-    for row in found.to_pylist():
+    for row in table.to_pylist():
         versions.setdefault(row["_position"], []).append(row)
     return versions
 
 
 def _superseded(connection: duckdb.DuckDBPyConnection, key: str, snapshots: str) -> set[int]:
-    """Return the positions that read no row, of whose entity a later snapshot than they asked for was online already."""
+    """Return the positions without a row for whose entity a snapshot after `as_of` was already online."""
     key = identifier(key)
-    found = connection.execute(
+    result = connection.execute(
         f"""SELECT DISTINCT logged._position FROM logged JOIN read_parquet({literal(snapshots)}) AS snapshot
                 ON snapshot.{key} = logged.{key}
             WHERE NOT logged._found AND snapshot.event_timestamp > logged.as_of
                 AND snapshot.event_timestamp <= logged._watermark"""
     )
-    return {position for (position,) in found.fetchall()}
+    return {position for (position,) in result.fetchall()}
 
 
 def _rows(table: pa.Table, view: View) -> list[Mapping[str, Any] | None]:
-    """List the rows of `table`, None where the join found none: there the first column, the key, is null."""
-    found = table.column(0).is_valid().to_pylist()
+    """Return the rows of `table`; None where the join had no match, that is, where the key in the first column is null."""
+    has_match = table.column(0).is_valid().to_pylist()
     values = table.select([*view.features]).to_pylist()
-    return [row if there else None for there, row in zip(found, values, strict=True)]
+    return [row if matched else None for matched, row in zip(has_match, values, strict=True)]

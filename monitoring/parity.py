@@ -1,4 +1,4 @@
-"""Parity: whether what the service used is what the offline side computes, value by value, and why not."""
+"""Parity: compare the feature values that the service used with offline recomputed ones, and find the causes of differences."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ _INT_BOUNDS = {"int32": 2**31, "int64": 2**63}
 class Cause(StrEnum):
     """Why a logged value differs from the recomputed one; only `transformation` is a defect of the platform.
 
-    `late_or_restated`: the source rows changed, or came, after the snapshot that was served. `pushed`: somebody pushed the row
-    that was read, or one that took its place. `replayed`: the request asked for an instant that had passed, and the store held
-    a later row already. `type`: the logged value is not of the declared dtype. `transformation`: none of these, so serving and
-    offline computed different things.
+    `late_or_restated`: source rows arrived or changed after the served snapshot. `pushed`: the row that was read had been
+    pushed, or a pushed row had replaced it. `replayed`: the request was as of a past instant, and the store held a later row.
+    `type`: the logged value is not of the declared dtype. `transformation`: none of these; serving and offline computed
+    different values.
     """
 
     LATE_OR_RESTATED = "late_or_restated"
@@ -47,7 +47,7 @@ class Cause(StrEnum):
 
 @dataclass(frozen=True)
 class Mismatch:
-    """One differing value; the entity is hashed, so that a report can be passed on."""
+    """One differing value; the entity is hashed, so that a report does not disclose it."""
 
     prediction_id: str
     entity_hash: str
@@ -60,18 +60,18 @@ class Mismatch:
 
 @dataclass(frozen=True)
 class ParityResult:
-    """What a parity check found.
+    """The result of a parity check.
 
     Attributes
     ----------
-    predictions_checked : sampled predictions.
-    values_compared : their features, without those that the plan withheld as stale.
-    stale_values : features read from a row older than its ttl; a status, not a difference.
-    mismatches : differing values by cause.
-    score_mismatches : predictions whose logged vector, scored again, differs from the logged score by more than 1e-9.
+    predictions_checked : number of sampled predictions.
+    values_compared : number of their feature values, without stale values that the plan's policy replaced by missing.
+    stale_values : number of values read from a row older than its ttl; not a difference.
+    mismatches : number of differing values by cause.
+    score_mismatches : number of predictions whose logged vector, scored again, differs from the logged score by over 1e-9.
     examples : the first differing values.
-    skipped_releases : releases that answered, but were trained on another definition of a view than the plan's present
-        one, so that nothing here can recompute what they read.
+    skipped_releases : releases trained on another definition of a view than the plan's present one, whose values cannot be
+        recomputed.
 
     """
 
@@ -86,11 +86,11 @@ class ParityResult:
 
     @property
     def defects(self) -> int:
-        """Values that serving and offline computed differently, and scores that cannot be repeated."""
+        """Number of values that serving and offline computed differently, and of scores that are not reproducible."""
         return self.mismatches[Cause.TRANSFORMATION] + self.score_mismatches
 
     def to_dict(self) -> dict[str, object]:
-        """Give what JSON can hold."""
+        """Return the result as JSON types."""
         return {
             "release_ids": list(self.release_ids),
             "skipped_releases": list(self.skipped_releases),
@@ -104,13 +104,13 @@ class ParityResult:
         }
 
     def table(self) -> Table:
-        """Lay the result out for a terminal."""
+        """Return a terminal table of the counts, with examples as its caption."""
         table = terminal_table(
             "what",
             "count",
             numbers=("count",),
             title="Parity of served and offline features",
-            caption="\n".join(map(_line, self.examples)),
+            caption="\n".join(map(_example_line, self.examples)),
         )
         counts = {
             "predictions checked": self.predictions_checked,
@@ -123,16 +123,16 @@ class ParityResult:
         for what, count in counts.items():
             table.add_row(what, f"{count:,}")
         for release_id in self.skipped_releases:
-            table.add_row(f"not checked, as its views were defined otherwise: {release_id}", "")
+            table.add_row(f"not checked, since its views had other definitions: {release_id}", "")
         return table
 
 
 def json_value(value: Any) -> Any:
-    """Give what JSON can hold of a feature's value."""
+    """Return a feature's value as a JSON type: times as ISO 8601."""
     return value.isoformat() if isinstance(value, datetime) else value
 
 
-def _line(example: Mismatch) -> str:
+def _example_line(example: Mismatch) -> str:
     return (
         f"{example.cause}: {example.view}.{example.feature} of {example.entity_hash}: "
         f"logged {example.logged!r}, recomputed {example.recomputed!r}"
@@ -140,17 +140,17 @@ def _line(example: Mismatch) -> str:
 
 
 def hash_of(entity: str) -> str:
-    """Shorten an entity to 12 hexadecimal digits that do not tell it to somebody without the list of entities."""
+    """Return the first 12 hexadecimal digits of the entity's sha256; reversing it needs the list of entities."""
     return hashlib.sha256(entity.encode()).hexdigest()[:12]
 
 
 def typed(value: Any, dtype: str) -> Value:
-    """Read a JSON value as the declared dtype; NaN and infinity, which JSON lacks, are missing.
+    """Return a JSON value as the declared dtype; NaN and infinity become missing, as JSON cannot represent them.
 
     Raises
     ------
     TypeError
-        If it is not a value of that dtype.
+        If the value is not of that dtype.
 
     """
     if value is None:
@@ -184,18 +184,17 @@ def _instant(value: datetime | str) -> datetime:
 
 
 def agree(one: Value, other: Value) -> bool:
-    """Whether two values of one dtype are equal, floats to a relative 1e-9 (sums depend on the order of their rows)."""
+    """Return whether two values of one dtype are equal; floats to a relative 1e-9, since sums depend on the order of rows."""
     if isinstance(one, float) and isinstance(other, float):
         return one == other or math.isclose(one, other, rel_tol=_RELATIVE_TOLERANCE)
     return one == other
 
 
 def cause_of(logged: Any, feature: ContractFeature, found: bool, offline: OfflineRow) -> Cause | None:
-    """Say why a logged value differs from the recomputed one, None if it does not.
+    """Return why a logged value differs from the recomputed one; None if it does not.
 
-    `found` says whether the service read a row of the view. If it read none, the value must be missing offline as well:
-    it is a defect if a stored snapshot should have been online, and late if the value became knowable after the last
-    one.
+    `found` is whether the service read a row of the view. Without a row, the value must be missing offline too. Otherwise it
+    is a defect if a stored snapshot should have been online, and late if the value became known after the last snapshot.
     """
     try:
         value = typed(logged, feature.dtype)
@@ -218,8 +217,8 @@ def _cause_without_row(value: Value, recomputed: Value, offline: OfflineRow, sna
     if value is not None:
         return Cause.TRANSFORMATION
     if snapshot is not None:
-        by_somebody = Cause.PUSHED if offline.pushed else Cause.TRANSFORMATION
-        return Cause.REPLAYED if offline.superseded else by_somebody
+        current_cause = Cause.PUSHED if offline.pushed else Cause.TRANSFORMATION
+        return Cause.REPLAYED if offline.superseded else current_cause
     return None if recomputed is None else Cause.LATE_OR_RESTATED
 
 
@@ -228,7 +227,7 @@ def _offline_value(row: Mapping[str, Any] | None, feature: ContractFeature) -> V
 
 
 def logged_vector(logged: LoggedPrediction, features: Iterable[ContractFeature]) -> list[Value]:
-    """Give the logged values in the order of the contract; one of another dtype is missing."""
+    """Return the logged values in the order of the contract; a value of another dtype becomes missing."""
     vector: list[Value] = []
     for feature in features:
         try:
@@ -255,15 +254,15 @@ def check_parity(
     *,
     stale_is_missing: bool,
 ) -> ParityResult:
-    """Compare the logged vectors of a release with their offline counterparts.
+    """Return the comparison of the logged vectors of a release with their offline counterparts.
 
     Parameters
     ----------
     predictions : a sample of the release's log.
-    features : those of its contract.
+    features : the features of its contract.
     offline : by view, one row for each prediction, in their order.
     rescored : the scores of the logged vectors by the release's bundle, in the same order.
-    stale_is_missing : the plan's policy as_missing: a stale value was scored, and logged, as missing.
+    stale_is_missing : whether the plan's policy is as_missing: a stale value is scored, and logged, as missing.
 
     """
     tally = _Tally()
@@ -277,7 +276,7 @@ def check_parity(
         values_compared=tally.values,
         stale_values=tally.stale,
         mismatches=tally.mismatches,
-        # Written so that NaN differs.
+        # `not ... <=` counts NaN as a difference.
         score_mismatches=sum(not abs(logged.score - score) <= _SCORE_TOLERANCE for logged, score in scores),
         examples=tuple(tally.examples),
     )
@@ -305,19 +304,19 @@ def _compare(
         )
 
 
-def together(results: Sequence[ParityResult], skipped_releases: Sequence[str] = ()) -> ParityResult:
-    """Add up the checks of several releases, and name those that could not be checked."""
+def combined(results: Sequence[ParityResult], skipped_releases: Sequence[str] = ()) -> ParityResult:
+    """Return the sum of the results of several releases, with the releases that could not be checked."""
     return ParityResult(
-        release_ids=tuple(_each(result.release_ids for result in results)),
+        release_ids=tuple(_flatten(result.release_ids for result in results)),
         predictions_checked=sum(result.predictions_checked for result in results),
         values_compared=sum(result.values_compared for result in results),
         stale_values=sum(result.stale_values for result in results),
         mismatches=sum((Counter(result.mismatches) for result in results), Counter()),
         score_mismatches=sum(result.score_mismatches for result in results),
-        examples=tuple(_each(result.examples for result in results))[:_EXAMPLES],
+        examples=tuple(_flatten(result.examples for result in results))[:_EXAMPLES],
         skipped_releases=tuple(skipped_releases),
     )
 
 
-def _each(lists: Iterable[Iterable[Any]]) -> Iterator[Any]:
+def _flatten(lists: Iterable[Iterable[Any]]) -> Iterator[Any]:
     return (item for each in lists for item in each)

@@ -1,4 +1,4 @@
-"""The picture of drift: an HTML report by Evidently on a sample. The alarm is `monitoring.drift`'s, not its."""
+"""The HTML report of drift by Evidently, on a sample; alarms come from `monitoring.drift`, not from this report."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ if TYPE_CHECKING:
     from core.reference import ColumnReference, Reference
     from monitoring.logged_predictions import LoggedPrediction
 
-#: Of the sample of reference rows; fixed, so that the same rows give the same report.
+#: Seed of the sample of reference rows; fixed, so that the report is reproducible.
 _SEED = 7
-#: A level like any other, since Evidently leaves missing values out of a PSI.
-_NO_LEVEL = "(missing)"
+#: Level that represents missing values, which Evidently would leave out of the PSI.
+_MISSING_LEVEL = "(missing)"
 
 
 @dataclass(frozen=True)
 class DriftReport:
-    """Where the report is, what it compares, and the columns that it leaves out, as one side has no value at all."""
+    """The written report: its path, its numbers of rows, and the columns left out because one side has no value."""
 
     path: Path
     rows_reference: int
@@ -50,46 +50,49 @@ def write_report(
     rows: int,
     path: Path,
 ) -> DriftReport:
-    """Compare a sample of the training rows with logged predictions, and write the report to `path` as one HTML file.
+    """Write a report that compares a sample of the training rows with logged predictions to `path`, as one HTML file.
 
     Parameters
     ----------
-    reference : the bins of the release; they say which columns are numbers and which are levels.
-    training_rows : the release's reference rows, with a column `score`; at most `rows` of them are drawn.
+    reference : the bins of the release, with the kind of each column.
+    training_rows : the release's reference rows, with a column `score`; at most `rows` of them are sampled.
     predictions : at most `rows` logged predictions of the same release.
-    alarm : the PSI that the report colours as drift. Evidently bins anew for each comparison and leaves missing numbers
-        out, so its PSI differs from the one that alarms.
+    alarm : the PSI above which the report marks drift. Evidently chooses new bins for each comparison and leaves out missing
+        numbers, so that its PSI differs from that of `monitoring.drift`.
 
     """
-    then = _frame(reference, _sampled(training_rows, rows))
-    now = _frame(reference, [{**logged.features, SCORE: logged.score} for logged in predictions])
-    dropped = tuple(name for name in then.columns if then[name].isna().all() or now[name].isna().all())
+    training = _frame(reference, _sampled(training_rows, rows))
+    served = _frame(reference, [{**logged.features, SCORE: logged.score} for logged in predictions])
+    dropped = tuple(name for name in training.columns if training[name].isna().all() or served[name].isna().all())
     kept = [column for column in reference.columns if column.name not in dropped]
-    page = _page(then.drop(columns=[*dropped]), now.drop(columns=[*dropped]), kept, alarm)
-    write_whole(path, page.replace("</body>", _note(len(then), len(now), dropped) + "</body>"))
-    return DriftReport(path, len(then), len(now), dropped)
+    page = _page(training.drop(columns=[*dropped]), served.drop(columns=[*dropped]), kept, alarm)
+    write_whole(path, page.replace("</body>", _note(len(training), len(served), dropped) + "</body>"))
+    return DriftReport(path, len(training), len(served), dropped)
 
 
 def _sampled(training_rows: pa.Table, rows: int) -> list[dict[str, Any]]:
     if training_rows.num_rows > rows:
-        drawn = np.random.default_rng(_SEED).choice(training_rows.num_rows, size=rows, replace=False)
-        training_rows = training_rows.take(np.sort(drawn))
-    listed: list[dict[str, Any]] = training_rows.to_pylist()
-    return listed
+        indices = np.random.default_rng(_SEED).choice(training_rows.num_rows, size=rows, replace=False)
+        training_rows = training_rows.take(np.sort(indices))
+    sampled: list[dict[str, Any]] = training_rows.to_pylist()
+    return sampled
 
 
 def _frame(reference: Reference, rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     import pandas as pd
 
     return pd.DataFrame(
-        {column.name: [_plain(row.get(column.name), column) for row in rows] for column in reference.columns}
+        {
+            column.name: [_as_number_or_level(row.get(column.name), column) for row in rows]
+            for column in reference.columns
+        }
     )
 
 
-def _plain(value: Any, column: ColumnReference) -> float | str:
-    """Give a number, or NaN for anything else; of a level its text."""
+def _as_number_or_level(value: Any, column: ColumnReference) -> float | str:
+    """Return the text of a level; else the number, with a time as seconds since 1970 and NaN for other values."""
     if column.kind == "levels":
-        return str(value).lower() if isinstance(value, bool) else _NO_LEVEL if value is None else str(value)
+        return str(value).lower() if isinstance(value, bool) else _MISSING_LEVEL if value is None else str(value)
     if column.kind == "timestamp" and isinstance(value, str):
         value = datetime.fromisoformat(value)
     if isinstance(value, datetime):
@@ -97,7 +100,7 @@ def _plain(value: Any, column: ColumnReference) -> float | str:
     return float(value) if isinstance(value, int | float) else math.nan
 
 
-def _page(then: pd.DataFrame, now: pd.DataFrame, columns: Sequence[ColumnReference], alarm: float) -> str:
+def _page(training: pd.DataFrame, served: pd.DataFrame, columns: Sequence[ColumnReference], alarm: float) -> str:
     silence_telemetry()
     with warnings.catch_warnings():
         # Evidently 0.7.23 uses names that NumPy and pandas have deprecated.
@@ -109,16 +112,16 @@ def _page(then: pd.DataFrame, now: pd.DataFrame, columns: Sequence[ColumnReferen
             numerical_columns=[column.name for column in columns if column.kind != "levels"],
             categorical_columns=[column.name for column in columns if column.kind == "levels"],
         )
-        current, reference = (Dataset.from_pandas(frame, data_definition=definition) for frame in (now, then))
-        # Method and threshold stand here because Evidently's defaults change with the number of rows.
+        current, reference = (Dataset.from_pandas(frame, data_definition=definition) for frame in (served, training))
+        # Method and threshold are explicit because Evidently's defaults depend on the number of rows.
         report = Report([DataDriftPreset(method="psi", threshold=alarm)])
         return str(report.run(current, reference).get_html_str(as_iframe=False))
 
 
 def _note(rows_reference: int, rows_current: int, dropped: Sequence[str]) -> str:
-    left_out = f" Left out, as one side has no value at all: {', '.join(dropped)}." if dropped else ""
+    left_out = f" Left out, since one side has no value: {', '.join(dropped)}." if dropped else ""
     text = (
         f"A sample: {rows_reference} training rows against {rows_current} predictions.{left_out} "
-        "The alarm is raised by `panthera drift`, on every prediction and with fixed bins."
+        "Alarms come from `panthera drift`, which counts every prediction in fixed bins."
     )
     return f'<p style="font-family: sans-serif; margin: 2em">{html.escape(text)}</p>'

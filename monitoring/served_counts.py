@@ -1,4 +1,4 @@
-"""Count what a release served, in the bins of its reference, from the prediction log."""
+"""Count the logged values of a release in the bins of its reference distributions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from core.reference import ColumnReference, Reference
 
-#: The name under which the score stands beside the features.
+#: Column name of the score.
 SCORE = "score"
 _MISSING, _OTHER = -1, -2
 
@@ -28,10 +28,10 @@ def fetch_served_counts(
     start: datetime | None,
     end: datetime | None,
 ) -> dict[str, BinCounts]:
-    """Count the predictions of a release with start < as_of <= end, by column and bin, in one pass over the log.
+    """Fetch the counts of a release's predictions with start < as_of <= end, by column and bin, in one pass over the log.
 
-    A feature is read from the logged vector: a JSON null or an absent key is missing, a value of another type than the
-    column's is other. None leaves that side of the window open.
+    In the logged vector, a JSON null or an absent key counts as missing, a value of another type than the column's as other.
+    None leaves that side of the window open.
     """
     query = sql.SQL(
         "SELECT counted.name, counted.bin, count(*) FROM panthera.prediction AS logged "
@@ -43,14 +43,14 @@ def fetch_served_counts(
         ),
         served=served_by(release_id, start, end),
     )
-    found: dict[str, Counter[int]] = {column.name: Counter() for column in reference.columns}
-    for name, number, rows in connection.execute(query):
-        found[name][number] = rows
-    return {column.name: _in_order(column, found[column.name]) for column in reference.columns}
+    counts: dict[str, Counter[int]] = {column.name: Counter() for column in reference.columns}
+    for name, bin_index, rows in connection.execute(query):
+        counts[name][bin_index] = rows
+    return {column.name: _bin_counts(column, counts[column.name]) for column in reference.columns}
 
 
 def served_by(release_id: str | None, start: datetime | None, end: datetime | None) -> sql.Composed:
-    """Write the condition on `logged` for the predictions with start < as_of <= end of a release, or of any."""
+    """Compose the SQL condition on `logged` for the predictions with start < as_of <= end of a release, or of all."""
     conditions: list[sql.Composable] = [sql.SQL("true")]
     if release_id is not None:
         conditions.append(sql.SQL("logged.release_id = {}").format(release_id))
@@ -61,8 +61,8 @@ def served_by(release_id: str | None, start: datetime | None, end: datetime | No
     return sql.SQL(" AND ").join(conditions)
 
 
-def _in_order(column: ColumnReference, rows: Counter[int]) -> BinCounts:
-    regular = tuple(rows[number] for number in range(len(column.counts.regular)))
+def _bin_counts(column: ColumnReference, rows: Counter[int]) -> BinCounts:
+    regular = tuple(rows[index] for index in range(len(column.counts.regular)))
     return BinCounts(regular, other=rows[_OTHER], missing=rows[_MISSING])
 
 

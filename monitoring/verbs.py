@@ -1,4 +1,4 @@
-"""What `panthera drift`, `parity`, `cohorts` and `explain` do: read places, open the database, call a check."""
+"""The functions behind `panthera drift`, `parity`, `cohorts`, `expose` and `explain`: open the database and run a check."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from monitoring.drift import DriftResult, columns_drift
 from monitoring.explained import ExplainedPrediction
 from monitoring.logged_predictions import fetch_at_most, fetch_one, fetch_releases, fetch_share
 from monitoring.offline_values import fetch_pushes, fetch_watermarks, recompute
-from monitoring.parity import check_parity, logged_vector, together
+from monitoring.parity import check_parity, combined, logged_vector
 from monitoring.served_counts import SCORE, fetch_served_counts
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class Window:
 
     @staticmethod
     def before(as_of: datetime | None, length: timedelta | None) -> Window:
-        """Give the window of `length` that ends at `as_of`, or all up to `as_of`, or all.
+        """Return the window of `length` that ends at `as_of`; without a length all up to `as_of`, without both all.
 
         Raises
         ------
@@ -70,7 +70,7 @@ class Window:
 
         """
         if length is not None and as_of is None:
-            raise PantheraError(f"a window of {length} needs an instant at which it ends; say as of when")
+            raise PantheraError(f"a window of {length} needs an instant at which it ends; add --as-of")
         return Window(as_of - length if as_of and length else None, as_of)
 
     def __str__(self) -> str:
@@ -88,7 +88,7 @@ def drift_verb(
     role: Role = CHAMPION,
     report: Path | None = None,
 ) -> DriftResult:
-    """Measure the drift of what the release in `role` served; with `report`, draw the picture there too.
+    """Return the drift of the predictions of the release in `role`; with `report`, write an HTML report to that path.
 
     Raises
     ------
@@ -107,15 +107,17 @@ def drift_verb(
                 f"release {release.release_id} ({role}) served no prediction {served}, so there is nothing to measure; "
                 "send requests to the service, or choose another window"
             )
-        drawn = (
-            _draw(connection, plan.monitor, release.release_id, bundle, window=served, path=report) if report else None
+        written = (
+            _write_report(connection, plan.monitor, release.release_id, bundle, window=served, path=report)
+            if report
+            else None
         )
     expected = {
         feature.column: plan.monitor.expected(feature.view, feature.name) for feature in bundle.contract.features
     }
     expected[SCORE] = plan.monitor.expected_drift.get(SCORE, "")
     columns = columns_drift(reference, counts, plan.monitor.psi_alarm, expected)
-    return DriftResult(release.release_id, served.start, served.end, columns, drawn)
+    return DriftResult(release.release_id, served.start, served.end, columns, written)
 
 
 def parity_verb(
@@ -126,36 +128,36 @@ def parity_verb(
     as_of: datetime | None = None,
     window: timedelta | None = None,
 ) -> ParityResult:
-    """Compare a sample of what every release served with the offline recomputation.
+    """Return the comparison of a sample of all releases' predictions with the offline recomputation.
 
     Parameters
     ----------
-    data : the folder that holds the stages' tables, `accepted` and `features`.
+    data : the folder with the stages' tables, `accepted` and `features`.
 
     Raises
     ------
     PantheraError
-        If nothing was served in the window, or only by releases of other view definitions.
+        If nothing was served in the window, or only by releases with other view definitions.
 
     """
     served = Window.before(as_of, window)
     with connect(ensure_database(settings)) as connection:
-        found = fetch_releases(connection, served.start, served.end)
-        if not found:
+        release_ids = fetch_releases(connection, served.start, served.end)
+        if not release_ids:
             raise PantheraError(f"no prediction was served {served}, so there is nothing to compare")
-        bundles = {release_id: _bundle_of(connection, settings, release_id) for release_id in found}
+        bundles = {release_id: _bundle_of(connection, settings, release_id) for release_id in release_ids}
         recorded = fingerprints(connection)
-        current_ones = [release_id for release_id in found if _is_of(plan, bundles[release_id].contract, recorded)]
-        if not current_ones:
+        comparable = [each for each in release_ids if _has_definitions_of(plan, bundles[each].contract, recorded)]
+        if not comparable:
             raise PantheraError(
                 f"every release that served {served} was trained on other definitions of its views than "
-                f"{settings.plan} has now ({', '.join(found)}); run parity with the plan that they were trained with"
+                f"{settings.plan} has now ({', '.join(release_ids)}); run parity with the plan that they were trained with"
             )
         results = [
             _check(connection, plan, data, release_id=release_id, bundle=bundles[release_id], window=served)
-            for release_id in current_ones
+            for release_id in comparable
         ]
-    result = together(results, [release_id for release_id in found if release_id not in current_ones])
+    result = combined(results, [release_id for release_id in release_ids if release_id not in comparable])
     if not result.predictions_checked:
         raise PantheraError(
             f"the share {plan.monitor.parity_sample:g} of the log holds no prediction served {served}; "
@@ -165,25 +167,25 @@ def parity_verb(
 
 
 def cohorts_verb(settings: Settings, plan: Plan, *, as_of: datetime) -> Comparison:
-    """Compare the arms of the plan's experiment over the exposures that are mature as of `as_of`."""
+    """Return the comparison of the arms of the plan's experiment over the exposures that are mature as of `as_of`."""
     with connect(ensure_database(settings)) as connection:
         return compare_cohorts(connection, plan.serve, plan.monitor, plan.label.horizon, as_of)
 
 
 @dataclass(frozen=True)
 class ExposedReplays:
-    """How many replayed predictions became exposures of an experiment."""
+    """The number of replayed predictions that were imported as exposures of an experiment."""
 
     experiment: str
     exposures: int
 
     def to_dict(self) -> dict[str, object]:
-        """Return what JSON can hold."""
+        """Return the result as JSON types."""
         return asdict(self)
 
     def table(self) -> Table:
-        """Lay the result out for a terminal."""
-        table = terminal_table("experiment", "new exposures", numbers=("new exposures",), title="Replays counted")
+        """Return a terminal table of the result."""
+        table = terminal_table("experiment", "new exposures", numbers=("new exposures",), title="Imported replays")
         table.add_row(self.experiment, f"{self.exposures:,}")
         return table
 
@@ -191,21 +193,21 @@ class ExposedReplays:
 def expose_verb(
     settings: Settings, plan: Plan, *, as_of: datetime | None = None, window: timedelta | None = None, why: str
 ) -> ExposedReplays:
-    """Count the replayed predictions of the window as exposures of the plan's experiment; see `expose_replays`.
+    """Write the replayed predictions of the window as exposures of the plan's experiment; see `expose_replays`.
 
     Raises
     ------
     PantheraError
-        If nobody says why.
+        If the reason `why` is blank.
 
     """
     if not why.strip():
-        raise PantheraError("say why (--why TEXT): the reason is kept beside the exposures")
-    span = Window.before(as_of, window)
+        raise PantheraError("the reason is blank; add --why TEXT, which is recorded with the exposures")
+    replayed = Window.before(as_of, window)
     with connect(ensure_database(settings)) as connection:
         experiment, who = plan.serve.experiment, actor(settings, Path.cwd())
-        found = expose_replays(connection, experiment, span.start, span.end, actor=who, reason=why.strip())
-    return ExposedReplays(experiment, found)
+        count = expose_replays(connection, experiment, replayed.start, replayed.end, actor=who, reason=why.strip())
+    return ExposedReplays(experiment, count)
 
 
 def _in_role(connection: psycopg.Connection, model: str, role: Role) -> LedgerRelease:
@@ -217,7 +219,7 @@ def _in_role(connection: psycopg.Connection, model: str, role: Role) -> LedgerRe
     return release
 
 
-def _draw(
+def _write_report(
     connection: psycopg.Connection,
     monitor: Monitor,
     release_id: str,
@@ -226,7 +228,7 @@ def _draw(
     window: Window,
     path: Path,
 ) -> DriftReport:
-    """Draw the report of a release."""
+    """Write the HTML report of a release's drift to `path`."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -244,7 +246,7 @@ def _draw(
 
 
 def explain_verb(settings: Settings, prediction_id: UUID | None = None) -> ExplainedPrediction:
-    """Tell why a logged prediction has its score; without an id, why the last one that was logged has.
+    """Return the explanation of a logged prediction; without an id, of the latest one.
 
     Raises
     ------
@@ -253,14 +255,14 @@ def explain_verb(settings: Settings, prediction_id: UUID | None = None) -> Expla
 
     """
     with connect(ensure_database(settings)) as connection:
-        found = fetch_one(connection, prediction_id)
-        if found is None:
+        row = fetch_one(connection, prediction_id)
+        if row is None:
             raise PantheraError(
-                f"the log holds no prediction {prediction_id}; take the prediction_id of an answer of /v1/predict"
+                f"the log holds no prediction {prediction_id}; use a prediction_id from a response of /v1/predict"
                 if prediction_id
                 else "no prediction was served yet, so there is nothing to explain; send requests to the service"
             )
-        release_id, logged = found
+        release_id, logged = row
         bundle = _bundle_of(connection, settings, release_id)
     why = explain_vector(bundle, logged_vector(logged, bundle.contract.features))
     return ExplainedPrediction(release_id, logged, why)
@@ -269,12 +271,15 @@ def explain_verb(settings: Settings, prediction_id: UUID | None = None) -> Expla
 def _bundle_of(connection: psycopg.Connection, settings: Settings, release_id: str) -> Bundle:
     release = find(connection, release_id)
     if release is None:
-        raise StaleStateError(f"release {release_id} is in the prediction log and not in the ledger")
+        raise StaleStateError(
+            f"release {release_id} is in the prediction log but not in the ledger; run `panthera repair`, or restore the "
+            "database from a backup"
+        )
     return load_bundle(settings.bundles / release.bundle_digest, read_trusted(settings))
 
 
-def _is_of(plan: Plan, contract: Contract, recorded: Mapping[str, str]) -> bool:
-    """Whether every view that the contract reads has the values that `plan` defines."""
+def _has_definitions_of(plan: Plan, contract: Contract, recorded: Mapping[str, str]) -> bool:
+    """Return whether every view that the contract reads has the same definition in `plan`."""
     return all(same_definition(view, plan, recorded) for view in contract.views)
 
 
@@ -286,15 +291,15 @@ def _check(
     return check_parity(
         release_id,
         predictions,
-        [*features, *_links_beside(plan, bundle.contract)],
+        [*features, *_extra_links(plan, bundle.contract)],
         {view.name: _offline(connection, plan, data, view, predictions) for view in bundle.contract.views},
         bundle.score([logged_vector(logged, features) for logged in predictions]) if predictions else [],
         stale_is_missing=plan.serve.stale == "as_missing",
     )
 
 
-def _links_beside(plan: Plan, contract: Contract) -> Iterator[ContractFeature]:
-    """Yield the features that are no inputs of the model, and were logged because they hold a link."""
+def _extra_links(plan: Plan, contract: Contract) -> Iterator[ContractFeature]:
+    """Yield the link features that are logged but are not inputs of the model."""
     inputs = {feature.column for feature in contract.features}
     links = {view.link.column: view.link for view in contract.views if view.link}
     for column, link in links.items():

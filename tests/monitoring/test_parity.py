@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from monitoring.offline_values import Pushes, Watermarks
-from monitoring.parity import Cause, agree, check_parity, hash_of, together, typed
+from monitoring.parity import Cause, agree, check_parity, combined, hash_of, typed
 from tests.monitoring.spending_world import (
     APRIL,
     FEATURES,
@@ -217,7 +217,7 @@ def test_no_more_than_ten_examples_are_kept(world: World) -> None:
 
 def test_the_checks_of_two_releases_add_up(world: World) -> None:
     good, bad = world.check(first()), world.check(altered(first(), "orders", 7))
-    both = together([good, bad])
+    both = combined([good, bad])
     assert (both.predictions_checked, both.values_compared, both.defects) == (2, 12, 1)
     assert both.to_dict()["mismatches"] == {
         "late_or_restated": 0,

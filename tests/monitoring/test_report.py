@@ -41,6 +41,6 @@ def test_a_report_is_one_file_that_names_what_it_leaves_out(tmp_path: Path) -> N
     report = write_report(build_reference(training), training, served, alarm=0.1, rows=200, path=path)
     assert (report.rows_reference, report.rows_current, report.dropped) == (200, 300, ("v__gone",))
     page = path.read_text()
-    assert "Left out, as one side has no value at all: v__gone." in page
+    assert "Left out, since one side has no value: v__gone." in page
     assert "v__spend" in page
     assert [file.name for file in path.parent.iterdir()] == ["drift.html"]

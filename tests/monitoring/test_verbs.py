@@ -80,7 +80,7 @@ def test_a_window_ends_at_its_instant() -> None:
 
 
 def test_a_window_without_an_instant_is_refused() -> None:
-    with pytest.raises(PantheraError, match="say as of when"):
+    with pytest.raises(PantheraError, match="add --as-of"):
         Window.before(None, timedelta(days=1))
 
 
