@@ -204,9 +204,9 @@ def column_drift(name: str, reference: BinCounts, current: BinCounts, alarm: flo
     once in a million.
     """
     psi, limit = _psi_and_limit(reference, current, alarm)
-    tested_psi, tested_limit = (
-        _psi_and_limit(*map(_presence, (reference, current)), alarm) if expected else (psi, limit)
-    )
+    tested_psi, tested_limit = psi, limit
+    if expected:
+        tested_psi, tested_limit = _psi_and_limit(_presence(reference), _presence(current), alarm)
     return ColumnDrift(
         name=name,
         psi=psi,

@@ -1,1 +1,1 @@
-"""The command line: thin verbs, each of which imports what it needs when it is called."""
+"""The command line: thin verbs, each of which imports its dependencies only when called."""

@@ -1,4 +1,4 @@
-"""`panthera`: the verbs of the platform. `panthera VERB --help` explains each."""
+"""The command `panthera` and its verbs; `panthera VERB --help` explains each."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from core.settings import read_settings
 from panthera.feature_verbs import add_feature_verbs
 from panthera.monitor_verbs import add_monitor_verbs
 from panthera.release_verbs import add_release_verbs
-from panthera.verb import DATA, EXIT_FINDING, add_json, add_verb, past_instant, plan_here, show
+from panthera.verb import DATA, EXIT_FINDING, add_json, add_verb, past_instant, read_current_plan, show
 
 
 def up(_: argparse.Namespace) -> int:
-    """Start the embedded database (if none is named by PANTHERA_DATABASE_URL) and bring its schema up to date."""
+    """Start the embedded database (unless PANTHERA_DATABASE_URL is set) and apply the migrations."""
     from core.postgres.database import ensure_database, shown
 
     print(f"database: {shown(ensure_database(read_settings()))}")
@@ -30,19 +30,19 @@ def down(_: argparse.Namespace) -> int:
 
     settings = read_settings()
     if settings.database_url is not None:
-        print("database: PANTHERA_DATABASE_URL names a server of yours, which is left alone")
+        print("database: PANTHERA_DATABASE_URL names your own server, which is not stopped")
         return 0
     print("database: stopped" if EmbeddedServer(settings.state).stop() else "database: was not running")
     return 0
 
 
 def status(arguments: argparse.Namespace) -> int:
-    """Say what is registered and online, and whether the receipts of the stages still hold."""
+    """Show what is registered and online, and whether it agrees with the receipts of the stages; exit with 3 if it does not."""
     from panthera.status import read_status
 
-    found = read_status(read_settings(), plan_here(), arguments.data)
-    show(found, found.table, as_json=arguments.json)
-    return EXIT_FINDING if found.stale else 0
+    result = read_status(read_settings(), read_current_plan(), arguments.data)
+    show(result, result.table, as_json=arguments.json)
+    return EXIT_FINDING if result.stale else 0
 
 
 def check_plan(arguments: argparse.Namespace) -> int:
@@ -52,18 +52,18 @@ def check_plan(arguments: argparse.Namespace) -> int:
 
         print(schema_text(), end="")
         return 0
-    plan = plan_here()
+    plan = read_current_plan()
     views = plan.build_features.views
     features = sum(len(view.features) for view in views.values())
     print(
-        f"{read_settings().plan}: {plan.project.name} is sound: {len(plan.ingest)} sources, {len(views)} views with "
+        f"{read_settings().plan}: {plan.project.name} is valid: {len(plan.ingest)} sources, {len(views)} views with "
         f"{features} features, {len(plan.train.candidates)} candidates"
     )
     return 0
 
 
 def project(arguments: argparse.Namespace) -> int:
-    """Make a folder in which this checkout's code runs another plan, with data, state and releases of its own."""
+    """Create a folder in which this checkout's code runs another plan, with separate data, state and releases."""
     from panthera.project_folder import make_project
 
     make_project(arguments.plan, arguments.folder)
@@ -74,7 +74,7 @@ def project(arguments: argparse.Namespace) -> int:
 
 
 def demo(arguments: argparse.Namespace) -> int:
-    """Run the whole loop once in a project folder: reproduce, serve, score, send outcomes, measure drift, parity, cohorts."""
+    """Run the whole loop once in a project folder: reproduce, serve, predict, send outcomes, measure drift, parity, cohorts."""
     from panthera.demo import run_demo
     from panthera.project_folder import code_folder, default_folder, enter_project
 
@@ -84,28 +84,28 @@ def demo(arguments: argparse.Namespace) -> int:
         folder = arguments.folder or default_folder(plan, settings.state)
         enter_project(plan, folder)
         print(f"in the project folder {folder}", flush=True)
-    run_demo(read_settings(), plan_here())
+    run_demo(read_settings(), read_current_plan())
     return 0
 
 
 def catch_up(arguments: argparse.Namespace) -> int:
-    """Take in what the sources have learnt since, and bring the features as of an instant online."""
+    """Ingest new rows of the sources, and materialize the features as of an instant."""
     from datetime import UTC, datetime
 
     from feature_repo.catch_up import catch_up as run_catch_up
-    from panthera.online_features import know_tables_in_use
+    from panthera.online_features import record_tables_in_use
     from panthera.pipeline import changing_tables
 
     as_of = arguments.as_of or datetime.now(UTC)
-    know_tables_in_use(read_settings())
+    record_tables_in_use(read_settings())
     with changing_tables(arguments.data):
-        caught_up = run_catch_up(read_settings(), plan_here(), arguments.data, as_of)
+        caught_up = run_catch_up(read_settings(), read_current_plan(), arguments.data, as_of)
     show(caught_up, caught_up.text, as_json=arguments.json)
     return 0
 
 
 def repair(_: argparse.Namespace) -> int:
-    """Bring back what the database or the state folder lost since the stages ran."""
+    """Restore what was lost from the database or the state folder since the stages ran."""
     from panthera.pipeline import repair as run_again
 
     run_again()
@@ -120,7 +120,7 @@ def feast(arguments: argparse.Namespace) -> int:
 
 
 class _Version(argparse.Action):
-    """Print the version of this package: a lookup in the environment that other calls do not pay for."""
+    """Print the version of this package; the slow lookup of the version runs for this option only."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
         from importlib.metadata import version
@@ -131,7 +131,7 @@ class _Version(argparse.Action):
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="panthera", description="Plan, train, serve and compare releases.")
-    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and end")
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
 
     verb = partial(add_verb, verbs.add_parser)
@@ -141,13 +141,13 @@ def _parser() -> argparse.ArgumentParser:
     verb("down", down)
     added = verb("project", project)
     added.add_argument("plan", type=Path, help="plan to run")
-    added.add_argument("folder", type=Path, help="folder to make, or a project folder to bring up to date")
+    added.add_argument("folder", type=Path, help="folder to create, or a project folder to update")
     added = verb("demo", demo)
-    added.add_argument("--plan", type=Path, help="plan to run; without it: the one here")
-    added.add_argument("--folder", type=Path, help="its project folder; without it: one in the state folder")
+    added.add_argument("--plan", type=Path, help="plan to run; default: the current one")
+    added.add_argument("--folder", type=Path, help="its project folder; default: one in the state folder")
     verb("repair", repair)
     added = verb("catch-up", catch_up)
-    added.add_argument("--as-of", type=past_instant, help="the instant, such as 1998-04-02; without it: now")
+    added.add_argument("--as-of", type=past_instant, help="the instant, such as 1998-04-02; default: now")
     added.add_argument("--data", type=Path, default=DATA, help="folder of the stages' tables")
     add_json(added)
     added = verb("status", status)
@@ -161,7 +161,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main() -> None:
-    """Run the verb that the command line names."""
+    """Run the verb in the command-line arguments, and exit with its code."""
     arguments = _parser().parse_args()
     sys.exit(exit_code(partial(arguments.function, arguments)))
 

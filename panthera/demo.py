@@ -1,4 +1,4 @@
-"""`panthera demo`: the whole loop once, on the plan's own data, over HTTP, with what it found in `.panthera/demo.json`."""
+"""`panthera demo`: run the whole loop once on the plan's own data, over HTTP; write the results to `.panthera/demo.json`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from core.terminal import print_whole, terminal_table
 from models.data.labels import labelled_entities
 from models.evaluation.evaluation import read_evaluation
 from panthera.pipeline import reproduce
-from panthera.service_client import ServiceClient, Told
+from panthera.service_client import SentOutcome, ServiceClient
 from panthera.service_process import running_service
 from panthera.verb import DATA, REPORT
 
@@ -37,16 +37,16 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Scored:
-    """What the service said of the entities it was asked about."""
+class DemoPredictions:
+    """The predictions of the service: the number of entities requested, the prediction ids returned, the counts by arm."""
 
-    asked: int
+    requested: int
     acknowledged: tuple[str, ...]
     by_arm: dict[str, int]
 
 
 class Progress:
-    """Numbers the steps, and says how long each took."""
+    """Prints the steps with numbers, and their durations."""
 
     def __init__(self, steps: int) -> None:
         self._steps, self._step = steps, 0
@@ -54,45 +54,47 @@ class Progress:
 
     @property
     def seconds(self) -> float:
-        """Seconds since the beginning."""
+        """Seconds since the start."""
         return time.monotonic() - self._started
 
     def begin(self, text: str) -> None:
-        """Announce the next step."""
+        """Print the start of the next step."""
         self._step, self._since = self._step + 1, time.monotonic()
         print(f"[{self._step}/{self._steps}] {text}", flush=True)
 
-    def say(self, text: str) -> None:
-        """Tell how the present step goes."""
+    def report(self, text: str) -> None:
+        """Print a result of the current step, with the seconds since its start."""
         print(f"      {text} ({time.monotonic() - self._since:.1f} s)", flush=True)
 
 
 def score(
-    client: ServiceClient, entities: Sequence[Key], as_of: datetime, progress: Progress, say_every: int
-) -> Scored:
-    """Ask the service about all `entities`; say how far it is after every `say_every` that were scored."""
+    client: ServiceClient, entities: Sequence[Key], as_of: datetime, progress: Progress, report_every: int
+) -> DemoPredictions:
+    """Request predictions for all `entities` and return their summary; report progress after every `report_every`."""
     acknowledged: list[str] = []
     by_arm = Counter[str]()
     for answer in client.predict(entities, as_of):
         if "prediction_id" in answer:
             acknowledged.append(answer["prediction_id"])
             by_arm[answer["arm"]] += 1
-            if len(acknowledged) % say_every == 0:
-                progress.say(f"{len(acknowledged):,} of {len(entities):,} scored")
-    return Scored(len(entities), tuple(acknowledged), dict(by_arm))
+            if len(acknowledged) % report_every == 0:
+                progress.report(f"{len(acknowledged):,} of {len(entities):,} scored")
+    return DemoPredictions(len(entities), tuple(acknowledged), dict(by_arm))
 
 
 def send_outcomes(
     client: ServiceClient, key: str, labels: Sequence[tuple[Key, int]], as_of: datetime, observed_at: datetime
 ) -> int:
-    """Tell the service what became of each entity; return how many outcomes it now has, new ones and known ones."""
-    told = [Told(f"{key}={entity}@{as_of.isoformat()}", entity, observed_at, label) for entity, label in labels]
-    receipt = client.tell(told)
+    """Send the label of each entity as its outcome; return the number of outcomes stored, now or before."""
+    outcomes = [
+        SentOutcome(f"{key}={entity}@{as_of.isoformat()}", entity, observed_at, label) for entity, label in labels
+    ]
+    receipt = client.send_outcomes(outcomes)
     return receipt.stored + receipt.duplicates
 
 
 def count_stored(url: str, prediction_ids: Sequence[str | UUID]) -> int:
-    """Count which of the acknowledged predictions are in the log."""
+    """Fetch the number of these predictions that are in the log."""
     with connect(url) as connection:
         row = connection.execute(
             "SELECT count(*) FROM panthera.prediction WHERE prediction_id = ANY(%s::uuid[])", [list(prediction_ids)]
@@ -101,18 +103,18 @@ def count_stored(url: str, prediction_ids: Sequence[str | UUID]) -> int:
 
 
 def run_demo(settings: Settings, plan: Plan) -> None:
-    """Run the loop, write `.panthera/demo.json`, print the summary; stop what was started here."""
+    """Run the loop, write `.panthera/demo.json` and print the summary; stop the processes that the demo started."""
     from monitoring.verbs import expose_verb
 
     progress = Progress(steps=7)
     with ExitStack() as cleanup:
         progress.begin("start the database")
         url = cleanup.enter_context(running_database(settings))
-        progress.say("PostgreSQL answers")
+        progress.report("PostgreSQL is ready")
 
         progress.begin("dvc repro: from the source to registered and materialized releases")
         reproduce(settings, plan, DATA)
-        progress.say("reproduced")
+        progress.report("reproduced")
 
         as_of, size = plan.materialize.as_of, plan.serve.max_entities
         labels = _labels(plan, as_of)
@@ -121,31 +123,33 @@ def run_demo(settings: Settings, plan: Plan) -> None:
             running_service(settings.state) as address,
             closing(ServiceClient(address, plan.unit.key, size)) as client,
         ):
-            progress.say(f"the service is ready at {address}")
-            scored = score(client, [entity for entity, _ in labels], as_of, progress, 5 * size)
-            stored = count_stored(url, scored.acknowledged)
-            progress.say(f"{len(scored.acknowledged):,} answers acknowledged, {stored:,} of them in the log")
+            progress.report(f"the service is ready at {address}")
+            predictions = score(client, [entity for entity, _ in labels], as_of, progress, 5 * size)
+            stored = count_stored(url, predictions.acknowledged)
+            progress.report(
+                f"{len(predictions.acknowledged):,} predictions acknowledged, {stored:,} of them in the log"
+            )
             exposed = expose_verb(settings, plan, as_of=as_of, why="the demo replays history")
-            progress.say(f"{exposed.exposures:,} of these replays counted as exposures of {as_of:%Y-%m-%d}")
+            progress.report(f"{exposed.exposures:,} of these replays imported as exposures of {as_of:%Y-%m-%d}")
 
             closed = as_of + plan.label.horizon
-            progress.begin(f"send what happened until {closed:%Y-%m-%d}")
+            progress.begin(f"send the outcomes until {closed:%Y-%m-%d}")
             outcomes = send_outcomes(client, plan.unit.key, labels, as_of, closed)
-            progress.say(f"{outcomes:,} outcomes taken")
+            progress.report(f"{outcomes:,} outcomes stored")
         progress.begin("drift")
         drift, parity, cohorts = _monitor(settings, plan, closed, progress)
-    found = _summary(plan, scored, stored, outcomes, drift, parity, cohorts)
+    summary = _summary(plan, predictions, stored, outcomes, drift, parity, cohorts)
     target = settings.state / "demo.json"
-    write_whole(target, json.dumps({**found, "seconds": round(progress.seconds, 1)}, indent=2) + "\n")
-    _print_summary(found, plan, progress.seconds, target)
+    write_whole(target, json.dumps({**summary, "seconds": round(progress.seconds, 1)}, indent=2) + "\n")
+    _print_summary(summary, plan, progress.seconds, target)
 
 
 def _labels(plan: Plan, as_of: datetime) -> list[tuple[Key, int]]:
-    """List the entities that were active at `as_of`, with what really became of them."""
+    """Return the entities in the label's population at `as_of`, each with its label."""
     source = plan.ingest[plan.label.source]
     if as_of + plan.label.horizon > source.observed_until:
         raise PantheraError(
-            f"the demo plays the outcomes after materialize.as_of ({as_of:%Y-%m-%d}), but the label window of "
+            f"the demo sends the outcomes after materialize.as_of ({as_of:%Y-%m-%d}), but the label window of "
             f"{plan.label.horizon.days} days closes after ingest.{plan.label.source}.observed_until "
             f"({source.observed_until:%Y-%m-%d}); choose an earlier materialize.as_of"
         )
@@ -159,19 +163,19 @@ def _monitor(
     from monitoring.verbs import cohorts_verb, drift_verb, parity_verb
 
     drift = drift_verb(settings, plan, report=REPORT)
-    progress.say(drift.summary)
+    progress.report(drift.summary)
     progress.begin("parity: recompute served vectors offline")
     parity = parity_verb(settings, plan, data=DATA)
-    progress.say(f"{parity.values_compared:,} values compared, {parity.defects} defects")
+    progress.report(f"{parity.values_compared:,} values compared, {parity.defects} defects")
     progress.begin("cohorts")
     cohorts = cohorts_verb(settings, plan, as_of=as_of)
-    progress.say(cohorts.verdict)
+    progress.report(cohorts.verdict)
     return drift, parity, cohorts
 
 
 def _summary(
     plan: Plan,
-    scored: Scored,
+    predictions: DemoPredictions,
     stored: int,
     outcomes: int,
     drift: DriftResult,
@@ -180,7 +184,7 @@ def _summary(
 ) -> dict[str, Any]:
     evaluation = read_evaluation(DATA / "evaluation.json")
     champion = evaluation.results[0]
-    compared = cohorts.to_dict()
+    comparison = cohorts.to_dict()
     return {
         "format_version": 1,
         "project": plan.project.name,
@@ -188,31 +192,31 @@ def _summary(
         "test_auc": champion.test.get("roc_auc"),
         "baseline_auc": evaluation.result(evaluation.baseline).test.get("roc_auc"),
         "test": {result.candidate: result.test for result in evaluation.results},
-        "predictions": scored.asked,
-        "acknowledged": len(scored.acknowledged),
+        "predictions": predictions.requested,
+        "acknowledged": len(predictions.acknowledged),
         "stored": stored,
-        "by_arm": scored.by_arm,
+        "by_arm": predictions.by_arm,
         "outcomes": outcomes,
         "parity_compared": parity.values_compared,
         "parity_mismatches": sum(parity.mismatches.values()) + parity.score_mismatches,
         "psi": {column.name: column.psi for column in drift.columns},
         "drift": {"summary": drift.summary, "expected": list(drift.reasons)},
-        "cohorts": compared,
-        "sample_ratio_p": compared["sample_ratio_p"],
+        "cohorts": comparison,
+        "sample_ratio_p": comparison["sample_ratio_p"],
     }
 
 
-def _print_summary(found: dict[str, Any], plan: Plan, seconds: float, target: Path) -> None:
-    cohorts, worst = found["cohorts"], max(found["psi"], key=found["psi"].get)
+def _print_summary(summary: dict[str, Any], plan: Plan, seconds: float, target: Path) -> None:
+    cohorts, worst = summary["cohorts"], max(summary["psi"], key=summary["psi"].get)
     table = terminal_table("what", "result", title=f"{plan.project.name}: {plan.project.statement}")
-    table.add_row("champion", f"{found['champion']}")
-    for candidate, measured in found["test"].items():
-        table.add_row(f"test: {candidate}", ", ".join(f"{name} {value:.4f}" for name, value in measured.items()))
-    table.add_row("predictions", f"{found['acknowledged']:,} acknowledged, {found['stored']:,} stored")
-    table.add_row("outcomes", f"{found['outcomes']:,}")
-    table.add_row("parity", f"{found['parity_compared']:,} values compared, {found['parity_mismatches']} differ")
-    table.add_row("drift", f"{found['drift']['summary']}; largest PSI {found['psi'][worst]:.3f} ({worst})")
-    for reason in found["drift"]["expected"]:
+    table.add_row("champion", f"{summary['champion']}")
+    for candidate, metrics in summary["test"].items():
+        table.add_row(f"test: {candidate}", ", ".join(f"{name} {value:.4f}" for name, value in metrics.items()))
+    table.add_row("predictions", f"{summary['acknowledged']:,} acknowledged, {summary['stored']:,} stored")
+    table.add_row("outcomes", f"{summary['outcomes']:,}")
+    table.add_row("parity", f"{summary['parity_compared']:,} values compared, {summary['parity_mismatches']} differ")
+    table.add_row("drift", f"{summary['drift']['summary']}; largest PSI {summary['psi'][worst]:.3f} ({worst})")
+    for reason in summary["drift"]["expected"]:
         table.add_row("expected drift", reason)
     for arm, counts in cohorts["arms"].items():
         rate = "no rate yet" if counts["rate"] is None else f"rate {counts['rate']:.4f}"

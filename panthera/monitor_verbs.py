@@ -1,4 +1,4 @@
-"""`panthera drift`, `parity`, `cohorts`, `expose` and `explain`: what became of what was served."""
+"""`panthera drift`, `parity`, `cohorts`, `expose` and `explain`: monitor the served predictions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,17 @@ from uuid import UUID
 
 from core.roles import CHAMPION, ROLES
 from core.settings import read_settings
-from panthera.verb import DATA, EXIT_FINDING, add_json, add_verb, duration, past_instant, plan_here, show, words
+from panthera.verb import (
+    DATA,
+    EXIT_FINDING,
+    add_json,
+    add_verb,
+    duration,
+    past_instant,
+    plain_text,
+    read_current_plan,
+    show,
+)
 
 if TYPE_CHECKING:
     import argparse
@@ -18,12 +28,12 @@ if TYPE_CHECKING:
 
 
 def drift(arguments: argparse.Namespace) -> int:
-    """Compare what was served with what the release was trained on; exit with 3 if a column drifted."""
+    """Compare the served values with the training values of the release; exit with 3 if a column drifted."""
     from monitoring.verbs import drift_verb
 
     result = drift_verb(
         read_settings(),
-        plan_here(),
+        read_current_plan(),
         as_of=arguments.as_of,
         window=arguments.window,
         role=arguments.role,
@@ -38,7 +48,7 @@ def parity(arguments: argparse.Namespace) -> int:
     from monitoring.verbs import parity_verb
 
     result = parity_verb(
-        read_settings(), plan_here(), data=arguments.data, as_of=arguments.as_of, window=arguments.window
+        read_settings(), read_current_plan(), data=arguments.data, as_of=arguments.as_of, window=arguments.window
     )
     show(result, result.table, as_json=arguments.json)
     return EXIT_FINDING if result.defects else 0
@@ -49,24 +59,24 @@ def cohorts(arguments: argparse.Namespace) -> int:
     from monitoring.cohorts import cohorts_table
     from monitoring.verbs import cohorts_verb
 
-    result = cohorts_verb(read_settings(), plan_here(), as_of=arguments.as_of or datetime.now(UTC))
+    result = cohorts_verb(read_settings(), read_current_plan(), as_of=arguments.as_of or datetime.now(UTC))
     show(result, lambda: cohorts_table(result), as_json=arguments.json)
     return 0
 
 
 def expose(arguments: argparse.Namespace) -> int:
-    """Count replayed predictions as exposures of the experiment, dated by their as_of; who did it and why is kept."""
+    """Import replayed predictions as exposures of the experiment, dated by their as_of; actor and reason are recorded."""
     from monitoring.verbs import expose_verb
 
     result = expose_verb(
-        read_settings(), plan_here(), as_of=arguments.as_of, window=arguments.window, why=arguments.why
+        read_settings(), read_current_plan(), as_of=arguments.as_of, window=arguments.window, why=arguments.why
     )
     show(result, result.table, as_json=arguments.json)
     return 0
 
 
 def explain(arguments: argparse.Namespace) -> int:
-    """Tell what each feature added to the score of a prediction that was served."""
+    """Show the contribution of each feature to the score of a served prediction."""
     from monitoring.verbs import explain_verb
 
     result = explain_verb(read_settings(), arguments.prediction)
@@ -75,23 +85,23 @@ def explain(arguments: argparse.Namespace) -> int:
 
 
 def add_monitor_verbs(add: Add) -> None:
-    """Add the verbs about what was served."""
+    """Add the verbs about served predictions."""
     for name, run in {"drift": drift, "parity": parity, "cohorts": cohorts}.items():
         added = add_verb(add, name, run)
-        added.add_argument("--as-of", type=past_instant, help="end of the window, such as 1998-04-01; without it: now")
+        added.add_argument("--as-of", type=past_instant, help="end of the window, such as 1998-04-01; default: now")
         add_json(added)
         if name != "cohorts":
-            added.add_argument("--window", type=duration, help="length of the window, such as 7d; without it: all")
+            added.add_argument("--window", type=duration, help="length of the window, such as 7d; default: all")
         if name == "drift":
             added.add_argument("--role", choices=ROLES, default=CHAMPION)
-            added.add_argument("--report", type=Path, help="also draw an HTML report into this file")
+            added.add_argument("--report", type=Path, help="also write an HTML report to this file")
         if name == "parity":
             added.add_argument("--data", type=Path, default=DATA, help="folder of the stages' tables")
     added = add_verb(add, "expose", expose)
-    added.add_argument("--as-of", type=past_instant, help="end of the window, such as 1998-04-01; without it: now")
-    added.add_argument("--window", type=duration, help="length of the window, such as 7d; without it: all")
-    added.add_argument("--why", type=words, required=True, help="why they count; kept beside the exposures")
+    added.add_argument("--as-of", type=past_instant, help="end of the window, such as 1998-04-01; default: now")
+    added.add_argument("--window", type=duration, help="length of the window, such as 7d; default: all")
+    added.add_argument("--why", type=plain_text, required=True, help="the reason, recorded with the exposures")
     add_json(added)
     added = add_verb(add, "explain", explain)
-    added.add_argument("prediction", type=UUID, nargs="?", help="its prediction_id; without it: the last one")
+    added.add_argument("prediction", type=UUID, nargs="?", help="its prediction_id; default: the latest one")
     add_json(added)

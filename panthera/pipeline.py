@@ -1,4 +1,4 @@
-"""Run the stages, and bring back what a database or a state folder lost since they ran."""
+"""Run the stages by DVC, and restore what was lost from the database or the state folder since they ran."""
 
 from __future__ import annotations
 
@@ -31,14 +31,16 @@ def _dvc(*arguments: str) -> None:
         [program("dvc"), *arguments], check=False, env=tool_environment(), stdin=subprocess.DEVNULL
     )
     if done.returncode:
-        raise PantheraError(f"`dvc {' '.join(arguments)}` failed with {done.returncode}; the stage says why above")
+        raise PantheraError(
+            f"`dvc {' '.join(arguments)}` failed with exit code {done.returncode}; see the stage's error above"
+        )
 
 
 @contextmanager
 def changing_tables(data: Path) -> Iterator[None]:
-    """Let no command of DVC touch the stages' tables until the end of the block, and wait for one that does.
+    """Hold DVC's lock on the stages' tables for the length of the block; wait for a running DVC command first.
 
-    Such a command is refused meanwhile, and names this process.
+    DVC refuses commands on these tables meanwhile, with an error that names this process.
     """
     if not Path(".dvc").is_dir():
         yield
@@ -59,26 +61,26 @@ def changing_tables(data: Path) -> Iterator[None]:
 def _wait_for(enter: Callable[[], object]) -> None:
     from dvc.lock import LockError
 
-    told = False
+    is_reported = False
     while True:
         try:
             enter()
         except LockError as error:
-            if not told:
+            if not is_reported:
                 print(f"waiting for DVC to finish: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
-            told = True
+            is_reported = True
             time.sleep(_SECONDS_BETWEEN_ATTEMPTS)
         else:
             return
 
 
 def repair() -> None:
-    """Run again the stages whose results DVC cannot see, and all that is missing between them.
+    """Run the stages again whose results DVC cannot see, and all missing stages between them.
 
     Raises
     ------
     PantheraError
-        If a stage fails; it has said why.
+        If a stage fails; the stage has printed its error.
 
     """
     _dvc("repro", "--force", "--single-item", "apply")
@@ -87,7 +89,7 @@ def repair() -> None:
 
 
 def reproduce(settings: Settings, plan: Plan, data: Path) -> None:
-    """Run `dvc repro`, and `repair` where the receipts in `data` say what is no longer there."""
+    """Run `dvc repro`, or `repair` if something in the receipts in `data` no longer exists."""
     stale = read_status(settings, plan, data).stale
     if stale:
         print(f"      {stale[0]}: repairing", flush=True)

@@ -1,4 +1,4 @@
-"""`docs/plan.md` and `docs/plan.schema.json`, made of the plan's sections: `python -m panthera.plan_page` writes both."""
+"""Generate `docs/plan.md` and `docs/plan.schema.json` from the plan's sections: `python -m panthera.plan_page` writes both."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 _DOCS = Path(__file__).resolve().parents[1] / "docs"
 PAGE, SCHEMA = _DOCS / "plan.md", _DOCS / "plan.schema.json"
-#: Longest piece of JSON that stands on one line.
+#: Maximum length of a JSON value on one line.
 _WIDTH = 200
-#: Headings of kinds that stand in several places, and what a reader should know of them.
+#: Headings of groups of kinds that several keys use, and a note on kinds that may be written as a name.
 _HEADINGS = {"step": "Steps", "by": "Selectors"}
 _ALONE = dict.fromkeys(NAMES_ALONE, " The name alone will do where no other key is required.")
 _BOUNDS = {"minimum": "\u2265", "exclusiveMinimum": ">", "maximum": "\u2264", "exclusiveMaximum": "<"}
@@ -47,25 +47,25 @@ For a plan in another folder, `panthera plan --schema > plan.schema.json` writes
 | --- | --- |"""
 
 
-#: What is described under one heading: a section by its name, or kinds of a section by the key that chooses one.
+#: The subject of a heading: the name of a section, or a group of kinds by their discriminating key.
 _Subject = str | tuple[str, ...]
-#: Names of sections by the words that choose them.
+#: Names of sections by the value that selects them.
 _Kinds = dict[str, str]
 
 
 def page() -> str:
-    """Return the page: a heading and a table for every section of the plan, in the order in which they stand there."""
+    """Return the page: a heading and a table for every section of the plan, in the plan's order."""
     values = [f"| {name} | {_cell(value['description'])} {_words(value)} |" for name, value in VALUES.items()]
     return "\n".join([_HEAD, *values, *_Writer(plan_schema()).lines()]) + "\n"
 
 
 def schema_text() -> str:
-    """Return the JSON schema of plans as the text of a file."""
+    """Return the text of the JSON schema of plans."""
     return _json_text(plan_schema()) + "\n"
 
 
 class _Writer:
-    """Describes each section once, below the one in which it stands first, and links to it from the others."""
+    """Writes the description of each section once, below the first section that uses it; other sections link to it."""
 
     def __init__(self, schema: Schema) -> None:
         self._plan = schema
@@ -73,7 +73,7 @@ class _Writer:
         self._classes = sections()
         self._groups, self._uses = _groups(self._parts)
         self._headings: dict[_Subject, str] = {}
-        self._found: list[Iterator[str]] = []
+        self._pending: list[Iterator[str]] = []
 
     def lines(self) -> Iterator[str]:
         """Yield the lines of all sections."""
@@ -84,9 +84,9 @@ class _Writer:
                 yield from ("", f"`{key}` may be left out.")
 
     def _descriptions(self, level: str) -> Iterator[str]:
-        """Yield the descriptions of what was found since, each followed by those of what it holds."""
-        found, self._found = self._found, []
-        for description in found:
+        """Yield the pending descriptions, each followed by the descriptions of the sections that it uses."""
+        pending, self._pending = self._pending, []
+        for description in pending:
             yield from (f"{level}{line[1:]}" if line.startswith("# ") else line for line in description)
             yield from self._descriptions("###")
 
@@ -125,7 +125,7 @@ class _Writer:
         return [own for own in self._parts[name]["properties"] if own != key and own not in declared]
 
     def _bases(self, kinds: _Kinds) -> dict[type[Section], list[str]]:
-        """Map the sections whose keys several kinds share to these kinds."""
+        """Return the kinds that share the keys of each base section."""
         shared: dict[type[Section], list[str]] = {}
         for kind, name in kinds.items():
             for base in _shared_bases(self._classes[name]):
@@ -133,7 +133,7 @@ class _Writer:
         return shared
 
     def _takes(self, part: Schema, path: str) -> str:
-        """Say what a key takes; `path` is the heading of what it takes, if that is not described yet."""
+        """Return the text for the values of a key; `path` becomes the heading of a section that is not described yet."""
         if choice := _choice(part):
             group = _group(*choice)
             return self._link(group, _HEADINGS.get(group[0], path), partial(self._kinds, group))
@@ -165,7 +165,7 @@ class _Writer:
     def _link(self, subject: _Subject, path: str, describe: Callable[[str], Iterator[str]]) -> str:
         if subject not in self._headings:
             self._headings[subject] = path
-            self._found.append(describe(path))
+            self._pending.append(describe(path))
         heading = self._headings[subject]
         return f"[{heading}](#{re.sub(r'[^a-z0-9_ -]', '', heading.lower()).replace(' ', '-')})"
 
@@ -173,7 +173,7 @@ class _Writer:
 def _groups(
     parts: dict[str, Schema],
 ) -> tuple[dict[tuple[str, ...], _Kinds], dict[tuple[str, ...], dict[str, list[str]]]]:
-    """Return the kinds of each group, and the keys that take each kind."""
+    """Return the kinds of each group, and the keys that use each kind."""
     groups: dict[tuple[str, ...], _Kinds] = {}
     uses: dict[tuple[str, ...], dict[str, list[str]]] = {}
     for part in parts.values():
@@ -187,12 +187,12 @@ def _groups(
 
 
 def _group(key: str, kinds: _Kinds) -> tuple[str, ...]:
-    """Return what tells these kinds from others: kinds of step are described together, wherever they stand."""
+    """Return the identity of a group of kinds; all kinds of step are one group, whichever key uses them."""
     return (key,) if key in NAMES_ALONE else (key, *kinds)
 
 
 def _choices(part: Any) -> Iterator[tuple[str, _Kinds]]:
-    """Yield every choice between kinds within a schema."""
+    """Yield every choice between kinds in a schema, at any depth."""
     if found := _choice(part) if isinstance(part, dict) else None:
         yield found
     elif isinstance(part, dict | list):
@@ -201,7 +201,7 @@ def _choices(part: Any) -> Iterator[tuple[str, _Kinds]]:
 
 
 def _choice(part: Schema) -> tuple[str, _Kinds] | None:
-    """Return the key that chooses between kinds, with the kinds, if a schema is such a choice."""
+    """Return the discriminating key and its kinds; None if the schema is not a choice between kinds."""
     part = part["else"] if "then" in part else part
     branches = [branch for branch in part.get("allOf", ()) if "if" in branch]
     if not branches:
@@ -237,14 +237,14 @@ def _scalar(part: Schema, _path: str) -> str:
 
 
 def _default(part: Schema) -> str:
-    found = part.get("default")
-    if not found and not isinstance(found, int | float):
+    default = part.get("default")
+    if not default and not isinstance(default, int | float):
         return "none"
-    if isinstance(found, dict):
+    if isinstance(default, dict):
         return "as below"
-    if isinstance(found, list) and isinstance(found[0], dict):
-        found = [next(step[key] for key in NAMES_ALONE if key in step) for step in found]
-    return f"`{found if isinstance(found, str) else json.dumps(found)}`".replace('"', "")
+    if isinstance(default, list) and isinstance(default[0], dict):
+        default = [next(step[key] for key in NAMES_ALONE if key in step) for step in default]
+    return f"`{default if isinstance(default, str) else json.dumps(default)}`".replace('"', "")
 
 
 def _cell(text: str) -> str:
@@ -256,19 +256,19 @@ def _lower(text: str) -> str:
 
 
 def _json_text(value: Any, indent: str = "") -> str:
-    """Return JSON in which a piece stands on one line if there is room."""
+    """Return JSON with each value on one line if it fits, else indented."""
     short = json.dumps(value)
     if not isinstance(value, dict | list) or len(indent) + len(short) <= _WIDTH:
         return short
-    more = f"{indent} "
+    deeper = f"{indent} "
     if isinstance(value, list):
-        return "[\n" + ",\n".join(more + _json_text(item, more) for item in value) + f"\n{indent}]"
-    pieces = [f"{more}{json.dumps(key)}: {_json_text(item, more)}" for key, item in value.items()]
-    return "{\n" + ",\n".join(pieces) + f"\n{indent}}}"
+        return "[\n" + ",\n".join(deeper + _json_text(item, deeper) for item in value) + f"\n{indent}]"
+    entries = [f"{deeper}{json.dumps(key)}: {_json_text(item, deeper)}" for key, item in value.items()]
+    return "{\n" + ",\n".join(entries) + f"\n{indent}}}"
 
 
 def main() -> None:
-    """Write the page and the schema."""
+    """Write `docs/plan.md` and `docs/plan.schema.json`."""
     PAGE.write_text(page())
     SCHEMA.write_text(schema_text())
     print(f"wrote {PAGE.name} and {SCHEMA.name} in {_DOCS}")

@@ -1,4 +1,4 @@
-"""The JSON schema of a plan, from its sections: editors complete keys by it, show what they mean and mark what is wrong."""
+"""The JSON schema of a plan, generated from its sections; editors use it for completion, descriptions and validation."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
     Schema = dict[str, Any]
 
-#: The draft that editors know best.
+#: The draft with the best support in editors.
 DRAFT = "http://json-schema.org/draft-07/schema#"
-#: Kinds of value that stand in many places; `#/definitions/NAME`.
+#: Types of values that many keys share; `#/definitions/NAME`.
 VALUES: Mapping[str, Schema] = {
     "name": {
         "type": "string",
@@ -51,10 +51,10 @@ _BY_PATTERN = {VALUES[name]["pattern"]: name for name in ("name", "cadence")}
 _BY_FORMAT = {"date-time": "instant", "duration": "duration"}
 _ATTRIBUTES = "Attributes\n----------\n"
 _REFERENCE = "$ref"
-#: Keys whose values are schemas by name, and keys that draft 7 or a reader has no use for.
+#: Keys whose values are schemas by name, and keys that are left out: not in draft 7, or not useful in an editor.
 _BY_KEY = frozenset({"properties", "patternProperties"})
 _LEFT_OUT = frozenset({"title", "discriminator", "default"})
-#: A section whose kind stands in one of these keys may be written as the name of its kind.
+#: A section that one of these keys discriminates may be written as only the name of its kind.
 NAMES_ALONE = frozenset({"step", "by"})
 
 
@@ -70,14 +70,14 @@ def plan_schema() -> Schema:
 
 
 def sections() -> dict[str, type[Section]]:
-    """Map the names of the plan's sections to their classes, bases among them."""
-    return {found.__name__: found for found in _subclasses(Section)}
+    """Return the classes of the plan's sections by name, base classes included."""
+    return {section.__name__: section for section in _subclasses(Section)}
 
 
-def _subclasses(of: type[Section]) -> Iterator[type[Section]]:
-    for found in of.__subclasses__():
-        yield found
-        yield from _subclasses(found)
+def _subclasses(base: type[Section]) -> Iterator[type[Section]]:
+    for subclass in base.__subclasses__():
+        yield subclass
+        yield from _subclasses(subclass)
 
 
 def prose(section: type[Section]) -> str:
@@ -86,12 +86,12 @@ def prose(section: type[Section]) -> str:
 
 
 def key_descriptions(section: type[Section]) -> dict[str, str]:
-    """Map the keys of a section to their descriptions: the string under each, or its line in `Attributes`."""
-    found: dict[str, str] = {}
+    """Return the descriptions of a section's keys: the string below each key, or its line in `Attributes`."""
+    texts: dict[str, str] = {}
     for base in reversed(section.__mro__):
         if issubclass(base, Section):
-            found |= _listed(base) | _under_keys(base)
-    return {field.alias or name: found[name] for name, field in section.model_fields.items() if name in found}
+            texts |= _listed(base) | _under_keys(base)
+    return {field.alias or name: texts[name] for name, field in section.model_fields.items() if name in texts}
 
 
 def _listed(section: type[Section]) -> dict[str, str]:
@@ -120,7 +120,7 @@ def _under_keys(section: type[Section]) -> dict[str, str]:
 
 @cache
 def _classes_of(file: str) -> dict[str, ast.ClassDef]:
-    """Map the names of the classes of a module to their syntax."""
+    """Return the syntax trees of the classes of a module, by name."""
     return {node.name: node for node in ast.parse(Path(file).read_text()).body if isinstance(node, ast.ClassDef)}
 
 
@@ -133,7 +133,7 @@ def _described(schema: Schema, section: type[Section]) -> Schema:
 
 
 def _of_editor(schema: Any, parts: Mapping[str, Schema]) -> Any:
-    """Return a schema in the words of draft 7, with faults told where they are and not as one of several kinds."""
+    """Return a schema in draft 7 whose errors name the faulty key instead of a failed union."""
     if isinstance(schema, list):
         return [_of_editor(part, parts) for part in schema]
     if not isinstance(schema, dict):
@@ -150,14 +150,14 @@ def _of_editor(schema: Any, parts: Mapping[str, Schema]) -> Any:
 
 
 def _shared(schema: Schema) -> Schema:
-    """Refer to a kind of value that stands in many places, and keep what stands beside a reference."""
+    """Return a reference to a shared type of values, keeping the description next to a reference."""
     kind = _BY_PATTERN.get(schema.get("pattern", "")) or _BY_FORMAT.get(schema.get("format", ""))
     kind = "metric" if schema.get("enum") == VALUES["metric"]["enum"] else kind
-    beside = {"description": schema["description"]} if "description" in schema else {}
+    description = {"description": schema["description"]} if "description" in schema else {}
     if kind:
-        return {"allOf": [{_REFERENCE: f"#/definitions/{kind}"}], **beside}
+        return {"allOf": [{_REFERENCE: f"#/definitions/{kind}"}], **description}
     if _REFERENCE in schema and len(schema) > 1:
-        return {"allOf": [{_REFERENCE: schema[_REFERENCE]}], **beside}
+        return {"allOf": [{_REFERENCE: schema[_REFERENCE]}], **description}
     return schema
 
 
@@ -169,12 +169,12 @@ def _tuple(schema: Schema) -> Schema:
 
 
 def _closed(schema: Schema) -> Schema:
-    """Allow no key beside those whose names fit."""
+    """Return the schema with only the keys that match `patternProperties` allowed."""
     return {**schema, "additionalProperties": False} if "patternProperties" in schema else schema
 
 
 def _nullable(schema: Schema) -> Schema:
-    """Have faults in a section that may be null told of the section."""
+    """Return an optional section as if/else instead of anyOf, so that errors name the faulty key of the section."""
     kinds = schema.get("anyOf", [])
     if len(kinds) != 2 or {"type": "null"} not in kinds:  # noqa: PLR2004
         return schema
@@ -184,7 +184,7 @@ def _nullable(schema: Schema) -> Schema:
 
 
 def _choice(raw: Schema, schema: Schema, parts: Mapping[str, Schema]) -> Schema:
-    """Choose the kind of a section by the key that names it; where the name alone will do, allow it."""
+    """Return a choice of kinds by the discriminating key; allow the name alone where no other key is required."""
     if "discriminator" not in raw:
         return schema
     rest = {key: part for key, part in schema.items() if key != "oneOf"}

@@ -1,4 +1,4 @@
-"""Project folders: another plan, run by the code of this checkout, with data, state and releases of its own."""
+"""Project folders: each runs another plan with the code of this checkout, and has its own data, state and releases."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from core.errors import PantheraError
 from core.plan.file import read_plan
 from core.settings import PLAN_ENV, STATE_ENV
 
-#: What runs a plan; a project folder has links to these files, so the code is never there twice.
+#: The code that runs a plan; a project folder has links to these files instead of copies.
 PACKAGES = ("core", "feature_repo", "models", "monitoring", "panthera", "planner", "serving")
 PIPELINE = ("dvc.yaml", ".dvcignore", "bentofile.yaml", "pyproject.toml", "requirements.lock")
 PLAN = "params.yaml"
@@ -17,24 +17,24 @@ _DVC_CONFIG = "[core]\n    no_scm = true\n    analytics = false\n    check_updat
 
 
 def code_folder() -> Path:
-    """Give the checkout that the running code comes from, also where it runs through a project folder's links."""
+    """Return the checkout of the running code, also if it runs through the links of a project folder."""
     return Path(__file__).resolve().parents[1]
 
 
 def default_folder(plan: Path, state: Path) -> Path:
-    """Name the folder of `plan` if the user names none: by its project, in the state folder."""
+    """Return the default project folder of `plan`: in the state folder, under the project's name."""
     return state / "projects" / read_plan(plan).project.name
 
 
 def make_project(plan: Path, folder: Path) -> None:
-    """Make `folder` a project that runs `plan`, or bring its links up to date; its data and state are left alone.
+    """Create a project in `folder` that runs `plan`, or update its links; its data and state are not changed.
 
     Raises
     ------
     PlanError
-        If the plan is not sound.
+        If the plan is invalid.
     PantheraError
-        If the folder holds something else, or the code runs from an installed package without its pipeline.
+        If the folder has other content, or the code runs from an installed package without dvc.yaml.
 
     """
     read_plan(plan)
@@ -42,14 +42,14 @@ def make_project(plan: Path, folder: Path) -> None:
     if not (code / "dvc.yaml").exists():
         raise PantheraError(f"there is no dvc.yaml in {code}; run this from a checkout of the platform")
     if folder.resolve() == code or _is_foreign(folder):
-        raise PantheraError(f"{folder} is not an empty folder or a project of ours; choose another folder")
+        raise PantheraError(f"{folder} is neither empty nor a project folder; choose another folder")
     folder.mkdir(parents=True, exist_ok=True)
     _link(plan.resolve(), folder / PLAN)
     for file in _code_files(code):
         _link(file, folder / file.relative_to(code))
     for name in PACKAGES:
         for link in (folder / name).rglob("*"):
-            if link.is_symlink() and not link.exists():  # its module is gone
+            if link.is_symlink() and not link.exists():  # its module was removed
                 link.unlink()
     config = folder / ".dvc" / "config"
     config.parent.mkdir(exist_ok=True)
@@ -57,27 +57,27 @@ def make_project(plan: Path, folder: Path) -> None:
 
 
 def enter_project(plan: Path, folder: Path) -> None:
-    """Make `folder` a project that runs `plan`, and this process one that runs in it."""
+    """Create a project in `folder` that runs `plan`, and change this process's working folder to it."""
     make_project(plan, folder)
     os.chdir(folder)
-    # They name the plan and the state of the project that was left.
+    # These variables name the plan and the state of the previous project.
     for name in (PLAN_ENV, STATE_ENV):
         os.environ.pop(name, None)
 
 
 def _is_foreign(folder: Path) -> bool:
-    ours = (folder / PLAN).is_symlink() or not folder.exists()
-    return not ours and (not folder.is_dir() or any(folder.iterdir()))
+    is_project = (folder / PLAN).is_symlink() or not folder.exists()
+    return not is_project and (not folder.is_dir() or any(folder.iterdir()))
 
 
 def _code_files(code: Path) -> list[Path]:
-    named = [code / name for name in PIPELINE]
+    pipeline = [code / name for name in PIPELINE]
     modules = [file for name in PACKAGES for file in (code / name).rglob("*") if "__pycache__" not in file.parts]
-    return [file for file in (*named, *modules) if file.is_file()]
+    return [file for file in (*pipeline, *modules) if file.is_file()]
 
 
 def _link(target: Path, link: Path) -> None:
-    """Make `link` point to `target`, whatever it pointed to before."""
+    """Create or replace `link` so that it points to `target`."""
     link.parent.mkdir(parents=True, exist_ok=True)
     if link.is_symlink() and Path(os.readlink(link)) == target:  # noqa: PTH115 - the link's own text
         return

@@ -1,4 +1,4 @@
-"""`panthera releases`, `promote`, `rollback`, `release ...` and `key`: which releases there are, and who may answer."""
+"""`panthera releases`, `promote`, `rollback`, `release ...` and `key`: show releases and change their roles."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from core.roles import CHAMPION, ROLES
 from core.settings import read_settings
-from panthera.verb import EXIT_FINDING, add_group, add_json, add_verb, count, plan_here, show, words
+from panthera.verb import EXIT_FINDING, add_group, add_json, add_verb, count, plain_text, read_current_plan, show
 
 if TYPE_CHECKING:
     import argparse
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def key(_: argparse.Namespace) -> int:
-    """Show the public key of what signs bundles here: a service elsewhere is told it by PANTHERA_TRUSTED_KEY."""
+    """Show the public key of the key that signs bundles; set PANTHERA_TRUSTED_KEY to it for a service elsewhere."""
     from models.bundles.signing import read_signer
 
     print(read_signer(read_settings()).public)
@@ -24,83 +24,83 @@ def key(_: argparse.Namespace) -> int:
 
 
 def releases(arguments: argparse.Namespace) -> int:
-    """List the latest releases with their roles, the gate's verdicts and their measures on the test rows."""
+    """List the latest releases with their roles, the gate's verdicts and their metrics on the test rows."""
     from models.releases.verbs import list_verb
 
-    found = list_verb(read_settings(), plan_here(), arguments.limit)
-    show(found, found.table, as_json=arguments.json)
+    result = list_verb(read_settings(), read_current_plan(), arguments.limit)
+    show(result, result.table, as_json=arguments.json)
     return 0
 
 
 def show_release(arguments: argparse.Namespace) -> int:
-    """Tell all about a release: data, code, features, numbers, verdicts, roles, and whom it answered when."""
+    """Show a release: its data, code, features, metrics, verdicts, roles, and when it answered requests."""
     from models.releases.verbs import show_verb
 
-    found = show_verb(read_settings(), plan_here(), arguments.release)
-    show(found, found.table, as_json=arguments.json)
+    result = show_verb(read_settings(), read_current_plan(), arguments.release)
+    show(result, result.table, as_json=arguments.json)
     return 0
 
 
 def promote(arguments: argparse.Namespace) -> int:
-    """Give a role to a release; exit with 3 if it has it, but MLflow's aliases could not follow."""
+    """Assign a role to a release; exit with 3 if it was assigned, but MLflow's aliases could not be updated."""
     from models.releases.verbs import promote_verb
 
     return _show_roles(
-        promote_verb(read_settings(), plan_here(), arguments.release, arguments.role, arguments.why), arguments
+        promote_verb(read_settings(), read_current_plan(), arguments.release, arguments.role, arguments.why), arguments
     )
 
 
 def rollback(arguments: argparse.Namespace) -> int:
-    """Let an earlier champion answer again: the one before the present one, or any other by its id."""
+    """Make an earlier champion the champion again: the previous one, or another by its id."""
     from models.releases.verbs import rollback_verb
 
-    return _show_roles(rollback_verb(read_settings(), plan_here(), arguments.to, arguments.why), arguments)
+    return _show_roles(rollback_verb(read_settings(), read_current_plan(), arguments.to, arguments.why), arguments)
 
 
 def retire(arguments: argparse.Namespace) -> int:
-    """Take the challenger's role from a release; the champion answers in its place."""
+    """Remove the challenger role from a release; the champion answers its requests."""
     from models.releases.verbs import retire_verb
 
-    return _show_roles(retire_verb(read_settings(), plan_here(), arguments.release, arguments.why), arguments)
+    return _show_roles(retire_verb(read_settings(), read_current_plan(), arguments.release, arguments.why), arguments)
 
 
-def _show_roles(found: RolesNow, arguments: argparse.Namespace) -> int:
-    show(found, found.table, as_json=arguments.json)
-    return EXIT_FINDING if found.mlflow_problem else 0
+def _show_roles(result: RolesNow, arguments: argparse.Namespace) -> int:
+    show(result, result.table, as_json=arguments.json)
+    return EXIT_FINDING if result.mlflow_problem else 0
 
 
 def sign(arguments: argparse.Namespace) -> int:
-    """Vouch for a bundle that nobody has signed, or a key that is gone: sign it with the key of this place."""
+    """Sign a bundle with the key of this installation, if it is unsigned or was signed with a lost key."""
     from models.releases.verbs import sign_verb
 
-    print(f"{arguments.release}: signed by {sign_verb(read_settings(), plan_here(), arguments.release)}")
+    print(f"{arguments.release}: signed by {sign_verb(read_settings(), read_current_plan(), arguments.release)}")
     return 0
 
 
 def add_release_verbs(add: Add) -> None:
     """Add the verbs about releases and their keys."""
     add_verb(add, "key", key)
-    listing, promotion, back = (
+    list_parser, promote_parser, rollback_parser = (
         add_verb(add, "releases", releases),
         add_verb(add, "promote", promote),
         add_verb(add, "rollback", rollback),
     )
-    act = add_group(add, "release", "Look at one release, take its role, or vouch for it.")
-    showing, signing, retiring = (
-        add_verb(act, "show", show_release),
-        add_verb(act, "sign", sign),
-        add_verb(act, "retire", retire),
+    add_action = add_group(add, "release", "Show, sign or retire one release.")
+    show_parser, sign_parser, retire_parser = (
+        add_verb(add_action, "show", show_release),
+        add_verb(add_action, "sign", sign),
+        add_verb(add_action, "retire", retire),
     )
-    listing.add_argument("--limit", type=count, default=20, metavar="N", help="how many; without it: 20")
-    promotion.add_argument("--role", choices=ROLES, default=CHAMPION)
-    back.add_argument(
-        "--to", type=words, metavar="ID", help="an earlier champion; without it: the one before the present one"
+    list_parser.add_argument("--limit", type=count, default=20, metavar="N", help="number of releases; default: 20")
+    promote_parser.add_argument("--role", choices=ROLES, default=CHAMPION)
+    rollback_parser.add_argument(
+        "--to", type=plain_text, metavar="ID", help="an earlier champion; default: the previous one"
     )
-    for added in (showing, signing, retiring, promotion):
-        added.add_argument("release", type=words, metavar="ID", help="id of a release, or its role")
-    for added in (retiring, promotion, back):
+    for added in (show_parser, sign_parser, retire_parser, promote_parser):
+        added.add_argument("release", type=plain_text, metavar="ID", help="id of a release, or its role")
+    for added in (retire_parser, promote_parser, rollback_parser):
         added.add_argument(
-            "--why", type=words, required=True, metavar="TEXT", help="the reason, which the ledger keeps"
+            "--why", type=plain_text, required=True, metavar="TEXT", help="the reason, recorded in the ledger"
         )
-    for added in (listing, showing, retiring, promotion, back):
+    for added in (list_parser, show_parser, retire_parser, promote_parser, rollback_parser):
         add_json(added)

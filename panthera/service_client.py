@@ -1,4 +1,4 @@
-"""The service as its callers see it: requests over HTTP, refused ones as one clear error."""
+"""A client of the prediction service over HTTP; a refused request raises one PantheraError."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
     from core.contracts import Key
 
 Item = TypeVar("Item")
-_CALLERS = 4
+_THREADS = 4
 _SECONDS_TO_ANSWER = 60
-#: The service closes a connection that was idle for 5 seconds, as its caller may be: one about to be closed is not used again.
+#: Shorter than the 5 seconds after which the service closes an idle connection, so that no such connection is reused.
 _SECONDS_IDLE = 2
 
 
 @dataclass(frozen=True)
-class Told:
-    """What became of an entity, as its sender tells it."""
+class SentOutcome:
+    """An observed outcome of an entity, with an id chosen by the sender."""
 
     outcome_id: str
     entity: Key
@@ -35,58 +35,58 @@ class Told:
 
 
 class ServiceClient:
-    """Asks for predictions and tells outcomes, `most` at a time, of entities whose key is named `key`.
+    """Requests predictions and sends outcomes, `batch_size` per request; `key` is the name of the entity key.
 
     Raises
     ------
     PantheraError
-        If the service refuses a request: the route, the status and what it said.
+        If the service refuses a request; the message has the route, the status and the response.
 
     """
 
-    def __init__(self, address: str, key: str, most: int) -> None:
+    def __init__(self, address: str, key: str, batch_size: int) -> None:
         limits = httpx.Limits(keepalive_expiry=_SECONDS_IDLE)
         self._http = httpx.Client(base_url=address, timeout=_SECONDS_TO_ANSWER, limits=limits)
-        self._key, self._most = key, most
+        self._key, self._batch_size = key, batch_size
 
     def close(self) -> None:
         """Close the connections."""
         self._http.close()
 
     def predict(self, entities: Sequence[Key], as_of: datetime) -> Iterator[dict[str, Any]]:
-        """Ask about `entities` from several callers at once; yield the answers in their order, as they come."""
+        """Request predictions for `entities` in several threads; yield them in the order of `entities`."""
 
-        def ask(chunk: Sequence[Key]) -> list[dict[str, Any]]:
+        def request(chunk: Sequence[Key]) -> list[dict[str, Any]]:
             body = {"entities": [{self._key: entity} for entity in chunk], "as_of": as_of.isoformat()}
-            answers: list[dict[str, Any]] = self._post("/v1/predict", body)["predictions"]
-            return answers
+            predictions: list[dict[str, Any]] = self._post("/v1/predict", body)["predictions"]
+            return predictions
 
-        with ThreadPoolExecutor(_CALLERS) as callers:
-            for answers in callers.map(ask, _chunks(entities, self._most)):
-                yield from answers
+        with ThreadPoolExecutor(_THREADS) as threads:
+            for predictions in threads.map(request, _chunks(entities, self._batch_size)):
+                yield from predictions
 
-    def tell(self, outcomes: Sequence[Told]) -> OutcomeReceipt:
-        """Tell outcomes; return how many were stored and how many were known already."""
+    def send_outcomes(self, outcomes: Sequence[SentOutcome]) -> OutcomeReceipt:
+        """Send outcomes; return the numbers of stored and of duplicate ones."""
         stored = duplicates = 0
-        for chunk in _chunks(outcomes, self._most):
-            receipt = self._post("/v1/outcomes", {"outcomes": [self._written(told) for told in chunk]})
+        for chunk in _chunks(outcomes, self._batch_size):
+            receipt = self._post("/v1/outcomes", {"outcomes": [self._as_json(outcome) for outcome in chunk]})
             stored, duplicates = stored + receipt["stored"], duplicates + receipt["duplicates"]
         return OutcomeReceipt(stored, duplicates)
 
-    def _written(self, told: Told) -> dict[str, Any]:
+    def _as_json(self, outcome: SentOutcome) -> dict[str, Any]:
         return {
-            "outcome_id": told.outcome_id,
-            self._key: told.entity,
-            "observed_at": told.observed_at.isoformat(),
-            "value": told.value,
+            "outcome_id": outcome.outcome_id,
+            self._key: outcome.entity,
+            "observed_at": outcome.observed_at.isoformat(),
+            "value": outcome.value,
         }
 
     def _post(self, route: str, body: dict[str, Any]) -> dict[str, Any]:
-        answer = self._http.post(route, json=body)
-        if not answer.is_success:
-            raise PantheraError(f"POST {route} was answered with {answer.status_code}: {answer.text[:300]}")
-        found: dict[str, Any] = answer.json()
-        return found
+        response = self._http.post(route, json=body)
+        if not response.is_success:
+            raise PantheraError(f"POST {route} failed with status {response.status_code}: {response.text[:300]}")
+        content: dict[str, Any] = response.json()
+        return content
 
 
 def _chunks(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:

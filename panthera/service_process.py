@@ -1,4 +1,4 @@
-"""The service as a child process: started on a free port, waited for, and stopped."""
+"""Run the service as a child process: start it on a free port, wait until it is ready, and stop it."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _SECONDS_TO_START = 120
-#: Longer than the service gives its workers for their last requests.
+#: Longer than the time that the service gives its workers to finish their requests.
 _SECONDS_TO_STOP = 15
 _SECONDS_BETWEEN_LOOKS = 0.2
 
 
 def program(name: str) -> str:
-    """Name a program of the environment that runs us."""
+    """Return the path of a program in the running Python environment."""
     return str(Path(sys.executable).with_name(name))
 
 
 def tool_environment() -> dict[str, str]:
-    """Give the environment in which `python` and the tools are those of the environment that runs us."""
+    """Return environment variables in which `python` and the tools are those of the running Python environment."""
     return {
         **os.environ,
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
@@ -41,7 +41,7 @@ def tool_environment() -> dict[str, str]:
 
 
 def free_port() -> int:
-    """Find a port of the loopback interface that nobody listens on."""
+    """Return a port of the loopback interface on which no process listens."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -50,12 +50,12 @@ def free_port() -> int:
 
 @contextmanager
 def running_service(state: Path) -> Iterator[str]:
-    """Serve predictions on a free port for the length of the block; give the address.
+    """Run the service on a free port for the length of the block; yield its address.
 
     Raises
     ------
     PantheraError
-        If the service ends, or is not ready in time; its log is named.
+        If the service exits, or is not ready in time; the message names its log.
 
     """
     port, log = free_port(), state / "service.log"
@@ -77,7 +77,7 @@ def running_service(state: Path) -> Iterator[str]:
             stderr=output,
             env=environment,
             start_new_session=True,
-            preexec_fn=partial(end_with_parent, os.getpid()),  # noqa: PLW1509 - nothing here has threads yet
+            preexec_fn=partial(end_with_parent, os.getpid()),  # noqa: PLW1509 - this process has no threads yet
         )
         try:
             _await_ready(service, f"http://127.0.0.1:{port}", log)
@@ -88,27 +88,27 @@ def running_service(state: Path) -> Iterator[str]:
 
 def _await_ready(service: subprocess.Popen[bytes], address: str, log: Path) -> None:
     deadline = time.monotonic() + _SECONDS_TO_START
-    answer = "it does not listen"
+    state = "it does not listen"
     while time.monotonic() < deadline:
         if service.poll() is not None:
-            last = (log.read_text(errors="replace").strip().splitlines() or ["it said nothing"])[-1]
-            raise PantheraError(f"the service ended with {service.returncode}: {last}; its log is {log}")
+            last_line = (log.read_text(errors="replace").strip().splitlines() or ["its log is empty"])[-1]
+            raise PantheraError(f"the service exited with code {service.returncode}: {last_line}; see its log {log}")
         try:
-            found = httpx.get(f"{address}/readyz", timeout=5)
-            if found.is_success:
+            response = httpx.get(f"{address}/readyz", timeout=5)
+            if response.is_success:
                 return
-            answer = f"/readyz answers {found.status_code}"
+            state = f"/readyz has status {response.status_code}"
         except httpx.TransportError:
             pass
         time.sleep(_SECONDS_BETWEEN_LOOKS)
-    raise PantheraError(f"the service was not ready within {_SECONDS_TO_START} s ({answer}); its log is {log}")
+    raise PantheraError(f"the service was not ready within {_SECONDS_TO_START} s ({state}); see its log {log}")
 
 
 def _stop(service: subprocess.Popen[bytes]) -> None:
-    """End the service with all its workers; kill what does not end in time."""
-    for name in (signal.SIGTERM, signal.SIGKILL):
+    """Stop the service and all its workers; kill them if they do not stop in time."""
+    for stop_signal in (signal.SIGTERM, signal.SIGKILL):
         try:
-            os.killpg(service.pid, name)
+            os.killpg(service.pid, stop_signal)
         except ProcessLookupError:
             return
         try:

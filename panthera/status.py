@@ -1,4 +1,4 @@
-"""What is registered and online, and whether the receipts of the stages agree with it."""
+"""The status of a project: its releases and online tables, and where they disagree with the receipts of the stages."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Status:
-    """The database, the releases by role, rows online by view, and what no longer holds."""
+    """The database, the release ids by role, the online rows by view, and the faults found."""
 
     database: str
     releases: dict[str, str | None]
@@ -41,11 +41,11 @@ class Status:
     stale: tuple[str, ...]
 
     def to_dict(self) -> dict[str, object]:
-        """Give what JSON can hold."""
+        """Return the status as JSON types."""
         return asdict(self)
 
     def table(self) -> Table:
-        """Lay the status out for a terminal."""
+        """Return a terminal table of the status."""
         table = terminal_table("what", "value", title="Status")
         table.add_row("database", self.database)
         for role, release in self.releases.items():
@@ -58,7 +58,7 @@ class Status:
 
 
 def read_status(settings: Settings, plan: Plan, data: Path) -> Status:
-    """Look at the database, the bundles, and the receipts below the folder `data`."""
+    """Return the status from the database, the bundles, and the receipts in the folder `data`."""
     url = ensure_database(settings)
     with connect(url) as connection:
         record_missing_tables(connection, settings.bundles, read_trusted(settings))
@@ -81,19 +81,19 @@ def read_status(settings: Settings, plan: Plan, data: Path) -> Status:
 
 
 def _future(plan: Plan, url: str, now: datetime) -> Iterator[str]:
-    """Yield which online tables have rows ahead of the clock."""
+    """Yield a fault for each online table with rows in the future."""
     with connect(url) as connection:
         for table in (declared_table(plan, name).name for name in plan.build_features.views):
             rows = count_future_rows(connection, table, now) if tables.exists(connection, table) else 0
             if rows:
                 yield (
-                    f"online.{table} has {rows:,} rows from the future, which keep later ones away; "
+                    f"online.{table} has {rows:,} rows in the future, which newer rows cannot replace; "
                     "run `dvc repro -f -s materialize`"
                 )
 
 
 def _stale(settings: Settings, plan: Plan, url: str, receipts: Path) -> Iterator[str]:
-    """Yield what the receipts say and reality does not; a stage that has not run yet is not stale."""
+    """Yield a fault for each entry of the receipts that no longer exists; stages that have not run yet are skipped."""
     if (receipts / "apply.json").exists():
         try:
             applied_tables(receipts / "apply.json", url)
@@ -101,9 +101,9 @@ def _stale(settings: Settings, plan: Plan, url: str, receipts: Path) -> Iterator
             yield str(error)
     with connect(url) as connection:
         if (receipts / "register.json").exists():
-            said = read_receipt(receipts / "register.json", "register")
-            entered = said.get("releases")
-            for release_id in entered if isinstance(entered, list) else ():
+            receipt = read_receipt(receipts / "register.json", "register")
+            registered = receipt.get("releases")
+            for release_id in registered if isinstance(registered, list) else ():
                 release = ledger.find(connection, release_id)
                 if release is None:
                     yield f"the ledger has no release {release_id}, which was registered; run `panthera repair`"
@@ -119,4 +119,4 @@ def _stale(settings: Settings, plan: Plan, url: str, receipts: Path) -> Iterator
             for view, run in views.items() if isinstance(views, dict) else ():
                 table, rows = run["online_table"], run["rows"]
                 if not tables.exists(connection, table) or tables.count_rows(connection, table) < rows:
-                    yield f"online.{table} has not the {rows:,} rows that {view!r} was materialized with; run `panthera repair`"
+                    yield f"online.{table} lacks some of the {rows:,} materialized rows of {view!r}; run `panthera repair`"

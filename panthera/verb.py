@@ -1,4 +1,4 @@
-"""What the verbs of the command line share: a place in the parser, the plan they read, a way to show what they found."""
+"""Shared code of the command-line verbs: adding parsers, parsing arguments, reading the plan, printing results."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ if TYPE_CHECKING:
     from core.plan.plan import Plan
 
     Run = Callable[[argparse.Namespace], int]
-    #: Makes a parser of that name, as `add_parser` of argparse does.
+    #: Adds a parser with the given name, as `add_parser` of argparse does.
     Add = Callable[..., argparse.ArgumentParser]
 
-#: What the shell sees: bad usage is 2 (argparse), a finding that needs attention 3; the others are those of `core.entry`.
+#: Exit code of a finding that needs attention; 2 is wrong usage (argparse), the others are in `core.entry`.
 EXIT_FINDING = 3
 
-_MOST = 1_000_000_000
+_MAX_COUNT = 1_000_000_000
 REPORT = Path("reports/drift.html")
 DATA = Path("data")
 
 
 class Result(Protocol):
-    """What a verb found."""
+    """The result of a verb."""
 
     def to_dict(self) -> dict[str, object]:
-        """Give it as what JSON has."""
+        """Return the result as JSON types."""
 
 
-def plan_here() -> Plan:
+def read_current_plan() -> Plan:
     """Read the plan that the settings name."""
     from core.plan.file import read_plan
 
@@ -46,29 +46,29 @@ def plan_here() -> Plan:
 
 
 def show(result: Result, table: Callable[[], RenderableType], *, as_json: bool) -> None:
-    """Print what was found, as a table or as one JSON object."""
+    """Print a result as a table or as one JSON object."""
     if as_json:
         print(json.dumps(result.to_dict(), indent=2))
         return
     print_whole(table())
 
 
-def words(text: str) -> str:
-    """Read an argument of text, which may be stored and shown: of letters only, no commands to a terminal."""
+def plain_text(text: str) -> str:
+    """Return an argument that is one line of text without control characters; raise ArgumentTypeError otherwise."""
     if harmless(text) != text or "\n" in text:
-        raise argparse.ArgumentTypeError(f"{text!a} has a control character; expected is plain text on one line")
+        raise argparse.ArgumentTypeError(f"{text!a} has a control character; expected plain text on one line")
     return text
 
 
 def count(text: str) -> int:
-    """Read an argument that says how many."""
-    if not (text.isascii() and text.isdigit() and 0 < int(text) < _MOST):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to {_MOST - 1:,}")
+    """Return an argument that is a positive integer; raise ArgumentTypeError otherwise."""
+    if not (text.isascii() and text.isdigit() and 0 < int(text) < _MAX_COUNT):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to {_MAX_COUNT - 1:,}")
     return int(text)
 
 
 def instant(text: str) -> datetime:
-    """Read an argument that is an instant."""
+    """Return an argument that is an instant; raise ArgumentTypeError otherwise."""
     from core.plan.times import parse_instant
 
     try:
@@ -78,17 +78,19 @@ def instant(text: str) -> datetime:
 
 
 def past_instant(text: str) -> datetime:
-    """Read an argument that is an instant which has come: nothing is known as of a later one."""
+    """Return an argument that is an instant not in the future; raise ArgumentTypeError otherwise."""
     from core.clock import future_fault, is_ahead
 
-    found, now = instant(text), datetime.now(UTC)
-    if is_ahead(found, now):
-        raise argparse.ArgumentTypeError(f"{future_fault(found, now)}; take an instant that has come, or none for now")
-    return found
+    parsed, now = instant(text), datetime.now(UTC)
+    if is_ahead(parsed, now):
+        raise argparse.ArgumentTypeError(
+            f"{future_fault(parsed, now)}; choose an earlier instant, or leave it out for now"
+        )
+    return parsed
 
 
 def duration(text: str) -> timedelta:
-    """Read an argument that is a length of time."""
+    """Return an argument that is a duration such as 7d; raise ArgumentTypeError otherwise."""
     from core.plan.times import parse_duration
 
     try:
@@ -98,7 +100,7 @@ def duration(text: str) -> timedelta:
 
 
 def add_verb(add: Add, name: str, run: Run) -> argparse.ArgumentParser:
-    """Add the verb that `run` does, and that its docstring explains."""
+    """Add a verb that calls `run`, with the docstring of `run` as its help; return its parser."""
     text = (run.__doc__ or "").strip()
     added = add(name, help=text, description=text)
     added.set_defaults(function=run)
@@ -106,10 +108,10 @@ def add_verb(add: Add, name: str, run: Run) -> argparse.ArgumentParser:
 
 
 def add_group(add: Add, name: str, text: str) -> Add:
-    """Add a verb that is one of several actions; return what adds an action."""
+    """Add a verb with several actions; return the function that adds an action."""
     return add(name, help=text, description=text).add_subparsers(required=True, metavar="ACTION").add_parser
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
-    """Let a verb print JSON."""
+    """Add the option --json to a parser."""
     parser.add_argument("--json", action="store_true", help="print one JSON object")

@@ -43,7 +43,7 @@ def test_making_it_again_keeps_what_the_project_wrote_and_drops_links_to_what_is
 
 def test_a_folder_with_something_else_in_it_is_refused_and_left_alone(tmp_path: Path) -> None:
     (tmp_path / "letter.txt").write_text("dear")
-    with pytest.raises(PantheraError, match="not an empty folder or a project of ours"):
+    with pytest.raises(PantheraError, match="is neither empty nor a project folder"):
         make_project(GYM, tmp_path)
     assert [file.name for file in tmp_path.iterdir()] == ["letter.txt"]
 

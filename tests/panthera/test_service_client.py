@@ -13,7 +13,7 @@ import pytest
 
 from core.errors import PantheraError
 from core.experiment.prediction_log import OutcomeReceipt
-from panthera.service_client import ServiceClient, Told
+from panthera.service_client import SentOutcome, ServiceClient
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -79,9 +79,9 @@ def test_answers_come_in_the_order_of_the_entities_however_many_requests_they_ta
 
 
 def test_receipts_of_several_requests_are_summed() -> None:
-    told = [Told("a", 1, DAY, 1), Told("b", 2, DAY, 0), Told(SENT_BEFORE, 3, DAY, 1)]
+    outcomes = [SentOutcome("a", 1, DAY, 1), SentOutcome("b", 2, DAY, 0), SentOutcome(SENT_BEFORE, 3, DAY, 1)]
     with _asked(most=2) as (client, sent):
-        assert client.tell(told) == OutcomeReceipt(stored=2, duplicates=1)
+        assert client.send_outcomes(outcomes) == OutcomeReceipt(stored=2, duplicates=1)
     assert [outcome for _, body in sent for outcome in body["outcomes"]] == [
         {"outcome_id": "a", "account_id": 1, "observed_at": "2026-03-01T00:00:00+00:00", "value": 1},
         {"outcome_id": "b", "account_id": 2, "observed_at": "2026-03-01T00:00:00+00:00", "value": 0},
@@ -89,16 +89,16 @@ def test_receipts_of_several_requests_are_summed() -> None:
     ]
 
 
-def test_of_nothing_nothing_is_asked_or_told() -> None:
+def test_without_entities_or_outcomes_no_request_is_sent() -> None:
     with _asked(most=2) as (client, sent):
         assert list(client.predict([], DAY)) == []
-        assert client.tell([]) == OutcomeReceipt(stored=0, duplicates=0)
+        assert client.send_outcomes([]) == OutcomeReceipt(stored=0, duplicates=0)
     assert sent == []
 
 
 def test_a_refused_request_is_one_error_that_says_where_and_why() -> None:
     with (
         _asked(most=2) as (client, _),
-        pytest.raises(PantheraError, match=r'POST /v1/predict was answered with 422: \{"error": "no luck"\}'),
+        pytest.raises(PantheraError, match=r'POST /v1/predict failed with status 422: \{"error": "no luck"\}'),
     ):
         list(client.predict([1, 2, 13], DAY))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow.compute as pc
 
-from panthera.service_client import Told
+from panthera.service_client import SentOutcome
 from worlds.subscription.live.business import deliver, month_of
 from worlds.subscription.live.journal import DAYS, OUTCOMES, PREDICTIONS
 
@@ -92,7 +92,7 @@ class Operation:
         self._sources, self._refresh, self._expose = sources, refresh, expose
         self._offer, self._horizon = offer, horizon
         self._rng = np.random.default_rng([settings.seed, len("operation")])
-        self._again: list[Told] = []
+        self._again: list[SentOutcome] = []
         self.known = Known()
 
     def day(self, today: datetime) -> dict[str, Any]:
@@ -136,18 +136,18 @@ class Operation:
         self._journal.note(PREDICTIONS, entries)
         return len(entries), entries
 
-    def _due(self, today: datetime, newly_left: Sequence[int]) -> list[Told]:
+    def _due(self, today: datetime, newly_left: Sequence[int]) -> list[SentOutcome]:
         """List the outcomes that can be told today: cancellations that became known, and windows that closed."""
         exposed, left = self.known.exposed, self.known.left
-        told = [Told(f"left-{who}", who, left[who], 1) for who in newly_left if who in exposed]
+        told = [SentOutcome(f"left-{who}", who, left[who], 1) for who in newly_left if who in exposed]
         closing = [who for who, since in exposed.items() if since + self._horizon == today]
         stayed = [who for who in closing if who not in left or left[who] > today]
-        return told + [Told(f"stayed-{who}-{today:%Y%m%d}", who, today, 0) for who in stayed]
+        return told + [SentOutcome(f"stayed-{who}-{today:%Y%m%d}", who, today, 0) for who in stayed]
 
-    def _tell(self, due: list[Told], today: datetime) -> dict[str, int]:
+    def _tell(self, due: list[SentOutcome], today: datetime) -> dict[str, int]:
         again, self._again = self._again, [told for told in due if self._rng.random() < _TOLD_TWICE]
         sent = [*due, *again]
-        receipt = self._client.tell(sent)
+        receipt = self._client.send_outcomes(sent)
         self._journal.note(OUTCOMES, [_sent(told, today) for told in sent])
         return {
             "outcomes": len(sent),
@@ -166,7 +166,7 @@ def _kept(answer: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _sent(told: Told, today: datetime) -> dict[str, Any]:
+def _sent(told: SentOutcome, today: datetime) -> dict[str, Any]:
     """Write down an outcome that was told."""
     return {
         "outcome_id": told.outcome_id,
