@@ -52,7 +52,8 @@ from feature_repo.sources.ledger import (
     write_entries,
     write_ledger,
 )
-from feature_repo.sources.readers import scratch_folder, without_rows
+from feature_repo.sources.plain_text import scratch_folder
+from feature_repo.sources.readers import without_rows
 from feature_repo.stores.registry import changing_features
 from feature_repo.validate import Validated, accept, validate
 from feature_repo.views.definitions import view_definition

@@ -21,7 +21,8 @@ from core.pseudonyms import pii_key, pseudonym
 from core.settings import read_settings
 from feature_repo.files.datasets import mark_file, raw_file, write_table
 from feature_repo.files.duck import identifier, open_duckdb
-from feature_repo.sources.readers import read_source, scratch_folder, without_rows
+from feature_repo.sources.plain_text import scratch_folder
+from feature_repo.sources.readers import read_source, without_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

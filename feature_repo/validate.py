@@ -25,7 +25,9 @@ from feature_repo.files.datasets import BUCKETS, bucket_file, bucket_of, files_o
 from feature_repo.files.duck import files_literal, identifier, literal, open_duckdb
 from feature_repo.sources.known_rows import MadeOf, with_extract, write_known_rows, write_made_of
 from feature_repo.sources.ledger import KNOWN_FROM, changing_ledger, digest, read_ledger
+from feature_repo.sources.parts import UNREAD
 from feature_repo.sources.quality import Fault, any_of, as_ingested, row_faults, typed_rows, value_faults
+from feature_repo.sources.remedies import remedies
 
 if TYPE_CHECKING:
     import duckdb
@@ -113,7 +115,7 @@ def validate(
         refused = _write_rejected(connection, source, key, rules, rejected)
         result = _count(connection, scratch, refused, raw, excused)
         if not result.faulty_share <= rules.max_rejected or not (result.accepted or rules.max_rejected == 1):
-            raise QualityError(_refusal(connection, result, rules, rejected))
+            raise QualityError(_refusal(connection, source, result, rules, rejected))
         columns = ", ".join(map(identifier, ("source_row", *_accepted_columns(source))))
         # By entity within a day: what looks at days or months of rows then meets the entities in order, which groups them
         # a quarter faster than rows in the order of the clock. An entity's own rows are in the order of their time.
@@ -235,11 +237,14 @@ def _write_rejected(
     faults = list(row_faults(source, rules, key))
     if rules.unique:
         faults.append(Fault(f"duplicate of an earlier row by {', '.join(rules.unique)}", "_duplicate"))
-    reasons = ", ".join(f"CASE WHEN {fault.condition} THEN {literal(fault.reason)} END" for fault in faults)
+    each = ", ".join(f"CASE WHEN {fault.condition} THEN {literal(fault.reason)} END" for fault in faults)
+    # Of a line that could not be read, the line tells why; that all its columns are null says no more.
+    unread = identifier(UNREAD)
+    reasons = f"if({unread} IS NULL, list_filter([{each}], lambda reason: reason IS NOT NULL), [{unread}])"
     texts = ", ".join(f"CAST({as_ingested(name)} AS VARCHAR) AS {_beside_reasons(name)}" for name in source.columns)
     return write_table(
         connection,
-        f"""SELECT source_row, list_filter([{reasons}], lambda reason: reason IS NOT NULL) AS reasons, {texts}
+        f"""SELECT source_row, {reasons} AS reasons, {texts}
             FROM typed JOIN refused USING (source_row) ORDER BY source_row""",
         rejected,
     )
@@ -264,17 +269,20 @@ def _count(
     return Validated(accepted, refused, left_out, mended, duplicates=duplicates, excused=excused)
 
 
-def _refusal(connection: duckdb.DuckDBPyConnection, result: Validated, rules: QualityRules, rejected: Path) -> str:
+def _refusal(
+    connection: duckdb.DuckDBPyConnection, source: Source, result: Validated, rules: QualityRules, rejected: Path
+) -> str:
     commonest = connection.execute(
         f"""SELECT reason, count(*) FROM (SELECT unnest(reasons) AS reason FROM read_parquet({files_literal(rejected)}))
             GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT 3"""
     ).fetchall()
     reasons = "; ".join(f"{reason} ({count:,})" for reason, count in commonest)
+    advice = "; ".join(["correct the source or the rules", *remedies(connection, source, rejected)])
     mended = f" and {result.mended:,} have a value at fault" if result.mended else ""
     return (
         f"{result.rejected:,} of {result.accepted + result.rejected:,} rows were rejected{mended} ({result.faulty_share:.2%}), "
         f"the limit max_rejected is {rules.max_rejected:.2%}; most often: {reasons or 'no rejection'}; all of them with their "
-        f"reasons are in {rejected}: correct the source or the rules"
+        f"reasons are in {rejected}: {advice}; a higher max_rejected lets such rows be left out"
     )
 
 

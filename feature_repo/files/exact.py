@@ -31,11 +31,19 @@ def exact_or_null(value: str, found: str, dtype: str) -> str:
         return _integer(value, found, cast)
     if dtype in _FLOATS:
         return _float(value, found, dtype, cast)
-    if dtype == "bool" and found not in {"VARCHAR", "BOOLEAN"}:
-        return f"CASE WHEN TRY_CAST({value} AS DOUBLE) IN (0, 1) THEN {cast} END"
+    if dtype == "bool" and found != "BOOLEAN":
+        return _truth(value, found, cast)
     if dtype == "string" and found == "BLOB":
         return f"TRY(decode({value}))"
     return cast
+
+
+def _truth(value: str, found: str, cast: str) -> str:
+    number = f"TRY_CAST({value} AS DOUBLE)"
+    zero_or_one = f"CASE WHEN {number} IN (0, 1) THEN {number} = 1 END"
+    if found != "VARCHAR":
+        return zero_or_one
+    return f"coalesce({cast}, CASE lower(trim({value})) WHEN 'on' THEN true WHEN 'off' THEN false END, {zero_or_one})"
 
 
 def _integer(value: str, found: str, cast: str) -> str:

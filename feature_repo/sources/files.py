@@ -1,37 +1,43 @@
-"""The files that a reader's path names: one, a folder of them, or a glob; in the order of their names."""
+"""The files that a reader's path names: one, a folder of them, a glob or an address; in the order of their names."""
 
 from __future__ import annotations
 
 import hashlib
+import re
+from difflib import get_close_matches
 from glob import glob, has_magic
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core.errors import SourceError
 from feature_repo.files.duck import files_literal
+from feature_repo.sources.addresses import fetched, is_address
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
 _CHUNK = 1 << 20
+#: Endings that a packed file has after its own.
+_PACKED_SUFFIXES = frozenset({".gz", ".zst", ".bz2"})
 
 
-def source_files(path: str, sha256: str | None, suffixes: Collection[str]) -> list[Path]:
-    """Find the files at `path`; in a folder those that end in one of `suffixes`, hidden ones left out.
+def source_files(path: str, sha256: str | None, suffixes: Collection[str], scratch: Path) -> list[Path]:
+    """Find the files at `path`; in a folder those that end in one of `suffixes`, packed or not, hidden ones left out.
+
+    What an address names is fetched into `scratch`.
 
     Raises
     ------
     SourceError
-        If there are none, one of them is empty, or their sha256 is another: that of their contents one after another, as
-        `cat` joins them.
+        If there are none, one of them is empty or may not be read, or their sha256 is another: that of their contents one
+        after another, as `cat` joins them.
 
     """
-    files = _found(Path(path), suffixes)
+    files = [fetched(path, scratch)] if is_address(path) else _found(Path(path), suffixes)
     if not files:
-        raise SourceError(f"there is no file {_shown(path)}; put it there or correct the reader's path")
+        raise SourceError(_not_found(Path(path), suffixes))
     for file in files:
-        if file.stat().st_size == 0:
-            raise SourceError(f"the file {file} is empty; expected a header and rows")
+        _refuse_unreadable(file)
     if sha256 is not None:
         check_hash(_digest(files), sha256, path)
     return files
@@ -42,19 +48,53 @@ def _found(path: Path, suffixes: Collection[str]) -> list[Path]:
         return [path]
     if path.is_dir():
         inside = (file for file in path.rglob("*") if file.is_file() and _counts(file.relative_to(path)))
-        return sorted(file for file in inside if file.suffix in suffixes)
+        return sorted(file for file in inside if _suffix(file) in suffixes)
     if not has_magic(str(path)):
         return []
     return sorted(Path(name) for name in glob(str(path), recursive=True) if Path(name).is_file())  # noqa: PTH207
+
+
+def _suffix(file: Path) -> str:
+    """Return the suffix of a file before it was packed, in small letters."""
+    name = file.with_suffix("") if file.suffix.lower() in _PACKED_SUFFIXES else file
+    return name.suffix.lower()
 
 
 def _counts(file: Path) -> bool:
     return not any(part.startswith((".", "_")) for part in file.parts)
 
 
-def _shown(path: str) -> str:
-    """Show a path; a relative one with the folder in which it was looked for."""
-    return path if Path(path).is_absolute() else f"{path} in {Path.cwd()}"
+def _not_found(path: Path, suffixes: Collection[str]) -> str:
+    """Compose that no file is at `path`, where it was looked for, and what is there instead."""
+    looked = str(path) if path.is_absolute() else f"{path} in {Path.cwd()}"
+    if path.is_dir():
+        return f"the folder {looked} has no file that ends in {', '.join(suffixes)}; put one there or name the files by a glob"
+    folder = next(parent for parent in (path.parent, *path.parents, Path("/")) if parent.is_dir())
+    near = get_close_matches(path.name, sorted(file.name for file in folder.iterdir()), n=1)
+    meant = f"did you mean {near[0]}? " if near and folder == path.parent else ""
+    missing = "" if folder == path.parent or has_magic(str(path)) else f" (there is no folder {path.parent})"
+    return f"there is no file {looked}{missing}; {meant}put it there or correct the reader's path"
+
+
+def _refuse_unreadable(file: Path) -> None:
+    try:
+        with file.open("rb") as content:
+            empty = not content.read(1)
+    except OSError as error:
+        raise SourceError(
+            f"the file {shown(file)} cannot be read: {error.strerror}; let the user that runs the stages read it"
+        ) from None
+    if empty:
+        raise SourceError(f"the file {shown(file)} is empty; expected a header and rows")
+
+
+def shown(file: Path | str) -> str:
+    """Return the name of a file for a message: of a copy in the scratch folder, that of the file it was made of."""
+    text = re.sub(r"^.*/\.reading\.\d+/[a-z]+/", "/", str(file))
+    if text.startswith("/http"):
+        return re.sub(r"^/(https?)/", r"\1://", text)
+    path = Path(text)
+    return str(path.relative_to(Path.cwd())) if text != str(file) and path.is_relative_to(Path.cwd()) else text
 
 
 def check_hash(found: str, expected: str, what: str) -> None:

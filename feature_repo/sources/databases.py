@@ -1,0 +1,170 @@
+"""Tables of databases: the result of a query, or a table of an SQLite or DuckDB file, opened for reading only."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import tempfile
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+import duckdb
+
+from core.errors import SourceError
+from feature_repo.files.duck import files_literal, identifier, literal
+from feature_repo.sources.files import shown, source_files
+from feature_repo.sources.object_rows import object_part
+from feature_repo.sources.parts import Part, by_position, position
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from core.plan.ingest import DuckdbReader, SqliteReader, SqlReader
+
+_POSTGRESQL = ("postgresql://", "postgres://")
+_CHUNK = 10_000
+_LONGEST_REASON = 300
+#: Types of DuckDB that a parquet file would hold as another one.
+_AS_TEXT = frozenset({"HUGEINT", "UHUGEINT", "UUID", "TIME", "INTERVAL", "BIT"})
+
+
+def query_part(reader: SqlReader, connection: duckdb.DuckDBPyConnection, scratch: Path) -> Part:
+    """Open the result of a query to a server.
+
+    Raises
+    ------
+    SourceError
+        If its address is not set, it cannot be reached, or refuses the query.
+
+    """
+    url = os.environ.get(reader.url_env)
+    if not url:
+        raise SourceError(f"the environment variable {reader.url_env} is not set; it names the server of the query")
+    if url.startswith(_POSTGRESQL):
+        return _postgresql_part(url, reader.query, connection, scratch)
+    return _sqlalchemy_part(url, reader, scratch)
+
+
+def _postgresql_part(url: str, query: str, connection: duckdb.DuckDBPyConnection, scratch: Path) -> Part:
+    from core.postgres.database import copy_query_to_csv
+
+    scratch.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=scratch, suffix=".csv", delete=False) as file:
+        header = copy_query_to_csv(url, query, file)
+    columns = ", ".join(f"{position(number)}: 'VARCHAR'" for number in range(len(header)))
+    connection.execute(
+        "CREATE OR REPLACE TEMP TABLE sql_source AS SELECT * FROM "
+        f"read_csv({files_literal(Path(file.name))}, header = true, auto_detect = false, delim = ',', quote = '\"', "
+        f"allow_quoted_nulls = false, columns = {{{columns}}})"
+    )
+    Path(file.name).unlink()
+    names = by_position(header)
+    return Part("sql_source", names.columns, doubled=names.doubled)
+
+
+def _sqlalchemy_part(url: str, reader: SqlReader, scratch: Path) -> Part:
+    import sqlalchemy
+
+    try:
+        engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool)
+    except (sqlalchemy.exc.ArgumentError, ImportError) as error:
+        # The text of a URL may hold a password, so it is not shown.
+        driver = f"needs {error.name}, install it" if isinstance(error, ImportError) else "is no address of a database"
+        raise SourceError(
+            f"the address in {reader.url_env} {driver}; expected postgresql://user@host/database, or one of SQLAlchemy "
+            "with its driver installed"
+        ) from None
+    where = f"the database in {reader.url_env} ({engine.url.get_backend_name()} at {engine.url.host or 'this machine'})"
+    try:
+        with engine.connect().execution_options(stream_results=True) as connection:
+            result = connection.exec_driver_sql(reader.query.strip().rstrip(";"))
+            if not result.returns_rows:
+                raise SourceError(f"the query to {where} returns no rows; write a SELECT")
+            return object_part(list(result.keys()), result.yield_per(_CHUNK), where, scratch)
+    except sqlalchemy.exc.DBAPIError as error:
+        raise SourceError(f"{where} refused the query or the user: {' '.join(str(error.orig).split())}") from None
+
+
+def sqlite_part(reader: SqliteReader, scratch: Path) -> Part:
+    """Open a table of an SQLite file, or the result of a query on it.
+
+    Raises
+    ------
+    SourceError
+        If the file is none of SQLite, lacks the table, or refuses the query.
+
+    """
+    (file,) = source_files(reader.path, reader.sha256, (), scratch)
+    query = reader.query or f"SELECT * FROM {identifier(reader.table or '')}"
+    try:
+        with closing(sqlite3.connect(f"file:{quote(str(file.absolute()))}?mode=ro", uri=True)) as connection:
+            _require_table(reader.table, _tables_of_sqlite(connection), file)
+            cursor = connection.execute(query)
+            header = [column[0] for column in cursor.description or ()]
+            return object_part(header, _fetched(cursor), shown(file), scratch)
+    except sqlite3.Error as error:
+        raise SourceError(f"the SQLite file {shown(file)} cannot be read: {error}; {_NEXT}") from None
+
+
+_NEXT = "correct the reader's path, table or query, or fetch the file again"
+
+
+def _tables_of_sqlite(connection: sqlite3.Connection) -> list[str]:
+    rows = connection.execute("SELECT name FROM sqlite_schema WHERE type IN ('table', 'view') ORDER BY 1").fetchall()
+    return [str(name) for (name,) in rows]
+
+
+def _require_table(table: str | None, known: Sequence[str], file: Path) -> None:
+    if table is not None and table.lower() not in {name.lower() for name in known}:
+        raise SourceError(f"{shown(file)} has no table {table!r}; it has {', '.join(known) or 'none'}")
+
+
+def _fetched(cursor: sqlite3.Cursor) -> Iterator[Sequence[object]]:
+    while rows := cursor.fetchmany(_CHUNK):
+        yield from rows
+
+
+def duckdb_part(reader: DuckdbReader, connection: duckdb.DuckDBPyConnection, scratch: Path) -> Part:
+    """Open a table of a DuckDB file, or the result of a query on it.
+
+    Raises
+    ------
+    SourceError
+        If the file is none of DuckDB, another program writes it, it lacks the table, or refuses the query.
+
+    """
+    (file,) = source_files(reader.path, reader.sha256, (), scratch)
+    copy = scratch / "selected.parquet"
+    scratch.mkdir(parents=True, exist_ok=True)
+    try:
+        # A connection of its own, in which a query speaks of the file's tables by their names.
+        with duckdb.connect(str(file), read_only=True) as database:
+            database.execute("SET TimeZone = 'UTC'")
+            header = _copy_selected(database, reader, file, copy)
+    except duckdb.Error as error:
+        reason = " ".join(str(error).split())[:_LONGEST_REASON]
+        raise SourceError(f"the DuckDB file {shown(file)} cannot be read: {reason}; {_NEXT}") from None
+    relation = f"read_parquet({files_literal(copy)})"
+    found = [str(row[1]) for row in connection.execute(f"DESCRIBE FROM {relation}").fetchall()]
+    names = by_position(header)
+    types = {name: found[int(sql.removeprefix("_"))] for name, sql in names.columns.items()}
+    return Part(relation, names.columns, shown(file), types, names.doubled)
+
+
+def _copy_selected(database: duckdb.DuckDBPyConnection, reader: DuckdbReader, file: Path, copy: Path) -> list[str]:
+    """Write the selected rows to a parquet file whose columns are named by their positions; return their names."""
+    known = database.execute("SELECT table_name FROM information_schema.tables ORDER BY 1").fetchall()
+    _require_table(reader.table, [str(name) for (name,) in known], file)
+    query = (reader.query or f"FROM {identifier(reader.table or '')}").strip().rstrip(";")
+    described = database.execute(f"DESCRIBE {query}").fetchall()
+    aliases = ", ".join(map(position, range(len(described))))
+    chosen = ", ".join(
+        f"CAST({position(number)} AS VARCHAR) AS {position(number)}" if row[1] in _AS_TEXT else position(number)
+        for number, row in enumerate(described)
+    )
+    database.execute(
+        f"COPY (SELECT {chosen} FROM ({query}\n) AS selected({aliases})) TO {literal(copy)} (FORMAT parquet)"
+    )
+    return [str(row[0]) for row in described]

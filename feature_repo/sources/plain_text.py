@@ -1,0 +1,110 @@
+"""Files of text as plain UTF-8 files: unpacked whole and decoded, so that damage is met before a row is read."""
+
+from __future__ import annotations
+
+import codecs
+import re
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from core.errors import SourceError
+from core.files import unfinished
+from feature_repo.sources.files import shown
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+_CHUNK = 1 << 20
+#: The first bytes of packed files, and the name of what packed them.
+_PACKED = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bz2"}
+_UTF_8 = "utf-8"
+_BOMS = {codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32", codecs.BOM_UTF16_LE: "utf-16",
+         codecs.BOM_UTF16_BE: "utf-16"}  # fmt: skip
+#: So much of a file tells its encoding.
+_SAMPLE = 1 << 24
+
+
+def scratch_folder(downloads: Path) -> Path:
+    """Name the folder of the copies that reading makes; whoever reads removes it, as they hold all of a source."""
+    return unfinished(downloads / "reading")
+
+
+def copy_of(file: Path, scratch: Path, step: str) -> Path:
+    """Name the copy of `file` that a step of reading makes in `scratch`; `shown` names the file of it again."""
+    copy = scratch / step / file.absolute().relative_to(file.absolute().anchor)
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    return copy
+
+
+def plain_text(file: Path, encoding: str, scratch: Path) -> Path:
+    """Return `file` if it is plain UTF-8 text, and else a copy in `scratch` that is.
+
+    Raises
+    ------
+    SourceError
+        If it cannot be unpacked whole, or is not of `encoding`.
+
+    """
+    packed = _packing(file)
+    decoded = codecs.lookup(encoding).name not in {_UTF_8, "utf-8-sig", "ascii"}
+    if packed is None and not decoded:
+        return file
+    plain = copy_of(file, scratch, "plain")
+    with plain.open("wb") as out:
+        chunks = _unpacked(file, packed)
+        for chunk in _decoded(file, chunks, encoding) if decoded else chunks:
+            out.write(chunk)
+    if plain.stat().st_size == 0:
+        raise SourceError(f"the file {shown(file)} is empty once unpacked; expected a header and rows")
+    return plain
+
+
+def _packing(file: Path) -> str | None:
+    with file.open("rb") as content:
+        start = content.read(4)
+    return next((name for magic, name in _PACKED.items() if start.startswith(magic)), None)
+
+
+def _unpacked(file: Path, packed: str | None) -> Iterator[bytes]:
+    # Arrow checks the sum at the end of a packed file, which DuckDB does not: it would read what comes before the damage.
+    try:
+        with pa.input_stream(str(file), compression=packed) as content:
+            while chunk := content.read(_CHUNK):
+                yield chunk
+    except OSError as error:
+        raise SourceError(f"the {packed} file {shown(file)} is damaged or cut off ({error}); fetch it again") from None
+
+
+def _decoded(file: Path, chunks: Iterator[bytes], encoding: str) -> Iterator[bytes]:
+    decoder = codecs.getincrementaldecoder(encoding)()
+    try:
+        for chunk in chunks:
+            yield decoder.decode(chunk).encode()
+        yield decoder.decode(b"", final=True).encode()
+    except UnicodeError:
+        raise SourceError(not_of_encoding(file, encoding)) from None
+
+
+def not_of_encoding(file: Path, encoding: str = "UTF-8") -> str:
+    """Compose that a file of text is not of `encoding`, and which one its bytes fit."""
+    with file.open("rb") as content:
+        proposed = fitting_encoding(content.read(_SAMPLE))
+    return (
+        f"the file {shown(file)} is not {encoding} text; its bytes fit {proposed}: set encoding: {proposed} in its reader, or "
+        "the encoding that it was written in"
+    )
+
+
+def fitting_encoding(sample: bytes) -> str:
+    """Return an encoding of which `sample` may be: the one that its first bytes state, or one of Western text."""
+    stated = next((name for mark, name in _BOMS.items() if sample.startswith(mark)), None)
+    if stated:
+        return stated
+    if 0 in sample[:1000]:
+        return "utf-16-le" if 0 in sample[1:1000:2] else "utf-16-be"
+    # These are control characters in latin-1, letters and quotation marks in cp1252; of five it knows none.
+    if re.search(rb"[\x80-\x9f]", sample) and not re.search(rb"[\x81\x8d\x8f\x90\x9d]", sample):
+        return "cp1252"
+    return "latin-1"
