@@ -104,8 +104,14 @@ def test_a_workbook_gives_the_rows_of_its_sheet_with_dates_and_texts_as_they_sho
         [7, datetime.fromisoformat("2024-01-01T12:30"), 2**50 + 1],
         [True, date(2024, 1, 2), 0.1],
     )
-    reader = {"kind": "excel", "path": str(file), "sheet": "Sheet", "skip_lines": 1, "names": ["id", "seen", "amount"]}
-    found = raw_rows(stranger(reader), tmp_path / "again")
+    options: dict[str, Any] = {
+        "kind": "excel",
+        "path": str(file),
+        "sheet": "Sheet",
+        "skip_lines": 1,
+        "names": ["id", "seen", "amount"],
+    }
+    found = raw_rows(stranger(options), tmp_path / "again")
     assert found == [("7", "2024-01-01T12:30:00", str(2**50 + 1)), ("true", "2024-01-02", "0.1")]
 
 
