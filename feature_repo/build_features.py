@@ -1,4 +1,4 @@
-"""Stage `build_features`: snapshot every feature view at its cadence, for every entity that existed then."""
+"""Stage `build_features`: write snapshots of every feature view at its cadence, for every entity that exists then."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from feature_repo.files.kept_snapshots import add_kept
 from feature_repo.join.time_line import microseconds
 from feature_repo.sources.ledger import changing_ledger
 from feature_repo.views.definitions import declared_table
-from feature_repo.views.existence import instants, who_exists
+from feature_repo.views.existence import existing_entities, instants
 from feature_repo.views.facts import facts_of
-from feature_repo.views.linked_rows import linked_by, lives_of
+from feature_repo.views.linked_rows import first_known_rows, linked_by
 from feature_repo.views.rows import compute_snapshots
-from feature_repo.views.sources import kept, needed_columns, place_rows
+from feature_repo.views.sources import linked_rows_table, needed_columns, open_linked_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,23 +44,23 @@ if TYPE_CHECKING:
     from feature_repo.views.linked_rows import Linked
 
 
-#: A table of more columns has a row group for several instants.
-_WIDE = 256
+#: A table of more columns has one row group for several instants.
+_MAX_COLUMNS_PER_INSTANT_GROUP = 256
 
 
 def _load(connection: duckdb.DuckDBPyConnection, source: str, view: View, key: str, files: Path, period: Period) -> str:
-    """Read into memory what `view` needs of a source's rows in `period`: the columns that its SQL names, the times it asks."""
+    """Read the rows and columns of a source that `view` needs for `period` into a temporary table; return its name."""
     relation = f"rows_of_{source}"
     needed = needed_columns(connection, renamed(files), source, view, {key})
     connection.execute(
         f"""CREATE TEMP TABLE {relation} AS SELECT {", ".join(map(identifier, needed))} FROM {renamed(files)}
-            WHERE {_asked_for(view, source, period)}"""
+            WHERE {_reach_condition(view, source, period)}"""
     )
     return relation
 
 
-def _asked_for(view: View, source: str, period: Period) -> str:
-    """Write which rows of a source lie within what `view` looks back to from the instants of `period`."""
+def _reach_condition(view: View, source: str, period: Period) -> str:
+    """Compose the condition on the rows of a source that some window of `view` reaches from the instants of `period`."""
     within = f"event_time <= {instant(period.end)}"
     spans = [span for span in facts_of(view) if span.source == source]
     reaches = [span.reach for span in spans if span.reach is not None]
@@ -70,10 +70,10 @@ def _asked_for(view: View, source: str, period: Period) -> str:
 
 
 def _writer(out: Path, schema: pa.Schema, key: str) -> pq.ParquetWriter:
-    """Open a file of snapshots, which is written faster by saying what suits each column.
+    """Open a Parquet writer with an encoding for each column.
 
-    Only texts repeat so much that a dictionary is worth its time. Whole numbers and times lie so close together that their
-    differences are smaller than what a compression makes of them. Nobody looks for a feature's least and greatest value.
+    Texts have dictionaries: only they repeat enough to pay for one. Integers and times are stored as deltas, which are
+    smaller than compressed values. Only the key and the times have statistics, since no reader filters by a feature.
     """
     texts = [field.name for field in schema if pa.types.is_string(field.type)]
     whole = [field.name for field in schema if pa.types.is_integer(field.type) or pa.types.is_timestamp(field.type)]
@@ -89,8 +89,8 @@ def _writer(out: Path, schema: pa.Schema, key: str) -> pq.ParquetWriter:
 
 
 def _row_groups(table: pa.Table) -> list[pa.Table]:
-    """Split snapshots by their instants, of which readers choose some; of a wide view that would be more header than rows."""
-    if table.num_columns > _WIDE:
+    """Split snapshots by instant, since readers select instants; a wide view is not split, to save row-group headers."""
+    if table.num_columns > _MAX_COLUMNS_PER_INSTANT_GROUP:
         return [table]
     times = microseconds(table.column("event_timestamp"), "event_timestamp")
     bounds = [0, *(np.flatnonzero(np.diff(times)) + 1).tolist(), len(table)]
@@ -102,7 +102,7 @@ def build_bucket(
 ) -> int:
     """Write the snapshots of `view` for the entities of one bucket to `out`; return the number of rows.
 
-    The rows that tell when they exist lie in `lives`, by default where all others do, in `accepted`. One thread works on it,
+    The rows that define when entities exist are read from `lives`, by default from `accepted`. One thread computes a bucket,
     so that sums are added up in the same order on every machine.
     """
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -111,41 +111,43 @@ def build_bucket(
             source: _load(connection, source, view, entity.key, bucket_file(accepted, source, bucket), period)
             for source in view.sources
         }
-        here = partial(bucket_file, lives or accepted, bucket=bucket)
-        asked = who_exists(connection, entity, here, instants(period, view.every))
+        existence_file = partial(bucket_file, lives or accepted, bucket=bucket)
+        pairs = existing_entities(connection, entity, existence_file, instants(period, view.every))
         written = 0
         with ExitStack() as stack:
             writer = None
-            for table in compute_snapshots(connection, view, rows, asked):
+            for table in compute_snapshots(connection, view, rows, pairs):
                 writer = writer or stack.enter_context(_writer(out, table.schema, entity.key))
-                for rows_at_once in _row_groups(table):
-                    writer.write_table(rows_at_once)
+                for row_group in _row_groups(table):
+                    writer.write_table(row_group)
                 written += len(table)
     return written
 
 
 def spread(view: View, linked: Linked, period: Period, accepted: Path, out: Path) -> None:
-    """Write the rows of a linked entity's `view` to the folder `out` in buckets of that entity, and when it first had any.
+    """Write the rows of a linked entity's `view` to the folder `out`, in buckets of that entity, with its first known row.
 
-    What belongs to a linked entity lies in other buckets than it: they are those of its own key.
+    Accepted rows lie in the buckets of their own entity, which differ from those of the linked entity.
     """
     out.mkdir(parents=True)
     parts = [partial(bucket_file, accepted, bucket=bucket) for bucket in range(BUCKETS)]
     with open_duckdb(spill=out, threads=1) as connection:
         for source in view.sources:
-            # The first row of the view's own source tells since when the entity exists, however short the windows.
+            # The entity exists from the first row of the view's own source on, however short the windows are.
             within = (
-                f"event_time <= {instant(period.end)}" if source == view.source else _asked_for(view, source, period)
+                f"event_time <= {instant(period.end)}"
+                if source == view.source
+                else _reach_condition(view, source, period)
             )
-            rows = place_rows(connection, source, view, linked, parts, within)
+            rows = open_linked_rows(connection, source, view, linked, parts, within)
             _write_buckets(connection, rows, linked.link.key, out, source)
             if source == view.source:
-                _write_buckets(connection, lives_of(linked.link, rows), linked.link.key, out, MEMBERS)
-            connection.execute(f"DROP TABLE {kept(source)}")
+                _write_buckets(connection, first_known_rows(linked.link, rows), linked.link.key, out, MEMBERS)
+            connection.execute(f"DROP TABLE {linked_rows_table(source)}")
 
 
 def _write_buckets(connection: duckdb.DuckDBPyConnection, relation: str, key: str, out: Path, name: str) -> None:
-    """Write rows, under the names that accepted rows have, to the files of the table `name`, in the order of their times."""
+    """Write rows to the bucket files of the table `name`, with the column names of accepted rows and sorted by time."""
     column = identifier(key)
     connection.execute(
         f"CREATE OR REPLACE TEMP TABLE homes AS SELECT {column}, {bucket_of(key)} AS _bucket "
@@ -162,12 +164,12 @@ def _write_buckets(connection: duckdb.DuckDBPyConnection, relation: str, key: st
 
 
 def build_views(plan: Plan, accepted: Path, folder: Path) -> Iterator[tuple[str, int]]:
-    """Write the snapshots of all views to `folder`, as many buckets at a time as there are cores; count each view's rows.
+    """Write the snapshots of all views to `folder`, one bucket per core at a time; yield each view's name and row count.
 
     Raises
     ------
     PlanError
-        If a feature's SQL fails, with the names of view and feature; nothing further is begun.
+        If a feature's SQL fails; the message names view and feature. No further bucket is started.
 
     """
     views, period = plan.build_features.views, plan.build_features.snapshots
@@ -182,7 +184,7 @@ def build_views(plan: Plan, accepted: Path, folder: Path) -> Iterator[tuple[str,
             view, entity, out = views[name], plan.entity_of(views[name]), bucket_file(folder, name, bucket)
             if name not in links:
                 return build_bucket(view, entity, period, accepted, bucket, out)
-            # Begun before any bucket was, so it is done or under way.
+            # The pool starts all spreads before any bucket, so this waits for running work only.
             spreads[name].result()
             rows = Path(scratch) / name
             return build_bucket(view, entity, period, rows, bucket, out, lives=accepted if entity.source else rows)
@@ -206,11 +208,11 @@ def main() -> None:
     for view in plan.build_features.views.values():
         for source in (*view.sources, *plan.entity_of(view).sources):
             require(arguments.accepted / source, "validate")
-    kept = snapshots_ledger(arguments.features.parent)
-    with changing_ledger(kept), whole_folder(arguments.features) as fresh:
+    ledger = snapshots_ledger(arguments.features.parent)
+    with changing_ledger(ledger), whole_folder(arguments.features) as fresh:
         for name, rows in build_views(plan, arguments.accepted, fresh):
             print(f"build_features: {name}: {rows:,} rows")
-            add_kept(kept / declared_table(plan, name).name, fresh / name)
+            add_kept(ledger / declared_table(plan, name).name, fresh / name)
 
 
 if __name__ == "__main__":

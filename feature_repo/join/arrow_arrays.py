@@ -1,7 +1,7 @@
-"""Arrays in Arrow's memory pool, which keeps the memory of one for the next.
+"""NumPy arrays in Arrow's memory pool, which reuses the memory of freed arrays.
 
-What numpy allocates for a long array goes back to the system when the array ends. The next one is of pages that the system
-first clears, which takes longer than most of what is computed here.
+NumPy returns the memory of a long array to the system, which clears the pages of the next one. Clearing takes longer than
+most computations of the join.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     Integers = npt.NDArray[np.int64]
 
 
-def blank(length: int) -> Integers:
-    """Make an array of `length` integers, of which each is to be set yet."""
+def empty(length: int) -> Integers:
+    """Return an uninitialized array of `length` integers."""
     return np.frombuffer(pa.allocate_buffer(length * np.dtype(np.int64).itemsize), np.int64)
 
 
-def gather(values: Integers, places: Integers) -> Integers:
-    """Give `values[places]` for places that are all in the array: one before it gives the first, one beyond it the last."""
-    # numpy would first write into a copy of `out` if it checked the places.
-    return np.take(values, places, mode="clip", out=blank(len(places)))
+def gather(values: Integers, index: Integers) -> Integers:
+    """Return `values[index]` without bounds checks: out-of-range indices are clipped."""
+    # With bounds checks, NumPy would first write into a copy of `out`.
+    return np.take(values, index, mode="clip", out=empty(len(index)))

@@ -1,4 +1,4 @@
-"""Small numbers in place of entity keys, so that keys of any type and number of columns are compared as integers."""
+"""Integer codes of entity keys, so that keys of any type and number of columns are compared as integers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from core.errors import SourceError
-from feature_repo.join.arrow_arrays import blank
+from feature_repo.join.arrow_arrays import empty
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,33 +19,36 @@ if TYPE_CHECKING:
 
     Integers = npt.NDArray[np.int64]
 
-#: A table of all integers from the least to the greatest may be so many times as long as the column, or more if it is short.
+#: The most entries of a lookup table of all integers between minimum and maximum, per row of the column.
 _SPARSE, _SPARSE_IF_SHORT = 8, 64
+#: Up to this many entries the greater bound holds.
 _SHORT = 1 << 22
 
 
 @dataclass(frozen=True)
 class _Values:
-    """The distinct values of a column, found by a hash table."""
+    """The distinct values of a column, looked up in a hash table."""
 
     values: pa.Array
 
     def __len__(self) -> int:
         return len(self.values)
 
-    def places(self, column: pa.ChunkedArray) -> Integers:
-        """Give the number of each value of `column`; -1 if it has none."""
+    def codes(self, column: pa.ChunkedArray) -> Integers:
+        """Return the code of each value of `column`; -1 if it has none."""
         found = pc.index_in(column, value_set=self.values)
         return (pc.fill_null(found, -1) if found.null_count else found).to_numpy().astype(np.int64)  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True)
 class _Numbers:
-    """The distinct values of a column of integers that lie close together, found in a table of all between.
+    """The distinct values of a dense column of integers, looked up in an array.
 
     Attributes
     ----------
-    table : the numbers of the integers from `start` on, -1 for one that does not occur, as the last does not.
+    start : the smallest integer.
+    table : the codes of the integers from `start` on; -1 for an integer that does not occur. The last entry is -1.
+    count : the number of distinct values.
 
     """
 
@@ -56,15 +59,15 @@ class _Numbers:
     def __len__(self) -> int:
         return self.count
 
-    def places(self, column: pa.ChunkedArray) -> Integers:
-        """Give the number of each value of `column`; -1 if it has none."""
+    def codes(self, column: pa.ChunkedArray) -> Integers:
+        """Return the code of each value of `column`; -1 if it has none."""
         last = len(self.table) - 1
-        places = np.subtract(_integers(column, self.start + last), self.start, out=blank(len(column)))
-        # Below the start a place wraps around to far beyond the end.
-        unsigned = places.view(np.uint64)
+        index = np.subtract(_integers(column, self.start + last), self.start, out=empty(len(column)))
+        # A negative index, as unsigned integer, wraps around to far beyond the end.
+        unsigned = index.view(np.uint64)
         np.minimum(unsigned, last, out=unsigned)
-        # In place, for which the places must not be checked again.
-        return np.take(self.table, places, mode="clip", out=places)
+        # `clip` skips the bounds check, so that NumPy writes into `out` without a copy.
+        return np.take(self.table, index, mode="clip", out=index)
 
 
 def _integers(column: pa.ChunkedArray, null: int) -> Integers:
@@ -86,12 +89,13 @@ def _distinct(column: pa.ChunkedArray) -> _Values | _Numbers:
 
 @dataclass(frozen=True)
 class KeyCodes:
-    """The codes 0, 1, ... of the distinct keys of a table.
+    """An encoder of the distinct keys of a table as the codes 0, 1, ...
 
     Attributes
     ----------
     values : the distinct values of each key column.
-    pairs : for each column after the first, the sorted distinct pairs (code so far, number of its value) as one integer.
+    pairs : for each column after the first, the sorted distinct pairs (code of the columns before, code of its value), each
+        as one integer.
 
     """
 
@@ -99,47 +103,47 @@ class KeyCodes:
     pairs: tuple[Integers, ...]
 
     def __len__(self) -> int:
-        """How many codes there are."""
+        """Return the number of codes."""
         return len(self.pairs[-1] if self.pairs else self.values[0] if self.values else (None,))
 
-    def of(self, columns: Sequence[pa.ChunkedArray], rows: int) -> Integers:
-        """Give the code of the key of each of the `rows` rows of `columns`; -1 if it has none, or has a null."""
+    def codes(self, columns: Sequence[pa.ChunkedArray], rows: int) -> Integers:
+        """Return the code of the key of each of the `rows` rows of `columns`; -1 if it has none, or has a null."""
         if not columns:
             return np.zeros(rows, np.int64)
-        codes = self.values[0].places(columns[0])
+        codes = self.values[0].codes(columns[0])
         for column, values, pairs in zip(columns[1:], self.values[1:], self.pairs, strict=True):
-            paired = _paired(codes, values.places(column), len(values))
-            place = np.minimum(np.searchsorted(pairs, paired), len(pairs) - 1)
-            codes = np.where((paired >= 0) & (pairs[place] == paired), place, -1) if len(pairs) else paired
+            paired = _paired(codes, values.codes(column), len(values))
+            index = np.minimum(np.searchsorted(pairs, paired), len(pairs) - 1)
+            codes = np.where((paired >= 0) & (pairs[index] == paired), index, -1) if len(pairs) else paired
         return codes
 
 
 def encode(columns: Sequence[pa.ChunkedArray], rows: int) -> tuple[KeyCodes, Integers]:
-    """Give the distinct keys of a table of `rows` rows their codes; return these, and the code of each row."""
+    """Return an encoder of the distinct keys of a table of `rows` rows, and the code of each row."""
     values = tuple(map(_distinct, columns))
     pairs: list[Integers] = []
     for number in range(1, len(columns)):
-        known = KeyCodes(values[:number], tuple(pairs)).of(columns[:number], rows)
-        paired = _paired(known, values[number].places(columns[number]), len(values[number]))
+        codes = KeyCodes(values[:number], tuple(pairs)).codes(columns[:number], rows)
+        paired = _paired(codes, values[number].codes(columns[number]), len(values[number]))
         pairs.append(np.unique(paired[paired >= 0]))
-    keys = KeyCodes(values, tuple(pairs))
-    return keys, keys.of(columns, rows)
+    encoder = KeyCodes(values, tuple(pairs))
+    return encoder, encoder.codes(columns, rows)
 
 
 def _paired(first: Integers, second: Integers, width: int) -> Integers:
     return np.where((first >= 0) & (second >= 0), first * width + second, -1)
 
 
-def common_type(ours: str, our_type: pa.DataType, theirs: str, their_type: pa.DataType) -> pa.DataType:
-    """Name the type in which the values of two key columns are compared.
+def common_type(entity_key: str, entity_type: pa.DataType, view_key: str, view_type: pa.DataType) -> pa.DataType:
+    """Return the type in which a key column of entity rows and one of a view's rows are compared.
 
     Raises
     ------
     SourceError
-        If there is none: a number is no text.
+        If the two types have no common one, as a number and a text.
 
     """
-    plain = [kind.value_type if pa.types.is_dictionary(kind) else kind for kind in (our_type, their_type)]
+    plain = [kind.value_type if pa.types.is_dictionary(kind) else kind for kind in (entity_type, view_type)]
     if plain[0] == plain[1]:
         return plain[0]
     for is_kind, common in _FAMILIES:
@@ -148,8 +152,8 @@ def common_type(ours: str, our_type: pa.DataType, theirs: str, their_type: pa.Da
     if any(map(pa.types.is_null, plain)):
         return plain[0] if pa.types.is_null(plain[1]) else plain[1]
     raise SourceError(
-        f"the key column {ours!r} of the entity rows is of type {our_type}, and {theirs!r} of the view's rows of "
-        f"{their_type}, which cannot be compared; convert the entity rows"
+        f"the key column {entity_key!r} of the entity rows is of type {entity_type}, and {view_key!r} of the view's rows "
+        f"of {view_type}, which cannot be compared; convert the entity rows"
     )
 
 
@@ -171,7 +175,8 @@ def _is_time(kind: pa.DataType) -> bool:
     return bool(pa.types.is_timestamp(kind) or pa.types.is_date(kind))
 
 
-#: pandas turns integers with a missing value into floats, hence numbers are one family.
+#: Groups of comparable types, each with its common type. pandas stores integers with a missing value as floats, hence
+#: `_is_number`.
 _FAMILIES = (
     (pa.types.is_integer, pa.int64()),
     (_is_number, pa.float64()),

@@ -1,4 +1,4 @@
-"""Times as integers, and (code, time) laid out on one line of integers, where sorting and bisection are fast."""
+"""Times as integers, and pairs (code, time) as single integers, which are fast to sort and to bisect."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from core.errors import SourceError
-from feature_repo.join.arrow_arrays import blank, gather
+from feature_repo.join.arrow_arrays import empty, gather
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     Integers = npt.NDArray[np.int64]
 
-#: Stands for a time that is null.
+#: The integer of a null time.
 NEVER = np.iinfo(np.int64).min
 INSTANT = pa.timestamp("us", tz="UTC")
-#: Where at most one neighbour in so many is out of order, merging the runs beats sorting anew ten times.
-_FEW_FALLS = 20
+#: If at most one neighbour in this many descends, a merge sort of the runs is ten times as fast as a full sort.
+_FEW_DESCENTS = 20
 
 
 def require_times(dtype: pa.DataType, name: str) -> None:
-    """Check that the column `name`, of the type `dtype`, holds times.
+    """Raise SourceError unless the column `name`, of the type `dtype`, holds times.
 
     Raises
     ------
     SourceError
-        If not.
+        If `dtype` is neither a timestamp nor a date.
 
     """
     if not (pa.types.is_timestamp(dtype) or pa.types.is_date(dtype)):
@@ -38,14 +38,14 @@ def require_times(dtype: pa.DataType, name: str) -> None:
 
 
 def microseconds(column: pa.ChunkedArray, name: str) -> Integers:
-    """Convert a column of times to microseconds since 1970 in UTC; null becomes `NEVER`.
+    """Return a column of times as microseconds since 1970 in UTC; null becomes `NEVER`.
 
-    Times without a zone are UTC; what is finer than a microsecond is cut off.
+    Times without a zone are UTC. Digits finer than a microsecond are truncated.
 
     Raises
     ------
     SourceError
-        If the column holds something else.
+        If the column holds no times.
 
     """
     require_times(column.type, name)
@@ -56,18 +56,19 @@ def microseconds(column: pa.ChunkedArray, name: str) -> Integers:
 
 
 def instants(times: Integers) -> pa.Array:
-    """Turn what `microseconds` gives back into times."""
+    """Return timestamps for what `microseconds` returns; `NEVER` becomes null."""
     return pa.array(times, mask=times == NEVER).cast(INSTANT)
 
 
 @dataclass(frozen=True)
 class TimeLine:
-    """Points of the line: all times of the code 0, then all of the code 1, and so on.
+    """An order-preserving map of pairs (code, time) to integers: all times of code 0, then all of code 1, and so on.
 
     Attributes
     ----------
-    start, length : the first time, and how long the stretch of one code is.
-    instants : all times that occur, if their ranks stand for them because 64 bits do not reach for microseconds.
+    start : the smallest time.
+    length : the number of integers reserved for each code.
+    instants : the sorted distinct times, if ranks replace them because microseconds would overflow 64 bits.
 
     """
 
@@ -77,40 +78,40 @@ class TimeLine:
 
     @classmethod
     def fit(cls, codes: int, *times: Integers) -> TimeLine:
-        """Make a line for `codes` codes and these times."""
-        held = [part for part in times if len(part)]
-        if not held:
+        """Return a line that holds the given number of `codes` and all `times`."""
+        arrays = [array for array in times if len(array)]
+        if not arrays:
             return cls(0, 1)
-        start = min(int(part.min()) for part in held)
-        length = max(int(part.max()) for part in held) - start + 1
+        start = min(int(array.min()) for array in arrays)
+        length = max(int(array.max()) for array in arrays) - start + 1
         if (codes + 1) * length <= np.iinfo(np.int64).max:
             return cls(start, length)
-        instants = np.unique(np.concatenate(held))
+        instants = np.unique(np.concatenate(arrays))
         return cls(0, len(instants), instants)
 
     def points(self, codes: Integers, *times: Integers) -> list[Integers]:
-        """Lay pairs of `codes` and each of `times` out on the line; the times are some of those that it was made for."""
-        first = np.multiply(codes, self.length, out=blank(len(codes)))
+        """Return the points of the pairs (codes, times), for each array of `times`; the line must be fitted to them."""
+        offsets = np.multiply(codes, self.length, out=empty(len(codes)))
         if self.instants is not None:
-            return [first + np.searchsorted(self.instants, part) for part in times]
-        first -= self.start
-        others = [np.add(first, part, out=blank(len(codes))) for part in times[:-1]]
-        return [*others, np.add(first, times[-1], out=first)]
+            return [offsets + np.searchsorted(self.instants, array) for array in times]
+        offsets -= self.start
+        points = [np.add(offsets, array, out=empty(len(codes))) for array in times[:-1]]
+        return [*points, np.add(offsets, times[-1], out=offsets)]
 
 
 def in_order(points: Integers, *ties: Integers) -> tuple[Integers | None, Integers]:
-    """Sort by `points` and then `ties`, equals in their present order.
+    """Sort by `points` and then `ties`; the sort is stable.
 
     Returns
     -------
-    What brings an array like `points` into that order when it is its index, None if it is in order; the points in order.
+    The index that sorts arrays like `points`, None if they are sorted; and the sorted points.
 
     """
     if (points[1:] > points[:-1]).all():
         return None, points
-    falls = np.count_nonzero(points[1:] < points[:-1])
-    order: Integers = np.argsort(points, kind="stable" if falls * _FEW_FALLS < len(points) else None)
-    in_line = gather(points, order)
-    if (in_line[1:] == in_line[:-1]).any():
+    descents = np.count_nonzero(points[1:] < points[:-1])
+    order: Integers = np.argsort(points, kind="stable" if descents * _FEW_DESCENTS < len(points) else None)
+    sorted_points = gather(points, order)
+    if (sorted_points[1:] == sorted_points[:-1]).any():
         order = np.lexsort((*reversed(ties), points))
-    return order, in_line
+    return order, sorted_points

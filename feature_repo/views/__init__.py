@@ -1,1 +1,1 @@
-"""Feature views: from accepted rows to the values of each entity at each instant."""
+"""Feature views: the values of each entity at each instant, computed from accepted rows."""

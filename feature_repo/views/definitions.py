@@ -1,9 +1,13 @@
-"""What defines a view: all that its values depend on besides the rows of its sources, and the online table named by it.
+"""The definition of a view: everything but the source rows that its values depend on. Its hash names the online table.
 
-Two definitions with one fingerprint have the same values, so they share a table. The fingerprint covers the SQL, types,
-windows, lags and freshness of the features, the entity and when it exists, the link to it, and what a row of each source
-means: its times and their zones, the columns that the SQL names, and the rules that reject or mend rows. It does not cover
-words (meanings and units), the order of features or rules, nor whatever the view does not read.
+Two definitions with one fingerprint have the same values, so they share a table. The fingerprint covers
+
+- the SQL, types, windows, lags and freshness of the features,
+- the entity, when it exists, and the link to it,
+- how each source is interpreted: its times and zones, the columns in the SQL, the rules that reject or repair rows.
+
+It does not cover documentation (meanings and units), the order of features or rules, nor columns that the view does not
+read.
 """
 
 from __future__ import annotations
@@ -30,23 +34,24 @@ if TYPE_CHECKING:
 
 #: The version of the stored form of a definition.
 FORMAT_VERSION = 1
-#: Where a source lies and how its bytes are read: none of it changes what a row means.
-_PLACES = {"kind", "path", "sha256", "url_env", "requirement", "member", "delimiter", "encoding"}
+#: Fields that locate a source and decode its bytes; they do not change what a row means.
+_LOCATION_FIELDS = {"kind", "path", "sha256", "url_env", "requirement", "member", "delimiter", "encoding"}
 _DAYS_OF_A_WEEK = 7
-#: Texts, quoted names and runs of blanks of an SQL expression.
+#: String literals, quoted identifiers and runs of whitespace in an SQL expression.
 _SQL_PARTS = re.compile(r"""('(?:[^']|'')*'|"(?:[^"]|"")*")|\s+""")
 _SQL_WITH_COMMENTS = re.compile(r"--|/\*|\$")
 
 
 @dataclass(frozen=True)
 class ViewDefinition:
-    """A view with all that its values depend on.
+    """A view with everything that its values depend on.
 
     Attributes
     ----------
-    entity : the one that the view is about.
-    link, holder : if the entity is linked: how it is reached, and of the view that holds the link what that is computed from.
-    sources : what a row of each source means, as far as the view reads it.
+    entity : the entity that the view describes.
+    link : how a linked entity is reached; None if the entity is the predicted one.
+    holder : the view with the link feature, reduced to what that feature is computed from.
+    sources : how each source is interpreted, as far as the view reads it.
 
     """
 
@@ -69,12 +74,12 @@ class ViewDefinition:
         return self.table_named(versioned_name(self.name, version))
 
     def table_named(self, name: str) -> OnlineTable:
-        """Return an online table of this definition that has another name."""
+        """Return an online table of this definition under the name `name`."""
         features = sorted((feature, spec.dtype) for feature, spec in self.view.features.items())
         return OnlineTable(name, ((self.entity.key, self.entity.dtype),), tuple(features))
 
     def to_json(self) -> str:
-        """Compose the stored form, from which `definition_from_json` makes the definition again."""
+        """Compose the stored form, which `definition_from_json` reads."""
         stored = {
             "view": _plain(self.view.model_dump(exclude_none=True)),
             "entity": _plain(self.entity.model_dump(exclude_none=True)),
@@ -122,7 +127,7 @@ def declared_definition(plan: Plan, name: str) -> str:
 
 
 def definition_from_json(plan: Plan, name: str, stored: str) -> ViewDefinition | None:
-    """Return a stored definition of the view `name`, over the sources as `plan` reads them now; None if it has not all."""
+    """Return a stored definition of the view `name` over the sources of `plan`; None if `plan` lacks one of them."""
     content = json.loads(stored)
     view, entity = View.model_validate(content["view"]), Entity.model_validate(content["entity"])
     link = Link(**content["link"]) if content["link"] else None
@@ -135,7 +140,7 @@ def definition_from_json(plan: Plan, name: str, stored: str) -> ViewDefinition |
 
 
 def needed_for(view: View, feature: str) -> View:
-    """Return `view` with only the features from which `feature` is computed, itself the last."""
+    """Return `view` with only `feature`, as the last one, and the features from which it may be computed."""
     names = list(view.features)
     before = names[: names.index(feature)] if view.features[feature].over == "features" else []
     return view.model_copy(update={"features": {name: view.features[name] for name in (*before, feature)}})
@@ -146,7 +151,7 @@ def _source_names(view: View, entity: Entity, holder: View | None) -> Sequence[s
 
 
 def _meaning(plan: Plan, name: str, view: View, link: Link | None, holder: View | None) -> dict[str, Any]:
-    """Return what a row of a source means, as far as the view or the holder of its link reads it."""
+    """Return how a source is interpreted, as far as the view or the holder of its link reads it."""
     source, rules = plan.ingest[name], plan.validate_.get(name, QualityRules())
     key = plan.entities[source.entity].key
     sql = " ".join(_sql_over(name, view) + (_sql_over(name, holder) if holder else []))
@@ -185,7 +190,7 @@ def _column(name: str, column: Column) -> dict[str, Any]:
 
 
 def _reader(source: Source) -> dict[str, Any]:
-    return source.reader.model_dump(mode="json", exclude_defaults=True, exclude=_PLACES)
+    return source.reader.model_dump(mode="json", exclude_defaults=True, exclude=_LOCATION_FIELDS)
 
 
 def _rules(rules: QualityRules) -> dict[str, Any]:
@@ -233,7 +238,7 @@ def _cadence(every: str) -> str:
 
 
 def _plain_sql(sql: str) -> str:
-    """Return `sql` with single blanks outside of quotes; as it is where it may hold a comment or another kind of quote.
+    """Return `sql` with runs of whitespace outside quotes collapsed; only stripped if it may hold a comment or `$` quote.
 
     >>> _plain_sql("sum(a)  filter (where b = 'x  y')")
     "sum(a) filter (where b = 'x  y')"
@@ -244,18 +249,18 @@ def _plain_sql(sql: str) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Return what JSON can hold: a duration as the plan writes it."""
+    """Return `value` for JSON, with durations as the plan writes them."""
     if isinstance(value, dict):
         return {name: _plain(each) for name, each in value.items()}
     return f"{int(value.total_seconds())}s" if isinstance(value, timedelta) else value
 
 
-#: The fields that earlier fingerprints covered: all that there were.
+#: The feature fields that earlier fingerprints covered.
 _EARLIER_FEATURE = {"sql", "dtype", "source", "window", "lag", "over", "unit", "meaning"}
 
 
 def earlier_definition(plan: Plan, name: str) -> str:
-    """Return the sha256 by which earlier versions named the definition of the view `name`, with its words and their order."""
+    """Return the sha256 of the view `name` in earlier versions, which also covered texts and the order of features."""
     view = plan.build_features.views[name]
     link = plan.link_of(view)
     holder = plan.build_features.views[link.view] if link else None
@@ -264,7 +269,7 @@ def earlier_definition(plan: Plan, name: str) -> str:
 
 
 def earlier_name(plan: Plan, name: str) -> str:
-    """Return the name that earlier versions gave to the online table of the view `name`."""
+    """Return the name of the online table of the view `name` in earlier versions."""
     return versioned_name(name, earlier_definition(plan, name)[:12])
 
 

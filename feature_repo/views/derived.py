@@ -1,7 +1,7 @@
-"""What of a feature view is computed from its other features (`over: features`), one layer after another.
+"""The features of a view that are computed from its other features (`over: features`), layer by layer.
 
-A feature stands in the layer after the last one that its SQL names. Each layer is computed from columns that are there already,
-so that a long chain of features is no deep expression, and one that is named twice is not computed twice.
+A feature belongs to the layer after the last one that its SQL references. Each layer is computed from existing columns. So a
+long chain of features is no deep expression, and a feature that is referenced twice is computed once.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
     from core.plan.plan import Feature, View
 
-#: The features of one query: the time in which DuckDB plans it grows faster than their number.
-_MOST_AT_ONCE = 256
+#: The most features of one query: DuckDB's planning time grows faster than their number.
+_MAX_FEATURES = 256
 
 
 def derive(connection: duckdb.DuckDBPyConnection, view: View, facts: pa.Table) -> pa.Table:
-    """Append to `facts`, the columns that `view` has over rows, those that it computes from features.
+    """Return `facts` (the features of `view` over rows) with the features of `view` over features appended.
 
     Raises
     ------
@@ -33,14 +33,14 @@ def derive(connection: duckdb.DuckDBPyConnection, view: View, facts: pa.Table) -
 
     """
     for layer in _layers(view):
-        for begin in range(0, len(layer), _MOST_AT_ONCE):
-            facts = _append(connection, dict(layer[begin : begin + _MOST_AT_ONCE]), facts)
+        for begin in range(0, len(layer), _MAX_FEATURES):
+            facts = _append(connection, dict(layer[begin : begin + _MAX_FEATURES]), facts)
     return facts
 
 
 def _append(connection: duckdb.DuckDBPyConnection, features: dict[str, Feature], facts: pa.Table) -> pa.Table:
     needed = named(facts.column_names, " ".join(feature.sql for feature in features.values()))
-    # Without a column a table has no rows.
+    # A table needs a column to have rows.
     connection.register("facts", facts.select(needed or facts.column_names[:1]))
     columns = ", ".join(f"{cast(feature)} AS {identifier(name)}" for name, feature in features.items())
     found = fetch(connection, f"SELECT {columns} FROM facts")
@@ -48,7 +48,7 @@ def _append(connection: duckdb.DuckDBPyConnection, features: dict[str, Feature],
 
 
 def _layers(view: View) -> list[list[tuple[str, Feature]]]:
-    """Sort the features over features: each layer names only columns, and features of earlier layers."""
+    """Return the features over features in layers; the SQL of each references only features of earlier layers."""
     layer_of: dict[str, int] = {}
     layers: list[list[tuple[str, Feature]]] = []
     for name, feature in view.features.items():

@@ -1,4 +1,4 @@
-"""Who exists when: the entities for which there are facts at an instant, as pairs in SQL or laid out by the instant."""
+"""The entities that exist at each instant, as (key, as_of) pairs in SQL or as arrays of keys by instant."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Asked:
-    """Who is asked for, and when.
+class PairsByInstant:
+    """Pairs (key, as_of), grouped by instant.
 
     Attributes
     ----------
     key : name of the entity's key column.
-    keys : all entities that are asked for at some instant, each once; none is null.
-    instants : in order; with each of them, which of `keys` are asked for then.
+    keys : the distinct keys of all instants; none is null.
+    instants : each instant, in order, with the indices in `keys` of its pairs.
 
     """
 
@@ -42,47 +42,47 @@ class Asked:
     keys: pa.ChunkedArray
     instants: Sequence[tuple[datetime, Integers]]
 
-    def at(self, as_of: datetime, places: Integers) -> pa.Table:
-        """Make the pairs of the keys at `places` and one instant: `key`, `as_of`."""
-        times = pa.repeat(pa.scalar(as_of, INSTANT), len(places))
-        return pa.table({self.key: self.keys.take(pa.array(places)), "as_of": times})
+    def at(self, as_of: datetime, index: Integers) -> pa.Table:
+        """Return the pairs of one instant and the keys at `index`, with the columns `key` and `as_of`."""
+        times = pa.repeat(pa.scalar(as_of, INSTANT), len(index))
+        return pa.table({self.key: self.keys.take(pa.array(index)), "as_of": times})
 
-    def pairs(self) -> pa.Table:
-        """Make all pairs."""
-        none = pa.table({self.key: self.keys.slice(0, 0), "as_of": pa.array([], INSTANT)})
-        return pa.concat_tables([none, *(self.at(*each) for each in self.instants)])
+    def table(self) -> pa.Table:
+        """Return all pairs, with the columns `key` and `as_of`."""
+        empty = pa.table({self.key: self.keys.slice(0, 0), "as_of": pa.array([], INSTANT)})
+        return pa.concat_tables([empty, *(self.at(*each) for each in self.instants)])
 
 
-def asked_in(connection: duckdb.DuckDBPyConnection, key: str, grid: str) -> Asked:
-    """Read who is asked for from the distinct pairs (`key`, `as_of`) of the relation `grid`."""
+def asked_in(connection: duckdb.DuckDBPyConnection, key: str, grid: str) -> PairsByInstant:
+    """Fetch the distinct pairs (`key`, `as_of`) of the relation `grid`."""
     pairs = fetch(connection, f"SELECT {identifier(key)}, as_of FROM {grid} ORDER BY as_of").combine_chunks()
     if not len(pairs):
-        return Asked(key, pairs.column(key), ())
+        return PairsByInstant(key, pairs.column(key), ())
     keys, times = pairs.column(key).chunk(0).dictionary_encode(), pairs.column("as_of")
-    later = np.flatnonzero(np.diff(microseconds(times, "as_of"))) + 1
-    as_ofs = times.take(pa.array([0, *later])).to_pylist()
-    places = np.split(keys.indices.to_numpy(), later)
-    return Asked(key, pa.chunked_array([keys.dictionary]), tuple(zip(as_ofs, places, strict=True)))
+    begins = np.flatnonzero(np.diff(microseconds(times, "as_of"))) + 1
+    as_ofs = times.take(pa.array([0, *begins])).to_pylist()
+    index = np.split(keys.indices.to_numpy(), begins)
+    return PairsByInstant(key, pa.chunked_array([keys.dictionary]), tuple(zip(as_ofs, index, strict=True)))
 
 
 def instants(period: Period, every: str) -> str:
-    """Write the SQL of the instants start, start + every, start + 2 every, ... up to and with end.
+    """Compose the relation of the instants start, start + every, start + 2 every, ..., at most end.
 
-    Each is counted from the start: months after the 31st end on the last day of shorter months, and on the 31st of longer ones.
+    Each is computed from the start. So monthly steps from a 31st fall on the last day of every month.
     """
     start, end = map(instant, (period.start, period.end))
-    most = (period.end - period.start).days + 1  # no step is shorter than a day
+    most_steps = (period.end - period.start).days + 1  # no step is shorter than a day
     return f"""(SELECT as_of FROM (
-        SELECT {start} + step * INTERVAL {literal(every)} AS as_of FROM range({most}) AS steps (step)
+        SELECT {start} + step * INTERVAL {literal(every)} AS as_of FROM range({most_steps}) AS steps (step)
     ) WHERE as_of <= {end})"""
 
 
 def open_grid(
     connection: duckdb.DuckDBPyConnection, relation: str, key: str, rows: str, times: str, ends: str | None = None
 ) -> str:
-    """Make the view `relation` of all pairs (key, as_of) such that the entity existed then.
+    """Create the view `relation` of all pairs (key, as_of) in which the entity exists; return its name.
 
-    That is, it had a knowable row in `rows` by then, and none in `ends`.
+    An entity exists at `as_of` if by then a row of it is known in `rows`, and none in `ends`.
     """
     column = identifier(key)
     first = f"SELECT {column}, min(greatest(event_time, created_time)) AS"
@@ -110,22 +110,26 @@ def open_existence(
     files: Callable[[str], str | Path],
     times: str,
 ) -> str:
-    """Make the view `relation` of all pairs (key, as_of) in which `entity` exists; `files` names a source's files."""
+    """Create the view `relation` of all pairs (key, as_of) in which `entity` exists; return its name.
+
+    `files` returns the files of a source.
+    """
     home = open_rows(connection, f"{relation}_home", files(entity.source or MEMBERS))
     ends = open_rows(connection, f"{relation}_ends", files(entity.until)) if entity.until else None
     return open_grid(connection, relation, entity.key, home, times, ends)
 
 
-def who_exists(
+def existing_entities(
     connection: duckdb.DuckDBPyConnection, entity: Entity, files: Callable[[str], str | Path], times: str
-) -> Asked:
-    """Find out which entities exist at each of `times`; `files` names a source's files."""
+) -> PairsByInstant:
+    """Return the entities that exist at each of `times`; `files` returns the files of a source."""
     grid = open_existence(connection, "grid", entity, files, times)
     lives = fetch(connection, f"FROM {grid}_lives")
     since, until = (microseconds(lives.column(name), name) for name in ("_since", "_until"))
-    times_of = fetch(connection, f"FROM {grid}_times ORDER BY as_of").column("as_of")
-    found = (
+    as_ofs = fetch(connection, f"FROM {grid}_times ORDER BY as_of").column("as_of")
+    existing = (
         (as_of, np.flatnonzero((since <= at) & (until > at)))
-        for as_of, at in zip(times_of.to_pylist(), microseconds(times_of, "as_of").tolist(), strict=True)
+        for as_of, at in zip(as_ofs.to_pylist(), microseconds(as_ofs, "as_of").tolist(), strict=True)
     )
-    return Asked(entity.key, lives.column(entity.key), tuple((as_of, places) for as_of, places in found if len(places)))
+    instants_with_keys = tuple((as_of, index) for as_of, index in existing if len(index))
+    return PairsByInstant(entity.key, lives.column(entity.key), instants_with_keys)

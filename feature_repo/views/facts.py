@@ -1,7 +1,7 @@
-"""What of a feature view is an aggregate over rows: which rows it looks at, its SQL, and where its values belong.
+"""The features of a view that aggregate rows: their spans, their SQL, and the alignment of their values with pairs.
 
-However many aggregates there are, a query computes a bounded number of them, and its columns are laid out by position at the
-(entity, as of) pairs that were asked for. So the time and memory of a view grow with its features and no faster.
+A query computes a bounded number of aggregates. Its columns are aligned by index with the requested (entity, as_of) pairs.
+So time and memory grow linearly with the number of features.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Span:
-    """Which rows a fact looks at: those of `source` with as_of - lag - window < event time <= as_of - lag.
+    """The rows that a fact aggregates: those of `source` with as_of - lag - window < event time <= as_of - lag.
 
-    Without a window they reach back without end. Unless `knowable` is false, only rows known by as_of count.
+    Without a window there is no lower bound. Rows created after as_of are excluded unless `knowable` is false.
     """
 
     source: str
@@ -41,17 +41,17 @@ class Span:
 
     @property
     def moves(self) -> tuple[timedelta, timedelta, timedelta]:
-        """How far from as of lie the last event time, the last created time and the bound before the first event time."""
+        """Offsets from as_of of three bounds: latest event time, latest created time, exclusive earliest event time."""
         return -self.lag, timedelta(), -self.lag - (self.window or timedelta())
 
     @property
     def reach(self) -> timedelta | None:
-        """How long before as of a row may have happened; None if without end."""
+        """How long before as_of a row may have happened; None if unlimited."""
         return None if self.window is None else self.lag + self.window
 
 
 class Fact(NamedTuple):
-    """An aggregate over the columns of a span's rows and `as_of`; without a dtype it is of the type that its SQL has."""
+    """An aggregate over the columns of a span's rows and `as_of`; without a dtype it has the type of its SQL."""
 
     sql: str
     dtype: str = ""
@@ -60,25 +60,25 @@ class Fact(NamedTuple):
 #: For each span, its facts by name.
 Facts = dict[Span, dict[str, Fact]]
 
-#: The aggregates of one query: the time in which DuckDB plans it grows faster than their number.
-_MOST_AGGREGATES = 256
+#: The most aggregates of one query: DuckDB's planning time grows faster than their number.
+_MAX_AGGREGATES = 256
 
 
 @dataclass(frozen=True)
 class FactQuery:
-    """Some of the aggregates over the rows of one span, which one query computes, by name."""
+    """The aggregates, by name, that one query computes over the rows of one span."""
 
     span: Span
     members: Mapping[str, Fact]
 
     @property
     def columns(self) -> str:
-        """The aggregates in SQL, under their names and in the types that they have."""
-        return ", ".join(f"{enclosed(fact.sql)} AS {identifier(name)}" for name, fact in self.members.items())
+        """The select list of the aggregates, each in the type of its SQL."""
+        return ", ".join(f"{parenthesized(fact.sql)} AS {identifier(name)}" for name, fact in self.members.items())
 
     @property
     def typed(self) -> str:
-        """The columns that `columns` makes, in their dtypes: outside of the aggregates, which so stand once."""
+        """The select list of an outer query that casts `columns` to their dtypes, so that each aggregate appears once."""
         return ", ".join(f"{_typed(name, fact)} AS {identifier(name)}" for name, fact in self.members.items())
 
 
@@ -87,16 +87,16 @@ def _typed(name: str, fact: Fact) -> str:
 
 
 def queries_of(facts: Facts) -> list[FactQuery]:
-    """Split the aggregates of `facts` into queries."""
+    """Return the queries that compute `facts`."""
     return [
-        FactQuery(span, dict(list(members.items())[begin : begin + _MOST_AGGREGATES]))
+        FactQuery(span, dict(list(members.items())[begin : begin + _MAX_AGGREGATES]))
         for span, members in facts.items()
-        for begin in range(0, len(members), _MOST_AGGREGATES)
+        for begin in range(0, len(members), _MAX_AGGREGATES)
     ]
 
 
 def facts_of(view: View) -> Facts:
-    """Sort the features of `view` that are aggregates by their spans."""
+    """Return the features of `view` that aggregate rows, grouped by span."""
     facts: Facts = {}
     for name, feature in view.features.items():
         if feature.over == "rows":
@@ -106,17 +106,17 @@ def facts_of(view: View) -> Facts:
 
 
 def cast(feature: Feature) -> str:
-    """Compose the SQL of a feature over features in its dtype."""
-    return exact_or_error(enclosed(feature.sql), feature.dtype)
+    """Compose the SQL of a feature over features, cast to its dtype."""
+    return exact_or_error(parenthesized(feature.sql), feature.dtype)
 
 
-def enclosed(sql: str) -> str:
-    """Compose `sql` of the plan in brackets; one that ends in a comment ends before the closing one."""
+def parenthesized(sql: str) -> str:
+    """Compose `sql` in parentheses; the newline ends a trailing comment before the closing one."""
     return f"({sql}\n)"
 
 
-def within(span: Span, as_of: Callable[[timedelta], str]) -> str:
-    """Write which rows of `source` are in `span`; `as_of` writes the as-of instant, moved by a length of time."""
+def span_condition(span: Span, as_of: Callable[[timedelta], str]) -> str:
+    """Compose the condition that selects the rows of `span`; `as_of` composes the as-of instant moved by an offset."""
     last, known, before = span.moves
     bounds = [f"source.event_time <= {as_of(last)}"]
     if span.knowable:
@@ -126,14 +126,14 @@ def within(span: Span, as_of: Callable[[timedelta], str]) -> str:
     return " AND ".join(bounds)
 
 
-def over_no_row(
+def aggregates_of_no_rows(
     connection: duckdb.DuckDBPyConnection, query: FactQuery, rows: Mapping[str, str], instants: str
 ) -> pa.Table:
-    """Compute what the aggregates of `query` are over no row, as SQL has it: a count is 0.
+    """Return the aggregates of `query` over no rows, as SQL defines them (a count is 0).
 
-    Returns a row for each instant of the relation `instants`, in their order.
+    There is one row for each instant of the relation `instants`, sorted by instant.
     """
-    # Without HAVING, an expression that aggregates nothing would give no row.
+    # Without HAVING, an expression that contains no aggregate would return no row.
     none = f"SELECT {query.columns} FROM {rows[query.span.source]} AS source WHERE false HAVING count(*) = 0"
     return fetch(
         connection,
@@ -141,25 +141,26 @@ def over_no_row(
     )
 
 
-def laid_out(
-    groups: pa.Table, places: Integers, over_none: Callable[[], pa.Table], instants: Integers
+def aligned_columns(
+    groups: pa.Table, pair_index: Integers, defaults: Callable[[], pa.Table], instants: Integers
 ) -> Iterator[tuple[str, pa.ChunkedArray]]:
-    """Lay the columns of `groups` out at the places of the pairs that were asked for.
+    """Return the name and values of each column of `groups`, aligned with the requested pairs.
 
     Parameters
     ----------
     groups : the aggregates of each pair that has rows.
-    places : of each group; one whose place is -1 belongs to no pair.
-    over_none : returns what the aggregates are over no row, by instant, for the pairs that have no group.
-    instants : for each pair the index of its instant among the rows of `over_none`.
+    pair_index : for each group the index of its pair; -1 if the pair was not requested.
+    defaults : returns the aggregates over no rows, by instant, for the pairs without a group.
+    instants : for each pair the index of its instant among the rows of `defaults`.
 
     """
-    chosen = np.full(len(instants) + 1, -1, np.int64)
-    chosen[places] = np.arange(len(groups))
-    chosen = chosen[:-1]
-    absent = chosen < 0
+    # The extra last element takes the groups of index -1.
+    row_of = np.full(len(instants) + 1, -1, np.int64)
+    row_of[pair_index] = np.arange(len(groups))
+    row_of = row_of[:-1]
+    absent = row_of < 0
     if absent.any():
-        chosen[absent] = len(groups) + instants[absent]
-        groups = pa.concat_tables([groups, over_none()])
-    laid = groups.combine_chunks().take(pa.array(chosen))
-    return zip(laid.column_names, laid.columns, strict=True)
+        row_of[absent] = len(groups) + instants[absent]
+        groups = pa.concat_tables([groups, defaults()])
+    aligned = groups.combine_chunks().take(pa.array(row_of))
+    return zip(aligned.column_names, aligned.columns, strict=True)

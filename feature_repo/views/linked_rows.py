@@ -1,8 +1,8 @@
-"""The rows that tell of a linked entity: those about what belongs to it, each with the key of where it belongs.
+"""The rows that belong to a linked entity, each with the key of that entity.
 
-A row says itself where it belongs if its source has a column of the linked entity's key. Else it belongs to what the link
-named when the row became known: the feature that holds the link, computed for the row's own entity as of then. So the rows of
-somebody who moved stay where they were. A row whose key is null belongs nowhere.
+If a source has a column with the linked entity's key, the row states its linked entity itself. Otherwise the key is the value
+of the link feature for the row's own entity, as of when the row became known. So old rows keep their key when a link changes.
+Rows without a key are left out.
 """
 
 from __future__ import annotations
@@ -25,39 +25,39 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Linked:
-    """How a view's entity is reached: the link, and of the view that holds it what the link is computed from."""
+    """How a view's entity is reached: the link, and the view that computes the link feature."""
 
     link: Link
     view: View
 
 
 def linked_by(plan: Plan, view: View) -> Linked | None:
-    """Say how the entity that `view` is about is reached; None if it is the one that is predicted for."""
+    """Return how the entity of `view` is reached; None if it is the predicted one."""
     link = plan.link_of(view)
     if link is None:
         return None
     return Linked(link, needed_for(plan.build_features.views[link.view], link.feature))
 
 
-def placed(
+def rows_with_link_key(
     connection: duckdb.DuckDBPyConnection,
     linked: Linked,
     rows: str,
     columns: Collection[str],
     link_rows: Mapping[str, str],
 ) -> str:
-    """Write the relation of the rows that belong somewhere, with the linked entity's key.
+    """Compose the relation of the rows that belong to a linked entity, with its key.
 
     Parameters
     ----------
-    connection : on which it is to be read, before this is called again.
+    connection : where the link is computed. The relation must be read on it before the next call.
     rows : a relation with the names that feature SQL uses; its columns are `columns`.
     link_rows : relations with the rows of the sources from which the link is computed.
 
     Raises
     ------
     PlanError
-        If the SQL of the link is refused by DuckDB.
+        If DuckDB refuses the SQL of the link.
 
     """
     link = linked.link
@@ -74,8 +74,8 @@ def placed(
         WHERE places.{identifier(link.feature)} IS NOT NULL)"""
 
 
-def lives_of(link: Link, rows: str) -> str:
-    """Write the relation of when the first of `rows` became known of each linked entity, as a source has rows."""
+def first_known_rows(link: Link, rows: str) -> str:
+    """Compose a relation like a source, with one row for each linked entity: when the first of its `rows` became known."""
     key = identifier(link.key)
     first = f"SELECT {key}, min(greatest(event_time, created_time)) AS _known FROM {rows} GROUP BY 1"
     return f"(SELECT {key}, _known AS event_time, _known AS created_time FROM ({first}))"

@@ -1,4 +1,4 @@
-"""Features that look ahead: their values change when the rows that nobody could know as of then are taken away."""
+"""Find features that look ahead: their values change when rows that were unknown as of the instant are removed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from feature_repo.files.datasets import BUCKETS, MEMBERS, bucket_file, renamed
 from feature_repo.files.duck import identifier, instant, open_duckdb
 from feature_repo.views.existence import open_grid
 from feature_repo.views.rows import compute_view
-from feature_repo.views.sources import kept, open_sources, open_view
+from feature_repo.views.sources import linked_rows_table, open_sources, open_view
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,27 +24,27 @@ if TYPE_CHECKING:
     from core.plan.plan import Entity, View
     from feature_repo.views.linked_rows import Linked
 
-#: What is taken away, in words and as the condition that rows which stay fulfil.
-_AHEAD = (
+#: The rows that are removed, as text and as the time column that lies after as_of.
+_REMOVED_ROWS = (
     ("rows that happened after as of, as those that make the label", "event_time"),
     ("rows that were created after as of", "created_time"),
 )
-_SAME = 1e-9
+_TOLERANCE = 1e-9
 
 
 def look_ahead(
     accepted: Path, view: View, entity: Entity, linked: Linked | None, as_of: datetime
 ) -> Iterator[tuple[str, str]]:
-    """Yield (feature, what it reads that was not known as of then) for the entities of one bucket, the largest.
+    """Yield (feature, description of the rows that it reads and should not) for each feature that looks ahead.
 
-    Of a linked entity it is all of them. A view is computed from all accepted rows, and again from those that had happened,
-    or were known, at `as_of`. The same rows are chosen by every sound feature, so a difference shows one whose SQL goes
-    around the choice of rows.
+    The view is computed from all accepted rows, and again from those that had happened, or were known, at `as_of`. A sound
+    feature has the same values both times. A difference shows SQL that bypasses the selection of rows. The comparison
+    covers the entities of the largest bucket, or all entities of a linked view.
 
     Raises
     ------
     PlanError
-        If a feature's SQL is refused by DuckDB.
+        If DuckDB refuses a feature's SQL.
 
     """
     times = f"(SELECT {instant(as_of)} AS as_of)"
@@ -54,26 +54,26 @@ def look_ahead(
             sources = {source: renamed(file) for source, file in files.items()}
         else:
             open_view(connection, view, entity, linked, accepted, times)
-            sources = {source: kept(source) for source in view.sources}
-        # Feature SQL that goes around the choice of rows knows them by these names only.
+            sources = {source: linked_rows_table(source) for source in view.sources}
+        # Feature SQL that bypasses the selection of rows can only name these relations.
         rows = {source: f"rows_of_{source}" for source in view.sources}
         whole = compute_view(connection, view, entity.key, rows, "grid")
-        for words, column in _AHEAD:
+        for removed, column in _REMOVED_ROWS:
             for source, relation in sources.items():
                 _only_known(connection, rows[source], relation, column, as_of)
             known = compute_view(connection, view, entity.key, rows, "grid")
             for feature in view.features:
                 changed = _changed(whole.column(feature), known.column(feature))
                 if changed:
-                    yield feature, f"{changed:,} of {len(whole):,} values as of {as_of:%Y-%m-%d} come from {words}"
+                    yield feature, f"{changed:,} of {len(whole):,} values as of {as_of:%Y-%m-%d} come from {removed}"
 
 
 def _open_bucket(
     connection: duckdb.DuckDBPyConnection, accepted: Path, view: View, entity: Entity, times: str
 ) -> dict[str, Path]:
-    """Open the rows of the largest bucket, and as `grid` who began to exist in it; return the file of each source."""
+    """Open the rows of the largest bucket, and `grid` with its entities that began to exist; return each source's file."""
     home = entity.source or MEMBERS
-    bucket = max(range(BUCKETS), key=lambda place: bucket_file(accepted, home, place).stat().st_size)
+    bucket = max(range(BUCKETS), key=lambda number: bucket_file(accepted, home, number).stat().st_size)
     open_grid(connection, "grid", entity.key, renamed(bucket_file(accepted, home, bucket)), times)
     files = {source: bucket_file(accepted, source, bucket) for source in view.sources}
     open_sources(connection, files)
@@ -81,17 +81,17 @@ def _open_bucket(
 
 
 def _only_known(connection: duckdb.DuckDBPyConnection, name: str, rows: str, column: str, as_of: datetime) -> None:
-    """Make the view `name` hold those of `rows` that had happened, or were known, at `as_of`."""
+    """Create the view `name` of those of `rows` whose time `column` is at most `as_of`."""
     connection.execute(
         f"CREATE OR REPLACE TEMP VIEW {name} AS FROM {rows} WHERE {identifier(column)} <= {instant(as_of)}"
     )
 
 
 def _changed(whole: pa.ChunkedArray, known: pa.ChunkedArray) -> int:
-    """Count the values that differ; sums of the same numbers in another order do not."""
+    """Return the number of values that differ by more than what reordering a floating-point sum can change."""
     if not pa.types.is_floating(whole.type):
         same = pc.fill_null(pc.equal(whole, known), False)
         both = pc.and_(pc.is_null(whole), pc.is_null(known))
         return len(whole) - int(pc.sum(pc.or_(same, both)).as_py() or 0)
-    one, other = (column.to_numpy(zero_copy_only=False) for column in (whole, known))
-    return int(np.count_nonzero(~np.isclose(one, other, rtol=_SAME, atol=_SAME, equal_nan=True)))
+    left, right = (column.to_numpy(zero_copy_only=False) for column in (whole, known))
+    return int(np.count_nonzero(~np.isclose(left, right, rtol=_TOLERANCE, atol=_TOLERANCE, equal_nan=True)))

@@ -1,12 +1,12 @@
-"""Compute a feature view: its facts for given (entity, as of) pairs, from the rows that were knowable then.
+"""Compute a feature view: its features for given (entity, as_of) pairs, from the rows that were knowable at `as_of`.
 
-This is the one place that gives the plan's feature SQL a meaning. The build of snapshots, the label, and the parity check
-all come through here. A row counts at `as_of` when it had happened and was known: event time <= as_of and created time
-<= as_of; a window (with its lag) further keeps as_of - lag - window < event time <= as_of - lag.
+The plan's feature SQL is evaluated only here: for snapshots, for the label and for the parity check. A row counts at `as_of`
+if it had happened and was known: event time <= as_of and created time <= as_of. A window with its lag further requires
+as_of - lag - window < event time <= as_of - lag.
 
-There are two ways to the same facts. For scattered pairs the rows are joined to the grid by their entity
-(`feature_repo.views.pair_facts`). For a grid of few instants and many entities the rows of each instant are chosen by their
-times alone, which touches only the rows inside each window and needs no join (`feature_repo.views.instant_facts`).
+Two algorithms compute the same facts. For scattered pairs the rows are joined to the grid by their entity
+(`feature_repo.views.pair_facts`). For few instants and many entities the rows of each instant are selected by their times
+alone (`feature_repo.views.instant_facts`). That reads only the rows inside each window and needs no join.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from core.plan.plan import View
-    from feature_repo.views.existence import Asked
+    from feature_repo.views.existence import PairsByInstant
 
 
 def _view_table(connection: duckdb.DuckDBPyConnection, view: View, key: str, facts: pa.Table) -> pa.Table:
-    """Compose the view's rows from its facts, in their order."""
+    """Return the view's rows for its facts, in their order."""
     rows = derive(connection, view, facts)
     columns = dict(zip(rows.column_names, rows.columns, strict=True))
     times = dict.fromkeys(("event_timestamp", "created_timestamp"), columns["as_of"])
@@ -40,7 +40,7 @@ def _view_table(connection: duckdb.DuckDBPyConnection, view: View, key: str, fac
 def compute_view(
     connection: duckdb.DuckDBPyConnection, view: View, key: str, rows: Mapping[str, str], grid: str
 ) -> pa.Table:
-    """Compute `view` for every pair of `grid`.
+    """Return the rows of `view` for every pair of `grid`.
 
     Parameters
     ----------
@@ -53,53 +53,54 @@ def compute_view(
 
     Returns
     -------
-    A table of one row for each pair, sorted by instant and key: `key`, event_timestamp (the as-of), created_timestamp (the
-    same: all that went into the row was known by then), and each feature in its declared dtype; null where its SQL gives
-    null.
+    A table of one row for each pair, sorted by instant and key: `key`, `event_timestamp` (the as_of), `created_timestamp`
+    (equal to it: every input of the row was known by then), and each feature in its declared dtype, null where its SQL
+    returns null.
 
     Raises
     ------
     PlanError
-        If a feature's SQL is refused by DuckDB, with the feature's name.
+        If DuckDB refuses a feature's SQL. The message names the feature.
 
     """
     try:
         return _view_table(connection, view, key, facts_of_pairs(connection, facts_of(view), key, rows, grid))
     except duckdb.Error as error:
-        raise PlanError(blame(connection, view, key, rows, grid) or f"{view.source}: {error}") from None
+        raise PlanError(failing_feature(connection, view, key, rows, grid) or f"{view.source}: {error}") from None
 
 
 def compute_snapshots(
-    connection: duckdb.DuckDBPyConnection, view: View, rows: Mapping[str, str], asked: Asked
+    connection: duckdb.DuckDBPyConnection, view: View, rows: Mapping[str, str], pairs: PairsByInstant
 ) -> Iterator[pa.Table]:
-    """Compute `view` for all pairs that are `asked` for, in tables of one or more instants: the rows of `compute_view`.
+    """Yield the rows of `view` for all `pairs`, as `compute_view` returns them, in tables of one or more instants.
 
-    This is the way for few instants at which many entities are asked for; the other parameters and errors are the same.
-    Where nobody is asked for it gives one empty table.
+    This is faster than `compute_view` for few instants and many entities. The other parameters and errors are the same. If
+    there are no pairs, one empty table is yielded.
     """
     try:
-        for facts in facts_at_instants(connection, facts_of(view), rows, asked):
-            yield _view_table(connection, view, asked.key, facts)
+        for facts in facts_at_instants(connection, facts_of(view), rows, pairs):
+            yield _view_table(connection, view, pairs.key, facts)
     except duckdb.Error as error:
-        connection.register("asked", asked.pairs())
-        raise PlanError(blame(connection, view, asked.key, rows, "asked") or f"{view.source}: {error}") from None
+        connection.register("asked", pairs.table())
+        failure = failing_feature(connection, view, pairs.key, rows, "asked")
+        raise PlanError(failure or f"{view.source}: {error}") from None
 
 
-def blame(
+def failing_feature(
     connection: duckdb.DuckDBPyConnection, view: View, key: str, rows: Mapping[str, str], grid: str
 ) -> str | None:
-    """Find the first feature whose SQL fails on its own, with DuckDB's reason; None if each works alone."""
-    sound = facts_of_pairs(connection, {}, key, rows, grid)
+    """Return a message with the first feature whose SQL fails on its own and DuckDB's reason; None if no SQL fails alone."""
+    computed = facts_of_pairs(connection, {}, key, rows, grid)
     for name, feature in view.features.items():
         alone = view.model_copy(update={"features": {name: feature}})
         try:
             if feature.over == "rows":
-                found = facts_of_pairs(connection, facts_of(alone), key, rows, grid)
+                values = facts_of_pairs(connection, facts_of(alone), key, rows, grid)
             else:
-                found = derive(connection, alone, sound)
+                values = derive(connection, alone, computed)
         except duckdb.Error as error:
             reason = str(error).strip().splitlines()[0]
             source = feature.source or view.source
             return f"the feature {name!r} over {source!r} has an SQL that fails: {feature.sql!r}: {reason}"
-        sound = sound.append_column(name, found.column(name))
+        computed = computed.append_column(name, values.column(name))
     return None

@@ -1,4 +1,4 @@
-"""The rows of a view as of one instant, computed from the accepted rows, as online tables take them."""
+"""The rows of a view as of one instant, computed from the accepted rows, in the form of online tables."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def rows_at(definition: ViewDefinition, accepted: Path, as_of: datetime) -> pa.Table:
-    """Compute a view as of one instant for every entity that is known then.
+    """Return the rows of a view as of one instant, for every entity that exists then.
 
     Parameters
     ----------

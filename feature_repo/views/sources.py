@@ -1,4 +1,4 @@
-"""What a view is computed from: the accepted rows of its sources, and, if its entity is linked, those that belong to it."""
+"""The input rows of a view: the accepted rows of its sources; for a linked entity, those that belong to it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from feature_repo.files.datasets import accepted_glob, open_rows, renamed
 from feature_repo.files.duck import identifier
 from feature_repo.views.existence import open_existence, open_grid
-from feature_repo.views.linked_rows import lives_of, placed
+from feature_repo.views.linked_rows import first_known_rows, rows_with_link_key
 from feature_repo.views.sql_names import named
 
 if TYPE_CHECKING:
@@ -35,30 +35,35 @@ def open_view(
     times: str,
     grid: str = "grid",
 ) -> dict[str, str]:
-    """Open all that `compute_view` needs of a view: its rows, and as `grid` who exists at `times`.
+    """Open the relations that `compute_view` reads: the rows of the view, and `grid`.
 
     Parameters
     ----------
-    view, entity, linked : as the plan declares them: the entity that the view is about, and how it is reached.
+    view, entity : the view, and the entity that it describes, as the plan declares them.
+    linked : how the entity is reached; None if it is the predicted one.
+    accepted : folder of the accepted rows.
+    times : a relation with the column `as_of`.
+    grid : name of the relation to create, with the pairs (key, as_of) of the entities that exist at each of `times`.
 
     Returns
     -------
-    The name of a view with the rows of each source; if the entity is linked, they lie in the table `kept(source)`.
+    For each source, the name of a relation with its rows. For a linked entity it reads the table
+    `linked_rows_table(source)`.
 
     """
     files = partial(accepted_glob, accepted)
     if linked is None:
         open_existence(connection, grid, entity, files, times)
         return open_sources(connection, {source: files(source) for source in view.sources})
-    rows = {source: place_rows(connection, source, view, linked, [files]) for source in view.sources}
+    rows = {source: open_linked_rows(connection, source, view, linked, [files]) for source in view.sources}
     if entity.source:
         open_existence(connection, grid, entity, files, times)
     else:
-        open_grid(connection, grid, entity.key, lives_of(linked.link, kept(view.source)), times)
+        open_grid(connection, grid, entity.key, first_known_rows(linked.link, linked_rows_table(view.source)), times)
     return rows
 
 
-def place_rows(
+def open_linked_rows(
     connection: duckdb.DuckDBPyConnection,
     source: str,
     view: View,
@@ -66,14 +71,18 @@ def place_rows(
     parts: Sequence[Callable[[str], str | Path]],
     within: str = "true",
 ) -> str:
-    """Make `rows_of_` a source of those of its rows that belong to a linked entity, with the columns that `view` needs.
+    """Create `rows_of_<source>`: the rows of a source that belong to a linked entity, with the columns that `view` needs.
 
-    They are kept as a table, since a view over files would place them anew for each span that looks at them.
+    They are stored in a temporary table: a view over files would look up the linked entity again for each span.
 
     Parameters
     ----------
-    parts : each names the files of a source; all that is about one entity lies in one part.
-    within : a condition that rows must fulfil.
+    parts : functions that return the files of a source. All rows about one entity lie in one part.
+    within : SQL condition on the rows.
+
+    Returns
+    -------
+    The name of the relation.
 
     """
     link = linked.link
@@ -82,22 +91,26 @@ def place_rows(
         needed = needed_columns(connection, rows, source, view, {link.from_key, link.key, "source_row"})
         chosen = f"(SELECT {', '.join(map(identifier, needed))} FROM {rows})"
         link_rows = {name: open_rows(connection, f"link_rows_of_{name}", files(name)) for name in linked.view.sources}
-        relation = placed(connection, linked, chosen, needed, link_rows)
-        make = f"INSERT INTO {kept(source)}" if number else f"CREATE TEMP TABLE {kept(source)} AS"
+        relation = rows_with_link_key(connection, linked, chosen, needed, link_rows)
+        make = (
+            f"INSERT INTO {linked_rows_table(source)}"
+            if number
+            else f"CREATE TEMP TABLE {linked_rows_table(source)} AS"
+        )
         connection.execute(f"{make} FROM {relation}")
-    connection.execute(f"CREATE TEMP VIEW rows_of_{source} AS FROM {kept(source)}")
+    connection.execute(f"CREATE TEMP VIEW rows_of_{source} AS FROM {linked_rows_table(source)}")
     return f"rows_of_{source}"
 
 
-def kept(source: str) -> str:
-    """Name the table of a source's rows that belong to linked entities."""
+def linked_rows_table(source: str) -> str:
+    """Return the name of the temporary table with a source's rows that belong to linked entities."""
     return f"kept_{source}"
 
 
 def needed_columns(
     connection: duckdb.DuckDBPyConnection, rows: str, source: str, view: View, always: Collection[str]
 ) -> list[str]:
-    """List the columns of a source's `rows` that `view` needs: those that its SQL names, the times, and those in `always`."""
+    """Return the columns of a source's `rows` that `view` needs: the columns in its SQL, the times, and `always`."""
     present = [row[0] for row in connection.execute(f"DESCRIBE FROM {rows}").fetchall()]
     sql = " ".join(feature.sql for feature in view.features.values() if (feature.source or view.source) == source)
     needed = {*always, "event_time", "created_time", *named(present, sql)}

@@ -124,8 +124,8 @@ def test_both_ways_give_what_a_look_at_every_row_gives(
     view = view_of(asked)
     wanted = sorted((START + place * STEP, who) for who, place in grid)
     with pytest.MonkeyPatch.context() as patch, open_duckdb() as connection:
-        patch.setattr(instant_facts, "_MOST_PAIRS", pairs_of_a_query)
-        patch.setattr(facts, "_MOST_AGGREGATES", aggregates_of_a_query)
+        patch.setattr(instant_facts, "_MAX_PAIRS", pairs_of_a_query)
+        patch.setattr(facts, "_MAX_AGGREGATES", aggregates_of_a_query)
         for source in SOURCES:
             connection.register(source, table_of([row for row in world if row.source == source]))
         listed = pa.table(
