@@ -15,10 +15,15 @@ if TYPE_CHECKING:
 
 
 def delete_entity(connection: psycopg.Connection, name: str, value: object) -> dict[str, int]:
-    """Delete the rows of the entity whose key column `name` is `value`, from every online table that has this key.
+    """Delete an entity's rows from every online table with the key column `name`; return their number by table.
 
-    Retired tables are among them. What was pushed of it is known by its event id alone afterwards. Returns the number of rows
-    by table.
+    Retired tables are included. The records of the entity's pushed rows keep only the event id.
+
+    Parameters
+    ----------
+    name : the key column.
+    value : the key of the entity.
+
     """
     column = sql.Identifier(column_name(name))
     found = connection.execute(
@@ -29,7 +34,7 @@ def delete_entity(connection: psycopg.Connection, name: str, value: object) -> d
         [SCHEMA, column_name(name)],
     ).fetchall()
     tables = sorted(table for (table,) in found)
-    # All of them before any row goes, and joint tables last: others take the locks in this order too.
+    # Lock all tables before deleting, joint tables last: every writer takes the locks in this order.
     for table in tables:
         lock(connection, table)
     tables = [table for table in tables if exists(connection, table)]
@@ -45,7 +50,7 @@ def delete_entity(connection: psycopg.Connection, name: str, value: object) -> d
         "UPDATE panthera.pushed_row SET entity = NULL, event_timestamp = NULL WHERE entity = %s AND online_table = ANY(%s)",
         [str(value), tables],
     )
-    # The triggers of the tables have done it, unless somebody took them away.
+    # The tables' triggers have deleted the joint rows, unless the triggers were dropped.
     for table in filter(partial(exists, connection), joint):
         connection.execute(delete.format(sql.Identifier(SCHEMA, table), column), [value])
     return deleted

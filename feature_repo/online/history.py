@@ -1,4 +1,4 @@
-"""What the database remembers of the online tables: whose they are, which runs filled them, and which nobody needs."""
+"""The records of online tables in the database: their views, the runs that filled them, and the retired ones."""
 
 from __future__ import annotations
 
@@ -26,13 +26,12 @@ Kind = Literal["full", "increment", "range"]
 
 @dataclass(frozen=True)
 class Run:
-    """A finished materialization: it brought `rows_written` rows online, all that was knowable `as_of` this instant.
+    """A finished materialization, which wrote `rows_written` rows to an online table.
 
     Attributes
     ----------
-    kind : whether it made the table anew (`full`), merged what was new (`increment`), or merged the rows of a span of event
-        times that somebody named (`range`).
-    as_of : its instant; of all kinds but `range`, the watermark that it left.
+    kind : `full` replaced the table, `increment` merged new rows, `range` merged the rows of a given span of event times.
+    as_of : the instant of the run; for `full` and `increment` it is the watermark after the run.
 
     """
 
@@ -49,7 +48,7 @@ class Run:
 def record_run(
     connection: psycopg.Connection, view: str, table: OnlineTable, as_of: datetime, rows: int, kind: Kind = "full"
 ) -> UUID:
-    """Enter a materialization into the history, in the transaction that brings its rows; return its id."""
+    """Write a materialization to the history, in the transaction that writes its rows; return its id."""
     run_id = uuid4()
     connection.execute(
         "INSERT INTO panthera.materialization (run_id, view, online_table, as_of, rows_written, kind) "
@@ -60,7 +59,7 @@ def record_run(
 
 
 def runs(connection: psycopg.Connection, name: str, most: int) -> list[Run]:
-    """Read the last runs that filled the online table of today, the newest first."""
+    """Fetch the last `most` runs that filled the present online table `name`, newest first."""
     with connection.cursor(row_factory=class_row(Run)) as cursor:
         cursor.execute(
             "SELECT run_id, view, online_table, kind, as_of, rows_written, started_at, finished_at "
@@ -71,9 +70,9 @@ def runs(connection: psycopg.Connection, name: str, most: int) -> list[Run]:
 
 
 def watermark(connection: psycopg.Connection, name: str) -> datetime | None:
-    """Say up to which instant everything knowable has been brought into the online table `name`.
+    """Return the instant up to which the online table `name` holds everything knowable; None before its first run.
 
-    A run as of an instant that had not come says nothing about it.
+    A run as of a future instant does not count.
     """
     row = connection.execute(
         "SELECT max(as_of) FROM panthera.present_run WHERE online_table = %s AND kind <> 'range' "
@@ -84,7 +83,7 @@ def watermark(connection: psycopg.Connection, name: str) -> datetime | None:
 
 
 def watermarks(connection: psycopg.Connection, names: Collection[str]) -> dict[str, datetime]:
-    """Return the watermarks of online tables by their names, without those that no run has filled."""
+    """Return the watermarks of online tables by name, without tables that no run has filled."""
     found = connection.execute(
         "SELECT online_table, max(as_of) FROM panthera.materialization WHERE online_table = ANY(%s) AND kind <> 'range' "
         "GROUP BY online_table",
@@ -93,7 +92,7 @@ def watermarks(connection: psycopg.Connection, names: Collection[str]) -> dict[s
     return dict(found.fetchall())
 
 
-#: Which of the online tables in the parameter are not there, or have never been filled.
+#: Query for those of the online tables in the parameter that do not exist or have never been filled.
 UNFILLED = """
 SELECT name FROM unnest(%s::text[]) AS wanted (name)
 WHERE to_regclass(format('online.%%I', name)) IS NULL
@@ -103,7 +102,7 @@ ORDER BY name
 
 
 def unfilled(connection: psycopg.Connection, names: Collection[str]) -> list[str]:
-    """List which of these online tables are not there, or have never been filled."""
+    """Return those of the online tables `names` that do not exist or have never been filled."""
     return [name for (name,) in connection.execute(UNFILLED, [list(names)])]
 
 
@@ -113,15 +112,15 @@ def register(
     view: str,
     name: str,
     *,
-    made: bool = False,
-    beside_others: bool = False,
+    is_new: bool = False,
+    keep_others: bool = False,
 ) -> str | None:
-    """Enter `name` as the one table of `view` from now on; return the table that it takes over from, if any.
+    """Write `name` as the present table of `view`; return the table that it replaces, if any.
 
     Parameters
     ----------
-    made : whether the table was made just now, so that earlier runs did not fill it.
-    beside_others : whether it takes over from none and none is retired.
+    is_new : whether the table was just created, so that no earlier run filled it.
+    keep_others : whether the view's other tables stay in use; then none is replaced or retired.
 
     """
     before = connection.execute(
@@ -135,18 +134,18 @@ def register(
         "WHERE online_table.retired_at IS NOT NULL",
         [name, project, view],
     )
-    if made:
+    if is_new:
         connection.execute(
             "UPDATE panthera.online_table SET made_at = clock_timestamp() WHERE online_table = %s", [name]
         )
-    if beside_others:
+    if keep_others:
         return None
     retire(connection, project, view, kept=name)
     return before[0] if before else None
 
 
 def retire(connection: psycopg.Connection, project: str, view: str, kept: str = "") -> None:
-    """Note that no definition of `view` names its tables any more, but `kept`."""
+    """Mark the tables of `view`, except `kept`, as retired: no definition names them any more."""
     connection.execute(
         "UPDATE panthera.online_table SET retired_at = clock_timestamp() "
         "WHERE project = %s AND view = %s AND online_table <> %s AND retired_at IS NULL",
@@ -155,7 +154,7 @@ def retire(connection: psycopg.Connection, project: str, view: str, kept: str = 
 
 
 def tables_of(connection: psycopg.Connection, project: str, view: str) -> list[str]:
-    """List the tables of all versions of `view`."""
+    """Return the tables of all versions of `view`."""
     found = connection.execute(
         "SELECT online_table FROM panthera.online_table WHERE project = %s AND view = %s ORDER BY 1", [project, view]
     )
@@ -163,7 +162,7 @@ def tables_of(connection: psycopg.Connection, project: str, view: str) -> list[s
 
 
 def tables_of_project(connection: psycopg.Connection, project: str) -> list[str]:
-    """List the tables of all views of `project`, also of those that Feast's registry no longer knows."""
+    """Return the tables of all views of `project`, including views that Feast's registry no longer has."""
     found = connection.execute(
         "SELECT online_table FROM panthera.online_table WHERE project = %s ORDER BY 1", [project]
     )
@@ -171,10 +170,7 @@ def tables_of_project(connection: psycopg.Connection, project: str) -> list[str]
 
 
 def drop(connection: psycopg.Connection, names: Collection[str]) -> None:
-    """Drop online tables, where they are there, with their joint tables, and forget whose they were.
-
-    What is remembered of their runs stays.
-    """
+    """Drop online tables that exist, with their joint tables, and delete their records; the history of runs stays."""
     for name in sorted(names):
         lock(connection, name)
     for joint in joint_tables_of(connection, names):
@@ -185,18 +181,18 @@ def drop(connection: psycopg.Connection, names: Collection[str]) -> None:
 
 
 def retired(connection: psycopg.Connection) -> list[str]:
-    """List the tables that no definition of their view names any more."""
+    """Return the retired tables, which no definition of their view names any more."""
     found = connection.execute("SELECT online_table FROM panthera.online_table WHERE retired_at IS NOT NULL ORDER BY 1")
     return [name for (name,) in found]
 
 
 def collect(connection: psycopg.Connection, needed: Collection[str]) -> list[str]:
-    """Drop the retired tables that are not among `needed`, those that some release reads; return their names."""
+    """Drop the retired tables that no release reads (those not in `needed`); return their names."""
     dropped = [name for name in retired(connection) if name not in needed]
     drop(connection, dropped)
     return dropped
 
 
 def forget_pushes(connection: psycopg.Connection, before: datetime) -> int:
-    """Forget the ids of rows that were pushed before an instant; return their number. Sent again, they are new."""
+    """Delete the ids of rows pushed before an instant; return their number. The same rows, sent again, count as new."""
     return connection.execute("DELETE FROM panthera.pushed_row WHERE pushed_at < %s", [before]).rowcount

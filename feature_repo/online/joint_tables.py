@@ -1,8 +1,8 @@
-"""Joint tables: in one row an entity, what several online tables of the same key hold of it, so that one search finds it all.
+"""Joint tables: one row for each entity with the columns of several online tables of the same key, for reads by one search.
 
-The online tables, the *members* of the joint table, stay what is written, and the truth. Triggers of theirs bring every change
-into the joint table, in the same transaction. It has the key, and each member's event time and features, NULL where the
-member has no row. Its name carries a hash of its members, so under one name the columns are always the same.
+The online tables, the *members* of the joint table, remain the source of truth: all writes go to them. Their triggers copy
+every change to the joint table in the same transaction. It has the key, and each member's event time and features, NULL
+where the member has no row. Its name contains a hash of its members, so one name always has the same columns.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from psycopg import sql
 
 from core.plan.limits import MOST_BYTES, MOST_COLUMNS
-from feature_repo.online.tables import EVENT_TIME, SCHEMA, OnlineTable, beside, index_keys, listed, lock
+from feature_repo.online.tables import EVENT_TIME, SCHEMA, OnlineTable, add_primary_key, fresh_table, listed, lock
 from feature_repo.online.types import most_bytes, name_hash, short_name
 
 if TYPE_CHECKING:
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
     import psycopg
 
-#: Which of the online tables in $1 can be read in a joint table, in which one, and at which position: those that are still
-#: kept in it, where whoever asks may read it.
-PLACES = """
+#: Query for the joint table and position of the online tables in $1: those whose triggers still maintain it and which the
+#: current role may read.
+JOINT_POSITIONS = """
 SELECT online_table, joint_table, position FROM panthera.joint_table
 WHERE online_table = ANY($1::text[])
     AND has_table_privilege(to_regclass(format('online.%I', joint_table)), 'SELECT')
@@ -36,7 +36,7 @@ WHERE online_table = ANY($1::text[])
 
 
 class _Column(NamedTuple):
-    """What a column is called in the joint table and in its member, and the most bytes that a row holds of it."""
+    """The names of a column in the joint table and in its member, and the most bytes of its values in a row."""
 
     joint: sql.Identifier
     own: sql.Identifier
@@ -66,14 +66,14 @@ class JointTable:
 
     @property
     def fits(self) -> bool:
-        """Whether PostgreSQL can hold every row, whatever its values are."""
+        """Whether every row fits into PostgreSQL's limits, whatever its values."""
         keys = [most_bytes(dtype) for _, dtype in self.members[0].keys]
         bytes_of_columns = [column.most_bytes for columns in self._columns for column in columns]
         return sum(keys) + sum(bytes_of_columns) <= MOST_BYTES and len(keys) + len(bytes_of_columns) <= MOST_COLUMNS
 
     @cached_property
     def _columns(self) -> list[list[_Column]]:
-        """List the columns, by member."""
+        """The columns of each member."""
         return [
             [
                 _Column(joint_column(position, name), sql.Identifier(name), most_bytes(dtype))
@@ -86,14 +86,18 @@ class JointTable:
         ]
 
     def select(self, tables: Mapping[OnlineTable, sql.Identifier]) -> sql.Composed:
-        """Write the query for what the joint table holds when `tables` are its members."""
-        # PostgreSQL finds a column more quickly if all before it are of fixed width.
+        """Compose the query for the rows of the joint table, with `tables` as its members."""
+        # PostgreSQL accesses a column faster if all columns before it are of fixed width.
         columns = sorted(
             ((column, position) for position, columns in enumerate(self._columns) for column in columns),
             key=lambda each: each[0].most_bytes,
         )
-        selected = [sql.SQL("{}.{} AS {}").format(_alias(place), each.own, each.joint) for each, place in columns]
-        sources = [sql.SQL("{} AS {}").format(tables[member], _alias(at)) for at, member in enumerate(self.members)]
+        selected = [
+            sql.SQL("{}.{} AS {}").format(_alias(position), column.own, column.joint) for column, position in columns
+        ]
+        sources = [
+            sql.SQL("{} AS {}").format(tables[member], _alias(position)) for position, member in enumerate(self.members)
+        ]
         same_key = sql.SQL(" USING ({})").format(listed(self.keys))
         return sql.SQL("SELECT {} FROM {}").format(
             listed([*self.keys, *selected]),
@@ -101,7 +105,10 @@ class JointTable:
         )
 
     def upsert(self, position: int, target: sql.Identifier) -> sql.Composed:
-        """Write the statement that brings the rows of a member that are in `brought` into `target`, a joint table like this."""
+        """Compose the statement that upserts the rows `brought`, of the member at `position`, into `target`.
+
+        `target` has the columns of this joint table.
+        """
         joint = [column.joint for column in self._columns[position]]
         return sql.SQL("INSERT INTO {} ({}) SELECT {} FROM brought ON CONFLICT ({}) DO UPDATE SET {}").format(
             target,
@@ -111,18 +118,19 @@ class JointTable:
             listed(sql.SQL("{0} = excluded.{0}").format(column) for column in joint),
         )
 
-    def forget(self, position: int) -> sql.Composed:
-        """Write the statements that take the rows of a member that are in `brought` out of the joint table."""
-        return self._forget(position, sql.SQL(""))
+    def remove(self, position: int) -> sql.Composed:
+        """Compose the statements that remove the rows `brought`, of the member at `position`, from the joint table."""
+        return self._remove(position, sql.SQL(""))
 
-    def forget_all(self, position: int) -> sql.Composed:
-        """Write the statements that take all rows of a member out of the joint table."""
+    def remove_all(self, position: int) -> sql.Composed:
+        """Compose the statements that remove all rows of the member at `position` from the joint table."""
         brought = sql.SQL("WITH brought AS (SELECT {} FROM {} WHERE {} IS NOT NULL) ")
-        return self._forget(position, brought.format(listed(self.keys), self.identifier, _event(position)))
+        return self._remove(position, brought.format(listed(self.keys), self.identifier, _event_time(position)))
 
-    def _forget(self, position: int, brought: sql.Composable) -> sql.Composed:
+    def _remove(self, position: int, brought: sql.Composable) -> sql.Composed:
         same = [sql.SQL("joint.{0} = brought.{0}").format(key) for key in self.keys]
-        absent = [sql.SQL("{} IS NULL").format(_event(at)) for at, _ in enumerate(self.members) if at != position]
+        others = [index for index, _ in enumerate(self.members) if index != position]
+        absent = [sql.SQL("{} IS NULL").format(_event_time(index)) for index in others]
         return sql.SQL(
             "{brought}DELETE FROM {table} AS joint USING brought WHERE {alone}; "
             "{brought}UPDATE {table} AS joint SET {none} FROM brought WHERE {same}"
@@ -136,12 +144,12 @@ class JointTable:
 
 
 def joint_column(position: int, column: str) -> sql.Identifier:
-    """Name in SQL the column that a joint table has for a column of the member at `position`."""
-    # Keys and features of a plan have no point in their names.
+    """Return the name in a joint table of a column of the member at `position`."""
+    # The plan allows no dot in the names of keys and features, so the name is unique.
     return sql.Identifier(short_name(f"{position}.{column}"))
 
 
-def _event(position: int) -> sql.Identifier:
+def _event_time(position: int) -> sql.Identifier:
     return joint_column(position, EVENT_TIME)
 
 
@@ -149,26 +157,28 @@ def _alias(position: int) -> sql.Identifier:
     return sql.Identifier(f"member{position}")
 
 
-def make(
+def create(
     connection: psycopg.Connection, joint: JointTable, tables: Mapping[OnlineTable, sql.Identifier]
 ) -> sql.Identifier:
-    """Make a joint table of `tables`, which are to be its members, under a name for the time being; return that."""
-    fresh = beside()
+    """Create a joint table from `tables`, its future members, under a temporary name; return that name."""
+    fresh = fresh_table()
     connection.execute(sql.SQL("CREATE TABLE {} AS {}").format(fresh, joint.select(tables)))
-    # Without statistics: whoever reads it looks for keys, of which the index knows that each is there once.
-    index_keys(connection, fresh, joint.keys)
+    # It needs no ANALYZE: reads look up keys, and the planner knows that the primary key is unique.
+    add_primary_key(connection, fresh, joint.keys)
     return fresh
 
 
-def keep(connection: psycopg.Connection, joint: JointTable, tables: Mapping[OnlineTable, sql.Identifier]) -> None:
-    """Have every change of `tables`, the members of `joint`, brought into it from now on."""
+def create_triggers(
+    connection: psycopg.Connection, joint: JointTable, tables: Mapping[OnlineTable, sql.Identifier]
+) -> None:
+    """Create the triggers on `tables`, the members of `joint`, that copy every change to it."""
     for position, member in enumerate(joint.members):
         brought = joint.upsert(position, joint.identifier)
         for event, change, statement in [
             ("INSERT", "REFERENCING NEW TABLE AS brought", brought),
             ("UPDATE", "REFERENCING NEW TABLE AS brought", brought),
-            ("DELETE", "REFERENCING OLD TABLE AS brought", joint.forget(position)),
-            ("TRUNCATE", "", joint.forget_all(position)),
+            ("DELETE", "REFERENCING OLD TABLE AS brought", joint.remove(position)),
+            ("TRUNCATE", "", joint.remove_all(position)),
         ]:
             connection.execute(
                 sql.SQL(
@@ -192,8 +202,8 @@ def keep(connection: psycopg.Connection, joint: JointTable, tables: Mapping[Onli
         )
 
 
-def take_place(connection: psycopg.Connection, joint: JointTable, fresh: sql.Identifier) -> None:
-    """Give the table that `make` made its name, and enter its members, which are in no other joint table now."""
+def publish(connection: psycopg.Connection, joint: JointTable, fresh: sql.Identifier) -> None:
+    """Rename the table that `create` returned to its name, and record its members, which must be in no joint table."""
     connection.execute(sql.SQL("ALTER TABLE {} RENAME TO {}").format(fresh, sql.Identifier(joint.name)))
     connection.execute(
         "INSERT INTO panthera.joint_table (online_table, joint_table, position) "
@@ -203,7 +213,7 @@ def take_place(connection: psycopg.Connection, joint: JointTable, fresh: sql.Ide
 
 
 def drop(connection: psycopg.Connection, name: str) -> None:
-    """Drop a joint table, if it is there; the triggers of its members have nothing to do from then on."""
+    """Drop a joint table, if it exists; the triggers of its members have no effect from then on."""
     lock(connection, name)
     connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(sql.Identifier(SCHEMA, name)))
     connection.execute("DELETE FROM panthera.joint_table WHERE joint_table = %s", [name])

@@ -1,8 +1,9 @@
-"""How the online table of a view holds its features: a column each, or, of a view of very many, an array for each type.
+"""How an online table stores its features: one column each, or, for very wide views, one array for each type.
 
-PostgreSQL has 1,600 columns in a table and 8 kB for a row, which a thousand numbers fill. Only what varies in length can be
-moved out of a row, and an array does. So where a row of a column each might not fit, all features of one type lie in one array,
-in the order of their names. Which features a table has decides it alone, as does its name, so that it is the same everywhere.
+PostgreSQL allows 1,600 columns in a table and 8 kB for a row, which a thousand numbers fill. It can move only values of
+varying length, as arrays, out of a row. So where a row with one column for each feature might not fit, all features of one
+type are stored in one array, in the order of their names. The layout depends on the table's features alone, so that every
+process computes the same one.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ _TIMES = ("timestamp", "timestamp")
 
 @dataclass(frozen=True)
 class StoredColumn:
-    """A column of an online table: its name and dtype, and which features it holds, one or the elements of an array."""
+    """A column of an online table: its name, its dtype, and the features that it stores (several in an array)."""
 
     name: str
     dtype: str
@@ -31,8 +32,8 @@ class StoredColumn:
     is_array: bool = False
 
 
-class Place(NamedTuple):
-    """Where a feature is read: in which of the columns that are read, and if that is an array which element."""
+class FeaturePosition(NamedTuple):
+    """The position of a feature in a row: the index of the column and, in an array, of the element."""
 
     column: int
     element: int | None
@@ -41,56 +42,56 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True)
 class Reading:
-    """How some features are read: from which columns, and where in these each of them is."""
+    """The columns from which some features are read, and the position of each feature in them."""
 
     columns: tuple[str, ...]
-    places: tuple[Place, ...]
+    positions: tuple[FeaturePosition, ...]
 
     @cached_property
     def has_arrays(self) -> bool:
-        """Whether a value of a column may be that of several features."""
-        return any(place.element is not None for place in self.places)
+        """Whether some column is an array of several features."""
+        return any(position.element is not None for position in self.positions)
 
     def unpack(self, values: tuple[Any, ...]) -> tuple[Any, ...]:
-        """Return the features, in their order, of the values of `columns`, all None where there is no row."""
+        """Return the features, in their order, from the values of `columns`; all None if there is no row."""
         if not self.has_arrays:
             return values
         return tuple(
             [
                 values[column] if element is None or values[column] is None else values[column][element]
-                for column, element, _ in self.places
+                for column, element, _ in self.positions
             ]
         )
 
-    def unpack_counted(self, values: tuple[Any, ...]) -> tuple[Any, ...]:
-        """Do what `unpack` does where times are microseconds as PostgreSQL counts them."""
-        found = self.unpack(values)
+    def unpack_microseconds(self, values: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Return what `unpack` returns, from values with times as PostgreSQL's microseconds."""
+        unpacked = self.unpack(values)
         if not self._times:
-            return found
-        counted = list(found)
-        for at in self._times:
-            counted[at] = None if counted[at] is None else instant_of(counted[at])
-        return tuple(counted)
+            return unpacked
+        converted = list(unpacked)
+        for index in self._times:
+            converted[index] = None if converted[index] is None else instant_of(converted[index])
+        return tuple(converted)
 
     @cached_property
     def _times(self) -> list[int]:
-        return [at for at, place in enumerate(self.places) if place.dtype == "timestamp"]
+        return [index for index, position in enumerate(self.positions) if position.dtype == "timestamp"]
 
 
 def needs_packing(keys: Features, features: Features) -> bool:
-    """Say whether a row with a column for each feature might not fit."""
+    """Return whether a row with one column for each feature might exceed PostgreSQL's limits."""
     dtypes = [dtype for _, dtype in (*keys, *features)]
     return sum(map(most_bytes, (*dtypes, *_TIMES))) > MOST_BYTES or len(dtypes) + len(_TIMES) > MOST_COLUMNS
 
 
 def stored_columns(features: Features, *, packed: bool) -> tuple[StoredColumn, ...]:
-    """List the columns that hold `features`, each with its dtype."""
+    """Return the columns that store `features`, which are pairs (name, dtype)."""
     if not packed:
         return tuple(StoredColumn(column_name(name), dtype, (name,)) for name, dtype in features)
     by_dtype: dict[str, list[str]] = {}
     for name, dtype in sorted(features):
         by_dtype.setdefault(dtype, []).append(name)
-    # Lists in an array would all have to be of one length.
+    # PostgreSQL requires all lists in an array to have one length, so lists stay columns.
     alone = [name for dtype, names in by_dtype.items() if dtype.endswith(LIST) for name in names]
     arrays = {dtype: names for dtype, names in sorted(by_dtype.items()) if not dtype.endswith(LIST)}
     return (
@@ -102,9 +103,10 @@ def stored_columns(features: Features, *, packed: bool) -> tuple[StoredColumn, .
 
 @lru_cache(maxsize=1024)
 def reading(packed: Features, names: tuple[str, ...]) -> Reading:
-    """Say how the features `names` are read; `packed` are all features of their table if it is packed, else none."""
+    """Return how the features `names` are read; `packed` has all features of their table if it is packed, else none."""
     if not packed:
-        return Reading(tuple(map(column_name, names)), tuple(Place(at, None, "") for at, _ in enumerate(names)))
+        positions = tuple(FeaturePosition(index, None, "") for index, _ in enumerate(names))
+        return Reading(tuple(map(column_name, names)), positions)
     dtypes = dict(packed)
     holders = {
         name: (column, index if column.is_array else None)
@@ -112,5 +114,8 @@ def reading(packed: Features, names: tuple[str, ...]) -> Reading:
         for index, name in enumerate(column.features)
     }
     columns = tuple(dict.fromkeys(holders[name][0].name for name in names))
-    at = {name: number for number, name in enumerate(columns)}
-    return Reading(columns, tuple(Place(at[holders[name][0].name], holders[name][1], dtypes[name]) for name in names))
+    index_of = {name: index for index, name in enumerate(columns)}
+    positions = tuple(
+        FeaturePosition(index_of[holders[name][0].name], holders[name][1], dtypes[name]) for name in names
+    )
+    return Reading(columns, positions)

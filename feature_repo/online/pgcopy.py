@@ -1,4 +1,4 @@
-"""Arrow columns in PostgreSQL's binary COPY format, a column at a time: no Python object is made for a row.
+"""Encode Arrow columns in PostgreSQL's binary COPY format, column by column, without a Python object for each row.
 
 The format ("COPY", File Formats, Binary Format, in PostgreSQL's manual): a signature; for every row the number of its
 fields as int16, then each field as its length in bytes (int32, -1 for NULL) and its bytes in network order; at the end -1.
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     Bytes: TypeAlias = npt.NDArray[np.uint8]
-    Places: TypeAlias = npt.NDArray[np.int64]
+    Offsets: TypeAlias = npt.NDArray[np.int64]
 
 HEADER = b"PGCOPY\n\xff\r\n\0" + struct.pack(">ii", 0, 0)
 TRAILER = struct.pack(">h", -1)
-#: Rows that are encoded at once; their bytes fit into a processor's cache.
-_ROWS_AT_ONCE = 16_384
+#: Rows of one chunk; their bytes fit into a processor's cache.
+_CHUNK_ROWS = 16_384
 #: PostgreSQL counts microseconds from 2000-01-01, Arrow from 1970-01-01.
 _EPOCH_SHIFT = 946_684_800_000_000
 _LENGTH = 4
@@ -47,49 +47,60 @@ _BYTES = {"string": pa.large_string(), "text": pa.large_string(), "bytes": pa.la
 
 @dataclass(frozen=True)
 class _Fields:
-    """The fields of one column: the bytes of the valid ones, one after another, and how many bytes each row has."""
+    """The fields of one column.
+
+    Attributes
+    ----------
+    valid : whether each row has a value.
+    lengths : the bytes of each row's value; 0 for NULL.
+    content : the bytes of the valid values, concatenated.
+
+    """
 
     valid: npt.NDArray[np.bool_]
-    lengths: Places
+    lengths: Offsets
     content: Bytes
 
     @property
-    def sizes(self) -> Places:
-        """The bytes of each row, with those that tell the length."""
+    def sizes(self) -> Offsets:
+        """The bytes of each row, including the length field."""
         return self.lengths + _LENGTH
 
 
 @dataclass(frozen=True)
 class _Array:
-    """The elements of an array of one dimension in each row, and what stands before them."""
+    """The elements of a one-dimensional array in each row, and the header of the array."""
 
     head: bytes
     elements: tuple[_Fields, ...]
 
     @property
-    def sizes(self) -> Places:
-        """The bytes of each row, with those that tell the length."""
-        sizes: Places = np.sum([element.sizes for element in self.elements], axis=0)
+    def sizes(self) -> Offsets:
+        """The bytes of each row, including the length field."""
+        sizes: Offsets = np.sum([element.sizes for element in self.elements], axis=0)
         return sizes + len(self.head) + _LENGTH
 
 
 def encode(
     rows: pa.RecordBatch, dtypes: Sequence[str], arrays: Mapping[str, int] | None = None
 ) -> Iterator[memoryview]:
-    """Yield `rows`, whose columns have `dtypes`, as chunks of a binary COPY without header and trailer.
+    """Yield `rows` as chunks of a binary COPY, without header and trailer.
 
-    `arrays` tells which columns, from a named one on and how many, are of one dtype and together one array of the table.
+    Null becomes NULL. NaN, negative zero and the empty string are kept.
 
-    Null is NULL; NaN, the sign of zero and the empty string stay what they are.
+    Parameters
+    ----------
+    dtypes : the dtype of each column.
+    arrays : for the first column of each array of the table, the number of its columns, which have one dtype.
 
     Raises
     ------
     SourceError
-        If a column cannot be of its dtype, or has times without a zone.
+        If a column cannot be converted to its dtype, or has times without a zone.
 
     """
-    for start in range(0, rows.num_rows, _ROWS_AT_ONCE):
-        batch = rows.slice(start, _ROWS_AT_ONCE)
+    for start in range(0, rows.num_rows, _CHUNK_ROWS):
+        batch = rows.slice(start, _CHUNK_ROWS)
         fields = [
             _fields(name, column, dtype)
             for name, column, dtype in zip(batch.schema.names, batch.columns, dtypes, strict=True)
@@ -101,16 +112,16 @@ def _packed(
     names: Sequence[str], dtypes: Sequence[str], fields: Sequence[_Fields], arrays: Mapping[str, int]
 ) -> list[_Fields | _Array]:
     columns: list[_Fields | _Array] = []
-    at = 0
-    while at < len(names):
-        count = arrays.get(names[at])
-        columns.append(_array(dtypes[at], fields[at : at + count]) if count else fields[at])
-        at += count or 1
+    index = 0
+    while index < len(names):
+        count = arrays.get(names[index])
+        columns.append(_array(dtypes[index], fields[index : index + count]) if count else fields[index])
+        index += count or 1
     return columns
 
 
 def _array(dtype: str, elements: Sequence[_Fields]) -> _Array:
-    """Compose an array: before its elements its dimensions, 1 for NULLs among them, their type, how many, the first index."""
+    """Return an array; its header has the dimensions, 1 (may have NULLs), the element type, the length, the first index."""
     return _Array(struct.pack(">iiIii", 1, 1, type_oid(dtype), len(elements), 1), tuple(elements))
 
 
@@ -146,7 +157,7 @@ def _fixed(column: pa.Array, dtype: str) -> _Fields:
 def _microseconds(column: pa.Array) -> pa.Array:
     if not pa.types.is_timestamp(column.type) or column.type.tz is None:
         raise ValueError("expected times with a time zone, UTC for example")
-    # Finer than a microsecond is nothing that PostgreSQL could hold.
+    # PostgreSQL's resolution is a microsecond.
     column = column.cast(pa.timestamp("us", tz="UTC"), safe=False)
     return pc.subtract_checked(column.cast(pa.int64()), _EPOCH_SHIFT)
 
@@ -165,7 +176,7 @@ def _variable(column: pa.Array, dtype: str) -> _Fields:
 
 
 def _dumped(column: pa.Array, dtype: str) -> _Fields:
-    """Encode what has no flat layout (lists, decimals, UUIDs) value by value, as the driver does."""
+    """Encode values without a flat layout (lists, decimals, UUIDs) one by one with the driver's dumpers."""
     pieces = dump_values(column.to_pylist(), dtype)
     valid = np.array([piece is not None for piece in pieces], np.bool_)
     lengths = np.array([len(piece) if piece is not None else 0 for piece in pieces], np.int64)
@@ -173,43 +184,43 @@ def _dumped(column: pa.Array, dtype: str) -> _Fields:
 
 
 def _assemble(rows: int, columns: Sequence[_Fields | _Array]) -> Bytes:
-    """Lay the fields out row after row."""
+    """Return the bytes of all fields, row after row."""
     sizes = np.sum([column.sizes for column in columns], axis=0) + 2
     ends = np.cumsum(sizes)
     out = np.empty(ends[-1] if rows else 0, np.uint8)
-    place = ends - sizes
-    _scatter(out, place, np.full(rows, len(columns), ">i2").view(np.uint8))
-    place = place + 2
+    offsets = ends - sizes
+    _scatter(out, offsets, np.full(rows, len(columns), ">i2").view(np.uint8))
+    offsets = offsets + 2
     for column in columns:
         if isinstance(column, _Array):
-            _scatter(out, place, (column.sizes - _LENGTH).astype(">i4").view(np.uint8))
-            _scatter(out, place + _LENGTH, np.tile(np.frombuffer(column.head, np.uint8), rows))
-            place = place + _LENGTH + len(column.head)
+            _scatter(out, offsets, (column.sizes - _LENGTH).astype(">i4").view(np.uint8))
+            _scatter(out, offsets + _LENGTH, np.tile(np.frombuffer(column.head, np.uint8), rows))
+            offsets = offsets + _LENGTH + len(column.head)
         for field in column.elements if isinstance(column, _Array) else (column,):
-            place = _lay(out, place, field)
+            offsets = _copy_fields(out, offsets, field)
     return out
 
 
-def _lay(out: Bytes, places: Places, field: _Fields) -> Places:
-    """Write the fields of a column to their places; return the places behind them."""
-    _scatter(out, places, np.where(field.valid, field.lengths, -1).astype(">i4").view(np.uint8))
-    _spread(out, places[field.valid] + _LENGTH, field.lengths[field.valid], field.content)
-    return places + field.sizes
+def _copy_fields(out: Bytes, offsets: Offsets, field: _Fields) -> Offsets:
+    """Copy the fields of a column to `out` at `offsets`; return the offsets after them."""
+    _scatter(out, offsets, np.where(field.valid, field.lengths, -1).astype(">i4").view(np.uint8))
+    _scatter_ragged(out, offsets[field.valid] + _LENGTH, field.lengths[field.valid], field.content)
+    return offsets + field.sizes
 
 
-def _scatter(out: Bytes, places: Places, content: Bytes) -> None:
-    """Write equally long pieces to their places."""
-    if len(places):
-        width = content.size // len(places)
-        out[places[:, np.newaxis] + np.arange(width)] = content.reshape(len(places), width)
+def _scatter(out: Bytes, offsets: Offsets, content: Bytes) -> None:
+    """Copy pieces of equal length to `out` at `offsets`."""
+    if len(offsets):
+        width = content.size // len(offsets)
+        out[offsets[:, np.newaxis] + np.arange(width)] = content.reshape(len(offsets), width)
 
 
-def _spread(out: Bytes, places: Places, lengths: Places, content: Bytes) -> None:
-    """Write pieces of any lengths to their places."""
+def _scatter_ragged(out: Bytes, offsets: Offsets, lengths: Offsets, content: Bytes) -> None:
+    """Copy pieces of any lengths to `out` at `offsets`."""
     if not content.size:
         return
     if lengths[0] == lengths[-1] and (lengths == lengths[0]).all():
-        _scatter(out, places, content)
+        _scatter(out, offsets, content)
         return
     begins = np.cumsum(lengths) - lengths
-    out[np.repeat(places - begins, lengths) + np.arange(content.size)] = content
+    out[np.repeat(offsets - begins, lengths) + np.arange(content.size)] = content

@@ -1,4 +1,4 @@
-"""One statement that reads the rows of many entities in several online tables, in the order in which they are asked for."""
+"""Compose the one statement that reads the rows of many entities in several online tables, in the order of the request."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class KeyOf:
-    """A key that is not asked for but stands in a feature of another part, which has its own keys from the parameters."""
+class LinkedKey:
+    """A key read from another view's feature (a link) instead of from the parameters; `part` is that view's index."""
 
     part: int
     feature: str
 
 
 @dataclass(frozen=True)
-class JointPlace:
-    """Where the row of an online table stands in that of a joint table."""
+class JointPosition:
+    """A joint table, and the position of an online table among its members."""
 
     joint_table: str
     position: int
@@ -37,44 +37,44 @@ class JointPlace:
 
 @dataclass(frozen=True)
 class ViewPart:
-    """What is read of one online table.
+    """The columns that the statement reads from one online table.
 
     Attributes
     ----------
-    keys : for each key column, its name and which of the statement's parameters has its values, or which part.
-    features : what is read, after the event time.
-    packed : all features of the table, each with its dtype, if it is packed.
-    joint : the joint table to read them from, if any; the online table must be there all the same.
+    keys : for each key column, its name and the index of the parameter with its values, or the link with its value.
+    features : the features to read, after the event time.
+    joint : the joint table to read from, if any; the online table must exist all the same.
+    packed : all features of the table, each with its dtype, if the table is packed.
 
     """
 
     online_table: str
-    keys: tuple[tuple[str, int | KeyOf], ...]
+    keys: tuple[tuple[str, int | LinkedKey], ...]
     features: tuple[str, ...]
-    joint: JointPlace | None = None
+    joint: JointPosition | None = None
     packed: tuple[tuple[str, str], ...] = ()
 
     @property
     def reading(self) -> Reading:
-        """From which columns the features are read, and where in these."""
+        """The columns to read, and the position of each feature in them."""
         return reading(self.packed, self.features)
 
     @property
     def is_linked(self) -> bool:
-        """Whether a key of it stands in another part."""
-        return any(isinstance(place, KeyOf) for _, place in self.keys)
+        """Whether a key is read from another part."""
+        return any(isinstance(origin, LinkedKey) for _, origin in self.keys)
 
 
 @dataclass(frozen=True)
 class EntityLookup:
-    """One more value of an entity, which is read beside its views: a column of a table with one row an entity.
+    """One more value of an entity to read with its views: a column of a table with one row for each entity.
 
     Attributes
     ----------
     table : schema and name.
-    column : the column that is read.
-    entity : the column that holds the first key as text.
-    fixed : columns and the texts that they must have.
+    column : the column to read.
+    entity : the column with the first key as text.
+    fixed : further columns, and the texts that a row must have in them.
 
     """
 
@@ -84,8 +84,8 @@ class EntityLookup:
     fixed: tuple[tuple[str, str], ...]
 
     def value(self) -> sql.Composed:
-        """Compose the value, of which there is one at most."""
-        # A subquery, unlike a join, is never planned as a scan of the whole table for a few entities.
+        """Compose a scalar subquery with the value."""
+        # Unlike a join, PostgreSQL never plans a subquery as a scan of the whole table for a few entities.
         wanted = [(self.entity, sql.SQL("asked.key0::text")), *((name, sql.Literal(text)) for name, text in self.fixed)]
         return sql.SQL("(SELECT {} FROM {} WHERE {})").format(
             sql.Identifier(self.column),
@@ -98,19 +98,19 @@ class EntityLookup:
 def read_statement(
     parts: tuple[ViewPart, ...], parameters: tuple[str, ...], *, one: bool = False, lookup: EntityLookup | None = None
 ) -> bytes:
-    """Compose the statement. Its parameters, $1 and on, are arrays of the dtypes `parameters`, all of one length.
+    """Compose the statement that reads `parts`. Its parameters, $1 and on, are arrays of the dtypes `parameters`.
 
-    Its rows are in the order of the arrays. A row has, for each part, the event time and the columns that its features are
-    read from, all NULL where the table has no row for the keys, and at its end the value of `lookup`. If it is for `one` row
-    its parameters are no arrays but the keys themselves, which spares the server the list and the sort.
+    The arrays are of one length, and the rows are in their order. A row has, for each part, the event time and the columns
+    of its features, all NULL if the table has no row for the keys; then the value of `lookup`. With `one`, the parameters
+    are the keys of a single row, not arrays, which saves the server the unnest and the sort.
     """
     joins: dict[str, sql.Composed] = {}
-    # A part that is joined by another one's feature stands after it.
+    # A linked part is joined after the part with its link.
     for number in sorted(range(len(parts)), key=lambda number: parts[number].is_linked):
         for alias, table in _sources(parts, number).items():
             keys = sql.SQL(" AND ").join(
-                sql.SQL("{}.{} = {}").format(sql.Identifier(alias), column_identifier(name), _value(parts, place))
-                for name, place in parts[number].keys
+                sql.SQL("{}.{} = {}").format(sql.Identifier(alias), column_identifier(name), _key_value(parts, origin))
+                for name, origin in parts[number].keys
             )
             joins[alias] = sql.SQL("LEFT JOIN {} AS {} ON {}").format(
                 sql.Identifier(SCHEMA, table), sql.Identifier(alias), keys
@@ -122,24 +122,25 @@ def read_statement(
     ]
     if lookup:
         columns.append(lookup.value())
-    # Behind a SELECT an array's length is not seen by PostgreSQL, which would plan the statement anew for each short one.
-    given = listed(
-        sql.SQL("${}::{}" if one else "(SELECT ${}::{}[])").format(sql.SQL(str(place + 1)), postgres_type(dtype))
-        for place, dtype in enumerate(parameters)
+    # The SELECT hides an array's length from PostgreSQL, which would plan the statement again for each short array.
+    keys_given = listed(
+        sql.SQL("${}::{}" if one else "(SELECT ${}::{}[])").format(sql.SQL(str(index + 1)), postgres_type(dtype))
+        for index, dtype in enumerate(parameters)
     )
-    asked = listed(sql.Identifier(f"key{place}") for place in range(len(parameters)))
+    key_names = listed(sql.Identifier(f"key{index}") for index in range(len(parameters)))
     statement = sql.SQL(
         "SELECT {} FROM (SELECT {}) AS asked({}) {}"
         if one
         else "SELECT {} FROM unnest({}) WITH ORDINALITY AS asked({}, place) {} ORDER BY asked.place"
     )
-    return statement.format(listed(columns), given, asked, sql.SQL(" ").join(joins.values())).as_bytes()
+    return statement.format(listed(columns), keys_given, key_names, sql.SQL(" ").join(joins.values())).as_bytes()
 
 
 def _sources(parts: Sequence[ViewPart], number: int) -> dict[str, str]:
-    """Name the tables that a part needs, by their alias; the first is the one that it is read from.
+    """Return the tables of a part by alias; the first is the one that its columns are read from.
 
-    Of the table whose row is read from a joint table, no column is read: PostgreSQL does not search it, but wants it there.
+    A part in a joint table also joins its own table, without reading a column. PostgreSQL then skips the search, but the
+    statement fails if the table is gone.
     """
     part, own = parts[number], f"view{number}"
     if part.joint is None:
@@ -153,30 +154,30 @@ def _joint_table(part: ViewPart) -> str | None:
 
 
 def _column(parts: Sequence[ViewPart], number: int, name: str) -> sql.Composed:
-    """Name a column of a part, where it is read from."""
+    """Compose a reference to a column of a part, in its own or its joint table."""
     joint, (source, *_) = parts[number].joint, _sources(parts, number)
     column = joint_column(joint.position, name) if joint else sql.Identifier(name)
     return sql.SQL("{}.{}").format(sql.Identifier(source), column)
 
 
-def _value(parts: Sequence[ViewPart], place: int | KeyOf) -> sql.Composable:
-    """Name the value that a key column must have."""
-    if isinstance(place, KeyOf):
-        found = reading(parts[place.part].packed, (place.feature,))
-        column = _column(parts, place.part, found.columns[0])
-        index = found.places[0].element
-        return column if index is None else sql.SQL("{}[{}]").format(column, sql.Literal(index + 1))
-    return sql.SQL("asked.{}").format(sql.Identifier(f"key{place}"))
+def _key_value(parts: Sequence[ViewPart], origin: int | LinkedKey) -> sql.Composable:
+    """Compose the value that a key column must have: a parameter or a link."""
+    if isinstance(origin, LinkedKey):
+        link = reading(parts[origin.part].packed, (origin.feature,))
+        column = _column(parts, origin.part, link.columns[0])
+        element = link.positions[0].element
+        return column if element is None else sql.SQL("{}[{}]").format(column, sql.Literal(element + 1))
+    return sql.SQL("asked.{}").format(sql.Identifier(f"key{origin}"))
 
 
 def key_array(values: Sequence[object], dtype: str) -> object:
-    """Give the driver the array of the keys that are asked for, in the form that it sends most quickly."""
+    """Return the parameter with the requested keys, in the form that the driver sends fastest."""
     if dtype == "int64":
         return "{" + ",".join(["NULL" if value is None else str(value) for value in values]) + "}"
     return list(values)
 
 
 def key_parameter(value: object, dtype: str) -> object:
-    """Give the driver the one key that is asked for."""
-    # The driver has a type for every size of an integer, and would prepare the statement for each.
+    """Return the parameter with the one requested key."""
+    # As integers, keys of different sizes have different types, and the driver would prepare a statement for each.
     return str(value) if dtype == "int64" and value is not None else value

@@ -1,4 +1,4 @@
-"""The full refresh of online tables: new tables beside the old ones, and all of them swapped at one instant."""
+"""The full refresh of online tables: fill new tables, then swap all of them for the old ones in one transaction."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from feature_repo.online.joint_tables import JointTable
 from feature_repo.online.tables import (
     SCHEMA,
     OnlineTable,
-    beside,
+    add_primary_key,
     copy_rows,
     declared_columns,
     exists,
-    index_keys,
+    fresh_table,
     joint_tables_of,
     listed,
     lock,
@@ -35,24 +35,25 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-#: A reader waits at most so long for a swap; less than PostgreSQL's deadlock_timeout, so no reader is ever ended by one.
-_MOST_MILLISECONDS_IN_THE_WAY = 200
+#: The longest wait of a swap for its locks, during which readers wait too. It is shorter than PostgreSQL's
+#: deadlock_timeout, so that no reader is cancelled.
+_LOCK_TIMEOUT_MILLISECONDS = 200
 _SECONDS_BETWEEN_ATTEMPTS = 0.1
 _ATTEMPTS = 600
-#: What PostgreSQL may hold in memory to compare a table with its load, and to build its index: millions of rows, not on disk.
+#: PostgreSQL's work memory to compare a table with its load and to build its index; enough for millions of rows.
 _MEMORY = "256MB"
 
 
 @dataclass(frozen=True)
 class Load:
-    """What a table is to hold: at most one row an entity, with the columns of `table`."""
+    """The new content of a table: at most one row for each entity, with the columns of `table`."""
 
     table: OnlineTable
     rows: pa.Table | pa.RecordBatchReader
 
 
 class Count(Enum):
-    """Which rows of a refresh are counted: those that were sent, or those that are other ones than before."""
+    """The rows of a refresh to count: those that were copied, or those that differ from before."""
 
     COPIED = "copied"
     CHANGED = "changed"
@@ -65,25 +66,27 @@ def refresh(
     progress: Callable[[str, int], object] | None = None,
     count: Count = Count.COPIED,
 ) -> dict[str, int]:
-    """Make the tables hold `loads`, what is known as of `as_of`; return the number of rows, by the name of the table.
+    """Replace the content of tables by `loads`, as known at `as_of`; return the number of rows by table name.
 
-    All in the transaction of `connection`: whoever reads sees every table as before or every table as after, and nothing is
-    left of a run that is killed. Rows that were not knowable at `as_of`, or are later than those of the load (somebody
-    pushed them, or this refresh is of an earlier instant than the last one), stay, unless they are ahead of the clock. Other
-    entities that are not in the load are gone afterwards: whoever was erased offline is erased here.
+    Everything happens in the transaction of `connection`. So a reader sees all tables before or all tables after the
+    refresh, and a killed run leaves nothing behind.
+
+    Some present rows stay: those that were not knowable at `as_of`, and those later than the row of the load (they were
+    pushed, or the previous refresh was of a later instant). Rows ahead of the clock do not stay. All other entities that are
+    not in the load are removed, so that an entity that was erased offline is erased online.
 
     Parameters
     ----------
-    loads : one for each table, taken one after another.
-    progress : called with the name of a table and the number of its rows that have gone to the server so far.
-    count : which rows are counted.
+    loads : one for each table, consumed one after another.
+    progress : called with the name of a table and the number of its rows sent to the server so far.
+    count : the rows to count.
 
     Raises
     ------
     SourceError
-        If a column cannot be of its dtype.
+        If a column cannot be converted to its dtype.
     DatabaseError
-        If somebody reads one of the tables for a minute without a pause.
+        If one of the tables is read for a minute without a pause.
 
     """
     connection.execute(f"SET LOCAL work_mem = '{_MEMORY}'")
@@ -92,45 +95,45 @@ def refresh(
     counts: dict[str, int] = {}
     for load in loads:
         name = load.table.name
-        told = partial(progress, name) if progress else None
-        fresh[load.table], counts[name] = _load(connection, load, told)
+        table_progress = partial(progress, name) if progress else None
+        fresh[load.table], counts[name] = _load(connection, load, table_progress)
     in_order = sorted(fresh, key=lambda table: table.name)
-    joints = {joint: joint_tables.make(connection, joint, fresh) for joint in _joint_tables(in_order)}
-    bringing = {
-        member: joint.upsert(position, made)
-        for joint, made in joints.items()
+    joints = {joint: joint_tables.create(connection, joint, fresh) for joint in _joint_tables(in_order)}
+    joint_upserts = {
+        member: joint.upsert(position, fresh_joint)
+        for joint, fresh_joint in joints.items()
         for position, member in enumerate(joint.members)
     }
     for table in in_order:
         lock(connection, table.name)
-        _keep_later(connection, table, fresh[table], as_of, bringing.get(table))
+        _keep_later(connection, table, fresh[table], as_of, joint_upserts.get(table))
         if count is Count.CHANGED:
             counts[table.name] = _changed(connection, table, fresh[table])
         connection.execute(sql.SQL("ANALYZE {}").format(fresh[table]))
         _copy_grants(connection, table, fresh[table])
-    for joint, made in joints.items():
-        joint_tables.keep(connection, joint, fresh)
-        _grant_reading(connection, made, [fresh[member] for member in joint.members])
+    for joint, fresh_joint in joints.items():
+        joint_tables.create_triggers(connection, joint, fresh)
+        _grant_reading(connection, fresh_joint, [fresh[member] for member in joint.members])
     _swap(connection, {table: fresh[table] for table in in_order}, joints)
     return counts
 
 
 def _joint_tables(tables: Sequence[OnlineTable]) -> list[JointTable]:
-    """Say which joint tables `tables` are to have: one for all that have the same keys, if they are several and fit."""
+    """Return the joint tables of `tables`: one for each set of two or more tables with the same keys, if it fits."""
     by_keys: dict[tuple[tuple[str, str], ...], list[OnlineTable]] = {}
     for table in tables:
         by_keys.setdefault(table.keys, []).append(table)
-    joints = [JointTable(tuple(alike)) for alike in by_keys.values() if len(alike) > 1]
+    joints = [JointTable(tuple(members)) for members in by_keys.values() if len(members) > 1]
     return [joint for joint in joints if joint.fits]
 
 
 def _load(
     connection: psycopg.Connection, load: Load, progress: Callable[[int], object] | None
 ) -> tuple[sql.Identifier, int]:
-    fresh = beside()
+    fresh = fresh_table()
     connection.execute(sql.SQL("CREATE TABLE {} ({})").format(fresh, declared_columns(load.table)))
     count = copy_rows(connection, fresh, load.table, load.rows, progress, frozen=True)
-    index_keys(connection, fresh, load.table.key_columns)
+    add_primary_key(connection, fresh, load.table.key_columns)
     return fresh, count
 
 
@@ -139,14 +142,14 @@ def _keep_later(
     table: OnlineTable,
     fresh: sql.Identifier,
     as_of: datetime,
-    bringing: sql.Composed | None,
+    joint_upsert: sql.Composed | None,
 ) -> None:
-    """Keep the rows of `table` that are not knowable at `as_of` or later than those in `fresh`, but none of the future.
+    """Copy to `fresh` the rows of `table` that were not knowable at `as_of` or are later than its own, except future rows.
 
-    `bringing` is the statement that brings them, in `brought`, into a joint table, if there is one.
+    `joint_upsert` is the statement that upserts the copied rows (`brought`) into the joint table, if there is one.
     """
     same = sql.SQL(" AND ").join(sql.SQL("loaded.{0} = live.{0}").format(key) for key in table.key_columns)
-    keeping = sql.SQL(
+    copy_later = sql.SQL(
         "INSERT INTO {fresh} AS live ({columns}) SELECT {live_columns} FROM {table} AS live "
         "LEFT JOIN {fresh} AS loaded ON {same} "
         "WHERE ((loaded.event_timestamp IS NULL "
@@ -164,13 +167,13 @@ def _keep_later(
         tolerated=sql.Literal(TOLERATED_AHEAD),
         on_conflict=on_conflict(table),
     )
-    if bringing:
-        keeping = sql.SQL("WITH brought AS ({} RETURNING live.*) {}").format(keeping, bringing)
-    connection.execute(keeping)
+    if joint_upsert:
+        copy_later = sql.SQL("WITH brought AS ({} RETURNING live.*) {}").format(copy_later, joint_upsert)
+    connection.execute(copy_later)
 
 
 def _changed(connection: psycopg.Connection, table: OnlineTable, fresh: sql.Identifier) -> int:
-    """Count the rows that are in one of the two tables only, or differ in a value."""
+    """Return the number of rows that are in one of the two tables only or differ in a value."""
     same = sql.SQL(" AND ").join(sql.SQL("fresh.{0} = live.{0}").format(key) for key in table.key_columns)
     row = connection.execute(
         sql.SQL("SELECT count(*) FROM {} AS fresh FULL JOIN {} AS live ON {} WHERE fresh IS DISTINCT FROM live").format(
@@ -186,12 +189,12 @@ def _copy_grants(connection: psycopg.Connection, table: OnlineTable, fresh: sql.
         "FROM pg_class, aclexplode(relacl) WHERE oid = %s::regclass AND grantee <> relowner",
         [table.identifier.as_string()],
     ).fetchall()
-    for privilege, grantee in granted:  # both are the server's own words, the grantee quoted where it must be
+    for privilege, grantee in granted:  # both come from the server, which has quoted the grantee if needed
         connection.execute(sql.SQL("GRANT {} ON {} TO {}").format(sql.SQL(privilege), fresh, sql.SQL(grantee)))
 
 
 def _grant_reading(connection: psycopg.Connection, joint: sql.Identifier, members: Sequence[sql.Identifier]) -> None:
-    """Let those read a joint table who may read all its members."""
+    """Grant SELECT on a joint table to the roles that may read all its members."""
     granted = connection.execute(
         "SELECT CASE WHEN grantee = 0 THEN 'PUBLIC' ELSE grantee::regrole::text END FROM pg_class, aclexplode(relacl) "
         "WHERE oid = ANY(%s::regclass[]) AND privilege_type = 'SELECT' AND grantee <> relowner "
@@ -207,7 +210,7 @@ def _swap(
     fresh: Mapping[OnlineTable, sql.Identifier],
     joints: Mapping[JointTable, sql.Identifier],
 ) -> None:
-    """Put the new tables in the place of the old ones, when nobody reads those; no reader is let in until the end."""
+    """Replace the old tables by the new ones while no reader holds a lock; readers wait until the transaction ends."""
     names = [table.name for table in fresh]
     old = joint_tables_of(connection, names)
     for name in old:
@@ -215,21 +218,21 @@ def _swap(
     _close(connection, [*names, *(name for name in old if exists(connection, name))])
     for name in old:
         joint_tables.drop(connection, name)
-    for table, made in fresh.items():
+    for table, fresh_name in fresh.items():
         connection.execute(sql.SQL("DROP TABLE {}").format(table.identifier))
-        connection.execute(sql.SQL("ALTER TABLE {} RENAME TO {}").format(made, sql.Identifier(table.name)))
-    for joint, made in joints.items():
-        joint_tables.take_place(connection, joint, made)
+        connection.execute(sql.SQL("ALTER TABLE {} RENAME TO {}").format(fresh_name, sql.Identifier(table.name)))
+    for joint, fresh_name in joints.items():
+        joint_tables.publish(connection, joint, fresh_name)
 
 
 def _close(connection: psycopg.Connection, names: Sequence[str]) -> None:
-    """Wait for a moment at which nobody reads the tables, and keep readers out until the transaction ends."""
+    """Lock the tables against readers until the transaction ends, as soon as no reader holds a lock."""
     tables = listed(sql.Identifier(SCHEMA, name) for name in names)
     statement = sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(tables)
     for _ in range(_ATTEMPTS):
         try:
             with connection.transaction():
-                connection.execute(f"SET LOCAL lock_timeout = {_MOST_MILLISECONDS_IN_THE_WAY}")
+                connection.execute(f"SET LOCAL lock_timeout = {_LOCK_TIMEOUT_MILLISECONDS}")
                 connection.execute(statement)
                 connection.execute("SET LOCAL lock_timeout = 0")
         except psycopg.errors.LockNotAvailable:
@@ -237,5 +240,5 @@ def _close(connection: psycopg.Connection, names: Sequence[str]) -> None:
         else:
             return
     raise DatabaseError(
-        f"one of the online tables {', '.join(names)} is being read without a pause; end that query and run again"
+        f"one of the online tables {', '.join(names)} is read by a query that does not end; stop that query and run again"
     )

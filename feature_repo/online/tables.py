@@ -1,10 +1,9 @@
-"""The online tables in PostgreSQL: one wide, typed row for each entity and version of a view.
+"""The online tables in PostgreSQL: one typed row for each entity and version of a view.
 
-The name of a table carries the fingerprint of its view's definition (`feature_repo.views.definitions`), so a view of other
-values gets a new table, and a release that was trained on the old definition never reads values of the new one.
+The name of a table contains the fingerprint of its view's definition (`feature_repo.views.definitions`). So a changed view
+has a new table, and a release that was trained on the old definition never reads values of the new one.
 
-A row never goes back in time: whatever is written, and in whatever order, an entity keeps the row with the latest event
-time, and among those the one created last.
+Writes may come in any order: an entity keeps the row with the latest event time and, among those, the latest created time.
 """
 
 from __future__ import annotations
@@ -30,17 +29,17 @@ if TYPE_CHECKING:
 
 SCHEMA = "online"
 EVENT_TIME, CREATED_TIME = "event_timestamp", "created_timestamp"
-#: Up to so many rows, a statement with their values is quicker than a staging table.
-_FEW = 50
-#: The rows and parameters of the longest statement that brings them as values; PostgreSQL takes 65,535 parameters.
-_MOST_ROWS, _MOST_PARAMETERS = 64, 16_384
-#: What the name of a packed table ends with.
+#: Up to this many rows, an upsert with parameters is faster than a staging table.
+_MAX_UPSERTED_ROWS = 50
+#: The most rows and parameters of one upsert; PostgreSQL allows 65,535 parameters.
+_MAX_STATEMENT_ROWS, _MAX_PARAMETERS = 64, 16_384
+#: The suffix of the name of a packed table.
 PACKED = "_packed"
 
 
 @dataclass(frozen=True)
 class OnlineTable:
-    """The table of one version of a view: its key columns and its features, each with its dtype, in order."""
+    """The table of one version of a view: its key columns and its features, each a pair (name, dtype), in order."""
 
     name: str
     keys: tuple[tuple[str, str], ...]
@@ -53,7 +52,7 @@ class OnlineTable:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """All columns, in the words of the view: the keys, the two times, the features."""
+        """The names in the view of all columns: the keys, the two times, the features."""
         return (*self.key_names, EVENT_TIME, CREATED_TIME, *(name for name, _ in self.features))
 
     @property
@@ -74,28 +73,28 @@ class OnlineTable:
 
     @cached_property
     def is_packed(self) -> bool:
-        """Whether the features lie in arrays, since a row with a column for each might not fit."""
+        """Whether the features are stored in arrays, since a row with one column for each might not fit."""
         return needs_packing(self.keys, self.features)
 
     @property
     def packed_features(self) -> tuple[tuple[str, str], ...]:
-        """All features, if they are packed, for those who read some of them."""
+        """All features with their dtypes if the table is packed, else none."""
         return self.features if self.is_packed else ()
 
     @cached_property
     def stored(self) -> tuple[StoredColumn, ...]:
-        """The columns that hold the features."""
+        """The columns that store the features."""
         return stored_columns(self.features, packed=self.is_packed)
 
     @property
     def stored_order(self) -> tuple[str, ...]:
-        """All of `columns`, in the order in which the table's columns hold them."""
+        """All of `columns`, in the order in which the table stores them."""
         names = (name for column in self.stored for name in column.features)
         return (*self.key_names, EVENT_TIME, CREATED_TIME, *names)
 
     @property
     def feature_columns(self) -> tuple[sql.Identifier, ...]:
-        """The columns in SQL that hold the features."""
+        """The columns in SQL that store the features."""
         return tuple(sql.Identifier(column.name) for column in self.stored)
 
     @property
@@ -105,22 +104,22 @@ class OnlineTable:
 
 
 def column_identifier(name: str) -> sql.Identifier:
-    """Name in SQL the column of the key or feature `name`."""
+    """Return the SQL identifier of the column of the key or feature `name`."""
     return sql.Identifier(column_name(name))
 
 
 def listed(columns: Iterable[sql.Composable]) -> sql.Composed:
-    """Write columns with commas between them."""
+    """Compose a comma-separated list."""
     return sql.SQL(", ").join(columns)
 
 
 def versioned_name(view: str, version: str) -> str:
-    """Name the table of a version of `view`, within what PostgreSQL keeps of a name."""
+    """Return the name of the table of a version of `view`, within PostgreSQL's limit."""
     return f"{short_name(view, LONGEST_NAME - len(version) - 2)}__{version}"
 
 
 def create(connection: psycopg.Connection, table: OnlineTable) -> bool:
-    """Make `table` unless it is there; return whether it was made."""
+    """Create `table` unless it exists; return whether it was created."""
     missing = not exists(connection, table.name)
     connection.execute(
         sql.SQL("CREATE TABLE IF NOT EXISTS {} ({}, PRIMARY KEY ({}))").format(
@@ -131,10 +130,10 @@ def create(connection: psycopg.Connection, table: OnlineTable) -> bool:
 
 
 def declared_columns(table: OnlineTable) -> sql.Composed:
-    """Write the columns of `table` as a new one declares them.
+    """Compose the column declarations of `table`.
 
-    A table that is made beside it is declared by these, not as one LIKE it: PostgreSQL locks what another is like until the
-    transaction ends, and who waits for a lock to write a table may not be in the way of who has it and would swap it.
+    A replacement table is declared with them instead of with LIKE. LIKE would lock the present table until the transaction
+    ends, and could deadlock with a refresh that swaps it.
     """
     times = [sql.SQL("event_timestamp timestamptz NOT NULL"), sql.SQL("created_timestamp timestamptz NOT NULL")]
     keys = [_declared(column_name(name), dtype) for name, dtype in table.keys]
@@ -145,19 +144,19 @@ def _declared(name: str, dtype: str) -> sql.Composed:
     return sql.SQL("{} {}").format(sql.Identifier(name), postgres_type(dtype))
 
 
-def beside() -> sql.Identifier:
-    """Name a table that is made beside another one, whose place it is to take."""
+def fresh_table() -> sql.Identifier:
+    """Return a new name for a table that will replace another one."""
     return sql.Identifier(SCHEMA, f"fresh_{uuid4().hex}")
 
 
-def index_keys(connection: psycopg.Connection, table: sql.Identifier, keys: Iterable[sql.Identifier]) -> None:
-    """Make the columns `keys` the primary key of a table that has been filled."""
+def add_primary_key(connection: psycopg.Connection, table: sql.Identifier, keys: Iterable[sql.Identifier]) -> None:
+    """Add the primary key `keys` to a table that has been filled."""
     connection.execute(sql.SQL("ALTER TABLE {} ADD PRIMARY KEY ({})").format(table, listed(keys)))
 
 
 def exists(connection: psycopg.Connection, name: str) -> bool:
-    """Say whether there is an online table of that name."""
-    # `to_regclass` would answer from what the session knew before it waited for a lock.
+    """Return whether an online table of that name exists."""
+    # `to_regclass` may answer from a cache older than the last wait for a lock.
     found = connection.execute(
         "SELECT FROM pg_class WHERE relname = %s AND relnamespace = %s::regnamespace", [name, SCHEMA]
     )
@@ -165,13 +164,13 @@ def exists(connection: psycopg.Connection, name: str) -> bool:
 
 
 def count_rows(connection: psycopg.Connection, name: str) -> int:
-    """Count the rows of an online table."""
+    """Return the number of rows of an online table."""
     row = connection.execute(sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(SCHEMA, name))).fetchone()
     return int(row[0]) if row else 0
 
 
 def lock(connection: psycopg.Connection, name: str) -> None:
-    """Wait until nobody else writes the online table `name`, and keep others from it until the transaction ends."""
+    """Take the advisory lock for writes to the online table `name`, until the transaction ends."""
     hold_on_name(connection, Lock.ONLINE_TABLE, name)
 
 
@@ -181,33 +180,33 @@ def merge(
     rows: pa.Table | pa.RecordBatchReader,
     progress: Callable[[int], object] | None = None,
 ) -> int:
-    """Bring an increment into `table`, in the transaction of `connection`; return how many rows it has.
+    """Merge an increment into `table`, in the transaction of `connection`; return the number of rows in the increment.
+
+    A row never replaces one with a later event time nor, at equal event times, one with a later created time. Readers see
+    the whole increment when the transaction commits.
 
     Parameters
     ----------
-    table : it is there already.
+    table : an existing table.
     rows : an Arrow table, or a reader of batches, with at least the columns `table.columns`, in any order, times with a
         zone. An entity may occur several times.
-    progress : called with the number of rows that have gone to the server so far.
-
-    A reader sees the whole increment or nothing, once the transaction commits. A row never replaces one with a later event
-    time, nor, at the same event time, one that was created later.
+    progress : called with the number of rows sent to the server so far.
 
     Raises
     ------
     SourceError
-        If a column cannot be of its dtype.
+        If a column cannot be converted to its dtype.
 
     """
     stage = _stage(connection, table)
     count = copy_rows(connection, stage, table, rows, progress)
-    _bring_in(connection, table, stage)
+    _merge_stage(connection, table, stage)
     return count
 
 
 def merge_values(connection: psycopg.Connection, table: OnlineTable, rows: Sequence[Sequence[object]]) -> int:
-    """Do what `merge` does with rows of Python values, in the order of `table.columns`."""
-    if len(rows) <= _FEW or table.is_packed:
+    """Merge rows of Python values, in the order of `table.columns`, as `merge` does; return their number."""
+    if len(rows) <= _MAX_UPSERTED_ROWS or table.is_packed:
         lock(connection, table.name)
         for upsert, parameters in upserts(table, rows):
             RawCursor(connection).execute(upsert, parameters)
@@ -218,7 +217,7 @@ def merge_values(connection: psycopg.Connection, table: OnlineTable, rows: Seque
         copy.set_types([type_oid(dtype) for dtype in table.dtypes])
         for row in rows:
             copy.write_row(row)
-    _bring_in(connection, table, stage)
+    _merge_stage(connection, table, stage)
     return len(rows)
 
 
@@ -231,10 +230,9 @@ def copy_rows(
     *,
     frozen: bool = False,
 ) -> int:
-    """Copy Arrow rows into `target`, which has the columns of `table`; return how many there were.
+    """Copy Arrow rows into `target`, which has the columns of `table`; return their number.
 
-    `frozen` rows count as having always been there, so no reader has to mark them later; the target must be new in this
-    transaction.
+    `frozen` uses COPY FREEZE, which saves later reads from setting hint bits; the target must be created in this transaction.
     """
     import pyarrow as pa
 
@@ -259,7 +257,7 @@ def copy_rows(
 
 
 def joint_tables_of(connection: psycopg.Connection, members: Collection[str]) -> list[str]:
-    """List the joint tables in which any of the online tables `members` stand, in the order of their names."""
+    """Return the names of the joint tables with any of the online tables `members`, sorted."""
     found = connection.execute(
         "SELECT DISTINCT joint_table FROM panthera.joint_table WHERE online_table = ANY(%s)", [list(members)]
     )
@@ -272,7 +270,7 @@ def _stage(connection: psycopg.Connection, table: OnlineTable) -> sql.Identifier
     return stage
 
 
-def _bring_in(connection: psycopg.Connection, table: OnlineTable, stage: sql.Identifier) -> None:
+def _merge_stage(connection: psycopg.Connection, table: OnlineTable, stage: sql.Identifier) -> None:
     lock(connection, table.name)
     keys, columns = listed(table.key_columns), listed(table.sql_columns)
     latest = sql.SQL("SELECT DISTINCT ON ({}) {} FROM {} ORDER BY {}, event_timestamp DESC, created_timestamp DESC")
@@ -285,22 +283,21 @@ def _bring_in(connection: psycopg.Connection, table: OnlineTable, stage: sql.Ide
 
 
 def upserts(table: OnlineTable, rows: Sequence[Sequence[object]]) -> Iterator[tuple[bytes, list[object]]]:
-    """Write the statements, each with its parameters, that bring `rows` into a table, for cursors that take $1 and on.
+    """Yield statements with their parameters ($1 and on) that merge `rows`, in the order of `table.columns`, into a table.
 
-    The rows are in the order of `table.columns`. A statement brings many, so that what every statement on the table brings
-    about is done once for them.
+    A statement merges many rows, so that the table's triggers run once for all of them.
     """
-    most = min(_MOST_ROWS, max(1, _MOST_PARAMETERS // len(table.columns)))
+    most = min(_MAX_STATEMENT_ROWS, max(1, _MAX_PARAMETERS // len(table.columns)))
     for begin in range(0, len(rows), most):
-        some = rows[begin : begin + most]
-        yield _upsert(table, len(some)), [value for row in some for value in row]
+        batch = rows[begin : begin + most]
+        yield _upsert(table, len(batch)), [value for row in batch for value in row]
 
 
 @lru_cache(maxsize=256)
 def _upsert(table: OnlineTable, count: int) -> bytes:
-    """Write the statement that brings `count` rows; of equal times, the one that stands last."""
+    """Compose the statement that merges `count` rows; among equal times the last row wins."""
     values = [_row_of_parameters(table, row * len(table.columns)) for row in range(count)]
-    # No column of a plan has a point in its name.
+    # The plan allows no dot in the names of columns, so this name is free.
     order = sql.Identifier("brought.order")
     statement = sql.SQL(
         "INSERT INTO {} AS live ({columns}) SELECT DISTINCT ON ({keys}) {columns} "
@@ -318,28 +315,28 @@ def _upsert(table: OnlineTable, count: int) -> bytes:
 
 
 def _row_of_parameters(table: OnlineTable, before: int) -> list[sql.Composable]:
-    """Write the values of the table's columns as parameters: those after the first `before`, in the order of its columns."""
-    given = {
-        name: sql.SQL("${}::{}").format(sql.Literal(before + place), postgres_type(dtype))
-        for place, (name, dtype) in enumerate(zip(table.columns, table.dtypes, strict=True), start=1)
+    """Compose one row of values from the parameters that follow the first `before`, in the order of the columns."""
+    parameters = {
+        name: sql.SQL("${}::{}").format(sql.Literal(before + number), postgres_type(dtype))
+        for number, (name, dtype) in enumerate(zip(table.columns, table.dtypes, strict=True), start=1)
     }
     features = [
-        sql.SQL("ARRAY[{}]").format(listed(given[name] for name in column.features))
+        sql.SQL("ARRAY[{}]").format(listed(parameters[name] for name in column.features))
         if column.is_array
-        else given[column.features[0]]
+        else parameters[column.features[0]]
         for column in table.stored
     ]
-    return [*(given[name] for name in (*table.key_names, EVENT_TIME, CREATED_TIME)), *features]
+    return [*(parameters[name] for name in (*table.key_names, EVENT_TIME, CREATED_TIME)), *features]
 
 
 def on_conflict(table: OnlineTable, columns: Sequence[sql.Identifier] | None = None) -> sql.Composed:
-    """Write what becomes of a row whose entity has one already: of the two, the later one stays.
+    """Compose the ON CONFLICT clause that keeps the later of two rows of an entity.
 
-    `columns` are those that the later row brings, beside its times; by default all features.
+    `columns` are the columns to update besides the times; by default all features.
     """
     features = table.feature_columns if columns is None else columns
-    brought = (sql.Identifier(EVENT_TIME), sql.Identifier(CREATED_TIME), *features)
+    updated = (sql.Identifier(EVENT_TIME), sql.Identifier(CREATED_TIME), *features)
     return sql.SQL(
         "ON CONFLICT ({}) DO UPDATE SET {} "
         "WHERE (excluded.event_timestamp, excluded.created_timestamp) >= (live.event_timestamp, live.created_timestamp)"
-    ).format(listed(table.key_columns), listed(sql.SQL("{0} = excluded.{0}").format(column) for column in brought))
+    ).format(listed(table.key_columns), listed(sql.SQL("{0} = excluded.{0}").format(column) for column in updated))

@@ -1,6 +1,6 @@
-"""The types of the online tables' columns: a dtype of ours, and PostgreSQL's word for it.
+"""The types of the online tables' columns: each dtype with its PostgreSQL type.
 
-A dtype with `[]` is a list of it. `message` is what has no exact counterpart in SQL, kept as the bytes that Feast gives it.
+A dtype with `[]` is a list. `message` is a value without an exact SQL type, stored as the bytes of Feast's protobuf message.
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ _SCALARS: dict[str, LiteralString] = {
     "message": "bytea",
 }
 LIST = "[]"
-#: The bytes of what is of fixed width, with those that may be left out before the next column.
+#: The bytes of a value of fixed width, with alignment padding.
 _FIXED_BYTES = {"int32": 8, "int64": 8, "float32": 8, "float64": 8, "bool": 8, "timestamp": 8, "uuid": 16}
-#: Of a value of varying length, what is no longer than this stays in its row however full that is.
+#: The bytes that a value of varying length may take in its row even when PostgreSQL moves long values out of it.
 _BYTES_KEPT_IN_A_ROW = 24
-#: The bytes of a name that PostgreSQL keeps.
+#: The most bytes of a name in PostgreSQL.
 LONGEST_NAME = 63
 _HASH_LENGTH = 12
-#: Names that every online table has for itself, or every table in PostgreSQL.
-_TAKEN = {"event_timestamp", "created_timestamp", "tableoid", "xmin", "xmax", "cmin", "cmax", "ctid"}
+#: Column names that every online table uses, and PostgreSQL's system columns.
+_RESERVED_NAMES = {"event_timestamp", "created_timestamp", "tableoid", "xmin", "xmax", "cmin", "cmax", "ctid"}
 
 
 def postgres_type(dtype: str) -> sql.SQL:
-    """Give PostgreSQL's word for `dtype`."""
+    """Return the PostgreSQL type of `dtype`."""
     return sql.SQL(_type_name(dtype))
 
 
@@ -54,17 +54,19 @@ def _type_name(dtype: str) -> LiteralString:
 
 
 def most_bytes(dtype: str) -> int:
-    """Say how many bytes of a row's page a value of `dtype` takes at most: PostgreSQL can keep a long one elsewhere."""
+    """Return the most bytes of a page that a value of `dtype` needs; PostgreSQL moves long values out of the row."""
     return _FIXED_BYTES.get(dtype, _BYTES_KEPT_IN_A_ROW)
 
 
 def type_oid(dtype: str) -> int:
-    """Give the number of the type in PostgreSQL."""
+    """Return the OID of the PostgreSQL type of `dtype`."""
     return adapters.types.get_oid(_type_name(dtype))
 
 
 def dump_values(values: Sequence[object], dtype: str) -> list[bytes | bytearray | memoryview | None]:
-    """Encode Python values as PostgreSQL's binary form of `dtype`; None stays None, and text is read where it must be.
+    """Return Python values in PostgreSQL's binary format of `dtype`; None stays None.
+
+    UUIDs and decimals may be given as text.
 
     Raises
     ------
@@ -72,18 +74,18 @@ def dump_values(values: Sequence[object], dtype: str) -> list[bytes | bytearray 
         If a text is not a UUID or a decimal number.
 
     """
-    read = _READ.get(dtype.removesuffix(LIST))
-    if read:
-        values = [_read(value, read) for value in values]
+    parse = _PARSERS.get(dtype.removesuffix(LIST))
+    if parse:
+        values = [_parsed(value, parse) for value in values]
     transformer = Transformer()
     transformer.set_dumper_types([type_oid(dtype)], Format.BINARY)
     return [transformer.dump_sequence([value], [PyFormat.BINARY])[0] for value in values]
 
 
-def _read(value: object, read: Callable[[str], object]) -> object:
+def _parsed(value: object, parse: Callable[[str], object]) -> object:
     if isinstance(value, list):
-        return [_read(item, read) for item in value]
-    return read(value) if isinstance(value, str) else value
+        return [_parsed(item, parse) for item in value]
+    return parse(value) if isinstance(value, str) else value
 
 
 def _decimal(text: str) -> Decimal:
@@ -93,11 +95,11 @@ def _decimal(text: str) -> Decimal:
         raise ValueError(f"{text!r} is not a decimal number") from None
 
 
-_READ: dict[str, Callable[[str], object]] = {"uuid": UUID, "decimal": _decimal}
+_PARSERS: dict[str, Callable[[str], object]] = {"uuid": UUID, "decimal": _decimal}
 
 
 def short_name(name: str, longest: int = LONGEST_NAME) -> str:
-    """Give `name` itself if it has at most `longest` bytes, else its beginning and a hash of the whole."""
+    """Return `name` if it has at most `longest` bytes, else a prefix of it and a hash of the whole name."""
     if len(name.encode()) <= longest:
         return name
     kept = name.encode()[: longest - _HASH_LENGTH - 1].decode(errors="ignore")
@@ -105,10 +107,10 @@ def short_name(name: str, longest: int = LONGEST_NAME) -> str:
 
 
 def name_hash(text: str) -> str:
-    """Give twelve hexadecimal digits that stand for `text`."""
+    """Return the first twelve hexadecimal digits of the sha256 of `text`."""
     return hashlib.sha256(text.encode()).hexdigest()[:_HASH_LENGTH]
 
 
 def column_name(name: str) -> str:
-    """Name the column that holds the key or feature `name`: almost always `name` itself."""
-    return f"{name}_{name_hash(name)}" if name in _TAKEN else short_name(name)
+    """Return the column name of the key or feature `name`: `name` itself unless it is reserved or too long."""
+    return f"{name}_{name_hash(name)}" if name in _RESERVED_NAMES else short_name(name)

@@ -1,10 +1,9 @@
-"""The tables of a view's versions: which one holds now, what it takes over, and which are kept for releases.
+"""The online tables of a view's versions: the present one, the rows that it copies, and the retired ones.
 
-A changed definition gets a new table. What the plan declares means something else after a change, so its new table starts
-empty and the old one stays, retired, as long as a release reads it. Another view of Feast's is changed by its fields alone:
-its new table takes over the values of every field that is still there and has the same type, unless one of the two is packed.
-Where Feast's registry keeps versions for the online store, nothing is taken over or retired: each version may be filled, and
-read, beside the others.
+A changed definition gets a new table. For a view of the plan, the new table starts empty, since its values have a new
+meaning; the old table is retired and stays as long as a release reads it. For any other Feast view, only the fields can
+change: the new table copies the values of every field that still exists with the same type, unless one of the two tables is
+packed. If Feast's registry keeps versions for the online store, nothing is copied or retired: all versions stay in use.
 """
 
 from __future__ import annotations
@@ -24,36 +23,36 @@ if TYPE_CHECKING:
 
 
 def apply(connection: psycopg.Connection, view: StoredView) -> None:
-    """Make the table of `view` the one of its name from now on, or that of one more version."""
-    made = tables.create(connection, view.table)
+    """Create the table of `view` and make it the view's present one, or that of a further version."""
+    is_new = tables.create(connection, view.table)
     before = history.register(
-        connection, view.project, view.name, view.table.name, made=made, beside_others=view.versioned
+        connection, view.project, view.name, view.table.name, is_new=is_new, keep_others=view.versioned
     )
     if before is not None and not view.declared:
-        _take_over(connection, before, view.table)
+        _copy_common_fields(connection, before, view.table)
 
 
 def remove(connection: psycopg.Connection, project: str, view: str, declared: bool) -> None:
-    """Note that `view` is gone: what the plan declared is retired, for releases may read it; anything else is dropped."""
+    """Retire the tables of a declared view, since releases may read them; drop those of any other view."""
     if declared:
         history.retire(connection, project, view)
         return
     history.drop(connection, history.tables_of(connection, project, view))
 
 
-def _take_over(connection: psycopg.Connection, before: str, table: OnlineTable) -> None:
+def _copy_common_fields(connection: psycopg.Connection, before: str, table: OnlineTable) -> None:
     if table.is_packed or before.endswith(PACKED):
         return
     old, new = (_column_types(connection, name) for name in (before, table.name))
     if any(old.get(name) != new[name] for name in map(column_name, table.key_names)):
         return
     names = [column_name(feature) for feature, _ in table.features]
-    kept = [sql.Identifier(name) for name in names if old.get(name) == new[name]]
-    columns = listed([*table.key_columns, sql.Identifier(EVENT_TIME), sql.Identifier(CREATED_TIME), *kept])
+    common = [sql.Identifier(name) for name in names if old.get(name) == new[name]]
+    columns = listed([*table.key_columns, sql.Identifier(EVENT_TIME), sql.Identifier(CREATED_TIME), *common])
     lock(connection, table.name)
     connection.execute(
         sql.SQL("INSERT INTO {} AS live ({}) SELECT {} FROM {} {}").format(
-            table.identifier, columns, columns, sql.Identifier(SCHEMA, before), on_conflict(table, kept)
+            table.identifier, columns, columns, sql.Identifier(SCHEMA, before), on_conflict(table, common)
         )
     )
 

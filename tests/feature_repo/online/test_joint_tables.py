@@ -112,7 +112,7 @@ def test_an_old_handle_goes_on_reading_while_views_are_added_and_removed(connect
     assert spends(reader, connection, 1) == [(5.0, 6.0)]
     mark(connection, WITH_VISITS)
     assert spends(reader, connection, 1) == [(5.0, 6.0)]
-    reader._look_at = -math.inf
+    reader._next_look = -math.inf
     assert spends(reader, connection, 1) == [(-1.0, -2.0)]
     bring(connection, {CALLS: fresh[CALLS]}, 3)
     assert not exists(connection, WITH_VISITS.name)
@@ -132,7 +132,7 @@ def test_a_release_of_a_retired_version_reads_its_own_table(connection: psycopg.
     mark_both = JointTable((retyped, SPENDING))
     connection.execute(f'UPDATE online.{mark_both.name} SET "1.spend" = -2')
     for reader in (old, new):
-        reader._look_at = -math.inf
+        reader._next_look = -math.inf
     assert spends(old, connection, 1) == [(1.0, 12.0)]
     assert spends(new, connection, 1) == [("much", -2.0)]
 
@@ -178,7 +178,7 @@ def test_a_table_that_is_gone_is_missed_though_the_joint_table_is_there(connecti
     create(connection, CALLS)
     for _ in range(2):
         assert spends(reader, connection, 1) == [(None, 11.0)]
-        reader._look_at = -math.inf
+        reader._next_look = -math.inf
 
 
 def test_who_may_not_read_all_members_reads_their_own_tables(connection: psycopg.Connection) -> None:
@@ -411,7 +411,7 @@ def test_a_handle_meets_all_views_of_one_run_or_all_of_the_other(
             own.autocommit = True
             while not done.is_set():
                 met.add(tuple(spends(reader, own, 1, 2)))
-                reader._look_at = -math.inf
+                reader._next_look = -math.inf
 
     reading = threading.Thread(target=read)
     reading.start()

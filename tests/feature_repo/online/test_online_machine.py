@@ -164,7 +164,7 @@ class OnlineMachine(RuleBasedStateMachine):
 
     @rule()
     def a_minute_passes(self) -> None:
-        self.handle._look_at = -math.inf
+        self.handle._next_look = -math.inf
 
     @rule()
     def connections_break(self) -> None:
