@@ -329,7 +329,7 @@ def _take(table: pa.Table, rows: Integers) -> pa.Table:
     """Return rows of a table by index; -1 becomes a row of nulls."""
     if len(rows) and rows.max() >= len(table):
         raise SourceError(
-            f"a view has {len(table)} rows where it had more; its files changed while it was read; ask again"
+            f"a view has {len(table)} rows where it had more; its files changed while it was read; run again"
         )
     absent = rows < 0
     index = pa.array(rows, mask=absent if absent.any() else None)

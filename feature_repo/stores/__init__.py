@@ -1,1 +1,1 @@
-"""Feast's stores on our files and tables; the only room that imports Feast."""
+"""Feast's stores over this project's files and tables; the only room that imports Feast."""

@@ -1,7 +1,7 @@
-"""Feast's materialization over this project's stores: columns stay columns from the source to the online table.
+"""Feast's materialization over this project's stores, in Arrow columns from the source to the online table.
 
-Feast's own engine makes a message of every value. This one copies what the offline store gives in Arrow, under the same guards
-as every other write. What it has no columns for (transformations, aggregations, maps) goes through Feast's own.
+Feast's own engine creates a protobuf message for every value. This one copies the Arrow table of the offline store, with the
+checks of every other write. Tasks without plain columns (transformations, aggregations, maps) use Feast's engine.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ if TYPE_CHECKING:
     from feast.infra.common.materialization_job import MaterializationTask
     from feast.infra.registry.base_registry import BaseRegistry
 
-#: How much further back than asked a run looks once a view is online. Feast goes on from the end of the last run, where a
-#: row of an earlier event that came later would be passed over for ever; what is online already is not harmed.
+#: How much further back than requested a run reads once a view is online. Feast continues from the end of the last run, and
+#: would skip rows of earlier events that arrived late. Rows that are online already do not change.
 OVERLAP = timedelta(days=7)
 _TIME = pa.timestamp("us", tz="UTC")
 
 
 class PantheraComputeEngineConfig(LocalComputeEngineConfig):  # type: ignore[misc]
-    """Configuration: as Feast's local engine."""
+    """Configuration in feature_store.yaml, as that of Feast's local engine."""
 
     type: str = "feature_repo.stores.compute_engine.PantheraComputeEngine"
 
 
 class PantheraComputeEngine(LocalComputeEngine):  # type: ignore[misc]
-    """Materializes in columns, one run at a time."""
+    """A compute engine that materializes Arrow columns, one run at a time."""
 
     def _materialize_one(
         self, registry: BaseRegistry, task: MaterializationTask, **options: Any
@@ -51,20 +51,20 @@ class PantheraComputeEngine(LocalComputeEngine):  # type: ignore[misc]
         view = stored_view(self.repo_config, task.feature_view)
         try:
             with self.online_store.changing():
-                if not _has_columns(task, view) or not self._bring(registry, task, view):
+                if not _has_columns(task, view) or not self._materialize_columns(registry, task, view):
                     return super()._materialize_one(registry, task, **options)
         except Exception as error:  # noqa: BLE001 - Feast raises it from the job
             return _job(task, MaterializationJobStatus.ERROR, error)
         return _job(task, MaterializationJobStatus.SUCCEEDED, None)
 
-    def _bring(self, registry: BaseRegistry, task: MaterializationTask, view: StoredView) -> bool:
-        """Bring the latest rows of the task online; return False if a column is not of its feature's type."""
-        end = self.online_store.reached(task.end_time)
+    def _materialize_columns(self, registry: BaseRegistry, task: MaterializationTask, view: StoredView) -> bool:
+        """Write the latest rows of the task to the online table; return False if a column has another type than its feature."""
+        end = self.online_store.knowable_until(task.end_time)
         start = task.start_time - OVERLAP if self.online_store.has_run(view.table) else task.start_time
         rows = self._latest(registry, task, view, start, end)
         bar = task.tqdm_builder(rows.num_rows) if task.tqdm_builder else None
         try:
-            self.online_store.bring(view, rows, end, (lambda done: bar.update(done - bar.n)) if bar else None)
+            self.online_store.write_range(view, rows, end, (lambda done: bar.update(done - bar.n)) if bar else None)
         except SourceError:
             return False
         finally:
@@ -99,15 +99,16 @@ class PantheraComputeEngine(LocalComputeEngine):  # type: ignore[misc]
 
 
 def _has_columns(task: MaterializationTask, view: StoredView) -> bool:
-    """Say whether the rows of the task are columns of its source, and each a column online."""
-    asked = task.feature_view
-    computed = getattr(asked, "feature_transformation", None) or getattr(asked, "aggregations", None)
-    whole = any(dtype == "message" for dtype in view.table.dtypes)
-    return bool(asked.online) and not (computed or whole or asked.offline or task.disable_event_timestamp)
+    """Return whether every feature of the task is a column of its source and a plain column online."""
+    feature_view = task.feature_view
+    computed = getattr(feature_view, "feature_transformation", None) or getattr(feature_view, "aggregations", None)
+    has_messages = any(dtype == "message" for dtype in view.table.dtypes)
+    is_online_only = bool(feature_view.online) and not feature_view.offline
+    return is_online_only and not (computed or has_messages or task.disable_event_timestamp)
 
 
 def _times(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Give times in UTC; a naive one that comes through Feast is UTC, by its convention."""
+    """Return times in UTC; naive times are UTC, by Feast's convention."""
     if pa.types.is_timestamp(column.type) and column.type.tz is not None:
         return column.cast(_TIME, safe=False)
     return column.cast(pa.timestamp("us"), safe=False).cast(_TIME)

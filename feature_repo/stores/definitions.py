@@ -1,4 +1,4 @@
-"""The Feast objects, generated from the plan: the only place where entities, views and services are made."""
+"""The Feast entities, views and services, generated from the plan; only this module creates them."""
 
 from __future__ import annotations
 
@@ -30,25 +30,25 @@ _TYPES = {
 }
 _KEY_TYPES = {"int64": feast.ValueType.INT64, "string": feast.ValueType.STRING}
 
-#: Tag of a feature view: the name of its online table, which names the version of its definition.
+#: Tag of a feature view: the name of its online table, which contains the version of its definition.
 ONLINE_TABLE = "online_table"
 
 
 @dataclass(frozen=True)
 class Definitions:
-    """What is applied to the registry."""
+    """The Feast objects that `apply` writes to the registry."""
 
     entities: dict[str, feast.Entity]
     views: dict[str, feast.FeatureView]
     services: dict[str, feast.FeatureService]
 
     def all(self) -> list[object]:
-        """List every object, those first that others rest on."""
+        """Return every object, dependencies first."""
         return [*self.entities.values(), *self.views.values(), *self.services.values()]
 
 
 def define(plan: Plan, features: Path) -> Definitions:
-    """Generate the Feast objects of `plan`, whose snapshots lie in the folder `features` (relative to the repo's folder)."""
+    """Return the Feast objects of `plan`, whose snapshots lie in the folder `features` (relative to the repo's folder)."""
     entities = {
         name: feast.Entity(
             name=name,
@@ -87,8 +87,8 @@ def _view(plan: Plan, name: str, view: View, entity: feast.Entity, features: Pat
 
 def _field(name: str, view: View) -> feast.Field:
     feature = view.features[name]
-    described = ", ".join(filter(None, [feature.meaning, feature.unit]))
-    return feast.Field(name=name, dtype=_TYPES[feature.dtype], description=described)
+    description = ", ".join(filter(None, [feature.meaning, feature.unit]))
+    return feast.Field(name=name, dtype=_TYPES[feature.dtype], description=description)
 
 
 def _service(plan: Plan, name: str, views: dict[str, feast.FeatureView]) -> feast.FeatureService:

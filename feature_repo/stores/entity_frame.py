@@ -1,4 +1,4 @@
-"""The entity rows of a question to the offline store: from pandas, Arrow or SQL to Arrow, their times in UTC."""
+"""Read the entity rows of a retrieval, from pandas, Arrow or SQL, as Arrow with times in UTC."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from feature_repo.join.time_line import INSTANT
 if TYPE_CHECKING:
     from pathlib import Path
 
-#: The name that Feast gives the as-of column.
+#: Feast's name of the as-of column.
 AS_OF = "event_timestamp"
 
 
 def read_entity_frame(frame: pd.DataFrame | pa.Table | str, folder: Path) -> tuple[pa.Table, str]:
-    """Bring entity rows to Arrow; return them, and the name of their as-of column, which then is in microseconds of UTC.
+    """Return entity rows in Arrow, and the name of their as-of column, which is in microseconds of UTC.
 
-    Times of any unit and zone are converted; as everywhere in Feast, times without a zone are UTC.
+    Times of any unit and zone are converted. Times without a zone are UTC, by Feast's convention.
 
     Parameters
     ----------
-    frame : if it is SQL: a query of DuckDB, in which relative names of files count from `folder`.
+    frame : a table, or a DuckDB query in which relative file names are resolved against `folder`.
 
     Raises
     ------
     EntityTimestampInferenceException
-        If there is no column `event_timestamp`, nor one column of times alone.
+        If there is neither a column `event_timestamp` nor exactly one timestamp column.
     SourceError
         If the query or the conversion fails.
 
@@ -54,12 +54,12 @@ def _query(query: str, folder: Path) -> pa.Table:
         connection.execute(f"SET file_search_path = {literal(folder)}")
         try:
             return connection.sql(query).to_arrow_table()
-        except (duckdb.Error, AttributeError) as error:  # a statement that is no query gives no relation
+        except (duckdb.Error, AttributeError) as error:  # `sql` returns None for a statement that is no query
             raise SourceError(f"the query of the entity rows fails: {error}") from None
 
 
 def _from_pandas(frame: pd.DataFrame) -> pa.Table:
-    # A column of times in several zones is one of objects, which Arrow would take for the zone of the first.
+    # Times in several zones are a column of objects. Arrow would use the zone of the first value for all.
     if AS_OF in frame and frame[AS_OF].dtype == object:
         frame = frame.assign(**{AS_OF: pd.to_datetime(frame[AS_OF], utc=True)})
     try:

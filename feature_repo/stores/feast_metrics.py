@@ -1,6 +1,6 @@
-"""What Feast's monitoring (`feast monitor run`) measures and keeps: statistics of features, in a table of the database.
+"""The statistics of features that Feast's monitoring (`feast monitor run`) computes, stored in a database table.
 
-Feast asks an offline store to keep them. Its records are documents whose fields it may add to, so they are kept as such.
+Feast requires an offline store to store them. They are stored as JSON documents, since Feast may add fields to its records.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ Record = dict[str, Any]
 
 
 def measure(rows: pa.Table, kinds: Sequence[tuple[str, str]], histogram_bins: int, top_values: int) -> list[Record]:
-    """Describe the columns of `rows` as Feast does: counts, moments, quantiles and a histogram, or the most frequent values.
+    """Return Feast's statistics of `rows`: counts, moments, quantiles and a histogram, or the most frequent values.
+
+    NaN and infinite numbers count as missing, since a histogram has no bin for them.
 
     Parameters
     ----------
     kinds : the name of each column with "numeric" or "categorical".
-
-    A number that is none, or infinite, counts as missing: it has no place in a histogram.
 
     """
     from feast.monitoring.metrics_calculator import MetricsCalculator
@@ -48,8 +48,8 @@ def _finite(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return pc.if_else(pc.is_finite(column), column, pa.scalar(None, column.type))
 
 
-def keep(kind: str, records: Sequence[Mapping[str, Any]]) -> None:
-    """Keep records in place of those about the same thing."""
+def write_records(kind: str, records: Sequence[Mapping[str, Any]]) -> None:
+    """Write records; each replaces the one with the same identity."""
     from feast.monitoring.monitoring_utils import monitoring_table_meta
 
     _, columns, identity = monitoring_table_meta(kind)
@@ -62,26 +62,28 @@ def keep(kind: str, records: Sequence[Mapping[str, Any]]) -> None:
         )
 
 
-def kept(kind: str, fields: Mapping[str, Any], start: date | None = None, end: date | None = None) -> list[Record]:
-    """Read the records of the days from `start` to `end` that have all of `fields`, by day; one that is None may be any."""
+def fetch_records(
+    kind: str, fields: Mapping[str, Any], start: date | None = None, end: date | None = None
+) -> list[Record]:
+    """Fetch the records of the days from `start` to `end` with the values `fields`, by day; None matches any value."""
     with _database() as connection:
         found = connection.execute(
             "SELECT record FROM panthera.feast_metric WHERE kind = %s AND record @> %s::jsonb "
             "AND (%s::date IS NULL OR (record ->> 'metric_date')::date >= %s::date) "
             "AND (%s::date IS NULL OR (record ->> 'metric_date')::date <= %s::date) "
             "ORDER BY record ->> 'metric_date', identity",
-            [kind, _asked(fields), start, start, end, end],
+            [kind, _filter(fields), start, start, end, end],
         ).fetchall()
     return [record for (record,) in found]
 
 
 def end_baseline(fields: Mapping[str, Any]) -> None:
-    """Let no record of a feature that has all of `fields` be its baseline any more."""
+    """Unset the baseline flag of the feature records with the values `fields`."""
     with _database() as connection:
         connection.execute(
             "UPDATE panthera.feast_metric SET record = record || '{\"is_baseline\": false}' "
             "WHERE kind = 'feature' AND record @> %s::jsonb",
-            [_asked({**fields, "is_baseline": True})],
+            [_filter({**fields, "is_baseline": True})],
         )
 
 
@@ -89,19 +91,19 @@ def _database() -> AbstractContextManager[psycopg.Connection]:
     return connect(ensure_database(feast_settings()))
 
 
-def _asked(fields: Mapping[str, Any]) -> str:
+def _filter(fields: Mapping[str, Any]) -> str:
     return _document(fields, [name for name, value in fields.items() if value is not None])
 
 
 def _document(record: Mapping[str, Any], names: Sequence[str]) -> str:
-    return json.dumps({name: _or_none(record.get(name)) for name in names}, default=_written, allow_nan=False)
+    return json.dumps({name: _finite_or_none(record.get(name)) for name in names}, default=_iso_time, allow_nan=False)
 
 
-def _or_none(value: object) -> object:
+def _finite_or_none(value: object) -> object:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _written(value: object) -> str:
+def _iso_time(value: object) -> str:
     if isinstance(value, date | datetime):
         return value.isoformat()
     raise TypeError(f"a record of Feast's monitoring holds a {type(value).__name__}, which has no form in JSON")

@@ -1,4 +1,4 @@
-"""A Feast source, resolved: its parquet files, and the names of its columns there."""
+"""A resolved Feast source: its parquet files, and the names of its columns in them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,14 @@ if TYPE_CHECKING:
 
 
 def located(config: RepoConfig, path: str) -> Path:
-    """Resolve a path that Feast holds: a relative one counts from the folder of feature_store.yaml."""
+    """Return the local path of a path in Feast's registry, relative to the folder of feature_store.yaml.
+
+    Raises
+    ------
+    SourceError
+        If the path is no local one.
+
+    """
     if "://" in path and not path.startswith("file://"):
         raise SourceError(f"{path}: this store reads and writes local files")
     return Path(config.repo_path or ".") / path.removeprefix("file://")
@@ -33,7 +40,7 @@ class FeastSource:
 
     Attributes
     ----------
-    renamed : the source's field mapping the other way round, Feast's name to column, of the columns that there are.
+    renamed : the inverse of the source's field mapping: Feast's name to the existing column.
 
     """
 
@@ -43,12 +50,12 @@ class FeastSource:
 
     @classmethod
     def open(cls, config: RepoConfig, source: DataSource | None) -> FeastSource:
-        """Find the files of `source`.
+        """Return `source` with its files.
 
         Raises
         ------
         SourceError
-            If the source is none of local parquet files, or there are none.
+            If the source is not one of local parquet files, or if no file exists.
 
         """
         if not isinstance(source, FileSource):
@@ -64,25 +71,25 @@ class FeastSource:
         return cls(source.name, files, {new: old for old, new in mapping.items() if old in files.schema.names})
 
     def column(self, name: str) -> str:
-        """Give the column in the files of what Feast calls `name`.
+        """Return the column in the files for Feast's name `name`.
 
         Raises
         ------
         SourceError
-            If there is none.
+            If the files have no such column.
 
         """
         column = self.renamed.get(name, name)
         if column not in self.files.schema.names:
-            there = ", ".join(self.files.schema.names)
+            present = ", ".join(self.files.schema.names)
             raise SourceError(
-                f"{self.files.pattern} has no column {column!r}, of the source {self.name!r}; it has {there}"
+                f"{self.files.pattern} has no column {column!r}, of the source {self.name!r}; it has {present}"
             )
         return column
 
 
 def type_name(dtype: pa.DataType) -> str:
-    """Name an Arrow type as Feast's inference of features expects it."""
+    """Return the name of an Arrow type as Feast's inference of features expects it."""
     if pa.types.is_dictionary(dtype):
         return type_name(dtype.value_type)
     if pa.types.is_list(dtype) or pa.types.is_large_list(dtype):

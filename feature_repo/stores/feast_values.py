@@ -1,4 +1,4 @@
-"""Feast's value types in the columns of an online table, and its messages to and from what the driver takes."""
+"""Convert Feast's values (protobuf messages) to and from the values of an online table's columns."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SECOND = timedelta(seconds=1)
 
-#: Fields in which clients send values of another field's type: wider or narrower numbers, and Feast's own older forms.
-_KIN = {
+#: For a field of Feast's message, other fields in which clients send its values: numbers of another width, and older forms.
+_COMPATIBLE_FIELDS = {
     "int32_val": ("int64_val",),
     "int64_val": ("int32_val",),
     "float_val": ("double_val",),
@@ -39,12 +39,13 @@ FromColumn = Callable[[Any], Any]
 
 @dataclass(frozen=True)
 class Codec:
-    """How a value type of Feast is stored.
+    """The conversion of one of Feast's value types.
 
     Attributes
     ----------
-    dtype : of the column.
-    field : the field of Feast's message `Value` that holds it; empty where the column holds the whole message.
+    dtype : the dtype of the column.
+    field : the field of Feast's message `Value` with the value; empty if the column stores the whole message.
+    to_column, from_column : the conversions from the field to the driver's value and back.
 
     """
 
@@ -54,34 +55,34 @@ class Codec:
     from_column: FromColumn
 
     def store(self, message: Value) -> object:
-        """Turn a message into what the driver takes; None where it holds no value.
+        """Return the driver's value for a message; None if the message is empty.
 
         Raises
         ------
         SourceError
-            If it holds a value of another type, or one that PostgreSQL cannot hold.
+            If the value is of another type, or if PostgreSQL cannot store it.
 
         """
-        found = message.WhichOneof("val")
-        if found is None or found == "null_val":
+        field = message.WhichOneof("val")
+        if field is None or field == "null_val":
             return None
         if not self.field:
             return message.SerializeToString(deterministic=True)
-        if found != self.field and found not in _KIN.get(self.field, ()):
-            raise SourceError(f"found a value of the field {found!r} of Feast's message; expected {self.field!r}")
-        return self.to_column(getattr(message, found))
+        if field != self.field and field not in _COMPATIBLE_FIELDS.get(self.field, ()):
+            raise SourceError(f"found a value of the field {field!r} of Feast's message; expected {self.field!r}")
+        return self.to_column(getattr(message, field))
 
     def load(self, stored: Any) -> Value:
-        """Turn what the driver gives into a message, which is empty for None."""
+        """Return the message for the driver's value; an empty message for None."""
         if stored is None:
             return Value()
         if not self.field:
-            whole: Value = Value.FromString(bytes(stored))
-            return whole
+            message: Value = Value.FromString(bytes(stored))
+            return message
         return Value(**{self.field: self.from_column(stored)})
 
 
-def _same(value: Any) -> Any:
+def _identity(value: Any) -> Any:
     return value
 
 
@@ -108,7 +109,7 @@ def _seconds(time: datetime | None) -> int:
 
 def _uuid(text: str) -> UUID | None:
     try:
-        # Feast writes an empty text for a missing element of a list.
+        # Feast writes an empty string for a missing element of a list.
         return UUID(text) if text else None
     except ValueError:
         raise SourceError(f"found {text[:60]!r}; expected a UUID") from None
@@ -121,29 +122,29 @@ def _decimal(text: str) -> Decimal | None:
         raise SourceError(f"found {text[:60]!r}; expected a decimal number") from None
 
 
-def _written(value: UUID | Decimal | None) -> str:
+def _text_of(value: UUID | Decimal | None) -> str:
     return "" if value is None else str(value)
 
 
-#: By the name of a value type: the dtype of its column, and how one value (or one element of a list) gets there and back.
+#: By the name of a value type: the dtype of its column, and the conversions of one value (or list element) to it and back.
 _SCALARS: dict[str, tuple[str, ToColumn, FromColumn]] = {
-    "INT32": ("int32", _same, _same),
-    "INT64": ("int64", _same, _same),
-    "FLOAT": ("float32", _same, _same),
-    "DOUBLE": ("float64", _same, _same),
-    "BOOL": ("bool", _same, _same),
-    "STRING": ("string", _text, _same),
-    "BYTES": ("bytes", _same, bytes),
+    "INT32": ("int32", _identity, _identity),
+    "INT64": ("int64", _identity, _identity),
+    "FLOAT": ("float32", _identity, _identity),
+    "DOUBLE": ("float64", _identity, _identity),
+    "BOOL": ("bool", _identity, _identity),
+    "STRING": ("string", _text, _identity),
+    "BYTES": ("bytes", _identity, bytes),
     "UNIX_TIMESTAMP": ("timestamp", _instant, _seconds),
-    "UUID": ("uuid", _uuid, _written),
-    "TIME_UUID": ("uuid", _uuid, _written),
-    "DECIMAL": ("decimal", _decimal, _written),
-    "JSON": ("string", _text, _same),
+    "UUID": ("uuid", _uuid, _text_of),
+    "TIME_UUID": ("uuid", _uuid, _text_of),
+    "DECIMAL": ("decimal", _decimal, _text_of),
+    "JSON": ("string", _text, _identity),
 }
-#: What has no exact counterpart in SQL is stored as Feast's own message.
+#: Types without an exact counterpart in SQL, stored as Feast's serialized message.
 _MESSAGES = ("MAP", "MAP_LIST", "STRUCT", "STRUCT_LIST", "SCALAR_MAP", "VALUE_LIST", "VALUE_SET", "ZONED_TIMESTAMP")
 _SAME_AS_BYTES = ("PDF_BYTES", "IMAGE_BYTES")
-_WHOLE = Codec("message", "", _same, _same)
+_MESSAGE_CODEC = Codec("message", "", _identity, _identity)
 
 
 def _elements(store: ToColumn) -> ToColumn:
@@ -155,46 +156,46 @@ def _repeated(load: FromColumn) -> FromColumn:
 
 
 def _codecs() -> dict[ValueType, Codec]:
-    found = {ValueType[name]: _WHOLE for name in _MESSAGES}
+    codecs = {ValueType[name]: _MESSAGE_CODEC for name in _MESSAGES}
     for name, (dtype, store, load) in _SCALARS.items():
-        found[ValueType[name]] = Codec(dtype, f"{name.lower()}_val", store, load)
+        codecs[ValueType[name]] = Codec(dtype, f"{name.lower()}_val", store, load)
         for kind in ("LIST", "SET"):
             if f"{name}_{kind}" in ValueType.__members__:
                 field = f"{name.lower()}_{kind.lower()}_val"
-                found[ValueType[f"{name}_{kind}"]] = Codec(f"{dtype}[]", field, _elements(store), _repeated(load))
-    return found | {ValueType[name]: found[ValueType.BYTES] for name in _SAME_AS_BYTES}
+                codecs[ValueType[f"{name}_{kind}"]] = Codec(f"{dtype}[]", field, _elements(store), _repeated(load))
+    return codecs | {ValueType[name]: codecs[ValueType.BYTES] for name in _SAME_AS_BYTES}
 
 
 CODECS = _codecs()
-#: The dtypes that may be a key: what PostgreSQL can compare and index.
+#: The dtypes of keys: those that PostgreSQL can compare and index.
 _KEY_DTYPES = {"int32", "int64", "float32", "float64", "bool", "string", "bytes", "timestamp", "uuid", "decimal"}
 
 
 def codec(field: Field, view: str) -> Codec:
-    """Say how the values of a feature are stored.
+    """Return the codec of a feature.
 
     Raises
     ------
     SourceError
-        If Feast's type of it says nothing about its values.
+        If the feature's type does not define its values.
 
     """
     kind = field.dtype.to_value_type()
     if kind not in CODECS:
         raise SourceError(
             f"the feature {field.name!r} of the view {view!r} has the type {field.dtype}, which the online store cannot "
-            "hold; give it one that says what its values are, such as Float64 or String"
+            "store; declare a type that defines its values, such as Float64 or String"
         )
     return CODECS[kind]
 
 
 def key_codec(field: Field, view: str) -> Codec:
-    """Say how the values of a join key are stored.
+    """Return the codec of a join key.
 
     Raises
     ------
     SourceError
-        If they cannot be a key.
+        If the type cannot be a key.
 
     """
     found = CODECS.get(field.dtype.to_value_type())

@@ -1,4 +1,4 @@
-"""Features of the past from Feast, also those of entities that are reached by a link: first the link, then what it names."""
+"""Historical features from Feast, including those of linked entities: first the link, then the features of its entity."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ if TYPE_CHECKING:
     import feast
     import pyarrow as pa
 
-#: Tag of a linked entity in the registry: the feature that holds its key, as Feast writes one (`view:feature`).
+#: Tag of a linked entity in the registry: the reference (`view:feature`) of the feature with its key.
 LINK = "of"
 
 
 def historical_features(store: feast.FeatureStore, rows: pa.Table, references: Sequence[str]) -> pa.Table:
-    """Join features to `rows` as they were known at its `event_timestamp`.
+    """Return `rows` with features as they were known at `event_timestamp`.
 
-    What is linked is what the link said then: where it was expired or not known, so are the features of what it names.
+    Links are resolved as of the same instant. Where a link was expired or unknown, the features of its entity are null.
 
     Parameters
     ----------
-    rows : the key of what is predicted for, `event_timestamp`, and any other columns.
-    references : features as Feast writes them.
+    rows : the key of the predicted entity, `event_timestamp`, and any other columns.
+    references : features as Feast's references (`view:feature`).
 
     Returns
     -------
@@ -31,15 +31,15 @@ def historical_features(store: feast.FeatureStore, rows: pa.Table, references: S
     """
     links = _links(store, references)
     if links:
-        known = _joined(store, rows, list(dict.fromkeys(links.values())))
-        rows = known.select(rows.column_names)
+        with_links = _joined(store, rows, list(dict.fromkeys(links.values())))
+        rows = with_links.select(rows.column_names)
         for key, reference in links.items():
-            rows = rows.append_column(key, known.column(reference.replace(":", "__")))
+            rows = rows.append_column(key, with_links.column(reference.replace(":", "__")))
     return _joined(store, rows, references).drop_columns([*links])
 
 
 def _links(store: feast.FeatureStore, references: Iterable[str]) -> dict[str, str]:
-    """Find in the registry which of the features belong to linked entities: for each key the feature that holds it."""
+    """Return, for each key of a linked entity among the features' views, the reference of the feature with that key."""
     links = {}
     for view in dict.fromkeys(reference.partition(":")[0] for reference in references):
         for name in store.get_feature_view(view).entities:

@@ -1,7 +1,7 @@
 """Feast's offline store over parquet files: point-in-time joins, ranges, appends and logs, in Arrow.
 
-Other than the stock stores it can honour the created time in every retrieval, so that nothing is joined that was not known
-at the as-of instant: `filter_by_created_timestamp` in feature_store.yaml.
+Unlike Feast's own stores, it can apply the created time in every retrieval (`filter_by_created_timestamp` in
+feature_store.yaml). Then no row is joined that was unknown at the as-of instant.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ class PantheraOfflineStoreConfig(FeastConfigBaseModel):  # type: ignore[misc]
 
     Attributes
     ----------
-    filter_by_created_timestamp : let a row count from its created time on only, in every retrieval: as if each call gave
-        Feast's argument of this name.
+    filter_by_created_timestamp : whether, in every retrieval, a row counts only from its created time on, as if each call
+        passed Feast's argument of this name.
 
     """
 
@@ -60,7 +60,7 @@ class PantheraOfflineStoreConfig(FeastConfigBaseModel):  # type: ignore[misc]
 
 
 class PantheraOfflineStore(OfflineStore):  # type: ignore[misc]
-    """Point-in-time joins and ranges over parquet, in Arrow."""
+    """An offline store of point-in-time joins and ranges over parquet, in Arrow."""
 
     supports_filter_by_created_timestamp = True
 
@@ -85,7 +85,7 @@ class PantheraOfflineStore(OfflineStore):  # type: ignore[misc]
                 for view in feature_views
             ]
 
-        keys = sorted({asked for view in feature_views for asked, _ in _join_keys(view)})
+        keys = sorted({entity_key for view in feature_views for entity_key, _ in _join_keys(view)})
         if entity_df is None:
             start, end = compute_non_entity_date_range(feature_views, start_date, end_date)
             metadata = RetrievalMetadata(feature_refs, keys, start, end)
@@ -96,9 +96,9 @@ class PantheraOfflineStore(OfflineStore):  # type: ignore[misc]
         else:
             rows, as_of = read_entity_frame(entity_df, located(config, "."))
             _require_columns(rows, keys)
-            others = [name for name in rows.column_names if name != as_of]
+            entity_columns = [name for name in rows.column_names if name != as_of]
             bounds = pc.min_max(rows.column(as_of)).as_py()
-            metadata = RetrievalMetadata(feature_refs, others, bounds["min"], bounds["max"])
+            metadata = RetrievalMetadata(feature_refs, entity_columns, bounds["min"], bounds["max"])
 
             def compute() -> pa.Table:
                 return point_in_time_join(rows, as_of, joins())
@@ -139,8 +139,9 @@ class PantheraOfflineStore(OfflineStore):  # type: ignore[misc]
                     (name, name) for name in dict.fromkeys([*columns, *times]) if name not in join_key_columns
                 ),
             )
-            found = point_in_time_join(_every_key(latest, end), _END, [latest])
-            return _keyed(found.filter(pc.is_valid(found.column(timestamp_field))).drop_columns(_END), join_key_columns)
+            joined = point_in_time_join(_every_key(latest, end), _END, [latest])
+            matched = joined.filter(pc.is_valid(joined.column(timestamp_field))).drop_columns(_END)
+            return _with_dummy_key(matched, join_key_columns)
 
         return _range_job(config, compute, [*feature_name_columns], join_key_columns, start_date, end_date)
 
@@ -162,8 +163,8 @@ class PantheraOfflineStore(OfflineStore):  # type: ignore[misc]
             features = feature_name_columns or source.files.schema.names
             columns = list(dict.fromkeys([*join_key_columns, *features, *times]))
             parts = (read([source.column(name) for name in columns]) for read in source.files.parts())
-            found = pa.concat_tables(_between(part, timestamp_field, start_date, end_date) for part in parts)
-            return _keyed(_in_order(found, times), join_key_columns)
+            rows = pa.concat_tables(_between(part, timestamp_field, start_date, end_date) for part in parts)
+            return _with_dummy_key(_in_order(rows, times), join_key_columns)
 
         return _range_job(config, compute, [*feature_name_columns], join_key_columns, start_date, end_date)
 
@@ -197,12 +198,12 @@ class PantheraOfflineStore(OfflineStore):  # type: ignore[misc]
         add_to_folder(located(config, destination.path), rows, destination.partition_by)
 
     def validate_data_source(self, config: RepoConfig, data_source: DataSource) -> None:
-        """Check that the files are there and have the time columns that the source names.
+        """Raise SourceError unless the files exist and have the time columns of the source.
 
         Raises
         ------
         SourceError
-            If not.
+            If there are no files, or a time column is missing or holds no times.
 
         """
         source = FeastSource.open(config, data_source)
@@ -212,7 +213,7 @@ class PantheraOfflineStore(OfflineStore):  # type: ignore[misc]
     def get_table_column_names_and_types_from_data_source(
         self, config: RepoConfig, data_source: DataSource
     ) -> Iterable[tuple[str, str]]:
-        """List the columns of a source's files, with their Arrow types."""
+        """Return the columns of a source's files, with their Arrow types."""
         schema = FeastSource.open(config, data_source).files.schema
         return [(field.name, type_name(field.type)) for field in schema]
 
@@ -232,9 +233,9 @@ class PantheraOfflineStore(OfflineStore):  # type: ignore[misc]
         columns = [source.column(name) for name in names]
         time = source.column(timestamp_field)
         parts = (read(list(dict.fromkeys([*columns, time]))) for read in source.files.parts())
-        found = pa.concat_tables(_between(part, time, start_date, end_date) for part in parts)
-        rows = found.select(columns).rename_columns(names)
-        return feast_metrics.measure(rows, feature_columns, histogram_bins, top_n)
+        rows = pa.concat_tables(_between(part, time, start_date, end_date) for part in parts)
+        named_rows = rows.select(columns).rename_columns(names)
+        return feast_metrics.measure(named_rows, feature_columns, histogram_bins, top_n)
 
     @staticmethod
     def get_monitoring_max_timestamp(  # noqa: D102
@@ -243,14 +244,14 @@ class PantheraOfflineStore(OfflineStore):  # type: ignore[misc]
         source = FeastSource.open(config, data_source)
         time = source.column(timestamp_field)
         parts = (read([time]).column(time) for read in source.files.parts())
-        known = np.concatenate([microseconds(part, time) for part in parts])
-        known = known[known != NEVER]
-        latest: datetime | None = instants(known.max(keepdims=True))[0].as_py() if len(known) else None
+        times = np.concatenate([microseconds(part, time) for part in parts])
+        times = times[times != NEVER]
+        latest: datetime | None = instants(times.max(keepdims=True))[0].as_py() if len(times) else None
         return latest
 
     @staticmethod
     def ensure_monitoring_tables(config: RepoConfig) -> None:
-        """Do nothing: the table comes with the database's migrations."""
+        """Do nothing: a migration of the database creates the table."""
 
     @staticmethod
     def save_monitoring_metrics(  # noqa: D102
@@ -258,7 +259,7 @@ class PantheraOfflineStore(OfflineStore):  # type: ignore[misc]
         metric_type: str,
         metrics: list[dict[str, Any]],
     ) -> None:
-        feast_metrics.keep(metric_type, metrics)
+        feast_metrics.write_records(metric_type, metrics)
 
     @staticmethod
     def query_monitoring_metrics(  # noqa: D102
@@ -269,7 +270,8 @@ class PantheraOfflineStore(OfflineStore):  # type: ignore[misc]
         start_date: date | None = None,
         end_date: date | None = None,
     ) -> list[dict[str, Any]]:
-        return feast_metrics.kept(metric_type, {"project_id": project or None, **(filters or {})}, start_date, end_date)
+        fields = {"project_id": project or None, **(filters or {})}
+        return feast_metrics.fetch_records(metric_type, fields, start_date, end_date)
 
     @staticmethod
     def clear_monitoring_baseline(  # noqa: D102
@@ -289,9 +291,9 @@ class PantheraOfflineStore(OfflineStore):  # type: ignore[misc]
         )
 
 
-#: The as-of column of `_every_key`: no column of a file has this name.
+#: The as-of column of `_every_key`; no column of a file has this name.
 _END = "\0end"
-#: What Arrow calls an index of a pandas frame that has no name.
+#: Arrow's name of an unnamed index of a pandas frame.
 _UNNAMED_INDEX = re.compile(r"__index_level_\d+__")
 
 
@@ -300,7 +302,7 @@ def _view_of(reference: str) -> str:
 
 
 def _join_keys(view: FeatureView) -> list[tuple[str, str]]:
-    """List the join keys of a view as pairs (name in the entity rows, own name)."""
+    """Return the join keys of a view as pairs (name in the entity rows, name in the view)."""
     renamed = view.projection.join_key_map or {}
     keys = [column.name for column in view.entity_columns if column.name != DUMMY_ENTITY_ID]
     return [(renamed.get(key, key), key) for key in keys]
@@ -316,7 +318,7 @@ def _view_join(
     created = view.batch_source.created_timestamp_column
     return ViewJoin(
         parts=source.files.parts(),
-        keys=tuple((asked, source.column(own)) for asked, own in _join_keys(view)),
+        keys=tuple((entity_key, source.column(key)) for entity_key, key in _join_keys(view)),
         event_time=source.column(view.batch_source.timestamp_field),
         created_time=source.column(created) if created else None,
         cutoff=cutoff,
@@ -328,12 +330,12 @@ def _view_join(
 def _on_demand_views(
     views: list[FeatureView], references: list[str], registry: BaseRegistry, project: str
 ) -> list[OnDemandFeatureView]:
-    """List the on-demand views that are asked for; reading them runs code of the registry, so only if there are any."""
-    known = {view.projection.name_to_use() for view in views}
-    if known.issuperset(map(_view_of, references)):
+    """Return the requested on-demand views; without any, the registry is not read, since reading runs code from it."""
+    names = {view.projection.name_to_use() for view in views}
+    if names.issuperset(map(_view_of, references)):
         return []
-    found: list[OnDemandFeatureView] = OnDemandFeatureView.get_requested_odfvs(references, project, registry)
-    return found
+    requested: list[OnDemandFeatureView] = OnDemandFeatureView.get_requested_odfvs(references, project, registry)
+    return requested
 
 
 def _require_columns(rows: pa.Table, keys: list[str]) -> None:
@@ -350,7 +352,7 @@ def _opened(config: RepoConfig, data_source: DataSource, keys: list[str]) -> Fea
 
 
 def _index_columns(rows: pa.Table) -> set[str]:
-    """Name the columns that were the index of a pandas frame; Feast passes on that of a frame that was filtered."""
+    """Return the columns that were the index of a pandas frame; Feast passes on the index of a filtered frame."""
     return {name for name in rows.column_names if _UNNAMED_INDEX.fullmatch(name)}
 
 
@@ -359,7 +361,7 @@ def _aware(time: datetime) -> datetime:
 
 
 def _every_key(view: ViewJoin, end: datetime) -> pa.Table:
-    """List the distinct keys of a view's rows, each as of `end`."""
+    """Return the distinct keys of a view's rows, each as of `end`."""
     names = [name for name, _ in view.keys]
     if not names:
         return pa.table({_END: pa.array([end], INSTANT)})
@@ -373,37 +375,37 @@ def _distinct(rows: pa.Table) -> pa.Table:
 
 
 def _every_instant(views: list[ViewJoin], start: datetime, end: datetime) -> pa.Table:
-    """List all (keys, instant) from `start` to `end` at which a view has a row; with the cutoff: at which it became known."""
-    found = pa.concat_tables(
+    """Return the distinct (keys, instant) of the views' rows from `start` to `end`; with the cutoff, when each was known."""
+    instants_of_parts = pa.concat_tables(
         (_instants_of(view, read, start, end) for view in views for read in view.parts), promote_options="permissive"
     )
-    rows = _distinct(found)
+    rows = _distinct(instants_of_parts)
     return rows.sort_by([(name, "ascending") for name in [AS_OF, *rows.drop_columns(AS_OF).column_names]])
 
 
 def _instants_of(view: ViewJoin, read: Part, start: datetime, end: datetime) -> pa.Table:
-    rows = read(view.compared)
+    rows = read(view.key_and_time_columns)
     known = microseconds(rows.column(view.event_time), view.event_time)
     if view.cutoff and view.created_time:
         created = microseconds(rows.column(view.created_time), view.created_time)
         known = np.where(created == NEVER, NEVER, np.maximum(known, created))
-    columns = {asked: rows.column(own) for asked, own in view.keys}
+    columns = {entity_key: rows.column(key) for entity_key, key in view.keys}
     return _distinct(_between(pa.table({**columns, AS_OF: instants(known)}), AS_OF, start, end))
 
 
 def _between(rows: pa.Table, timestamp_field: str, start: datetime | None, end: datetime | None) -> pa.Table:
-    """Keep the rows with start <= time <= end (Feast's own times are UTC where they have no zone)."""
+    """Return the rows with start <= time <= end; naive bounds are UTC, by Feast's convention."""
     times = microseconds(rows.column(timestamp_field), timestamp_field)
-    kept = times != NEVER
+    inside = times != NEVER
     if start is not None:
-        kept &= times >= _microseconds_of(start)
+        inside &= times >= _microseconds_of(start)
     if end is not None:
-        kept &= times <= _microseconds_of(end)
-    return rows if kept.all() else rows.filter(pa.array(kept))
+        inside &= times <= _microseconds_of(end)
+    return rows if inside.all() else rows.filter(pa.array(inside))
 
 
 def _in_order(rows: pa.Table, times: list[str]) -> pa.Table:
-    """Sort by the event time, then the created time: whoever writes one after the other ends with the latest."""
+    """Return the rows sorted by event time, then created time, so that a sequential writer ends with the latest."""
     return rows.take(np.lexsort([microseconds(rows.column(name), name) for name in reversed(times)]))
 
 
@@ -411,8 +413,8 @@ def _microseconds_of(time: datetime) -> int:
     return (_aware(time) - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
 
 
-def _keyed(rows: pa.Table, keys: list[str]) -> pa.Table:
-    """Give rows about no entity the key under which Feast holds them."""
+def _with_dummy_key(rows: pa.Table, keys: list[str]) -> pa.Table:
+    """Return rows of a view without an entity with Feast's dummy key; other rows as they are."""
     if keys:
         return rows
     return rows.append_column(DUMMY_ENTITY_ID, pa.array([DUMMY_ENTITY_VAL] * len(rows), pa.string()))

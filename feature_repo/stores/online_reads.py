@@ -1,4 +1,4 @@
-"""What Feast's client asks of the online store, as one statement, and its rows as the messages that the client expects."""
+"""Read the online store for Feast's client: one statement for all views, and its rows as Feast's messages."""
 
 from __future__ import annotations
 
@@ -29,24 +29,24 @@ if TYPE_CHECKING:
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SECOND = timedelta(seconds=1)
 _MICROSECOND = timedelta(microseconds=1)
-# Asked of the enumeration once: it looks a name up by name every time.
+# Module constants, since an enumeration looks its members up by name at every access.
 _PRESENT, _NOT_FOUND, _OUTSIDE_MAX_AGE = (
     int(status) for status in (FieldStatus.PRESENT, FieldStatus.NOT_FOUND, FieldStatus.OUTSIDE_MAX_AGE)
 )
-#: A key is looked for as the widest type of its kind, so that one out of range is unknown and not an error.
+#: Keys are compared in the widest type of their kind, so that a key out of range is not found instead of an error.
 _WIDE = {"int32": "int64", "float32": "float64"}
 
 
 class Row(NamedTuple):
-    """The row of an entity in one view: all None where there is none."""
+    """The row of an entity in one view; all None if there is no row."""
 
     event_time: datetime | None
     values: tuple[Any, ...]
 
 
 @dataclass(frozen=True)
-class AskedView:
-    """What is asked of one view: the names of features, in their order, and for how long a row is fresh."""
+class QueriedView:
+    """The features to read from one view, in order, and for how long a row is fresh."""
 
     view: StoredView
     features: tuple[str, ...]
@@ -54,80 +54,84 @@ class AskedView:
 
     @property
     def reading(self) -> Reading:
-        """From which columns the features are read, and where in these."""
+        """The columns to read, and the position of each feature in them."""
         return reading(self.view.table.packed_features, self.features)
 
     def expired(self, row: Row, now: datetime) -> bool:
-        """Say whether a row is older than the view's ttl."""
+        """Return whether a row is older than the view's ttl."""
         return row.event_time is not None and now - row.event_time > self.ttl
 
 
 @dataclass(frozen=True)
-class Asked:
-    """A statement, its parameters, and the views that its rows tell of, one after another."""
+class OnlineQuery:
+    """A statement, its parameters, and the views whose columns its rows have, one view after another."""
 
     statement: bytes
     parameters: Sequence[object]
-    views: tuple[AskedView, ...]
+    views: tuple[QueriedView, ...]
 
     def split(self, rows: Sequence[tuple[Any, ...]]) -> list[list[Row]]:
-        """Take the rows apart, by view."""
-        parts, place = [], 0
-        for asked in self.views:
-            reading = asked.reading
-            begin, end = place + 1, place + 1 + len(reading.columns)
+        """Return the rows of each view."""
+        parts, index = [], 0
+        for view in self.views:
+            reading = view.reading
+            begin, end = index + 1, index + 1 + len(reading.columns)
             unpack = reading.unpack
-            parts.append([Row(row[place], unpack(row[begin:end])) for row in rows])
-            place = end
+            parts.append([Row(row[index], unpack(row[begin:end])) for row in rows])
+            index = end
         return parts
 
 
 class _Parameters:
-    """The arrays of a statement; a list of keys that several views ask for is sent once."""
+    """The array parameters of a statement; a list of keys that several views share is sent once."""
 
     def __init__(self) -> None:
         self.dtypes: list[str] = []
         self.arrays: list[object] = []
-        self._places: dict[tuple[int, str], int] = {}
+        self._index_of: dict[tuple[int, str], int] = {}
 
-    def place(self, values: Sequence[object], dtype: str) -> int:
+    def add(self, values: Sequence[object], dtype: str) -> int:
+        """Append an array of keys; return its index."""
         wide = _WIDE.get(dtype, dtype)
         self.dtypes.append(wide)
         self.arrays.append(key_array(values, wide))
         return len(self.arrays) - 1
 
-    def place_of_messages(self, view: StoredView, name: str, messages: Sequence[Value]) -> int:
-        asked = (id(messages), view.keys[name].field)
-        if asked not in self._places:
-            values = [view.sought(name, message) for message in messages]
-            self._places[asked] = self.place(values, view.keys[name].dtype)
-        return self._places[asked]
+    def add_messages(self, view: StoredView, name: str, messages: Sequence[Value]) -> int:
+        """Append the keys in `messages` unless the same list was appended before; return the index of the array."""
+        identity = (id(messages), view.keys[name].field)
+        if identity not in self._index_of:
+            values = [view.lookup_value(name, message) for message in messages]
+            self._index_of[identity] = self.add(values, view.keys[name].dtype)
+        return self._index_of[identity]
 
 
-def ask_one(config: RepoConfig, view: FeatureView, keys: Sequence[EntityKey], features: Sequence[str] | None) -> Asked:
-    """Ask one view for the rows of `keys`; without `features` for all of them."""
+def query_view(
+    config: RepoConfig, view: FeatureView, keys: Sequence[EntityKey], features: Sequence[str] | None
+) -> OnlineQuery:
+    """Compose the query for the rows of `keys` in one view; without `features`, for all its features."""
     stored, parameters = stored_view(config, view), _Parameters()
-    columns = list(zip(*(stored.sought_key(key) for key in keys), strict=True))
-    placed = tuple(
-        (name, parameters.place(column, codec.dtype))
+    columns = list(zip(*(stored.lookup_key(key) for key in keys), strict=True))
+    key_indices = tuple(
+        (name, parameters.add(column, codec.dtype))
         for (name, codec), column in zip(stored.keys.items(), columns, strict=True)
     )
-    asked = AskedView(stored, tuple(features or (name for name, _ in stored.table.features)), time_to_live(view))
-    return _asked([asked], [placed], parameters)
+    queried = QueriedView(stored, tuple(features or (name for name, _ in stored.table.features)), time_to_live(view))
+    return _query([queried], [key_indices], parameters)
 
 
-def ask_several(
+def query_views(
     config: RepoConfig,
     references: Sequence[tuple[FeatureView, list[str]]],
     keys: Mapping[str, list[Value]],
     entity_keys: Mapping[str, str],
-) -> Asked:
-    """Ask several views for the rows of the same request.
+) -> OnlineQuery:
+    """Compose the query for the rows of one request in several views.
 
     Parameters
     ----------
     references : each view with the names of its features.
-    keys : the values of the join keys, by the name that the request has for them.
+    keys : the values of the join keys, by their names in the request.
     entity_keys : the join key of each entity, by the entity's name.
 
     Raises
@@ -136,76 +140,80 @@ def ask_several(
         If the request lacks a join key of one of the views.
 
     """
-    parameters, placed = _Parameters(), []
-    views = [AskedView(stored_view(config, view), tuple(features), time_to_live(view)) for view, features in references]
-    for asked, (view, _) in zip(views, references, strict=True):
-        given = utils._get_table_entity_values(view, entity_keys, keys)  # noqa: SLF001 - Feast gives a store no other way
-        missing = sorted(asked.view.keys.keys() - given.keys())
+    parameters, key_indices = _Parameters(), []
+    views = [
+        QueriedView(stored_view(config, view), tuple(features), time_to_live(view)) for view, features in references
+    ]
+    for queried, (view, _) in zip(views, references, strict=True):
+        given = utils._get_table_entity_values(view, entity_keys, keys)  # noqa: SLF001 - Feast has no public function
+        missing = sorted(queried.view.keys.keys() - given.keys())
         if missing:
             raise KeyError(
                 f"the request has no value for the join keys {missing} of {view.name!r}; it has {sorted(keys)}"
             )
-        placed.append(
-            tuple((name, parameters.place_of_messages(asked.view, name, given[name])) for name in asked.view.keys)
+        key_indices.append(
+            tuple((name, parameters.add_messages(queried.view, name, given[name])) for name in queried.view.keys)
         )
-    return _asked(views, placed, parameters)
+    return _query(views, key_indices, parameters)
 
 
-def _asked(views: Sequence[AskedView], placed: Sequence[tuple[tuple[str, int], ...]], parameters: _Parameters) -> Asked:
+def _query(
+    views: Sequence[QueriedView], key_indices: Sequence[tuple[tuple[str, int], ...]], parameters: _Parameters
+) -> OnlineQuery:
     parts = tuple(
-        ViewPart(asked.view.table.name, keys, asked.features, packed=asked.view.table.packed_features)
-        for asked, keys in zip(views, placed, strict=True)
+        ViewPart(queried.view.table.name, keys, queried.features, packed=queried.view.table.packed_features)
+        for queried, keys in zip(views, key_indices, strict=True)
     )
-    return Asked(read_statement(parts, tuple(parameters.dtypes)), parameters.arrays, tuple(views))
+    return OnlineQuery(read_statement(parts, tuple(parameters.dtypes)), parameters.arrays, tuple(views))
 
 
-def fetch(connection: psycopg.Connection, asked: Asked) -> list[list[Row]]:
-    """Read the rows, by view."""
+def fetch(connection: psycopg.Connection, query: OnlineQuery) -> list[list[Row]]:
+    """Fetch the rows of each view."""
     cursor = psycopg.RawCursor(connection)
-    return asked.split(cursor.execute(asked.statement, asked.parameters, prepare=True, binary=True).fetchall())
+    return query.split(cursor.execute(query.statement, query.parameters, prepare=True, binary=True).fetchall())
 
 
-async def fetch_async(connection: psycopg.AsyncConnection, asked: Asked) -> list[list[Row]]:
-    """Do what `fetch` does without blocking."""
+async def fetch_async(connection: psycopg.AsyncConnection, query: OnlineQuery) -> list[list[Row]]:
+    """Fetch the rows of each view without blocking."""
     cursor = psycopg.AsyncRawCursor(connection)
-    await cursor.execute(asked.statement, asked.parameters, prepare=True, binary=True)
-    return asked.split(await cursor.fetchall())
+    await cursor.execute(query.statement, query.parameters, prepare=True, binary=True)
+    return query.split(await cursor.fetchall())
 
 
 def messages(
-    asked: AskedView, rows: Sequence[Row], now: datetime
+    queried: QueriedView, rows: Sequence[Row], now: datetime
 ) -> list[tuple[datetime | None, dict[str, Value] | None]]:
-    """Give the rows of one view as `OnlineStore.online_read` does: of an expired row, its event time alone."""
-    codecs = [asked.view.features[name] for name in asked.features]
+    """Return the rows of one view as `OnlineStore.online_read` does; for an expired row, only its event time."""
+    codecs = [queried.view.features[name] for name in queried.features]
     return [
         (row.event_time, None)
-        if row.event_time is None or asked.expired(row, now)
+        if row.event_time is None or queried.expired(row, now)
         else (
             row.event_time,
-            {name: codec.load(value) for name, codec, value in zip(asked.features, codecs, row.values, strict=True)},
+            {name: codec.load(value) for name, codec, value in zip(queried.features, codecs, row.values, strict=True)},
         )
         for row in rows
     ]
 
 
 def add_to_response(
-    response: GetOnlineFeaturesResponse, names: Sequence[str], asked: AskedView, rows: Sequence[Row], now: datetime
+    response: GetOnlineFeaturesResponse, names: Sequence[str], queried: QueriedView, rows: Sequence[Row], now: datetime
 ) -> None:
-    """Add the features of one view to the response, under `names`."""
-    statuses = [_status(asked, row, now) for row in rows]
+    """Append the features of one view to the response, under `names`."""
+    statuses = [_status(queried, row, now) for row in rows]
     times = [_timestamp(row.event_time) for row in rows]
     columns = zip(*(row.values for row in rows), strict=True)
     response.metadata.feature_names.val.extend(names)
-    for name, column in zip(asked.features, columns, strict=True):
+    for name, column in zip(queried.features, columns, strict=True):
         vector = response.results.add()
         values = [value if status == _PRESENT else None for value, status in zip(column, statuses, strict=True)]
-        _add_values(vector.values, asked.view.features[name], values)
+        _add_values(vector.values, queried.view.features[name], values)
         vector.statuses.extend(statuses)
         vector.event_timestamps.extend(times)
 
 
 def _add_values(vector: Any, codec: Codec, values: Sequence[Any]) -> None:
-    """Make the messages where they are to be: this is most of the time that a read of many entities takes."""
+    """Construct the messages inside `vector`, without copies; this takes most of the time of a read of many entities."""
     add, field, load = vector.add, codec.field, codec.from_column
     if not field:
         vector.extend([codec.load(value) for value in values])
@@ -217,10 +225,10 @@ def _add_values(vector: Any, codec: Codec, values: Sequence[Any]) -> None:
             add(**{field: load(value)})
 
 
-def _status(asked: AskedView, row: Row, now: datetime) -> int:
+def _status(queried: QueriedView, row: Row, now: datetime) -> int:
     if row.event_time is None:
         return _NOT_FOUND
-    return _OUTSIDE_MAX_AGE if asked.expired(row, now) else _PRESENT
+    return _OUTSIDE_MAX_AGE if queried.expired(row, now) else _PRESENT
 
 
 def _timestamp(time: datetime | None) -> Timestamp:

@@ -1,9 +1,9 @@
-"""Feast's online store over this project's wide tables, so that Feast's own client reads and writes what the service does.
+"""Feast's online store over this project's online tables, so that Feast's client reads and writes the service's rows.
 
-The service itself reads through `feature_repo.online.handle`, which resolves nothing for a request.
+The service itself reads through `feature_repo.online.handle`, whose statements are prepared before any request.
 
-A value that is older than its view's ttl is never returned: its status is OUTSIDE_MAX_AGE, its event time is told. A write
-never takes a row back in time. A write brings whole rows: a feature that is missing in one is null afterwards.
+A value that is older than its view's ttl is not returned: its status is OUTSIDE_MAX_AGE, with its event time. A write never
+replaces a newer row by an older one. A write replaces whole rows: a feature without a value becomes null.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from core.postgres.pool import lent, with_connection
 from feature_repo.online import history, tables
 from feature_repo.stores import view_versions
 from feature_repo.stores.online_reads import (
-    Asked,
+    OnlineQuery,
     Row,
     add_to_response,
-    ask_one,
-    ask_several,
     fetch,
     fetch_async,
     messages,
+    query_view,
+    query_views,
 )
 from feature_repo.stores.registry import changing_features
 from feature_repo.stores.registry_dialect import register_dialect
@@ -56,30 +56,30 @@ if TYPE_CHECKING:
 _Row = tuple[EntityKey, dict[str, Value], datetime, datetime | None]
 _Read = tuple[datetime | None, dict[str, Value] | None]
 _NO_VECTORS = (
-    "the online store keeps rows by their entity and searches no vectors; use one of Feast's vector stores for the views "
+    "the online store looks rows up by entity and has no vector search; use one of Feast's vector stores for the views "
     "that need it"
 )
 
 
 class PantheraOnlineStoreConfig(FeastConfigBaseModel):  # type: ignore[misc]
-    """Configuration: where the database is stands in the environment alone."""
+    """Configuration in feature_store.yaml; the database's address comes from the environment alone."""
 
     type: str = "feature_repo.stores.online_store.PantheraOnlineStore"
 
     def model_post_init(self, _: object) -> None:
-        """Prepare the registry's address, which Feast opens once it has read this."""
+        """Register the dialect of the registry's address before Feast opens the registry."""
         register_dialect()
 
 
 class PantheraOnlineStore(OnlineStore):  # type: ignore[misc]
-    """Wide typed rows; writes never take a row back in time, reads never return an expired one."""
+    """An online store of typed rows: a write never replaces a newer row, and a read never returns an expired one."""
 
     def __init__(self) -> None:
         self._pools = StorePools()
 
     @property
     def async_supported(self) -> SupportedAsyncMethods:
-        """Both reads and writes."""
+        """Reads and writes are supported."""
         return SupportedAsyncMethods(read=True, write=True)
 
     def online_write_batch(  # noqa: D102
@@ -120,9 +120,9 @@ class PantheraOnlineStore(OnlineStore):  # type: ignore[misc]
     ) -> list[_Read]:
         if not entity_keys:
             return []
-        asked = ask_one(config, table, entity_keys, requested_features)
-        (rows,) = self._fetch(asked)
-        return messages(asked.views[0], rows, datetime.now(UTC))
+        query = query_view(config, table, entity_keys, requested_features)
+        (rows,) = self._fetch(query)
+        return messages(query.views[0], rows, datetime.now(UTC))
 
     async def online_read_async(  # noqa: D102
         self,
@@ -133,9 +133,9 @@ class PantheraOnlineStore(OnlineStore):  # type: ignore[misc]
     ) -> list[_Read]:
         if not entity_keys:
             return []
-        asked = ask_one(config, table, entity_keys, requested_features)
-        (rows,) = await self._fetch_async(asked)
-        return messages(asked.views[0], rows, datetime.now(UTC))
+        query = query_view(config, table, entity_keys, requested_features)
+        (rows,) = await self._fetch_async(query)
+        return messages(query.views[0], rows, datetime.now(UTC))
 
     def _read_features_per_fv(
         self,
@@ -147,10 +147,10 @@ class PantheraOnlineStore(OnlineStore):  # type: ignore[misc]
         full_feature_names: bool,
         include_feature_view_version_metadata: bool,
     ) -> None:
-        """Read all views in one round trip: what Feast calls for `get_online_features`."""
-        asked = ask_several(config, grouped_refs, join_key_values, entity_name_to_join_key_map)
-        reply = _Reply(online_features_response, full_feature_names, include_feature_view_version_metadata)
-        reply.add(grouped_refs, asked, self._fetch(asked))
+        """Read all views in one round trip, for `get_online_features`."""
+        query = query_views(config, grouped_refs, join_key_values, entity_name_to_join_key_map)
+        response = _ResponseBuilder(online_features_response, full_feature_names, include_feature_view_version_metadata)
+        response.add(grouped_refs, query, self._fetch(query))
 
     async def _read_features_per_fv_async(
         self,
@@ -162,10 +162,10 @@ class PantheraOnlineStore(OnlineStore):  # type: ignore[misc]
         full_feature_names: bool,
         include_feature_view_version_metadata: bool,
     ) -> None:
-        """Do what `_read_features_per_fv` does without blocking."""
-        asked = ask_several(config, grouped_refs, join_key_values, entity_name_to_join_key_map)
-        reply = _Reply(online_features_response, full_feature_names, include_feature_view_version_metadata)
-        reply.add(grouped_refs, asked, await self._fetch_async(asked))
+        """Read all views in one round trip without blocking."""
+        query = query_views(config, grouped_refs, join_key_values, entity_name_to_join_key_map)
+        response = _ResponseBuilder(online_features_response, full_feature_names, include_feature_view_version_metadata)
+        response.add(grouped_refs, query, await self._fetch_async(query))
 
     def update(  # noqa: D102
         self,
@@ -187,7 +187,7 @@ class PantheraOnlineStore(OnlineStore):  # type: ignore[misc]
         self._change(change)
 
     def plan(self, config: RepoConfig, desired_registry_proto: Registry) -> list[InfraObject]:
-        """Refuse the views that cannot be stored; there is nothing else to plan."""
+        """Raise SourceError for a view that cannot be stored; there is nothing else to plan."""
         for message in desired_registry_proto.feature_views:
             stored_view(config, FeatureView.from_proto(message))
         for message in desired_registry_proto.stream_feature_views:
@@ -195,7 +195,7 @@ class PantheraOnlineStore(OnlineStore):  # type: ignore[misc]
         return []
 
     def _is_versioned_read_supported(self) -> bool:
-        """Tell Feast that `view@v2:feature` can be read; it lists the stores that can itself."""
+        """Return True, so that Feast allows `view@v2:feature`; its own list of such stores lacks this one."""
         return True
 
     def teardown(  # noqa: D102
@@ -210,11 +210,11 @@ class PantheraOnlineStore(OnlineStore):  # type: ignore[misc]
         self._change(change)
 
     def retrieve_online_documents(self, *_arguments: Any, **_options: Any) -> Any:
-        """Refuse: there are no vectors to search."""
+        """Raise NotImplementedError: the store has no vector search."""
         raise NotImplementedError(_NO_VECTORS)
 
     def retrieve_online_documents_v2(self, *_arguments: Any, **_options: Any) -> Any:
-        """Refuse: there are no vectors to search."""
+        """Raise NotImplementedError: the store has no vector search."""
         raise NotImplementedError(_NO_VECTORS)
 
     async def initialize(self, config: RepoConfig) -> None:  # noqa: ARG002
@@ -222,32 +222,32 @@ class PantheraOnlineStore(OnlineStore):  # type: ignore[misc]
         await self._pools.waiting()
 
     async def close(self) -> None:
-        """Close all connections; what is asked afterwards opens new ones."""
+        """Close all connections; the next call opens new ones."""
         await self._pools.close()
 
     @contextmanager
     def changing(self) -> Iterator[None]:
-        """Let nobody else apply or materialize until the end of the block."""
+        """Hold the lock for apply and materialize during the block."""
         with changing_features(self._pools.url()):
             yield
 
     def has_run(self, table: OnlineTable) -> bool:
-        """Say whether any materialization has filled `table`."""
+        """Return whether any materialization has filled `table`."""
         return with_connection(self._pools.blocking(), lambda connection: bool(history.runs(connection, table.name, 1)))
 
-    def reached(self, end: datetime) -> datetime:
-        """Return up to when rows can be known that are asked for up to `end`: not beyond the present."""
+    def knowable_until(self, end: datetime) -> datetime:
+        """Return the earlier of `end` and the present: no later row can be known."""
         return min(_aware(end), datetime.now(UTC))
 
-    def bring(
+    def write_range(
         self, view: StoredView, rows: pa.Table, as_of: datetime, progress: Callable[[int], object] | None
     ) -> None:
-        """Merge Arrow rows into the table of `view`, and enter the run into its history.
+        """Merge Arrow rows into the table of `view`, and write the run to its history.
 
         Raises
         ------
         SourceError
-            If a column is not of its feature's type; then nothing is written.
+            If a column has another type than its feature; then nothing is written.
 
         """
 
@@ -257,44 +257,44 @@ class PantheraOnlineStore(OnlineStore):  # type: ignore[misc]
 
         self._change(change)
 
-    def _fetch(self, asked: Asked) -> list[list[Row]]:
-        return with_connection(self._pools.blocking(), lambda connection: fetch(connection, asked))
+    def _fetch(self, query: OnlineQuery) -> list[list[Row]]:
+        return with_connection(self._pools.blocking(), lambda connection: fetch(connection, query))
 
-    async def _fetch_async(self, asked: Asked) -> list[list[Row]]:
+    async def _fetch_async(self, query: OnlineQuery) -> list[list[Row]]:
         async with lent(await self._pools.waiting()) as connection:
-            return await fetch_async(connection, asked)
+            return await fetch_async(connection, query)
 
     def _change(self, work: Callable[[psycopg.Connection], object]) -> None:
-        def once(connection: psycopg.Connection) -> None:
+        def in_transaction(connection: psycopg.Connection) -> None:
             with connection.transaction():
                 work(connection)
 
-        with_connection(self._pools.blocking(), once)
+        with_connection(self._pools.blocking(), in_transaction)
 
 
 @dataclass(frozen=True)
-class _Reply:
-    """The response that Feast has begun, and how it names features."""
+class _ResponseBuilder:
+    """Appends features to the response of Feast's client, with the names and metadata that it requests."""
 
     response: GetOnlineFeaturesResponse
     full_names: bool
     with_versions: bool
 
     def add(
-        self, references: Sequence[tuple[FeatureView, list[str]]], asked: Asked, parts: Sequence[Sequence[Row]]
+        self, references: Sequence[tuple[FeatureView, list[str]]], query: OnlineQuery, parts: Sequence[Sequence[Row]]
     ) -> None:
         now = datetime.now(UTC)
-        for (view, _), one, rows in zip(references, asked.views, parts, strict=True):
+        for (view, _), queried, rows in zip(references, query.views, parts, strict=True):
             prefix = f"{view.projection.name_to_use()}__" if self.full_names else ""
-            add_to_response(self.response, [f"{prefix}{name}" for name in one.features], one, rows, now)
+            add_to_response(self.response, [f"{prefix}{name}" for name in queried.features], queried, rows, now)
             if self.with_versions:
-                self._tell_version(view)
+                self._add_version(view)
 
-    def _tell_version(self, view: FeatureView) -> None:
-        told = self.response.metadata.feature_view_metadata
+    def _add_version(self, view: FeatureView) -> None:
+        metadata = self.response.metadata.feature_view_metadata
         name = view.projection.name_alias or view.projection.name
-        if name not in {each.name for each in told}:
-            told.add(name=name, version=getattr(view, "current_version_number", 0) or 0)
+        if name not in {each.name for each in metadata}:
+            metadata.add(name=name, version=getattr(view, "current_version_number", 0) or 0)
 
 
 def _row(
@@ -305,16 +305,16 @@ def _row(
 
 
 def _refuse_future(view: StoredView, rows: Sequence[tuple[object, ...]], now: datetime) -> None:
-    """Refuse rows that are ahead of the clock: each would keep all later ones of its entity away until its time has come."""
-    place = len(view.table.keys)
+    """Raise SourceError for a row ahead of the clock: it would block all rows of its entity until its time has come."""
+    keys = len(view.table.keys)
     for row in rows:
-        for time in row[place : place + 2]:
+        for time in row[keys : keys + 2]:
             if isinstance(time, datetime) and is_ahead(time, now):
                 raise SourceError(
-                    f"{view.name}: the row of {row[:place]!r}: {future_fault(time, now)}; correct its time, nothing was written"
+                    f"{view.name}: the row of {row[:keys]!r}: {future_fault(time, now)}; correct its time, nothing was written"
                 )
 
 
 def _aware(time: datetime) -> datetime:
-    """Give a time its zone: a naive one that comes through Feast is UTC, by its convention."""
+    """Return a time in UTC; a naive time is UTC, by Feast's convention."""
     return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)

@@ -1,4 +1,4 @@
-"""Open Feast's feature store: its registry lies in our database."""
+"""Open Feast's feature store, whose registry is in this project's database."""
 
 from __future__ import annotations
 
@@ -25,51 +25,51 @@ if TYPE_CHECKING:
 #: The folder of feature_store.yaml, relative to the checkout.
 REPO = Path("feature_repo")
 _CONFIGURATION = "feature_store.yaml"
-#: Feast's commands that change the registry; `materialize` takes the lock for itself.
-_CHANGING = {"apply", "teardown", "delete"}
+#: Feast's commands that change the registry; `materialize` takes the lock itself.
+_CHANGING_COMMANDS = {"apply", "teardown", "delete"}
 
 
 def feast_settings() -> Settings:
-    """Read the settings as the checkout has them, also where Feast has changed into the feature repository."""
-    settings, here = read_settings(), Path.cwd()
-    if not Path(_CONFIGURATION).exists() or not settings.state.is_relative_to(here):
+    """Return the settings of the checkout, also after Feast has changed into the feature repository's folder."""
+    settings, folder = read_settings(), Path.cwd()
+    if not Path(_CONFIGURATION).exists() or not settings.state.is_relative_to(folder):
         return settings
-    return replace(settings, state=here.parent / settings.state.relative_to(here))
+    return replace(settings, state=folder.parent / settings.state.relative_to(folder))
 
 
 @contextmanager
 def changing_features(url: str) -> Iterator[None]:
-    """Let nobody else apply or materialize until the end of the block, and wait for whoever does.
+    """Hold the lock for apply and materialize during the block; wait for another holder first.
 
-    The lock belongs to a connection of its own, so it goes with the process, however that ends.
+    A connection of its own holds the lock, so that PostgreSQL releases it however the process ends.
     """
     with connect(url) as connection:
-        connection.autocommit = True  # a transaction of this length would keep dead rows from being cleaned up
+        connection.autocommit = True  # a long transaction would keep vacuum from removing dead rows
         hold_while_connected(connection, Lock.REGISTRY)
         yield
 
 
 def run_feast(settings: Settings, arguments: Sequence[str]) -> int:
-    """Run Feast's own program on this checkout's feature repository; return its exit code.
+    """Run Feast's command line on this checkout's feature repository; return its exit code.
 
-    Where it changes the registry, nobody else applies or materializes meanwhile.
+    Commands that change the registry hold the lock of `changing_features`.
     """
     program = Path(sys.executable).with_name("feast")
     command = [str(program), "-c", str(REPO), *arguments]
     url = ensure_database(settings)
-    # Feast runs in the repository's folder, where a relative state folder would be another one, with a database of its own.
+    # Feast runs in the repository's folder. There, a relative state folder would be another one, with another database.
     environment = {**os.environ, DATABASE_URL_ENV: url, STATE_ENV: str(settings.state.resolve())}
-    with changing_features(url) if _CHANGING.intersection(arguments) else nullcontext():
+    with changing_features(url) if _CHANGING_COMMANDS.intersection(arguments) else nullcontext():
         return subprocess.call(command, env=environment)  # noqa: S603 - no shell
 
 
 def open_store(settings: Settings) -> feast.FeatureStore:
-    """Open the feature store of this checkout, its registry in the database of `settings`, which is started if need be.
+    """Return the feature store of this checkout; start the database of `settings`, with its registry, if necessary.
 
     Raises
     ------
     StaleStateError
-        If the registry cannot be opened.
+        If the working folder has no feature_store.yaml.
 
     """
     import feast

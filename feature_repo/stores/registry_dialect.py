@@ -1,6 +1,6 @@
-"""How SQLAlchemy finds the database of Feast's registry: where the settings say, looked up when it connects.
+"""The SQLAlchemy dialect of Feast's registry, which reads the database's address from the settings when it connects.
 
-So feature_store.yaml names no place, and Feast's own program finds the same database as ours without being told.
+So feature_store.yaml contains no address, and Feast's command line finds the same database as this project's.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ _NAME = "postgresql.panthera"
 
 
 class RegistryDialect(PGDialect_psycopg):
-    """PostgreSQL over psycopg, of URLs that say `postgresql+panthera://` and nothing else."""
+    """PostgreSQL over psycopg, for the URL `postgresql+panthera://`, which has no further parts."""
 
     supports_statement_cache = True
 
     def create_connect_args(self, url: URL) -> Any:  # noqa: ARG002
-        """Say what psycopg connects to; the embedded server is started if it is the one."""
+        """Return psycopg's connection arguments from the settings; start the embedded server if they name it."""
         return super().create_connect_args(  # type: ignore[no-untyped-call]
             make_url(sqlalchemy_url(ensure_database(feast_settings()), "feast"))
         )
 
 
 def register_dialect() -> None:
-    """Let SQLAlchemy know the dialect by its name."""
+    """Register the dialect with SQLAlchemy."""
     registry.register(_NAME, __name__, RegistryDialect.__name__)

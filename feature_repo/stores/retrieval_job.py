@@ -1,4 +1,4 @@
-"""What Feast gets for a question to the offline store: a table that is computed when it is asked for."""
+"""The retrieval job that the offline store returns to Feast: a table that is computed on demand."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class ArrowJob(RetrievalJob):  # type: ignore[misc]
-    """A retrieval in Arrow; each time that its table is asked for it is computed, from what the files hold then."""
+    """A retrieval in Arrow; every request for its table computes it from the present files."""
 
     def __init__(
         self,
@@ -33,7 +33,7 @@ class ArrowJob(RetrievalJob):  # type: ignore[misc]
         full_feature_names: bool = False,
         on_demand_feature_views: list[OnDemandFeatureView] | None = None,
     ) -> None:
-        """Take what computes the table, and the folder from which a relative path of `persist` counts."""
+        """Take the function that computes the table, and the folder against which `persist` resolves relative paths."""
         self._compute = compute
         self._metadata = metadata
         self._folder = folder
@@ -52,7 +52,7 @@ class ArrowJob(RetrievalJob):  # type: ignore[misc]
 
     @property
     def metadata(self) -> RetrievalMetadata:
-        """What was asked."""
+        """The features, keys and times of the retrieval."""
         return self._metadata
 
     def persist(self, storage: SavedDatasetStorage, allow_overwrite: bool = False, timeout: int | None = None) -> None:  # noqa: ARG002
@@ -61,7 +61,9 @@ class ArrowJob(RetrievalJob):  # type: ignore[misc]
         Raises
         ------
         SavedDatasetLocationAlreadyExists
-            If something is there and `allow_overwrite` is False.
+            If the path exists and `allow_overwrite` is False.
+        SourceError
+            If `storage` is not file storage.
 
         """
         if not isinstance(storage, SavedDatasetFileStorage):
@@ -75,15 +77,15 @@ class ArrowJob(RetrievalJob):  # type: ignore[misc]
         write(path, self.to_arrow())
 
     def to_sql(self) -> str:
-        """Refuse: the join is no query."""
+        """Raise NotImplementedError: the join is no SQL query."""
         raise NotImplementedError(
-            "this store searches sorted arrays and runs no query that could be shown; take the rows by `to_arrow` or `to_df`"
+            "this store joins sorted arrays and runs no SQL query; read the rows with `to_arrow` or `to_df`"
         )
 
     def to_remote_storage(self) -> list[str]:
-        """Refuse: this store writes local files alone."""
+        """Raise NotImplementedError: this store writes local files only."""
         raise NotImplementedError(
-            "this store exports to no remote storage; write a local file by `persist` or FeatureStore.create_saved_dataset"
+            "this store exports to no remote storage; write a local file with `persist` or FeatureStore.create_saved_dataset"
         )
 
     def _to_arrow_internal(self, timeout: int | None = None) -> pa.Table:  # noqa: ARG002

@@ -1,4 +1,4 @@
-"""The connections of a Feast online store: opened when they are first needed, one pool for each way of waiting."""
+"""The connection pools of the Feast online store, opened at first use: one for threads, and one for each event loop."""
 
 from __future__ import annotations
 
@@ -17,46 +17,46 @@ if TYPE_CHECKING:
 
     from core.settings import Settings
 
-#: A database as the settings name it, and the process: a pool does not survive a fork.
-_Place: TypeAlias = "tuple[str | None, Path, int]"
+#: The database of the settings, and the process, since a pool does not survive a fork.
+_PoolKey: TypeAlias = "tuple[str | None, Path, int]"
 
 
 class StorePools:
-    """Pools for threads and for event loops, to the database that the settings name at the time of the call."""
+    """Pools for threads and for event loops, to the database in the settings at the time of the call."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._blocking: dict[_Place, BlockingPool] = {}
-        self._waiting: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[_Place, Pool]] = (
+        self._blocking: dict[_PoolKey, BlockingPool] = {}
+        self._waiting: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[_PoolKey, Pool]] = (
             weakref.WeakKeyDictionary()
         )
         weakref.finalize(self, _close, self._blocking)
 
     def url(self) -> str:
-        """Say which libpq URL the pool for threads connects to."""
+        """Return the libpq URL of the pool for threads."""
         conninfo = self.blocking().conninfo
         return conninfo if isinstance(conninfo, str) else ""
 
     def blocking(self) -> BlockingPool:
-        """Give the pool for threads; start the embedded database and bring the schema up to date if it is the first time."""
+        """Return the pool for threads; the first call starts the embedded database and migrates the schema."""
         settings = feast_settings()
-        place = _place(settings)
-        pool = self._blocking.get(place)
+        key = _pool_key(settings)
+        pool = self._blocking.get(key)
         if pool is None:
             with self._lock:
-                pool = self._blocking.get(place) or blocking_pool(ensure_database(settings))
-                self._blocking[place] = pool
+                pool = self._blocking.get(key) or blocking_pool(ensure_database(settings))
+                self._blocking[key] = pool
         return pool
 
     async def waiting(self) -> Pool:
-        """Give the pool of the running event loop."""
+        """Return the pool of the running event loop."""
         settings = feast_settings()
         pools = self._waiting.setdefault(asyncio.get_running_loop(), {})
-        place = _place(settings)
-        if place not in pools:
+        key = _pool_key(settings)
+        if key not in pools:
             pool = connection_pool(await asyncio.to_thread(ensure_database, settings))
-            await pools.setdefault(place, pool).open()
-        return pools[place]
+            await pools.setdefault(key, pool).open()
+        return pools[key]
 
     async def close(self) -> None:
         """Close the pools for threads and those of the running event loop; the next call opens new ones."""
@@ -65,11 +65,11 @@ class StorePools:
         await asyncio.to_thread(_close, self._blocking)
 
 
-def _place(settings: Settings) -> _Place:
+def _pool_key(settings: Settings) -> _PoolKey:
     return settings.database_url, settings.state, os.getpid()
 
 
-def _close(pools: dict[_Place, BlockingPool]) -> None:
+def _close(pools: dict[_PoolKey, BlockingPool]) -> None:
     while pools:
         (_, _, process), pool = pools.popitem()
         if process == os.getpid():

@@ -1,4 +1,4 @@
-"""How the online store holds a feature view of Feast's: in which table, under which keys, and how each value."""
+"""How the online store stores a Feast feature view: its table, its keys, and the codec of each value."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from feast.protos.feast.types.EntityKey_pb2 import EntityKey
     from feast.repo_config import RepoConfig
 
-#: Feast's own views, which it makes while it writes: their rows are kept by the whole of Feast's serialized entity key.
+#: Prefix of views that Feast creates while it writes. The key of their rows is Feast's serialized entity key.
 _UNAPPLIED = "__precomputed__"
 _ENTITY_KEY = "__entity_key"
 _WHOLE_KEY = {_ENTITY_KEY: Codec("bytes", "bytes_val", bytes, bytes)}
@@ -34,13 +34,13 @@ _WHOLE_KEY = {_ENTITY_KEY: Codec("bytes", "bytes_val", bytes, bytes)}
 
 @dataclass(frozen=True)
 class StoredView:
-    """A feature view as it is stored.
+    """A feature view as the online store stores it.
 
     Attributes
     ----------
-    declared : whether the plan declared the view, so that a release may read its table after the view has changed.
-    versioned : whether Feast's registry keeps versions of the view, so that each has a table for itself, and may be read.
-    keys, features : how the values of each join key and feature are stored, by name.
+    declared : whether the plan declares the view, so that a release may read its table after the view has changed.
+    versioned : whether Feast's registry keeps versions of the view, so that each version has its own readable table.
+    keys, features : the codec of each join key and feature, by name.
 
     """
 
@@ -54,28 +54,28 @@ class StoredView:
 
     @property
     def is_applied(self) -> bool:
-        """Whether `apply` made the table; else it is made by the first write."""
+        """Whether `apply` creates the table; otherwise the first write does."""
         return _ENTITY_KEY not in self.keys
 
     def key_of(self, key: EntityKey) -> tuple[object, ...]:
-        """Turn an entity key into the values of the key columns.
+        """Return the values of the key columns for an entity key, for a write.
 
         Raises
         ------
         SourceError
-            If the entity key lacks one of them, or it is of another type.
+            If the entity key lacks a column, or has a value of another type.
 
         """
         given = self._given(key)
         return tuple(self._key(name, given.get(name)) for name in self.keys)
 
-    def sought_key(self, key: EntityKey) -> tuple[object, ...]:
-        """Do what `key_of` does for a key that is only looked for: what cannot be stored is None, which no row has."""
+    def lookup_key(self, key: EntityKey) -> tuple[object, ...]:
+        """Return the values of the key columns for a read; None, which matches no row, for a value that cannot be stored."""
         given = self._given(key)
-        return tuple(self.sought(name, given.get(name)) for name in self.keys)
+        return tuple(self.lookup_value(name, given.get(name)) for name in self.keys)
 
-    def sought(self, name: str, value: Value | None) -> object:
-        """Give the value of one key column that is looked for."""
+    def lookup_value(self, name: str, value: Value | None) -> object:
+        """Return the value of one key column for a read; None if it cannot be stored."""
         try:
             return None if value is None else self.keys[name].store(value)
         except SourceError:
@@ -85,7 +85,7 @@ class StoredView:
         if not self.is_applied:
             return {_ENTITY_KEY: Value(bytes_val=serialize_entity_key(key, entity_key_serialization_version=3))}
         given = dict(zip(key.join_keys, key.entity_values, strict=True))
-        # Where Feast lists views, it takes away the key that it gives those without entities.
+        # Feast's view listings remove the dummy key of views without entities.
         return given or {DUMMY_ENTITY_ID: Value(string_val=DUMMY_ENTITY_VAL)}
 
     def _key(self, name: str, value: Value | None) -> object:
@@ -95,12 +95,12 @@ class StoredView:
         return stored
 
     def values_of(self, values: Mapping[str, Value]) -> tuple[object, ...]:
-        """Turn a row's messages into the values of the feature columns; a feature that is not among them is None.
+        """Return the values of the feature columns for a row's messages; None for a feature without a message.
 
         Raises
         ------
         SourceError
-            If one is of another type than its feature, or cannot be stored.
+            If a value has another type than its feature, or cannot be stored.
 
         """
         return tuple(self._value(name, values[name]) if name in values else None for name, _ in self.table.features)
@@ -113,10 +113,10 @@ class StoredView:
 
 
 def stored_view(config: RepoConfig, view: FeatureView) -> StoredView:
-    """Say how `view` is stored.
+    """Return how `view` is stored.
 
-    The table of a view that the plan declared is named by its tag; that of any other view by project, name and schema, so
-    that a changed schema gets a new table, and by its version where the registry is to keep versions online.
+    The table of a view that the plan declares is named by its tag. The table of any other view is named by project, name and
+    schema, so that a changed schema gets a new table, and by its version if the registry keeps versions online.
 
     Raises
     ------
@@ -133,11 +133,11 @@ def stored_view(config: RepoConfig, view: FeatureView) -> StoredView:
 
 
 def _version(config: RepoConfig, view: FeatureView) -> int | None:
-    """Say which version of `view` is meant: the one that is asked for, or the one that it is; None where there are none."""
+    """Return the requested or else the present version of `view`; None if the registry keeps no versions online."""
     if not config.registry.enable_online_feature_view_versioning:
         return None
-    asked = getattr(view.projection, "version_tag", None)
-    return (getattr(view, "current_version_number", None) if asked is None else asked) or 0
+    requested = getattr(view.projection, "version_tag", None)
+    return (getattr(view, "current_version_number", None) if requested is None else requested) or 0
 
 
 def _key_fields(view: FeatureView) -> Sequence[Field]:
@@ -147,7 +147,7 @@ def _key_fields(view: FeatureView) -> Sequence[Field]:
 
 
 def is_declared(view: FeatureView) -> bool:
-    """Say whether the plan declared `view`."""
+    """Return whether the plan declares `view`."""
     return ONLINE_TABLE in _tags(view)
 
 
@@ -156,12 +156,12 @@ def _tags(view: FeatureView) -> Mapping[str, str]:
 
 
 def time_to_live(view: Any) -> timedelta:
-    """Say how long a row of `view` is fresh; Feast writes none, or zero, for one that is fresh for ever."""
+    """Return how long a row of `view` is fresh; in Feast, none or zero means without limit."""
     return getattr(view, "ttl", None) or timedelta.max
 
 
 class _Column:
-    """A field that is compared by its name and type alone: Feast's own comparison goes through messages."""
+    """A field that is hashed and compared by name and type; Feast's own comparison serializes messages."""
 
     __slots__ = ("field", "identity")
 

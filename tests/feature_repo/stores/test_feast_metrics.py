@@ -95,15 +95,17 @@ def test_records_of_a_day_take_the_place_of_earlier_ones_about_the_same(store: f
         "avg_null_rate": math.nan,
     }
     for day, total in ((1, 10), (1, 20), (2, 30)):
-        feast_metrics.keep("feature_view", [{**record, "metric_date": date(2026, 3, day), "total_row_count": total}])
-    kept = feast_metrics.kept("feature_view", {"project_id": PROJECT, "granularity": None})
+        feast_metrics.write_records(
+            "feature_view", [{**record, "metric_date": date(2026, 3, day), "total_row_count": total}]
+        )
+    kept = feast_metrics.fetch_records("feature_view", {"project_id": PROJECT, "granularity": None})
     assert [(each["total_row_count"], each["avg_null_rate"]) for each in kept] == [(20, None), (30, None)]
     assert [
         each["total_row_count"]
-        for each in feast_metrics.kept("feature_view", {}, start=date(2026, 3, 2), end=date(2026, 3, 2))
+        for each in feast_metrics.fetch_records("feature_view", {}, start=date(2026, 3, 2), end=date(2026, 3, 2))
     ] == [30]
     with pytest.raises(TypeError, match="a record of Feast's monitoring holds a object"):
-        feast_metrics.keep("feature_view", [{**record, "total_features": object()}])
+        feast_metrics.write_records("feature_view", [{**record, "total_features": object()}])
 
 
 def test_every_method_that_feast_asks_of_an_offline_store_is_there() -> None:

@@ -192,7 +192,7 @@ def test_a_table_that_is_changed_while_it_is_read_is_not_mixed(taxi: Taxi) -> No
     (read,) = feature_files.FeatureFiles.find(path).parts()
     assert read(["trips"]).num_rows == 5
     taxi.write("trips.parquet", pa.table(TRIPS).slice(1))
-    with pytest.raises(SourceError, match=r"trips\.parquet was changed while it was read; ask again"):
+    with pytest.raises(SourceError, match=r"trips\.parquet was changed while it was read; run again"):
         read(["trips"])
 
 
