@@ -1,4 +1,4 @@
-"""A source that grows, the tables of a project made of it, and an oracle in plain Python of what was taken in."""
+"""A growing source, a project's tables that are computed from it, and an oracle in plain Python of the ingested rows."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from core.plan.plan import Plan
-    from feature_repo.catch_up import CaughtUp
+    from feature_repo.catch_up import CatchUpResult
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -80,7 +80,7 @@ monitor: {psi_alarm: 0.1, parity_sample: 0.5}
 
 @dataclass(frozen=True)
 class Order:
-    """A row of the source; one without an amount cannot be accepted."""
+    """A row of the source; a row without an amount must be rejected."""
 
     customer: int
     minute: int
@@ -88,13 +88,13 @@ class Order:
 
     @property
     def time(self) -> datetime:
-        """When it happened."""
+        """The event time."""
         return START + self.minute * MINUTE
 
 
 @dataclass
-class Taken:
-    """What the oracle knows of a row that was taken in: its content, and from when on it may be known."""
+class Ingested:
+    """The oracle's record of an ingested row: its content, and the instants from which it may count as known."""
 
     order: Order
     known_from: set[datetime] = field(default_factory=set)
@@ -102,85 +102,86 @@ class Taken:
 
 @dataclass
 class Oracle:
-    """What ought to be accepted, in plain Python.
+    """The expected accepted rows, in plain Python.
 
     Attributes
     ----------
-    looked : latest instants that a catch-up may have looked through the source for: several where one was killed.
-    pending : what rows that a killed run may have taken in may be known from.
+    ingested : the ingested rows by number.
+    caught_up : possible instants of the last catch-up; several after one was killed.
+    pending : rows that a killed run may have ingested, with the instants from which they may count as known.
 
     """
 
-    taken: dict[int, Taken] = field(default_factory=dict)
-    looked: set[datetime | None] = field(default_factory=lambda: {None})
+    ingested: dict[int, Ingested] = field(default_factory=dict)
+    caught_up: set[datetime | None] = field(default_factory=lambda: {None})
     pending: dict[int, set[datetime]] = field(default_factory=dict)
 
-    def taking(self, orders: dict[int, Order], as_of: datetime) -> dict[int, set[datetime]]:
-        """Say of the rows that a catch-up takes in from when on they may be known."""
+    def new_rows(self, orders: dict[int, Order], as_of: datetime) -> dict[int, set[datetime]]:
+        """Return the rows that a catch-up ingests, with the instants from which they may count as known."""
         return {
-            number: {_known_from(order, as_of, looked) for looked in self.looked} | self.pending.get(number, set())
+            number: {_known_from(order, as_of, last) for last in self.caught_up} | self.pending.get(number, set())
             for number, order in orders.items()
-            if number not in self.taken and order.time <= as_of
+            if number not in self.ingested and order.time <= as_of
         }
 
-    def correcting(self, orders: dict[int, Order], as_of: datetime) -> list[int]:
-        """List the rows that a catch-up corrects."""
+    def corrections(self, orders: dict[int, Order], as_of: datetime) -> list[int]:
+        """Return the rows that a catch-up corrects."""
         return [
             number
             for number, order in orders.items()
-            if number in self.taken and order != self.taken[number].order and order.time <= as_of
+            if number in self.ingested and order != self.ingested[number].order and order.time <= as_of
         ]
 
-    def take(self, orders: dict[int, Order], as_of: datetime) -> None:
-        """Take in what a catch-up took in."""
-        for number, known_from in self.taking(orders, as_of).items():
-            self.taken[number] = Taken(orders[number], known_from)
-        for number in self.correcting(orders, as_of):
-            self.taken[number].order = orders[number]
-        self.looked = {max(filter(None, (looked, as_of))) for looked in self.looked}
+    def ingest(self, orders: dict[int, Order], as_of: datetime) -> None:
+        """Record a finished catch-up."""
+        for number, known_from in self.new_rows(orders, as_of).items():
+            self.ingested[number] = Ingested(orders[number], known_from)
+        for number in self.corrections(orders, as_of):
+            self.ingested[number].order = orders[number]
+        self.caught_up = {max(filter(None, (last, as_of))) for last in self.caught_up}
         self.pending = {}
 
-    def maybe_take(self, orders: dict[int, Order], as_of: datetime) -> None:
-        """Note what a killed catch-up may have taken in."""
-        self.pending.update(self.taking(orders, as_of))
-        self.looked |= {max(filter(None, (looked, as_of))) for looked in self.looked}
+    def maybe_ingest(self, orders: dict[int, Order], as_of: datetime) -> None:
+        """Record a killed catch-up, which may or may not have ingested its rows."""
+        self.pending.update(self.new_rows(orders, as_of))
+        self.caught_up |= {max(filter(None, (last, as_of))) for last in self.caught_up}
 
-    def take_extract(self, orders: dict[int, Order]) -> None:
-        """Take in what the stage `ingest` read: rows of its time, known when they happened."""
-        until = _seen_until(*self.looked)
+    def ingest_extract(self, orders: dict[int, Order]) -> None:
+        """Record a run of the stage `ingest`: its rows are known from their event times on."""
+        until = _seen_until(*self.caught_up)
         for number, order in orders.items():
             if order.time <= until:
-                self.taken.setdefault(number, Taken(order, {order.time})).order = order
+                self.ingested.setdefault(number, Ingested(order, {order.time})).order = order
 
-    def take_in_any_order(self, orders: dict[int, Order], instants: tuple[datetime, datetime]) -> None:
-        """Take in what two catch-ups at once took in, of which either may have been the first."""
+    def ingest_in_any_order(self, orders: dict[int, Order], instants: tuple[datetime, datetime]) -> None:
+        """Record two concurrent catch-ups, either of which may have been the first."""
         first, second = deepcopy(self), deepcopy(self)
         for as_of in instants:
-            first.take(orders, as_of)
+            first.ingest(orders, as_of)
         for as_of in reversed(instants):
-            second.take(orders, as_of)
-        for number, taken in first.taken.items():
-            taken.known_from |= second.taken[number].known_from
-        self.taken, self.looked, self.pending = first.taken, first.looked, {}
+            second.ingest(orders, as_of)
+        for number, row in first.ingested.items():
+            row.known_from |= second.ingested[number].known_from
+        self.ingested, self.caught_up, self.pending = first.ingested, first.caught_up, {}
 
     def accepted(self) -> Counter[tuple[int, datetime, int]]:
-        """Count the rows that ought to be accepted, by content."""
-        orders = (taken.order for taken in self.taken.values())
+        """Return the number of expected accepted rows, by content."""
+        orders = (row.order for row in self.ingested.values())
         return Counter((order.customer, order.time, order.cents) for order in orders if order.cents is not None)
 
 
-def _known_from(order: Order, as_of: datetime, looked: datetime | None) -> datetime:
-    """Say from when on a row is known that a catch-up takes in: one that was not there when it should have been is late."""
-    return order.time if order.time > _seen_until(looked) else max(filter(None, (as_of, looked)))
+def _known_from(order: Order, as_of: datetime, last: datetime | None) -> datetime:
+    """Return when a row became known: at its event time, or, if an earlier read should have found it, at the catch-up."""
+    return order.time if order.time > _seen_until(last) else max(filter(None, (as_of, last)))
 
 
-def _seen_until(*looked: datetime | None) -> datetime:
-    """Say until when the source was looked through: by the extract, or by a catch-up."""
-    return max(filter(None, (START + _EXTRACT_MINUTES * MINUTE, *looked)))
+def _seen_until(*catch_ups: datetime | None) -> datetime:
+    """Return the instant up to which the source has been read, by the extract or a catch-up."""
+    return max(filter(None, (START + _EXTRACT_MINUTES * MINUTE, *catch_ups)))
 
 
 class World:
-    """A source in a file, the tables of a project made of it, and the oracle."""
+    """A source file, the tables of a project that are computed from it, and the oracle."""
 
     def __init__(self, url: str, folder: Path) -> None:
         self.file, self.data = folder / "orders.csv", folder / "data"
@@ -198,7 +199,7 @@ class World:
             self.add(Order(minute % CUSTOMERS, minute, 100 + minute))
         self.deliver()
         self.read_again()
-        self.oracle.taken = {number: Taken(order, {order.time}) for number, order in self.orders.items()}
+        self.oracle.ingested = {number: Ingested(order, {order.time}) for number, order in self.orders.items()}
         self.run_stages()
         with connect(url) as connection:
             connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(self.table.identifier))
@@ -207,32 +208,32 @@ class World:
 
     @property
     def now(self) -> datetime:
-        """The present of the world."""
+        """The world's present instant."""
         return START + self.minute * MINUTE
 
     @property
     def is_whole(self) -> bool:
-        """Whether the source holds all rows, and not the newest ones alone."""
+        """Whether the source has all rows, not only the newest ones."""
         return len(self.in_file) == len(self.orders)
 
     @property
     def is_sure(self) -> bool:
-        """Whether the oracle knows what was taken in: no run was killed since the last catch-up."""
-        return not self.oracle.pending and len(self.oracle.looked) == 1
+        """Whether the ingested rows are certain: no run was killed since the last catch-up."""
+        return not self.oracle.pending and len(self.oracle.caught_up) == 1
 
     @property
-    def untaken_bad(self) -> list[Order]:
-        """The rows that cannot be accepted and were not taken in yet, or were good when they were."""
-        taken = {number for number, each in self.oracle.taken.items() if each.order.cents is None}
-        return [order for number, order in self.orders.items() if order.cents is None and number not in taken]
+    def pending_bad_rows(self) -> list[Order]:
+        """The bad rows that have not been ingested as such."""
+        ingested = {number for number, each in self.oracle.ingested.items() if each.order.cents is None}
+        return [order for number, order in self.orders.items() if order.cents is None and number not in ingested]
 
     @property
     def present(self) -> dict[int, Order]:
-        """The rows that the source holds now, by their number, in its order."""
+        """The present rows of the source by number, in its order."""
         return {number: self.orders[number] for number in self.in_file}
 
     def add(self, order: Order) -> int:
-        """Add a row at the end of the source."""
+        """Append a row to the source; return its number."""
         number = next(self.numbers)
         self.orders[number] = order
         self.in_file.append(number)
@@ -265,25 +266,25 @@ class World:
             for name, _ in build_views(self.plan, self.data / "accepted", fresh):
                 add_kept(kept / self.table.name, fresh / name)
 
-    def catch_up(self, as_of: datetime) -> CaughtUp:
-        """Catch up, and check all that it says and made."""
-        new = self.oracle.taking(self.present, as_of)
-        corrected = self.oracle.correcting(self.present, as_of)
-        sure = not self.oracle.pending
-        found = catch_up(self.settings, self.plan, self.data, as_of)
-        self.oracle.take(self.present, as_of)
-        if sure:
-            counts = found.changes["orders"]
+    def catch_up(self, as_of: datetime) -> CatchUpResult:
+        """Catch up, and check the result and the tables."""
+        new = self.oracle.new_rows(self.present, as_of)
+        corrected = self.oracle.corrections(self.present, as_of)
+        is_sure = not self.oracle.pending
+        result = catch_up(self.settings, self.plan, self.data, as_of)
+        self.oracle.ingest(self.present, as_of)
+        if is_sure:
+            counts = result.changes["orders"]
             holds(
                 (counts.new, counts.corrected) == (len(new), len(corrected)), f"{counts}: {len(new)}, {len(corrected)}"
             )
             bad = sum(self.orders[number].cents is None for number in (*new, *corrected))
-            judged = found.sources["orders"]
+            validated = result.sources["orders"]
             expected = (len(new) + len(corrected) - bad, bad)
-            holds((judged.accepted, judged.rejected) == expected, f"{judged}, expected {expected}")
+            holds((validated.accepted, validated.rejected) == expected, f"{validated}, expected {expected}")
         self.check_rows()
         self.check_online(as_of)
-        return found
+        return result
 
     def check_rows(self) -> None:
         """Compare the accepted rows with those of the oracle."""
@@ -291,10 +292,10 @@ class World:
         found, expected = Counter(row[:3] for row in rows), self.oracle.accepted()
         holds(found == expected, f"lost: {expected - found}, too many: {found - expected}")
         known = {row[:3]: row[3] for row in rows if found[row[:3]] == 1}
-        for taken in self.oracle.taken.values():
-            content = (taken.order.customer, taken.order.time, taken.order.cents)
+        for row in self.oracle.ingested.values():
+            content = (row.order.customer, row.order.time, row.order.cents)
             if content in known:
-                allowed = {max(time, taken.order.time) for time in taken.known_from}
+                allowed = {max(time, row.order.time) for time in row.known_from}
                 holds(known[content] in allowed, f"{content} is known from {known[content]}, expected {allowed}")
 
     def accepted(self) -> list[tuple[Any, ...]]:
@@ -312,7 +313,7 @@ class World:
             return connection.execute(query).fetchall()
 
     def check_online(self, as_of: datetime) -> None:
-        """Compare what is online with the accepted rows: it is as of the latest instant."""
+        """Compare the online table, which is as of the latest instant, with the accepted rows."""
         if as_of < self.latest:
             return
         self.latest = as_of
@@ -329,7 +330,7 @@ class World:
         self.served.update(online)
 
     def check_served(self) -> None:
-        """Check that everything that was online is kept."""
+        """Check that all rows that were online are kept."""
         with open_duckdb() as connection:
             files = ", ".join(map(literal, kept_files(snapshots_ledger(self.data) / self.table.name)))
             columns = "customer_id, event_timestamp, orders, spend"

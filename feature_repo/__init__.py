@@ -1,1 +1,1 @@
-"""From raw sources to feature values: ingest, validate, build_features, apply, materialize, and Feast's stores."""
+"""The stages from raw sources to feature values (ingest, validate, build_features, apply, materialize), and Feast's stores."""

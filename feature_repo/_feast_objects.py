@@ -1,7 +1,7 @@
-"""What Feast's command line finds in this folder: the objects that the plan defines, made when they are looked for.
+"""The Feast objects of the plan, for Feast's command line, created when they are accessed.
 
-Feast imports every module here that `.feastignore` does not name, as a module of its own, and takes what stands in it for all
-that there is: whatever else is in the registry, `feast apply` deletes.
+Feast imports every module of this folder that `.feastignore` does not name. It treats the objects in them as the complete
+feature repository: `feast apply` deletes everything else from the registry.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _CHECKOUT = Path(__file__).resolve().parent.parent
-#: Where `dvc.yaml` has the snapshots, relative to this folder.
+#: The folder of the snapshots in `dvc.yaml`, relative to this folder.
 _FEATURES = Path("../data/features")
 
 
@@ -25,16 +25,16 @@ def _objects() -> Mapping[str, object]:
     from feature_repo.stores.definitions import define
 
     plan = read_plan(_CHECKOUT / read_settings().plan)
-    return {f"object_{place}": found for place, found in enumerate(define(plan, _FEATURES).all())}
+    return {f"object_{number}": each for number, each in enumerate(define(plan, _FEATURES).all())}
 
 
 def __dir__() -> list[str]:
-    """List the objects alone."""
+    """Return the names of the objects only."""
     return sorted(_objects())
 
 
 def __getattr__(name: str) -> object:
-    """Give one of the objects."""
+    """Return one of the objects."""
     if name.startswith("object_") and name in _objects():
         return _objects()[name]
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""Stage `apply`: bring the plan's entities, views and services into Feast's registry, and make their online tables."""
+"""Stage `apply`: write the plan's entities, views and services to Feast's registry, and create their online tables."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ if TYPE_CHECKING:
 
 
 def apply(store: feast.FeatureStore, plan: Plan, features: Path) -> dict[str, object]:
-    """Make the registry say what `plan` says, no more and no less; return the receipt: names, and the online tables."""
+    """Write exactly the objects of `plan` to the registry; return the receipt: their names, and the views' online tables."""
     from feature_repo.stores.definitions import ONLINE_TABLE, define
 
-    wanted = define(plan, Path(os.path.relpath(features, REPO)))
-    kept = {(type(thing), thing.name) for thing in wanted.all()}  # type: ignore[attr-defined]
+    defined = define(plan, Path(os.path.relpath(features, REPO)))
+    present = {(type(each), each.name) for each in defined.all()}  # type: ignore[attr-defined]
     registered = [*store.list_feature_services(), *store.list_feature_views(), *store.list_entities()]
-    gone = [thing for thing in registered if (type(thing), thing.name) not in kept and thing.name != "__dummy"]
-    store.apply(wanted.all(), objects_to_delete=gone, partial=False)
+    removed = [each for each in registered if (type(each), each.name) not in present and each.name != "__dummy"]
+    store.apply(defined.all(), objects_to_delete=removed, partial=False)
     return {
-        "entities": sorted(wanted.entities),
-        "views": {name: view.tags[ONLINE_TABLE] for name, view in sorted(wanted.views.items())},
-        "services": sorted(wanted.services),
+        "entities": sorted(defined.entities),
+        "views": {name: view.tags[ONLINE_TABLE] for name, view in sorted(defined.views.items())},
+        "services": sorted(defined.services),
     }
 
 

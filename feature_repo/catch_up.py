@@ -1,8 +1,8 @@
-"""Catch up with sources that grow: take in what they hold now, and bring the features of an instant online.
+"""Catch up with growing sources: ingest their new rows, and write the features of an instant to the online tables.
 
-The stages make everything anew from the sources up to the plan's instants; this goes on from there, day by day, between two
-runs of them. What it takes in stands in the ledger of the source, which the stage `validate` reads too, so the accepted rows
-are the same whichever of both made them.
+The stages recompute everything from the sources up to the plan's instants. A catch-up continues from there, day by day, until
+the stages run again. It writes new rows to the ledger of the source, which the stage `validate` reads too. So the accepted
+rows are the same whether the stage or a catch-up wrote them.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from feature_repo.files.datasets import (
     write_table,
 )
 from feature_repo.files.duck import files_literal, literal, open_duckdb
-from feature_repo.files.kept_snapshots import is_kept, keep, keep_online, stamp, write_beside
+from feature_repo.files.kept_snapshots import is_kept, keep_online, keep_snapshots, stamp, write_if_any
 from feature_repo.ingest import key_for, key_mark, numbered_rows
-from feature_repo.materialize import bring_online, kept_loads, latest_snapshots
+from feature_repo.materialize import latest_snapshots, release_loads, write_online
 from feature_repo.online.history import watermark
 from feature_repo.online.refresh import Count, Load
 from feature_repo.sources.changes import Changes, Comparison, entries
@@ -69,20 +69,20 @@ if TYPE_CHECKING:
     from feature_repo.online.tables import OnlineTable
     from feature_repo.sources.ledger import Ledger
 
-#: Standard errors by which the rejected share of new rows may exceed the plan's limit: few rows exceed it by chance.
-_TOLERATED = 4.0
+#: Standard errors by which the rejected share of new rows may exceed the plan's limit, since a small sample may by chance.
+_TOLERATED_STANDARD_ERRORS = 4.0
 
 
 @dataclass(frozen=True)
-class CaughtUp:
-    """What was taken in and brought online.
+class CatchUpResult:
+    """The counts of a catch-up.
 
     Attributes
     ----------
-    sources : what became of the rows that were taken in, by source.
-    changes : what a source had become since it was looked through last.
+    sources : the validation of the new rows, by source.
+    changes : how each source has changed since the last catch-up.
     views : rows of each view as of the instant.
-    online_changes : rows of each view's online table that are other ones now.
+    online_changes : rows of each view's online table that differ from before.
 
     """
 
@@ -93,7 +93,7 @@ class CaughtUp:
     online_changes: Mapping[str, int] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, object]:
-        """Return what JSON can hold."""
+        """Return the result for JSON."""
         return {
             "as_of": self.as_of.isoformat(),
             "sources": {
@@ -136,22 +136,24 @@ class CaughtUp:
             yield f"{name}: {online:,} rows as of {self.as_of:%Y-%m-%d %H:%M}, {changed:,} changed online"
 
 
-def catch_up(settings: Settings, plan: Plan, data: Path, as_of: datetime) -> CaughtUp:
-    """Take in all that the sources hold and that was known by `as_of`, compute the views as of then, bring them online as one.
+def catch_up(settings: Settings, plan: Plan, data: Path, as_of: datetime) -> CatchUpResult:
+    """Ingest the rows that were known by `as_of`, compute the views as of then, and write all of them online at once.
 
-    A row is taken in once, whatever its time: also one that comes late, and one that a killed run had taken in. Two of these
-    at once run one after the other.
+    Every row is ingested once, whatever its time, even if it arrives late or a run was killed. Concurrent catch-ups run one
+    after another.
 
     Parameters
     ----------
-    data : folder of the stages' tables, which have run.
+    data : folder of the stages' tables; the stages must have run.
 
     Raises
     ------
     StaleStateError
-        If a stage has not run, or the views were applied in another version.
-    SourceError, QualityError
-        If a source cannot be read, or more of its new rows are rejected than the plan allows.
+        If a stage has not run, or the views have changed since they were applied.
+    SourceError
+        If a source cannot be read.
+    QualityError
+        If more of a source's new rows are rejected than the plan allows.
 
     """
     for name in plan.ingest:
@@ -159,26 +161,26 @@ def catch_up(settings: Settings, plan: Plan, data: Path, as_of: datetime) -> Cau
             require(data / "accepted" / name, "validate")
     key = key_for(settings, plan.ingest.values())
     with changing_ledger(rows_ledger(data)):
-        taken = {
-            name: _Source(plan, name, data, as_of).take_in(settings.state / "downloads", key) for name in plan.ingest
+        ingested = {
+            name: _Source(plan, name, data, as_of).ingest(settings.state / "downloads", key) for name in plan.ingest
         }
         with changing_features(ensure_database(settings)):
-            views, changed = _bring_views_online(settings, plan, data, as_of)
-    return CaughtUp(
+            views, changed = _write_views_online(settings, plan, data, as_of)
+    return CatchUpResult(
         as_of,
-        {name: rows for name, (rows, _) in taken.items()},
+        {name: rows for name, (rows, _) in ingested.items()},
         views,
-        {name: changes for name, (_, changes) in taken.items()},
+        {name: changes for name, (_, changes) in ingested.items()},
         changed,
     )
 
 
 class _Source:
-    """A source that is caught up with."""
+    """The catch-up of one source."""
 
     def __init__(self, plan: Plan, name: str, data: Path, as_of: datetime) -> None:
         self.name, self.as_of = name, as_of
-        # The plan's end of the extract is passed; what is later than `as_of` is left for its own day.
+        # `as_of` replaces the plan's end of the extract; later rows are left for a later catch-up.
         self.extract = plan.ingest[name]
         self.source = self.extract.model_copy(update={"observed_until": as_of, "later_rows": "leave_out"})
         self.key, self.rules = plan.entities[self.source.entity].key, plan.validate_.get(name, QualityRules())
@@ -186,24 +188,24 @@ class _Source:
         self.rejected_folder = data / "rejected"
         self.ledger_folder = rows_ledger(data) / name
 
-    def take_in(self, downloads: Path, key: bytes | None) -> tuple[Validated, Changes]:
-        """Take in the rows that are not in the ledger; return what became of them, and what the source had become."""
+    def ingest(self, downloads: Path, key: bytes | None) -> tuple[Validated, Changes]:
+        """Ingest the rows that are not in the ledger; return their validation, and how the source has changed."""
         with private_folder(downloads / "catch-up") as scratch:
             present = raw_file(scratch / "present", self.name)
             self._read(present, downloads, key)
             before = self._with_extract(key)
-            self._mend_accepted(before)
+            self._repair_accepted(before)
             delivery, changes = self._delivery(before, present, scratch)
-            result = self._judge(before, delivery, scratch) if delivery else Validated(accepted=0, rejected=0)
+            result = self._validate(before, delivery, scratch) if delivery else Validated(accepted=0, rejected=0)
             ledger = self._commit(before, delivery, result)
             if changes.corrected:
-                self._make_accepted(ledger)
+                self._rewrite_accepted(ledger)
             elif delivery:
                 self._add_accepted(ledger, scratch)
         return result, changes
 
     def _read(self, out: Path, downloads: Path, key: bytes | None) -> None:
-        """Write all rows that the source holds now to the file `out`."""
+        """Write all present rows of the source to the file `out`."""
         try:
             with open_duckdb() as connection:
                 write_table(connection, numbered_rows(connection, self.name, self.source, downloads, key), out)
@@ -213,18 +215,18 @@ class _Source:
             shutil.rmtree(scratch_folder(downloads), ignore_errors=True)
 
     def _with_extract(self, key: bytes | None) -> Ledger:
-        """Return the ledger with the extract of the stage `ingest` in it, which is written if it was not."""
+        """Return the ledger with the extract of the stage `ingest`; write the ledger if the extract was missing."""
         ledger = read_ledger(self.ledger_folder)
         mark = key_mark(self.source, key)
         refuse_other_key(self.name, ledger, self.raw, mark)
-        whole = with_extract(ledger, self.name, self.extract, self.key, self.rules, self.raw, ledger.new_file())
-        if whole is not ledger:
-            whole = replace(whole, key_mark=mark)
-            write_ledger(whole)
-        return whole
+        complete = with_extract(ledger, self.name, self.extract, self.key, self.rules, self.raw, ledger.new_file())
+        if complete is not ledger:
+            complete = replace(complete, key_mark=mark)
+            write_ledger(complete)
+        return complete
 
     def _delivery(self, ledger: Ledger, present: Path, scratch: Path) -> tuple[Delivery | None, Changes]:
-        """Write what the source, in the file `present`, holds beyond the ledger as its next delivery, if there is any."""
+        """Write the rows in the file `present` that are not in the ledger as its next delivery, if there are any."""
         seen_until = max(filter(None, (self.extract.observed_until, ledger.as_of)))
         known_from = max(filter(None, (self.as_of, ledger.as_of)))
         comparison = Comparison(self.source.ingested(), self.key, self.rules, self.as_of, seen_until)
@@ -238,14 +240,14 @@ class _Source:
                 return None, changes
             return Delivery(file, None, columns, last_row(connection, ledger, file)), changes
 
-    def _judge(self, ledger: Ledger, delivery: Delivery, scratch: Path) -> Validated:
-        """Validate the rows of the next delivery into `scratch`; refuse them all if too many are at fault."""
+    def _validate(self, ledger: Ledger, delivery: Delivery, scratch: Path) -> Validated:
+        """Validate the rows of the next delivery into `scratch`; raise QualityError if too many are faulty."""
         file = require(ledger.new_file(), "validate")
         rejected = self.rejected_folder / f"{self.name}-{self._label(ledger.with_delivery(delivery))}.parquet"
         accepted = accepted_glob(self.accepted.parent, self.name)
         earlier = f"""(FROM read_parquet({literal(accepted)})
             ANTI JOIN (SELECT {REPLACES} AS source_row FROM read_parquet({files_literal(file)})) USING (source_row))"""
-        # Judged below, since a few new rows exceed any share by chance.
+        # The limit is applied below with a tolerance, since few new rows may exceed any share by chance.
         rules = self.rules.model_copy(update={"max_rejected": 1.0})
         fresh = scratch / "accepted" / self.name
         result = validate(self.source.ingested(), self.key, rules, file, fresh, rejected, earlier=earlier)
@@ -262,32 +264,32 @@ class _Source:
         """Write the ledger with the next delivery, if there is any, and with the instant; return it."""
         ledger = replace(before, as_of=max(filter(None, (before.as_of, self.as_of))))
         if delivery:
-            # The limit was held against the faulty rows just now.
+            # `_validate` has applied the limit to the faulty rows.
             ledger = ledger.with_delivery(replace(delivery, excused=result.rejected + result.mended))
         if ledger != before:
             write_ledger(ledger)
         return ledger
 
-    def _mend_accepted(self, ledger: Ledger) -> None:
-        """Make the accepted rows anew if they are not those of the ledger: a killed run, or the stages, left others."""
+    def _repair_accepted(self, ledger: Ledger) -> None:
+        """Rewrite the accepted rows if a killed run or the stages left others than those of the ledger."""
         made_of, extract, deliveries = read_made_of(self.accepted), digest(self.raw), len(ledger.deliveries)
-        alike = {MadeOf(extract, deliveries)}
+        expected = {MadeOf(extract, deliveries)}
         if ledger.deliveries[-1].extract == extract:
-            alike.add(MadeOf(extract, deliveries - 1))
-        if made_of not in alike:
-            self._make_accepted(ledger)
+            expected.add(MadeOf(extract, deliveries - 1))
+        if made_of not in expected:
+            self._rewrite_accepted(ledger)
 
-    def _make_accepted(self, ledger: Ledger) -> None:
-        """Make the accepted rows anew, as the stage `validate` does."""
+    def _rewrite_accepted(self, ledger: Ledger) -> None:
+        """Write all accepted rows anew, as the stage `validate` does."""
         rejected = raw_file(self.rejected_folder, self.name)
         with whole_folder(self.accepted) as fresh:
             accept(self.name, self.extract, self.key, self.rules, ledger, self.raw, fresh, rejected)
 
     def _add_accepted(self, ledger: Ledger, scratch: Path) -> None:
-        """Add the rows in `scratch`, the last delivery's, to the accepted ones."""
+        """Write the rows in `scratch`, those of the last delivery, to the accepted rows."""
         fresh = literal(files_of(scratch / "accepted" / self.name))
         with open_duckdb() as connection:
-            write_beside(connection, self.accepted / f"{self._label(ledger)}.parquet", f"FROM read_parquet({fresh})")
+            write_if_any(connection, self.accepted / f"{self._label(ledger)}.parquet", f"FROM read_parquet({fresh})")
         write_made_of(self.accepted, MadeOf(digest(self.raw), len(ledger.deliveries)))
 
     def _label(self, ledger: Ledger) -> str:
@@ -296,37 +298,37 @@ class _Source:
 
 
 def _refuse_too_many(name: str, result: Validated, rules: QualityRules, rejected: Path) -> None:
-    """Refuse new rows if more of them are at fault than the limit allows; duplicates of accepted rows are not counted."""
+    """Raise QualityError if more new rows are faulty than the limit allows; duplicates of accepted rows do not count."""
     rows, limit = result.accepted + result.rejected - result.duplicates, rules.max_rejected
     faulty = result.rejected - result.duplicates + result.mended
-    if faulty > rows * limit + _TOLERATED * math.sqrt(rows * limit * (1 - limit)) + 1:
+    if faulty > rows * limit + _TOLERATED_STANDARD_ERRORS * math.sqrt(rows * limit * (1 - limit)) + 1:
         raise QualityError(
             f"validate.{name}: {faulty:,} of {rows:,} new rows were rejected or mended, more than max_rejected "
-            f"({limit:.2%}) allows even by chance; none was taken in, all of the rejected are in {rejected}: correct the "
-            "source or the rules, and catch up again"
+            f"({limit:.2%}) allows even by chance; none was ingested, and the rejected rows are in {rejected}: correct the "
+            "source or the rules, and run `panthera catch-up` again"
         )
 
 
-def _bring_views_online(
+def _write_views_online(
     settings: Settings, plan: Plan, data: Path, as_of: datetime
 ) -> tuple[dict[str, int], dict[str, int]]:
-    """Compute all views as of an instant and bring them online as one; return the rows, and the changed ones, by view."""
+    """Compute all views as of an instant and write them online at once; return the rows and the changed rows, by view."""
     url, loads = ensure_database(settings), {}
     for name in plan.build_features.views:
         definition = view_definition(plan, name)
         features, kept = data / "features" / name, snapshots_ledger(data) / definition.table.name
         _keep_online(url, definition.table, features, kept)
         rows = rows_at(definition, data / "accepted", as_of)
-        keep(kept, features, rows, as_of)
+        keep_snapshots(kept, features, rows, as_of)
         loads[name] = Load(definition.table, rows)
     tables = {name: load.table for name, load in loads.items()}
-    in_use = kept_loads(url, plan, data / "accepted", as_of, lambda name, _: loads[name].rows)
-    changed = bring_online(url, tables, loads.values(), as_of, count=Count.CHANGED, kept=in_use)
+    in_use = release_loads(url, plan, data / "accepted", as_of, lambda name, _: loads[name].rows)
+    changed = write_online(url, tables, loads.values(), as_of, count=Count.CHANGED, kept=in_use)
     return {name: len(load.rows) for name, load in loads.items()}, changed
 
 
 def _keep_online(url: str, table: OnlineTable, features: Path, kept: Path) -> None:
-    """Keep the snapshots that the last run brought online: the stages may compute others for the same instants later."""
+    """Write the snapshots of the last run to `kept`: the stages may compute others for the same instants later."""
     with connect(url) as connection:
         mark = watermark(connection, table.name)
     if mark is not None and not is_kept(kept, mark) and any(features.glob("*.parquet")):

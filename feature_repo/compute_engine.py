@@ -1,4 +1,4 @@
-"""The compute engine under the name that a `feature_store.yaml` of an earlier version gives."""
+"""The compute engine under its name in a `feature_store.yaml` of an earlier version."""
 
 from feature_repo.stores.compute_engine import PantheraComputeEngine, PantheraComputeEngineConfig
 

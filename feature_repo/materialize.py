@@ -1,4 +1,4 @@
-"""Stage `materialize`: bring the latest snapshot of every entity online, as of the plan's instant."""
+"""Stage `materialize`: write the latest snapshot of every entity to the online tables, as of the plan's instant."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ if TYPE_CHECKING:
 
     Rows: TypeAlias = pa.Table | pa.RecordBatchReader
 
-#: How much further back than the last run an increment looks, for rows whose created time was stamped before they were there.
+#: How much further back than the last run an increment reads, since rows may arrive later than their created time.
 OVERLAP = timedelta(days=1)
-_ROWS_AT_ONCE = 100_000
+_BATCH_ROWS = 100_000
 
 
 @dataclass(frozen=True)
-class KeptLoad:
-    """What a table of the view `view` is to hold that a release reads and the plan does not name."""
+class ReleaseLoad:
+    """The new content of a table of `view` that a release reads and the plan does not name."""
 
     view: str
     load: Load
@@ -61,9 +61,9 @@ _NEW = "(event_timestamp > $since OR created_timestamp > $since)"
 def latest_snapshots(
     files: str, table: OnlineTable, as_of: datetime, since: datetime | None = None
 ) -> Iterator[pa.RecordBatchReader]:
-    """Select, for every entity, its latest snapshot that was knowable at `as_of`; columns as in `table`.
+    """Yield a reader of every entity's latest snapshot that was knowable at `as_of`, with the columns of `table`.
 
-    With `since`, only snapshots that happened or became known after it.
+    With `since`, only snapshots that happened or became known after it are read.
     """
     keys, columns = (", ".join(map(identifier, names)) for names in (table.key_names, table.columns))
     query = f"""
@@ -73,7 +73,7 @@ def latest_snapshots(
         ORDER BY {keys}"""
     instants = {"as_of": as_of} if since is None else {"as_of": as_of, "since": since}
     with open_duckdb() as connection:
-        yield connection.sql(query, params=instants).to_arrow_reader(_ROWS_AT_ONCE)
+        yield connection.sql(query, params=instants).to_arrow_reader(_BATCH_ROWS)
 
 
 def materialize(
@@ -82,35 +82,35 @@ def materialize(
     features: Path,
     as_of: datetime,
     progress: Progress | None = None,
-    kept: Sequence[KeptLoad] = (),
+    kept: Sequence[ReleaseLoad] = (),
 ) -> dict[str, int]:
-    """Make the tables of `views` hold what was knowable at `as_of`; return the number of rows brought, by view.
+    """Replace the content of the online tables by what was knowable at `as_of`; return the rows written, by view.
 
-    All views change in one transaction. What is online already and was not knowable then, or is later than its entity's
-    snapshot, stays. The tables are there already.
+    All views change in one transaction. Online rows that were not knowable then, or are later than their entity's snapshot,
+    stay.
 
     Parameters
     ----------
-    views : the online tables by the name of their view.
+    views : the online tables, which must exist, by the name of their view.
     features : folder of the snapshots.
-    kept : what other tables of releases are to hold, see `bring_online`.
+    kept : the new content of further tables that releases read, see `write_online`.
 
     """
-    return bring_online(url, views, _loads(views, features, as_of), as_of, progress, kept=kept)
+    return write_online(url, views, _loads(views, features, as_of), as_of, progress, kept=kept)
 
 
-def bring_online(
+def write_online(
     url: str,
     views: Mapping[str, OnlineTable],
     loads: Iterable[Load],
     as_of: datetime,
     progress: Progress | None = None,
     count: Count = Count.COPIED,
-    kept: Sequence[KeptLoad] = (),
+    kept: Sequence[ReleaseLoad] = (),
 ) -> dict[str, int]:
-    """Make the tables of `views` hold `loads`, what was knowable at `as_of`, in one transaction; see `materialize`.
+    """Replace the content of the online tables by `loads`, in one transaction; return the rows written, by view.
 
-    The tables that releases read, and that the plan does not name, are brought to what `kept` says by the same transaction.
+    The same transaction writes `kept`: the tables that releases read and the plan does not name. See `materialize`.
     """
     with connect(url) as connection:
         for each in kept:
@@ -124,17 +124,17 @@ def bring_online(
 def increment(
     url: str, view: str, table: OnlineTable, files: str, as_of: datetime, progress: Progress | None = None
 ) -> int:
-    """Merge into `table` what became knowable since its last run; return the number of rows.
+    """Merge into `table` the snapshots that became knowable since its last run; return the number of rows.
 
-    A snapshot of an earlier instant that was created after the last run is among them. Without an earlier run, or with one
-    as of a later instant, everything knowable at `as_of` is merged: no row goes back in time.
+    They include snapshots of earlier instants that were created after the last run. Without an earlier run, or after one as
+    of a later instant, everything knowable at `as_of` is merged; that never replaces a newer row.
     """
     with connect(url) as connection:
         mark = watermark(connection, table.name)
         since = mark - OVERLAP if mark is not None and mark <= as_of else None
         with latest_snapshots(files, table, as_of, since) as rows:
-            told = partial(progress, table.name) if progress else None
-            written = tables.merge(connection, table, rows, told)
+            table_progress = partial(progress, table.name) if progress else None
+            written = tables.merge(connection, table, rows, table_progress)
         record_run(connection, view, table, as_of, written, "increment")
     return written
 
@@ -145,22 +145,22 @@ def _loads(views: Mapping[str, OnlineTable], features: Path, as_of: datetime) ->
             yield Load(table, rows)
 
 
-def kept_loads(
+def release_loads(
     url: str, plan: Plan, accepted: Path, as_of: datetime, rows_of: Callable[[str, OnlineTable], Rows]
-) -> list[KeptLoad]:
-    """Load what the tables that releases read, and that the plan does not name, are to hold as of `as_of`.
+) -> list[ReleaseLoad]:
+    """Return the content as of `as_of` of the tables that releases read and the plan does not name.
 
     Parameters
     ----------
-    accepted : folder of the accepted rows, from which views are computed that the plan defines otherwise now.
-    rows_of : returns the rows of one of the plan's views that a table takes, by the names of the view and the table.
+    accepted : folder of the accepted rows, from which views are computed whose definition in the plan has changed.
+    rows_of : returns the rows of one of the plan's views for a table with the same values.
 
     """
     with connect(url) as connection:
         record_definitions(connection, plan)
         kept = upkeep(connection, plan, None).kept
     return [
-        KeptLoad(
+        ReleaseLoad(
             each.definition.name,
             Load(
                 each.table,
@@ -177,7 +177,7 @@ def _current_tables(plan: Plan, applied: Mapping[str, str], features: Path) -> d
     tables = {name: declared_table(plan, name) for name in plan.build_features.views}
     for name, table in tables.items():
         if applied.get(name) != table.name:
-            raise StaleStateError(f"the view {name!r} was applied in another version; run `dvc repro apply`")
+            raise StaleStateError(f"the view {name!r} has changed since it was applied; run `dvc repro apply`")
         require(features / name, "build_features")
     return tables
 
@@ -198,10 +198,10 @@ def main() -> None:
     with changing_features(url), ExitStack() as stack:
 
         def rows_of(name: str, table: OnlineTable) -> Rows:
-            found: Rows = stack.enter_context(latest_snapshots(snapshot_glob(arguments.features, name), table, as_of))
-            return found
+            rows: Rows = stack.enter_context(latest_snapshots(snapshot_glob(arguments.features, name), table, as_of))
+            return rows
 
-        kept = kept_loads(url, plan, arguments.accepted, as_of, rows_of)
+        kept = release_loads(url, plan, arguments.accepted, as_of, rows_of)
         written = materialize(url, tables, arguments.features, as_of, progress, kept)
     views = {name: {"online_table": table.name, "rows": written[name]} for name, table in tables.items()}
     for name, rows in written.items():

@@ -1,4 +1,4 @@
-"""The offline store under the name that a `feature_store.yaml` of an earlier version gives."""
+"""The offline store under its name in a `feature_store.yaml` of an earlier version."""
 
 from feature_repo.stores.offline_store import PantheraOfflineStore, PantheraOfflineStoreConfig
 

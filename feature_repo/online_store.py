@@ -1,4 +1,4 @@
-"""The online store under the name that a `feature_store.yaml` of an earlier version gives."""
+"""The online store under its name in a `feature_store.yaml` of an earlier version."""
 
 from feature_repo.stores.online_store import PantheraOnlineStore, PantheraOnlineStoreConfig
 

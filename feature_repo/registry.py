@@ -1,4 +1,4 @@
-"""Feast"s store for scripts and notebooks: `open_store`, under an address that stays."""
+"""The stable import of `open_store`, Feast's feature store, for scripts and notebooks."""
 
 from feature_repo.stores.registry import open_store
 

@@ -1,7 +1,7 @@
-"""Stage `rules`: write the quality rules of the plan, for DVC to see whether they changed.
+"""Stage `rules`: write the quality rules of the plan to a file, so that DVC sees whether they changed.
 
-A section that a stage has as its params must stand in the plan, or DVC refuses to run the stage. The section `validate` may be
-absent, which says that there are no rules; so this stage depends on the plan as a file, and `validate` on what is written here.
+DVC refuses to run a stage if the plan lacks the section that is its params. The section `validate` may be absent: then there
+are no rules. So this stage depends on the plan as a file, and the stage `validate` depends on the file written here.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 
 def rules_json(rules: Mapping[str, QualityRules]) -> str:
-    """Compose the rules of each source as JSON; what the plan does not say is written as its default."""
-    stated = {name: each.model_dump(mode="json") for name, each in sorted(rules.items())}
-    return json.dumps(stated, indent=1) + "\n"
+    """Compose the rules of each source as JSON, with defaults filled in."""
+    by_source = {name: each.model_dump(mode="json") for name, each in sorted(rules.items())}
+    return json.dumps(by_source, indent=1) + "\n"
 
 
 def main() -> None:

@@ -1,1 +1,1 @@
-"""Files of rows and snapshots, and DuckDB over them."""
+"""Parquet files of rows and snapshots, and DuckDB queries over them."""

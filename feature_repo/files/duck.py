@@ -1,4 +1,4 @@
-"""DuckDB, set up so that the same query gives the same rows everywhere."""
+"""DuckDB connections, configured so that a query returns the same rows on every machine."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-#: The plan's dtypes in DuckDB's words.
+#: The DuckDB type of each dtype of the plan.
 SQL_TYPES = {
     "int32": "INTEGER",
     "int64": "BIGINT",
@@ -28,9 +28,7 @@ SQL_TYPES = {
     "timestamp": "TIMESTAMPTZ",
     "text": "VARCHAR",
 }
-
-
-#: What `feature_repo.files.exact` casts by: DuckDB rounds 1.6 to 2, and takes 2 for true.
+#: The exact casts of `feature_repo.files.exact`; DuckDB's own casts turn 1.6 into 2 and 2 into true.
 _MACROS = r"""
 CREATE TEMP MACRO panthera_whole(v) AS CASE
     WHEN typeof(v) = 'VARCHAR' AND NOT regexp_full_match(CAST(v AS VARCHAR), '\s*[+-]?[0-9]+(\.0*)?\s*')
@@ -43,14 +41,18 @@ CREATE TEMP MACRO panthera_truth(v) AS CASE
     THEN error('the value ' || CAST(v AS VARCHAR) || ' is neither 0 nor 1; compare it with what makes it true')
     ELSE CAST(v AS BOOLEAN) END;
 """
-#: What one connection that may spill holds in memory.
+#: The memory of one connection that may spill to disk.
 _MEMORY_LIMIT = "3GB"
 
 
 def open_duckdb(spill: Path | None = None, threads: int | None = None) -> duckdb.DuckDBPyConnection:
-    """Open an in-memory DuckDB in UTC that never fetches an extension.
+    """Open an in-memory DuckDB in UTC that never downloads an extension.
 
-    With a folder to `spill` to it takes bounded memory; `threads` are as many as the machine has cores unless said.
+    Parameters
+    ----------
+    spill : folder for temporary files; with it, memory is bounded.
+    threads : by default, the number of cores.
+
     """
     connection = duckdb.connect(config={"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"})
     connection.execute("SET TimeZone = 'UTC'")
@@ -62,14 +64,14 @@ def open_duckdb(spill: Path | None = None, threads: int | None = None) -> duckdb
     connection.execute("SET enable_progress_bar = false")
     add_functions(connection)
     connection.execute(_MACROS)
-    # See `fetch`.
+    # `fetch` causes this warning.
     warnings.filterwarnings("ignore", "Arrow output on a DB-API result", UserWarning)
     return connection
 
 
 def fetch(connection: duckdb.DuckDBPyConnection, query: str) -> pa.Table:
     """Run a query; return its rows."""
-    # A relation would bind the query twice, which takes longer than the copy that a result makes.
+    # A DuckDB relation would bind the query twice, which takes longer than copying the result.
     rows: pa.Table = connection.execute(query).to_arrow_table()
     return rows
 
@@ -80,15 +82,15 @@ def identifier(name: str) -> str:
 
 
 def files_literal(files: str | Path) -> str:
-    """Quote what a reader of DuckDB is to read: the one file of a path, or all that the pattern of a text matches.
+    """Quote the argument of a DuckDB reader: a `Path` is one file, a string is a pattern.
 
-    In a path `*`, `?` and `[` are letters.
+    In a `Path`, `*`, `?` and `[` match literally.
     """
     return literal(escape(str(files)) if isinstance(files, Path) else files)
 
 
 def instant(time: datetime) -> str:
-    """Write `time`, which has a zone, as an SQL timestamp."""
+    """Compose `time`, which must have a zone, as an SQL timestamp."""
     return f"TIMESTAMPTZ {literal(time.isoformat())}"
 
 

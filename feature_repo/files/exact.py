@@ -1,8 +1,12 @@
-"""Values in their declared dtype: exactly what they were, or nothing; never the nearest one that the dtype can hold.
+"""Exact casts to the declared dtype: a value that the dtype cannot represent is null or an error, never rounded.
 
-DuckDB rounds 1.6 to 2 when it casts to an integer. Here a value becomes an integer only if it is one: 3.0 and 1e3 are, 1.6 and
-a float beyond the integers that its type tells apart are not. Floats are the nearest ones, as everywhere, but a whole number
-that a float cannot hold, or a finite number that would be infinite, is no float. A text is decimal: neither 0x10 nor 1_000.
+DuckDB rounds 1.6 to 2 when it casts to an integer. With these casts:
+
+- A value becomes an integer only if it is one: 3.0 and 1e3 do. 1.6 does not, nor does a float so large that its type cannot
+  represent every integer.
+- A decimal fraction becomes the nearest float, as everywhere. An integer that the float type cannot represent, or a finite
+  number that would become infinite, is refused.
+- Text must be decimal: 0x10 and 1_000 are refused.
 """
 
 from __future__ import annotations
@@ -15,17 +19,17 @@ _FLOATS = frozenset({"float32", "float64"})
 _WHOLE_TYPES = frozenset(
     f"{sign}{size}INT" for sign in ("", "U") for size in ("TINY", "SMALL", "BIG", "HUGE")
 ) | frozenset({"INTEGER", "UINTEGER"})
-#: The first integer that a float cannot tell from its neighbour, by DuckDB's type.
-_INDISTINCT = {"FLOAT": 2**24, "DOUBLE": 2**53}
-#: How many digits a whole number may have that each of our floats holds for sure.
-_SURE_DIGITS = {"float32": 7, "float64": 15}
+#: From this integer on, a float type cannot represent every integer, by DuckDB's type.
+_FIRST_INEXACT = {"FLOAT": 2**24, "DOUBLE": 2**53}
+#: Integers of at most this many digits are exact in each float dtype.
+_EXACT_DIGITS = {"float32": 7, "float64": 15}
 _PLAIN_INTEGER = r"\s*[+-]?[0-9]+(\.0*)?\s*"
-#: Of so few digits, a double that has no fraction comes from a text that has none.
+#: Scientific notation of so few digits that the double is an integer only if the text is one.
 _SCIENTIFIC = r"\s*[+-]?[0-9]{1,9}(\.[0-9]{0,6})?[eE]\+?[0-9]{1,2}\s*"
 
 
 def exact_or_null(value: str, found: str, dtype: str) -> str:
-    """Compose the SQL of a source's `value`, found as a DuckDB type, in `dtype`; null where it is none exactly."""
+    """Compose the cast of a source's `value`, of the DuckDB type `found`, to `dtype`; null where no exact value exists."""
     cast = f"TRY_CAST({value} AS {SQL_TYPES[dtype]})"
     if dtype in _INTEGERS:
         return _integer(value, found, cast)
@@ -54,16 +58,16 @@ def _integer(value: str, found: str, cast: str) -> str:
             f"OR (regexp_full_match({value}, {literal(_SCIENTIFIC)}) AND {_distinct_integer(number, 'DOUBLE')}) "
             f"THEN {cast} END"
         )
-    if found in _INDISTINCT:
+    if found in _FIRST_INEXACT:
         return f"CASE WHEN {_distinct_integer(value, found)} THEN {cast} END"
     if found.startswith("DECIMAL"):
         return f"CASE WHEN {value} % 1 = 0 THEN {cast} END"
-    # A truth value is no number, in parquet as little as in JSON.
+    # A boolean is no number.
     return f"CAST(NULL AS {cast.rpartition(' ')[2][:-1]})" if found == "BOOLEAN" else cast
 
 
 def _distinct_integer(value: str, kind: str) -> str:
-    return f"({value} = trunc({value}) AND abs({value}) < {_INDISTINCT[kind]})"
+    return f"({value} = trunc({value}) AND abs({value}) < {_FIRST_INEXACT[kind]})"
 
 
 def _float(value: str, found: str, dtype: str, cast: str) -> str:
@@ -75,14 +79,14 @@ def _float(value: str, found: str, dtype: str, cast: str) -> str:
     if found != "VARCHAR":
         return cast
     infinite = f"isinf({cast}) AND NOT regexp_matches({value}, '(?i)inf')"
-    rounded = f"length({value}) > {_SURE_DIGITS[dtype]} AND regexp_full_match({value}, '[+-]?[0-9]+') AND NOT ({same})"
+    rounded = f"length({value}) > {_EXACT_DIGITS[dtype]} AND regexp_full_match({value}, '[+-]?[0-9]+') AND NOT ({same})"
     return f"CASE WHEN contains({value}, '_') OR ({infinite}) OR coalesce({rounded}, false) THEN NULL ELSE {cast} END"
 
 
 def exact_or_error(value: str, dtype: str) -> str:
-    """Compose the SQL of what feature SQL gives, in `dtype`; an error where it is none exactly.
+    """Compose the cast of the feature SQL `value` to `dtype`; the query fails where no exact value exists.
 
-    It needs a connection of `open_duckdb`, which knows the two macros. They name their argument several times.
+    The connection must be from `open_duckdb`, which defines the two macros. They repeat their argument.
     """
     if dtype in _INTEGERS:
         return f"CAST(panthera_whole({value}) AS {SQL_TYPES[dtype]})"

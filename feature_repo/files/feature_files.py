@@ -1,4 +1,4 @@
-"""The parquet files that a Feast source names (a file, a folder or a glob): read part by part, added to whole or not at all."""
+"""The parquet files of a Feast source (a file, a folder or a glob): reads in parts, and atomic appends."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
     from feature_repo.join.point_in_time import Part
 
-#: How many rows are held in memory at a time, with their keys and times or with their features.
+#: The most rows in memory at a time, with their keys and times or with their features.
 PART_ROWS = 2_000_000
-#: So many rows lie together in memory, where they are taken more quickly than from many pieces.
+#: Rows of one chunk in memory; taking rows from few long chunks is faster than from many short ones.
 _BATCH_ROWS = 1 << 20
-#: What text takes at least, each value, where a file holds it as it is and not as the number of one in a dictionary.
+#: The least bytes of a text value in a file that stores it plainly, not as a dictionary index: its length field.
 _LENGTH_BYTES = 4
-#: In the name of a file that was added to a table: the how manieth addition it is.
+#: Sequence number in the name of an appended file.
 _ADDED = re.compile(r"added-(\d+)-")
 
 
@@ -42,9 +42,9 @@ class FeatureFiles:
     Attributes
     ----------
     pattern : the file, the folder, or the glob.
-    root : the folder from which the pattern counts; in its own path `*`, `?` and `[` are letters.
+    root : the folder to which the pattern is relative; `*`, `?` and `[` in its path match literally.
     fragments : the files in the order of their names.
-    schema : of the table: columns that some files lack are null there, narrower types are widened.
+    schema : the table's schema; columns that a file lacks are null in its rows, and narrower types are widened.
 
     """
 
@@ -55,12 +55,12 @@ class FeatureFiles:
 
     @classmethod
     def find(cls, pattern: Path, root: Path = Path()) -> FeatureFiles:
-        """Find the files of `pattern`, below `root` or anywhere; folders named `column=value` add columns.
+        """Return the files of `pattern`, below `root` or anywhere; folders named `column=value` add columns.
 
         Raises
         ------
         SourceError
-            If there are none, or they cannot be read as one table.
+            If no file exists, or the files cannot be read as one table.
 
         """
         root = root if pattern.is_relative_to(root) else Path(pattern.anchor)
@@ -76,11 +76,11 @@ class FeatureFiles:
             schema = pa.unify_schemas([*own, table.schema], promote_options="permissive")
         except (pa.ArrowException, OSError) as error:
             raise SourceError(f"the parquet files at {pattern} cannot be read as one table: {error}") from None
-        # The metadata is pandas': it tells of an index of one file.
+        # pandas' metadata describes the index of one file only.
         return cls(pattern, root, fragments, schema.remove_metadata())
 
     def parts(self) -> list[Part]:
-        """Split the table into readers of at most `PART_ROWS` rows each (or one row group, if that is longer)."""
+        """Return readers of at most `PART_ROWS` rows each (or one row group, if that is longer)."""
         groups: list[list[ds.ParquetFileFragment]] = [[]]
         rows = 0
         for piece, piece_rows in self._pieces():
@@ -101,12 +101,12 @@ class FeatureFiles:
                     yield piece, sum(group.num_rows for group in piece.row_groups)
 
     def append(self, rows: pa.Table) -> None:
-        """Add rows: to the one file, or as a new file of the folder or glob.
+        """Append rows: to the single file, or as a new file of the folder or glob.
 
         Raises
         ------
         SourceError
-            If the rows have other columns than the table, types that do not fit, or the glob does not say where files go.
+            If the columns or types of the rows do not fit the table, or the glob does not determine the new file's path.
 
         """
         fitting = self._fitting(rows)
@@ -116,7 +116,7 @@ class FeatureFiles:
         elif not _is_glob(self.pattern, self.root):
             _extend(self.pattern, fitting)
         elif _is_glob(self.pattern.parent, self.root) or self.pattern.name.count("*") != 1:
-            raise SourceError(f"the glob {self.pattern} does not say where a new file belongs; name its folder instead")
+            raise SourceError(f"the glob {self.pattern} does not determine a new file's path; use its folder instead")
         else:
             write_file(self.pattern.with_name(self.pattern.name.replace("*", label)), fitting)
 
@@ -138,9 +138,9 @@ def _is_glob(pattern: Path, root: Path) -> bool:
 
 
 def _listed(pattern: Path, root: Path) -> list[str]:
-    """List the files in the order of their rows: by name, those that were added to the table later last."""
+    """Return the files in the order of their rows: by name, appended files last in the order of their appending."""
     if pattern.is_dir():
-        found = [file for file in pattern.rglob("*") if file.is_file() and _counts(file.relative_to(pattern))]
+        found = [file for file in pattern.rglob("*") if file.is_file() and _is_data(file.relative_to(pattern))]
     elif _is_glob(pattern, root):
         names = glob(str(pattern.relative_to(root)), root_dir=root, recursive=True)  # noqa: PTH207 - hidden files stay so
         found = [root / name for name in names]
@@ -149,8 +149,8 @@ def _listed(pattern: Path, root: Path) -> list[str]:
     return [str(file) for file in sorted(found, key=lambda file: (_addition(file), str(file)))]
 
 
-def _counts(file: Path) -> bool:
-    """Tell a file of a table from what tools keep beside it, `_SUCCESS` or `.part.crc`."""
+def _is_data(file: Path) -> bool:
+    """Return whether a file belongs to the table, unlike files that tools add, as `_SUCCESS` and `.part.crc`."""
     return not any(part.startswith(".") or (part.startswith("_") and "=" not in part) for part in file.parts)
 
 
@@ -160,7 +160,7 @@ def _addition(file: Path) -> int:
 
 
 def _fixed_folder(pattern: Path, root: Path) -> Path:
-    """Name the folder below which folders may be partitions."""
+    """Return the folder below which folders may be partitions."""
     if pattern.is_dir():
         return pattern
     folder = pattern.parent
@@ -173,62 +173,64 @@ def _reader(schema: pa.Schema, pieces: list[ds.ParquetFileFragment], states: dic
     def read(columns: list[str]) -> pa.Table:
         with _unchanged(states):
             return pa.concat_tables(
-                _by_dictionary(piece, schema, columns).to_table(schema=schema, columns=columns, batch_size=_BATCH_ROWS)
+                _with_dictionaries(piece, schema, columns).to_table(
+                    schema=schema, columns=columns, batch_size=_BATCH_ROWS
+                )
                 for piece in pieces
             )
 
     return read
 
 
-def _by_dictionary(piece: ds.ParquetFileFragment, schema: pa.Schema, columns: list[str]) -> ds.ParquetFileFragment:
-    """Have the text that a file holds as numbers of a dictionary made from these at once, which takes half the time."""
+def _with_dictionaries(piece: ds.ParquetFileFragment, schema: pa.Schema, columns: list[str]) -> ds.ParquetFileFragment:
+    """Return `piece`, set to read dictionary-encoded text as Arrow dictionaries, which halves the time."""
     texts = {name for name in columns if pa.types.is_string(schema.field(name).type)}
-    names = [name for name in _in_dictionaries(piece) if name in texts] if texts else []
+    names = [name for name in _dictionary_columns(piece) if name in texts] if texts else []
     if not names:
         return piece
-    by_dictionary = ds.ParquetFileFormat(dictionary_columns=names)
-    return by_dictionary.make_fragment(
+    file_format = ds.ParquetFileFormat(dictionary_columns=names)
+    return file_format.make_fragment(
         piece.path, piece.filesystem, piece.partition_expression, [group.id for group in piece.row_groups]
     )
 
 
-def _in_dictionaries(piece: ds.ParquetFileFragment) -> list[str]:
-    """Name the columns of a file of which, were they text, most values must be in dictionaries: they take too little space.
+def _dictionary_columns(piece: ds.ParquetFileFragment) -> list[str]:
+    """Return the columns too small to be plain text, whose values, if they are text, must mostly be in dictionaries.
 
-    Where few are, a dictionary would have to be made of all values, which takes four times the time.
+    For other columns, reading as Arrow dictionaries would build a dictionary of all values, which takes four times as long.
     """
     groups = [piece.metadata.row_group(group.id) for group in piece.row_groups]
-    found = []
+    names = []
     for number in range(piece.metadata.num_columns):
         chunks = [group.column(number) for group in groups]
         values = sum(chunk.num_values for chunk in chunks)
         if sum(chunk.total_uncompressed_size for chunk in chunks) < _LENGTH_BYTES * values:
-            found.append(chunks[0].path_in_schema)
-    return found
+            names.append(chunks[0].path_in_schema)
+    return names
 
 
 @contextmanager
 def _unchanged(states: dict[str, tuple[int, ...]]) -> Iterator[None]:
-    """Refuse what was read of files that are no longer those of `states`: rows found earlier stand elsewhere in them."""
+    """Raise SourceError after a read if a file has changed since `states`: rows found earlier would have other indices."""
     try:
         yield
     finally:
         for path, state in states.items():
             if _state(path) != state:
-                raise SourceError(f"{path} was changed while it was read; ask again")
+                raise SourceError(f"{path} was changed while it was read; run again")
 
 
 def _state(path: str) -> tuple[int, ...]:
     try:
-        found = os.stat(path)  # noqa: PTH116
+        status = os.stat(path)  # noqa: PTH116
     except FileNotFoundError:
         return ()
-    return (found.st_ino, found.st_size, found.st_mtime_ns)
+    return (status.st_ino, status.st_size, status.st_mtime_ns)
 
 
 @contextmanager
 def _whole(path: Path) -> Iterator[Path]:
-    """Give the name of a file beside `path`, unseen by readers, that takes its place at the end of the block."""
+    """Yield a temporary file, hidden from readers, that replaces `path` at the end of the block."""
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = unfinished(path)
     try:
@@ -241,19 +243,19 @@ def _whole(path: Path) -> Iterator[Path]:
 
 
 def write_file(path: Path, rows: pa.Table) -> None:
-    """Write a parquet file that no reader meets half written."""
+    """Write a parquet file atomically."""
     with _whole(path) as fresh:
         pq.write_table(rows, fresh, compression="zstd")
 
 
 def write_folder(path: Path, rows: pa.Table) -> None:
-    """Write a folder of one parquet file in place of whatever stands at `path`."""
+    """Write a folder of one parquet file; it replaces whatever exists at `path`."""
     with whole_folder(path) as fresh:
         write_file(fresh / "rows.parquet", rows)
 
 
 def add_to_folder(path: Path, rows: pa.Table, partition_by: list[str] | None) -> None:
-    """Add rows to a folder as new files, in folders `column=value` for each of the columns `partition_by`."""
+    """Write rows as new files to a folder, in folders `column=value` for each of the columns `partition_by`."""
     staged = path / f".{uuid4().hex}"
     staged.mkdir(parents=True)
     try:
@@ -274,7 +276,7 @@ def add_to_folder(path: Path, rows: pa.Table, partition_by: list[str] | None) ->
 
 
 def _extend(path: Path, rows: pa.Table) -> None:
-    """Rewrite a file with rows added; whoever else would at the same time waits."""
+    """Write a file anew with rows appended, under a file lock."""
     with path.with_name(f".{path.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         present = pq.ParquetFile(path)

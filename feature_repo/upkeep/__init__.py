@@ -1,1 +1,1 @@
-"""What is online, compared with what the plan and the releases need."""
+"""Compare the online tables with what the plan and the releases need."""

@@ -1,4 +1,4 @@
-"""What the stage `apply` made: the online table of each view, from its receipt."""
+"""Read the online table of each view from the receipt of the stage `apply`."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ if TYPE_CHECKING:
 
 
 def applied_tables(receipt: Path, url: str) -> dict[str, str]:
-    """Read from the receipt which online table each view has, and check that each is there.
+    """Return the online table of each view from the receipt.
 
     Raises
     ------
     StaleStateError
-        If one is not: the database was wiped or is another one since.
+        If the receipt is damaged or a table does not exist: the database was wiped, or is another one.
 
     """
     views = read_receipt(receipt, "apply")["views"]
     if not isinstance(views, dict):
-        raise StaleStateError(f"{receipt}: no views stand in it; run `panthera repair`")
+        raise StaleStateError(f"{receipt}: it has no field `views`; run `panthera repair`")
     with connect(url) as connection:
         for view, table in views.items():
             if not tables.exists(connection, table):
                 raise StaleStateError(
-                    f"{receipt} says that the view {view!r} was applied as online.{table}, but the database has no such "
-                    "table (it was wiped, or is another one): run `panthera repair`"
+                    f"{receipt}: the view {view!r} was applied as online.{table}, but the database has no such table (it "
+                    "was wiped, or is another one): run `panthera repair`"
                 )
     return views

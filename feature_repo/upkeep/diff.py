@@ -1,4 +1,4 @@
-"""Offline against online: whether the table of a view holds what its snapshots say, value by value, and why not."""
+"""Compare offline with online: each value of a view's online table with its latest snapshots, and the cause of differences."""
 
 from __future__ import annotations
 
@@ -29,19 +29,21 @@ if TYPE_CHECKING:
     from feature_repo.online.tables import OnlineTable
     from feature_repo.upkeep.tables_in_use import Unfilled
 
-#: The features of one expression: the time in which DuckDB plans it grows faster than their number.
-_AT_ONCE = 128
+#: The most features of one expression: DuckDB's planning time grows faster than their number.
+_MAX_FEATURES = 128
 
 
 class Cause(StrEnum):
-    """Why an entity's online row is not its latest snapshot; only `future`, `value` and `lost` are defects.
+    """Why an entity's online row differs from its latest snapshot; only `future`, `value` and `lost` are defects.
 
-    `future`: the online row happened or was created ahead of the clock, so it keeps later rows away until then; a full
-    materialization replaces it.
-    `pushed`: the online row is of a later event, or was created later, than any snapshot. `ahead`: the snapshot became
-    knowable after the last run; the next one brings it. `late`: so did it, but of an event before the last run. `lost`: the
-    last run should have brought the snapshot, and did not, or somebody deleted the row. `erased`: the online row's entity
-    has no snapshot. `value`: the row is of the same event, and a value differs.
+    - `future`: a time of the online row is ahead of the clock, so it blocks later rows until then. A full materialization
+      replaces it.
+    - `pushed`: the online row has a later event time or created time than every snapshot.
+    - `ahead`: the snapshot's event is after the last run. The next run writes it.
+    - `late`: the snapshot's event is before the last run, but it was created after it. The next run writes it.
+    - `lost`: the last run should have written the snapshot, but the row is absent or older.
+    - `erased`: the entity has an online row and no snapshot.
+    - `value`: the row has the same times, and a value differs.
     """
 
     FUTURE = "future"
@@ -58,14 +60,14 @@ DEFECTS = (Cause.FUTURE, Cause.VALUE, Cause.LOST)
 
 @dataclass(frozen=True)
 class ViewDiff:
-    """One view.
+    """The comparison of one view.
 
     Attributes
     ----------
-    entities : that have a snapshot or an online row.
-    equal : of them, those whose online row is their latest snapshot in every value.
-    causes : the others, by cause.
-    features : in rows of the same event, how many values of each feature differ; those without any are left out.
+    entities : the number of entities with a snapshot or an online row.
+    equal : the number of entities whose online row equals their latest snapshot in every value.
+    causes : the number of other entities, by cause.
+    features : the number of differing values in rows of the same times, by feature, without zeros.
 
     """
 
@@ -84,7 +86,7 @@ class ViewDiff:
 
 @dataclass(frozen=True)
 class FeaturesDiff:
-    """All views, compared as of an instant, and the tables that releases read and nobody fills any more."""
+    """The comparison of all views as of an instant, and the tables that releases read and no run fills any more."""
 
     as_of: datetime
     views: tuple[ViewDiff, ...]
@@ -92,11 +94,11 @@ class FeaturesDiff:
 
     @property
     def defects(self) -> int:
-        """The number of rows that are wrong, and of tables that nobody fills."""
+        """The number of wrong rows and of tables that no run fills."""
         return sum(view.defects for view in self.views) + len(self.unfilled)
 
     def to_dict(self) -> dict[str, object]:
-        """Give what JSON can hold."""
+        """Return the comparison for JSON."""
         return {
             "as_of": self.as_of.isoformat(),
             "views": [
@@ -108,28 +110,28 @@ class FeaturesDiff:
         }
 
     def table(self) -> Table:
-        """Lay the result out for a terminal."""
-        counted = ("entities", "equal", *(cause.value for cause in Cause))
-        table = terminal_table("view", *counted, numbers=counted, title="Offline against online")
+        """Return the comparison as a terminal table."""
+        columns = ("entities", "equal", *(cause.value for cause in Cause))
+        table = terminal_table("view", *columns, numbers=columns, title="Offline against online")
         for view in self.views:
             counts = (f"{view.causes.get(cause, 0):,}" for cause in Cause)
             table.add_row(view.view, f"{view.entities:,}", f"{view.equal:,}", *counts)
         differing = [f"{view.view}.{name}: {count:,}" for view in self.views for name, count in view.features.items()]
-        said = [f"differing values: {', '.join(differing)}"] if differing else []
-        table.caption = "\n".join([*said, *map(str, self.unfilled)])
+        lines = [f"differing values: {', '.join(differing)}"] if differing else []
+        table.caption = "\n".join([*lines, *map(str, self.unfilled)])
         return table
 
 
 def diff_view(
     url: str, view: str, table: OnlineTable, snapshots: str, watermark: datetime | None, as_of: datetime, now: datetime
 ) -> ViewDiff:
-    """Compare the online rows of `view` with the latest snapshots that were knowable at `as_of`.
+    """Return the comparison of the online rows of `view` with the latest snapshots that were knowable at `as_of`.
 
     Parameters
     ----------
-    snapshots : glob of their files.
-    watermark : of the last run; None if there was none.
-    now : what the clock says.
+    snapshots : glob of the snapshots' files.
+    watermark : the instant of the last run; None if there was none.
+    now : the present instant.
 
     Raises
     ------
@@ -153,7 +155,7 @@ def diff_view(
 
 
 def _open_online(connection: duckdb.DuckDBPyConnection, url: str, table: OnlineTable, file: Path) -> None:
-    """Load the online table: as text, in which PostgreSQL writes every number so that it reads back as the same."""
+    """Load the online table into DuckDB as CSV; PostgreSQL's text form of a number reads back as the same number."""
     times = [sql.Identifier(EVENT_TIME), sql.Identifier(CREATED_TIME)]
     features = [_as_text(column) for column in table.stored]
     query = sql.SQL("SELECT {} FROM {}").format(listed([*table.key_columns, *times, *features]), table.identifier)
@@ -169,29 +171,29 @@ def _open_online(connection: duckdb.DuckDBPyConnection, url: str, table: OnlineT
         if column.is_array
     ]
     replaced = f"* REPLACE ({', '.join(lists)})" if lists else "*"
-    # A table, so that the JSON is read once and not for each feature.
+    # A table, unlike a view, parses the JSON only once.
     connection.execute(
         f"CREATE TEMP TABLE stored AS SELECT {replaced} FROM read_csv({files_literal(file)}, columns = {{{types}}}, "
         "header = true, nullstr = '', "
         "allow_quoted_nulls = false, delim = ',', quote = '\"', escape = '\"', auto_detect = false)"
     )
     chosen = [identifier(name) for name in (*table.key_names, EVENT_TIME, CREATED_TIME)]
-    chosen += [_feature(column, at, dtype_of) for column in table.stored for at, _ in enumerate(column.features)]
+    chosen += [_feature(column, index, dtype_of) for column in table.stored for index, _ in enumerate(column.features)]
     connection.execute(f"CREATE TEMP TABLE online AS SELECT {', '.join(chosen)} FROM stored")
 
 
 def _as_text(column: StoredColumn) -> sql.Composed:
-    """Write a column of features so that a file of text can hold it: an array as JSON."""
-    written = "array_to_json({0}) AS {0}" if column.is_array else "{0}"
-    return sql.SQL(written).format(sql.Identifier(column.name))
+    """Compose the export of a stored column to CSV: an array as JSON."""
+    expression = "array_to_json({0}) AS {0}" if column.is_array else "{0}"
+    return sql.SQL(expression).format(sql.Identifier(column.name))
 
 
-def _feature(column: StoredColumn, at: int, dtype_of: Mapping[str, str]) -> str:
-    """Write the expression of the feature at index `at` of a stored column."""
-    name = identifier(column.features[at])
+def _feature(column: StoredColumn, index: int, dtype_of: Mapping[str, str]) -> str:
+    """Compose the expression of the feature at `index` in a stored column."""
+    name = identifier(column.features[index])
     if not column.is_array:
         return f"{identifier(column.name)} AS {name}"
-    return f"CAST({identifier(column.name)}[{at + 1}] AS {SQL_TYPES[dtype_of[column.features[at]]]}) AS {name}"
+    return f"CAST({identifier(column.name)}[{index + 1}] AS {SQL_TYPES[dtype_of[column.features[index]]]}) AS {name}"
 
 
 def _open_latest(connection: duckdb.DuckDBPyConnection, table: OnlineTable, snapshots: str, as_of: datetime) -> None:
@@ -207,7 +209,7 @@ def _open_latest(connection: duckdb.DuckDBPyConnection, table: OnlineTable, snap
 def _compare(
     connection: duckdb.DuckDBPyConnection, table: OnlineTable, watermark: datetime | None, now: datetime
 ) -> None:
-    """Make the table `compared`: for every entity a cause, or null if the rows are equal, and what differs by feature."""
+    """Create the table `compared`: for every entity the cause, null if the rows are equal, and a flag for each feature."""
     on = " AND ".join(f"offline.{identifier(key)} = online.{identifier(key)}" for key in table.key_names)
     names = [name for name, _ in table.features]
     differs = {name: f"offline.{identifier(name)} IS DISTINCT FROM online.{identifier(name)}" for name in names}
@@ -234,16 +236,16 @@ def _compare(
 
 
 def _any(conditions: Sequence[str]) -> str:
-    """Write the disjunction of conditions in brackets of some of them, since a long one is a deep expression."""
-    groups = [conditions[begin : begin + _AT_ONCE] for begin in range(0, len(conditions), _AT_ONCE)]
+    """Compose the disjunction of conditions in nested groups, since a long chain of OR is a deep expression."""
+    groups = [conditions[begin : begin + _MAX_FEATURES] for begin in range(0, len(conditions), _MAX_FEATURES)]
     return " OR ".join(f"({' OR '.join(group)})" for group in groups) or "false"
 
 
 def _differing(connection: duckdb.DuckDBPyConnection, names: Sequence[str]) -> dict[str, int]:
     differing: dict[str, int] = {}
-    for begin in range(0, len(names), _AT_ONCE):
-        some = names[begin : begin + _AT_ONCE]
-        counts = ", ".join(f"count(*) FILTER (WHERE {identifier(f'differs {name}')})" for name in some)
+    for begin in range(0, len(names), _MAX_FEATURES):
+        group = names[begin : begin + _MAX_FEATURES]
+        counts = ", ".join(f"count(*) FILTER (WHERE {identifier(f'differs {name}')})" for name in group)
         row = connection.execute(f"SELECT {counts} FROM compared").fetchone() or ()
-        differing |= {name: count for name, count in zip(some, row, strict=True) if count}
+        differing |= {name: count for name, count in zip(group, row, strict=True) if count}
     return differing

@@ -1,4 +1,4 @@
-"""What is online: how many rows, how old, how many of them expired, and which runs brought them."""
+"""The status of the online tables: their rows, ages and expired shares, and the runs that filled them."""
 
 from __future__ import annotations
 
@@ -39,17 +39,17 @@ FROM {}
 
 @dataclass(frozen=True)
 class ViewStatus:
-    """One view.
+    """The status of one view.
 
     Attributes
     ----------
-    rows : online; None where the view has no table yet.
-    watermark : everything knowable up to it has been brought online; None before the first run.
-    age_seconds : of the watermark.
-    oldest_event, newest_event : event times among the rows.
-    expired_share : of the rows, those older than the view's ttl; NaN without rows.
-    future_rows : those that happened or were created ahead of the clock, which keep later rows of their entities away.
-    runs : the last ones, the newest first.
+    rows : the number of online rows; None if the view has no table yet.
+    watermark : everything knowable up to this instant is online; None before the first run.
+    age_seconds : the age of the watermark.
+    oldest_event, newest_event : the earliest and the latest event time of the rows.
+    expired_share : the share of rows older than the view's ttl; NaN without rows.
+    future_rows : the number of rows with a time ahead of the clock, which block later rows of their entities.
+    runs : the last runs, newest first.
 
     """
 
@@ -68,13 +68,14 @@ class ViewStatus:
 
 @dataclass(frozen=True)
 class FeaturesStatus:
-    """All views, as they stand `as_of` an instant.
+    """The status of all views at an instant.
 
     Attributes
     ----------
-    copying_rows : that a run which is under way has copied so far.
+    as_of : the instant.
+    copying_rows : the number of rows that a running materialization has copied so far.
     retired : tables of earlier versions of views, kept as long as a release needs them.
-    unfilled : tables that a release with a role reads, and that nobody fills any more.
+    unfilled : tables that a release with a role reads and that no run fills any more.
 
     """
 
@@ -86,16 +87,16 @@ class FeaturesStatus:
 
     @property
     def missing(self) -> list[str]:
-        """The views that are not online."""
+        """The views without online rows."""
         return [view.view for view in self.views if not view.rows]
 
     @property
     def future(self) -> dict[str, int]:
-        """The number of rows ahead of the clock, of each view that has any."""
+        """The number of rows ahead of the clock, by view, without zeros."""
         return {view.view: view.future_rows for view in self.views if view.future_rows}
 
     def to_dict(self) -> dict[str, object]:
-        """Give what JSON can hold."""
+        """Return the status for JSON."""
         return {
             "as_of": self.as_of.isoformat(),
             "views": [_plain(view.__dict__) for view in self.views],
@@ -105,7 +106,7 @@ class FeaturesStatus:
         }
 
     def table(self) -> Table:
-        """Lay the status out for a terminal."""
+        """Return the status as a terminal table."""
         table = terminal_table(
             "view",
             "rows",
@@ -123,15 +124,15 @@ class FeaturesStatus:
                 f"{_day(view.watermark)}, {_age(view.age_seconds)} old" if view.age_seconds is not None else "",
                 f"{_day(view.oldest_event)} to {_day(view.newest_event)}" if view.newest_event else "",
                 f"{view.expired_share:.1%}" if view.rows else "",
-                _told(view.runs[0]) if view.runs else "never",
+                _run_text(view.runs[0]) if view.runs else "never",
             )
-        told = [
-            f"{view}: {rows:,} rows are from the future and keep later ones away; `dvc repro -f -s materialize` replaces them"
+        notes = [
+            f"{view}: {rows:,} rows are from the future and block later ones; `dvc repro -f -s materialize` replaces them"
             for view, rows in self.future.items()
         ]
         if self.copying_rows:
-            told.append(f"a run is under way: {self.copying_rows:,} rows copied so far")
-        table.caption = "\n".join([*told, *map(str, self.unfilled)]) or None
+            notes.append(f"a run is under way: {self.copying_rows:,} rows copied so far")
+        table.caption = "\n".join([*notes, *map(str, self.unfilled)]) or None
         return table
 
 
@@ -141,23 +142,23 @@ def read_features_status(
     unfilled: Sequence[Unfilled],
     now: datetime,
 ) -> FeaturesStatus:
-    """Look at the online table of every view.
+    """Return the status of the online table of every view.
 
     Parameters
     ----------
-    views : the tables and ttls by the views' names.
-    unfilled : tables that nobody fills any more.
+    views : the table and ttl of each view, by name.
+    unfilled : tables that no run fills any more.
 
     """
-    found = tuple(_view_status(connection, name, table, ttl, now) for name, (table, ttl) in views.items())
+    statuses = tuple(_view_status(connection, name, table, ttl, now) for name, (table, ttl) in views.items())
     copying = connection.execute(_COPYING).fetchone()
     return FeaturesStatus(
-        now, found, int(copying[0]) if copying else 0, tuple(history.retired(connection)), tuple(unfilled)
+        now, statuses, int(copying[0]) if copying else 0, tuple(history.retired(connection)), tuple(unfilled)
     )
 
 
 def count_future_rows(connection: psycopg.Connection, name: str, now: datetime) -> int:
-    """Count the rows of an online table that are ahead of the clock, which says `now`."""
+    """Return the number of rows of an online table that are ahead of the clock at `now`."""
     statement = sql.SQL("SELECT count(*) FROM {} WHERE greatest(event_timestamp, created_timestamp) > %s")
     row = connection.execute(statement.format(sql.Identifier(SCHEMA, name)), [now + TOLERATED_AHEAD]).fetchone()
     return int(row[0]) if row else 0
@@ -188,14 +189,14 @@ def _view_status(
 
 
 def _plain(value: Any) -> Any:
-    """Turn what JSON has no word for into what it has: a time into its text, NaN into null."""
+    """Return `value` for JSON: times as text, NaN as null."""
     if isinstance(value, dict):
         return {name: _plain(each) for name, each in value.items()}
     if isinstance(value, tuple):
         return [_plain(each.__dict__) for each in value]
     if isinstance(value, datetime):
         return value.isoformat()
-    if isinstance(value, float) and value != value:  # noqa: PLR0124 - NaN alone differs from itself
+    if isinstance(value, float) and value != value:  # noqa: PLR0124 - only NaN differs from itself
         return None
     return value if isinstance(value, int | float | str | None) else str(value)
 
@@ -209,7 +210,7 @@ def _age(seconds: float) -> str:
     return f"{age.days:,} days" if age.days > 1 else str(age)
 
 
-def _told(run: Run) -> str:
+def _run_text(run: Run) -> str:
     seconds = (run.finished_at - run.started_at).total_seconds() if run.started_at else 0.0
     rate = f", {run.rows_written / seconds:,.0f} rows/s" if seconds else ""
     return f"{run.kind}, {_day(run.finished_at)}, {run.rows_written:,} rows{rate}"

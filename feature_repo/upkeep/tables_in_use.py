@@ -1,7 +1,7 @@
-"""The online tables that releases with a role read: how each can be filled, and which of them nobody fills any more.
+"""The online tables that releases with a role read: how each can be filled, and which no run fills any more.
 
-A release reads the tables of the definitions that it was trained on. The plan's views may have moved on since, so what fills
-the tables of the plan fills these as well, from the definitions that the database has recorded.
+A release reads the tables of the definitions that it was trained on, while the plan's views may have changed since. So every
+run that fills the plan's tables also fills these, by the definitions that are recorded in the database.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ JOIN panthera.release_table USING (release_id)
 ORDER BY role, release_id, view
 """
 _NOT_FILLABLE = (
-    "the plan defines the view otherwise now, and the definition of this table is not recorded, or its sources mean something "
-    "else since; promote a release of the present plan, or run with the plan that it was trained with"
+    "the plan's definition of the view has changed, and the definition of this table is not recorded or its sources have "
+    "changed; promote a release of the present plan, or run with the plan that it was trained with"
 )
 
 
@@ -52,7 +52,7 @@ class TableInUse:
 
 @dataclass(frozen=True)
 class KeptTable:
-    """A table in use that the plan does not name, with the definition by which it is filled.
+    """A table in use that the plan does not name, with the definition that fills it.
 
     Attributes
     ----------
@@ -67,7 +67,7 @@ class KeptTable:
 
 @dataclass(frozen=True)
 class Unfilled:
-    """A table in use that nobody fills any more, and why; `watermark` is the instant that it was filled as of."""
+    """A table in use that no run fills any more, and why; `watermark` is the instant as of which it was last filled."""
 
     role: str
     release_id: str
@@ -78,38 +78,38 @@ class Unfilled:
 
     def __str__(self) -> str:
         return (
-            f"nobody fills online.{self.online_table}, which the {self.role} {self.release_id} reads for the view "
+            f"no run fills online.{self.online_table}, which the {self.role} {self.release_id} reads for the view "
             f"{self.view!r}: {self.reason}"
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what JSON can hold."""
+        """Return the fields for JSON."""
         return {**asdict(self), "watermark": self.watermark.isoformat() if self.watermark else None}
 
 
 @dataclass(frozen=True)
 class Upkeep:
-    """How the tables that releases read are filled: those beside the plan's own, and those that nobody fills."""
+    """The tables that releases read besides the plan's own: those that can be filled, and those that no run fills."""
 
     kept: tuple[KeptTable, ...] = ()
     unfilled: tuple[Unfilled, ...] = ()
 
     def beside(self, view: str) -> list[OnlineTable]:
-        """List the other tables that have the values of the plan's view of that name."""
+        """Return the further tables that have the values of the plan's view of that name."""
         return [each.table for each in self.kept if each.same_values and each.definition.name == view]
 
 
 def record_definitions(connection: psycopg.Connection, plan: Plan) -> None:
-    """Write down the definitions of the plan's views, by their tables.
+    """Write the definitions of the plan's views to the database, by online table.
 
-    A table that an earlier version named has the same definition, if its name stands for the plan as it is now.
+    A table whose name is that of an earlier version for the present plan has the same definition, which is written too.
     """
-    for name, found in view_definitions(plan).items():
-        _record(connection, found.table.name, found)
+    for name, definition in view_definitions(plan).items():
+        _record(connection, definition.table.name, definition)
         earlier = earlier_name(plan, name)
-        # Earlier versions had a column for each feature, however many there were.
-        if exists(connection, earlier) and not found.table.is_packed:
-            _record(connection, earlier, found)
+        # Earlier versions had no packed tables.
+        if exists(connection, earlier) and not definition.table.is_packed:
+            _record(connection, earlier, definition)
 
 
 def _record(connection: psycopg.Connection, table: str, definition: ViewDefinition) -> None:
@@ -121,25 +121,25 @@ def _record(connection: psycopg.Connection, table: str, definition: ViewDefiniti
 
 
 def fingerprints(connection: psycopg.Connection) -> dict[str, str]:
-    """Return the recorded fingerprints of online tables, by their names."""
+    """Return the recorded fingerprints of online tables, by table name."""
     return dict(connection.execute("SELECT online_table, fingerprint FROM panthera.view_definition").fetchall())
 
 
 def tables_in_use(connection: psycopg.Connection, model: str | None) -> list[TableInUse]:
-    """List the tables that the releases with a role of `model`, or of any model, read."""
+    """Fetch the tables that the releases with a role of `model`, or of any model, read."""
     with connection.cursor(row_factory=class_row(TableInUse)) as cursor:
         return cursor.execute(_IN_USE, [model]).fetchall()
 
 
 def upkeep(connection: psycopg.Connection, plan: Plan, model: str | None) -> Upkeep:
-    """Say how the tables that the releases with a role of `model`, or of any model, read are filled."""
+    """Return how the tables are filled that the releases with a role of `model`, or of any model, read."""
     return upkeep_of(connection, plan, view_definitions(plan), tables_in_use(connection, model))
 
 
 def upkeep_of(
     connection: psycopg.Connection, plan: Plan, declared: Mapping[str, ViewDefinition], in_use: Sequence[TableInUse]
 ) -> Upkeep:
-    """Say how the tables `in_use` are filled; `declared` are the definitions of the plan's views by their names."""
+    """Return how the tables `in_use` are filled; `declared` has the definitions of the plan's views by name."""
     tables = {name: definition.table.name for name, definition in declared.items()}
     fillable = _fillable(connection, plan, declared, {use.online_table for use in in_use} - {*tables.values()})
     marks = history.watermarks(connection, [*tables.values(), *(use.online_table for use in in_use)])
@@ -147,9 +147,9 @@ def upkeep_of(
     unfilled = []
     for use in in_use:
         mark = marks.get(use.online_table)
-        beside = marks.get(tables[use.view]) if use.view in tables else newest
-        named = use.online_table in tables.values() or use.online_table in fillable
-        if reason := _reason(mark, beside) if named else _NOT_FILLABLE:
+        plan_mark = marks.get(tables[use.view]) if use.view in tables else newest
+        can_be_filled = use.online_table in tables.values() or use.online_table in fillable
+        if reason := _reason(mark, plan_mark) if can_be_filled else _NOT_FILLABLE:
             unfilled.append(Unfilled(use.role, use.release_id, use.view, use.online_table, mark, reason))
     return Upkeep(tuple(fillable.values()), tuple(unfilled))
 
@@ -157,14 +157,15 @@ def upkeep_of(
 def _fillable(
     connection: psycopg.Connection, plan: Plan, declared: Mapping[str, ViewDefinition], names: Collection[str]
 ) -> dict[str, KeptTable]:
-    """Return, of the tables `names`, those that an earlier version named for the views of the plan as they are.
+    """Return those of the tables `names` that can be filled, by table name.
 
-    And those whose recorded definition still has its meaning over the plan's sources.
+    These are the tables that an earlier version named for the present views of the plan, and the tables whose recorded
+    definition still has the same fingerprint over the plan's sources.
     """
     if not names:
         return {}
     earlier = {earlier_name(plan, name): definition for name, definition in declared.items()}
-    found = {
+    fillable = {
         table: KeptTable(definition.table_named(table), definition, same_values=True)
         for table, definition in earlier.items()
         if table in names and not definition.table.is_packed
@@ -177,17 +178,17 @@ def _fillable(
     for table, view, fingerprint, definition in stored:
         present = definition_from_json(plan, view, definition)
         if present and present.fingerprint == fingerprint:
-            same = view in declared and declared[view].fingerprint == fingerprint
-            found[table] = KeptTable(present.table_named(table), present, same)
-    return found
+            same_values = view in declared and declared[view].fingerprint == fingerprint
+            fillable[table] = KeptTable(present.table_named(table), present, same_values)
+    return fillable
 
 
-def _reason(mark: datetime | None, beside: datetime | None) -> str | None:
+def _reason(mark: datetime | None, plan_mark: datetime | None) -> str | None:
     if mark is None:
         return "no run has filled it; run `dvc repro`, or `panthera catch-up`"
-    if beside is not None and mark < beside:
+    if plan_mark is not None and mark < plan_mark:
         return (
-            f"it was filled as of {mark:%Y-%m-%d %H:%M}, the plan's own table as of {beside:%Y-%m-%d %H:%M}; run "
+            f"it was filled as of {mark:%Y-%m-%d %H:%M}, the plan's own table as of {plan_mark:%Y-%m-%d %H:%M}; run "
             "`panthera catch-up`"
         )
     return None

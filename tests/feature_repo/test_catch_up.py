@@ -13,7 +13,7 @@ import pytest
 
 from core.errors import QualityError, StaleStateError
 from core.plan.file import parse_plan
-from feature_repo.catch_up import CaughtUp, catch_up
+from feature_repo.catch_up import CatchUpResult, catch_up
 from feature_repo.files.datasets import accepted_glob, raw_file, rows_ledger, snapshot_glob, snapshots_ledger
 from feature_repo.files.duck import literal, open_duckdb
 from feature_repo.files.kept_snapshots import kept_files
@@ -133,7 +133,7 @@ class Kiosk:
         shutil.rmtree(self.data / "accepted")
         return accept("orders", source, "buyer_id", rules, ledger, raw, self.data / "accepted" / "orders", rejected)
 
-    def catch_up(self, day: float) -> CaughtUp:
+    def catch_up(self, day: float) -> CatchUpResult:
         return catch_up(self.settings, self.plan, self.data, CUT + timedelta(days=day))
 
     def accepted(self, folder: Path | None = None) -> list[tuple[Any, ...]]:

@@ -145,7 +145,7 @@ def test_the_column_of_a_time_is_the_same_instant_as_the_time(tmp_path: Path) ->
 def test_a_row_whose_time_cannot_be_placed_has_one_reason(tmp_path: Path) -> None:
     stated = source(event_time={"column": "at", "zone": "America/New_York"}, observed_until="2025-01-01")
     assert reasons(tmp_path, {"at": "2024-11-03 01:30:00"}, stated=stated) == [
-        "at: a local time that exists twice, since clocks were put back; its column's key `ambiguous` says which is meant"
+        "at: a local time that exists twice, since clocks were put back; choose one with the column's key `ambiguous`"
     ]
 
 

@@ -94,7 +94,7 @@ def test_the_status_says_what_answers_from_what(world: World) -> None:
         assert view["rows"] == 5
         assert content["counts"] == {"predictions": 2, "exposures": 2, "outcomes": 0}
         # The plan of this world defines the view otherwise than the table that its releases read.
-        assert content["problem"].startswith("nobody fills online.history_1")
+        assert content["problem"].startswith("no run fills online.history_1")
 
     serve(world, use)
 

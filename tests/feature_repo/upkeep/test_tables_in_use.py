@@ -118,7 +118,7 @@ def test_a_table_whose_sources_mean_something_else_since_is_named(shop: Shop) ->
         shop.first.name,
         CUT + timedelta(days=1),
     )
-    assert f"nobody fills online.{shop.first.name}, which the champion r1 reads for the view 'spending'" in str(lost)
+    assert f"no run fills online.{shop.first.name}, which the champion r1 reads for the view 'spending'" in str(lost)
     assert {row[1] for row in shop.rows_of(shop.first.name)} == {CUT + timedelta(days=1)}
 
 
