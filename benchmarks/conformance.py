@@ -1,8 +1,8 @@
-"""Feast's universal test suite, unmodified, over this project's stores; prints each failure with its reason.
+"""Run Feast's universal test suite, unmodified, over this project's stores; print each failure with its reason.
 
-Run it as `make conformance SUITE=FOLDER`, where FOLDER is `sdk/python/tests` of a checkout of Feast. The suite meets the
-stores by its own door, FULL_REPO_CONFIGS_MODULE, which names `benchmarks.conformance_stores`. A failure that `KNOWN` does
-not name fails the run, and so does one that it names and that does not come.
+Run it as `make conformance SUITE=FOLDER`, where FOLDER is `sdk/python/tests` of a checkout of Feast. The suite finds the
+stores by its environment variable FULL_REPO_CONFIGS_MODULE, which names `benchmarks.conformance_stores`. A failure that is
+not in `KNOWN` fails the run, as does a test in `KNOWN` that passes.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from core.settings import DATABASE_URL_ENV, STATE_ENV
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-#: The suite's modules whose tests meet a store of the two kinds that this project has.
+#: The suite's modules that test an online or an offline store.
 MODULES = (
     "integration/offline_store/test_feature_logging.py",
     "integration/offline_store/test_non_entity_mode.py",
@@ -43,9 +43,9 @@ MODULES = (
     "integration/registration/test_inference.py",
     "integration/registration/test_universal_odfv_feature_inference.py",
 )
-#: Tests that start another store's own server.
+#: Selects all tests but those that start the server of another store.
 _OF_ANOTHER_STORE = "not dynamo and not milvus and not pgvector and not elasticsearch"
-#: Failures that stay, by the name of the test.
+#: Known failures and their reasons, by the name of the test.
 KNOWN = {
     "test_odfv_write_methods": "reads a value older than its view's ttl; this store returns none, by design",
     "test_non_entity_mode_preserves_multiple_timestamps": (
@@ -57,7 +57,7 @@ _PASSED = "passed"
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one test: `passed`, `failed` or `skipped`, and its first line of explanation."""
+    """The outcome of one test: `passed`, `failed` or `skipped`, and the first line of its message."""
 
     test: str
     status: str
@@ -75,7 +75,7 @@ def is_suite(folder: Path) -> bool:
 
 
 def environment(suite: Path, extras: Path, url: str, state: Path) -> dict[str, str]:
-    """Return the environment in which the suite finds itself as `tests`, and this project's stores."""
+    """Return the environment in which the suite imports itself as `tests`, and this project's stores."""
     paths = [str(suite.parent), str(extras), str(Path.cwd())]
     return {
         **os.environ,
@@ -88,7 +88,7 @@ def environment(suite: Path, extras: Path, url: str, state: Path) -> dict[str, s
 
 
 def run_suite(suite: Path, report: Path, environment: Mapping[str, str], options: Iterable[str]) -> None:
-    """Run the suite's modules, and have pytest write `report`."""
+    """Run the suite's modules; pytest writes `report`."""
     modules = [str(suite / module) for module in MODULES if (suite / module).exists()]
     command = [sys.executable, "-m", "pytest", *modules, "-c", str(suite.parent / "pytest.ini"), "--integration", "-q"]
     switches = ["-n", "0", "-p", "no:randomly", "-k", _OF_ANOTHER_STORE, f"--junitxml={report}", *options]
@@ -96,7 +96,7 @@ def run_suite(suite: Path, report: Path, environment: Mapping[str, str], options
 
 
 def outcomes(report: Path) -> list[Outcome]:
-    """Read what became of the tests from a JUnit report."""
+    """Read the outcomes of the tests from a JUnit report."""
     cases = ET.parse(report).iter("testcase")  # noqa: S314 - pytest wrote it just now
     return [_outcome(case) for case in cases]
 
@@ -111,20 +111,20 @@ def _outcome(case: ET.Element) -> Outcome:
 
 
 def summarize(found: list[Outcome], left: list[str]) -> tuple[list[str], bool]:
-    """Compose the lines to print, and return whether all is as known; `left` are the tables that no teardown dropped."""
+    """Return the lines to print, and whether the run is as expected; `left` are the tables that no teardown dropped."""
     counts = Counter(each.status for each in found)
     failed = [each for each in found if each.status == "failed"]
     unknown = [each for each in failed if each.function not in KNOWN]
     missing = sorted(set(KNOWN) - {each.function for each in failed})
     lines = [f"{each.test}: {KNOWN.get(each.function, f'NOT KNOWN: {each.message}')}" for each in failed]
-    lines += [f"{name}: known to fail, and did not: take it out of KNOWN" for name in missing]
-    lines += [f"{name}: a table that was left after every teardown" for name in left]
+    lines += [f"{name}: is in KNOWN and did not fail; remove it from KNOWN" for name in missing]
+    lines += [f"{name}: this table was left after every teardown" for name in left]
     lines.append(f"{counts[_PASSED]} passed, {counts['failed']} failed, {counts['skipped']} skipped")
     return lines, bool(found) and not (unknown or missing or left)
 
 
 def tables_left(url: str) -> list[str]:
-    """List the online tables of a database."""
+    """Return the online tables of a database."""
     with psycopg.connect(url) as connection:
         found = connection.execute(
             "SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = 'online'::regnamespace ORDER BY 1"
@@ -133,7 +133,7 @@ def tables_left(url: str) -> list[str]:
 
 
 def main() -> None:
-    """Run the suite, and end with 1 unless every failure is a known one."""
+    """Run the suite; exit with 1 unless the known failures are the only ones."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("suite", type=Path, help="folder of Feast's tests: sdk/python/tests of a checkout")
     parser.add_argument("--extras", type=Path, required=True, help="folder of the packages that the suite imports")

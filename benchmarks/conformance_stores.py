@@ -1,6 +1,6 @@
-"""Stores of this project for Feast's universal test suite, which imports this module by FULL_REPO_CONFIGS_MODULE.
+"""The stores of this project for Feast's universal test suite, which imports this module by FULL_REPO_CONFIGS_MODULE.
 
-The suite must be importable as `tests`: `benchmarks.conformance` runs it so.
+The suite must be importable as `tests`, as in `benchmarks.conformance`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from feast.repo_config import FeastConfigBaseModel
 
-#: The suite runs some scenarios for stores of these names only: stores that keep rows by entity, as this one does.
+#: The suite runs some scenarios only for stores of these names, which store rows by entity, as this one does.
 STANDS_FOR = frozenset({"sqlite", "postgres", "redis"})
 
 
@@ -31,12 +31,12 @@ class PantheraSourceCreator(FileDataSourceCreator):  # type: ignore[misc]
     """The suite's parquet files, read by this project's offline store."""
 
     def create_offline_store_config(self) -> FeastConfigBaseModel:
-        """Return the configuration as Feast's own stores have it: created times break ties only."""
+        """Return the configuration of Feast's own stores: created times break ties only."""
         return PantheraOfflineStoreConfig()
 
 
 class PantheraFolderSourceCreator(PantheraSourceCreator):
-    """The same rows dealt to the files of a folder, as the stages of this project write them."""
+    """The same rows split into the files of a folder, as this project's stages write them."""
 
     def create_data_source(
         self,
@@ -46,7 +46,7 @@ class PantheraFolderSourceCreator(PantheraSourceCreator):
         field_mapping: dict[str, str] | None = None,
         timestamp_field: str | None = "ts",
     ) -> FileSource:
-        """Write every third row to one of three files, with the types that the whole has."""
+        """Write every third row to one of three files, with the types of the whole table."""
         folder = mkdtemp(prefix=f"{self.project_name}_{destination_name}")
         self.dirs.append(folder)
         rows = pa.Table.from_pandas(df, preserve_index=False)
@@ -62,13 +62,13 @@ class PantheraFolderSourceCreator(PantheraSourceCreator):
 
 
 class OneStore(dict[str, tuple[dict[str, Any], None]]):
-    """The one online store, found under each name that it stands for."""
+    """The online store, found under each name in `STANDS_FOR`."""
 
     def __contains__(self, name: object) -> bool:
         return name in STANDS_FOR
 
     def get(self, name: str, default: Any = None) -> Any:
-        """Return the store if it stands for `name`."""
+        """Return the store if `name` is in `STANDS_FOR`, else `default`."""
         return next(iter(self.values())) if name in self else default
 
 

@@ -1,7 +1,7 @@
-"""The feature store against Feast's own stores, in one run on the same data; the last line is one JSON object.
+"""Compare the feature store with Feast's own stores, in one run on the same data; the last line is one JSON object.
 
-Run it as `make bench-features`, or with `--customers 10000` for a quick look. Every value is compared before anything is
-timed, and every figure is a ratio of two times of this run.
+Run it as `make bench-features`, or with `--customers 10000` for a quick look. All values are compared before any timing, and
+every figure is a ratio of two times of this run.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from core.settings import silence_telemetry
 
 
 def main() -> None:
-    """Read the arguments, measure, print."""
+    """Read the arguments, measure, and print the ratios."""
     parser = argparse.ArgumentParser(description="Measure the feature store against Feast's own stores.")
     parser.add_argument("--customers", type=int, default=100_000)
     parser.add_argument("--scratch", type=Path, help="folder for the temporary data, some 3 GB for the default")
@@ -30,7 +30,7 @@ def main() -> None:
 
 
 def online(url: str, folder: Path, customers: int) -> dict[str, float]:
-    """Measure the online half; tell the times that the ratios are of."""
+    """Measure the online half and print its times; return the ratios."""
     from benchmarks.features_online import measure
 
     measured = measure(url, folder, customers)
@@ -39,7 +39,7 @@ def online(url: str, folder: Path, customers: int) -> dict[str, float]:
 
 
 def offline(folder: Path, customers: int) -> dict[str, float]:
-    """Measure the offline half; tell the seconds and the memory that the ratios are of."""
+    """Measure the offline half and print its seconds and memory; return the ratios."""
     from benchmarks.features_offline import compare
 
     measured = compare(folder, customers)

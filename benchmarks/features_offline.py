@@ -1,8 +1,8 @@
 """Point-in-time joins by Feast's DuckDB offline store and by ours, on the same files; the last line is one JSON object.
 
-Run it as `python benchmarks/features_offline.py`. Each store runs in fresh processes, by turns, and answers the same call of
-Feast's client: every customer as of three instants, 25 features of three views of six monthly snapshots, of which a row
-counts from its created time on. All values are compared.
+Run it as `python benchmarks/features_offline.py`. The stores take turns in fresh processes, with the same call of Feast's
+client: every customer as of three instants, and 25 features of three views with six monthly snapshots. A row counts from its
+created time on. All values are compared.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ INSTANT = pa.timestamp("us", tz="UTC")
 
 @dataclass(frozen=True)
 class Joined:
-    """What one process measured: the fastest of its joins, and the peak of its memory after the first."""
+    """The measures of one process: the seconds of its fastest join, and its peak memory after the first join."""
 
     seconds: float
     cpu_seconds: float
@@ -48,14 +48,14 @@ class Joined:
 
 def write_world(folder: Path, customers: int) -> None:
     """Write three views of 8, 8 and 9 features and the entity rows, all from one seed, to parquet files in `folder`."""
-    random = np.random.default_rng(2024)
+    rng = np.random.default_rng(2024)
     for name, features in VIEWS.items():
-        pq.write_table(_snapshots(random, customers, features), folder / f"{name}.parquet")
-    asked = {
+        pq.write_table(_snapshots(rng, customers, features), folder / f"{name}.parquet")
+    entity_rows = {
         "customer_id": np.tile(np.arange(customers), INSTANTS),
         "event_timestamp": _months(np.repeat(np.arange(SNAPSHOTS - 2, SNAPSHOTS - 2 + INSTANTS), customers)),
     }
-    pq.write_table(pa.table(asked), folder / "entity_rows.parquet")
+    pq.write_table(pa.table(entity_rows), folder / "entity_rows.parquet")
 
 
 def _months(numbers: npt.NDArray[np.int64]) -> pa.Array:
@@ -63,30 +63,30 @@ def _months(numbers: npt.NDArray[np.int64]) -> pa.Array:
     return pa.array(starts[numbers]).cast(INSTANT)
 
 
-def _snapshots(random: np.random.Generator, customers: int, features: int) -> pa.Table:
-    """Lay out a row for each customer and month; one in fifty arrives up to two months late, the others within hours."""
+def _snapshots(rng: np.random.Generator, customers: int, features: int) -> pa.Table:
+    """Return a row for each customer and month; one in fifty arrives up to two months late, the others within hours."""
     rows = customers * SNAPSHOTS
-    delay = random.exponential(6 * 3600e6, rows)
-    delay += np.where(random.random(rows) < 0.02, random.uniform(0, 60 * 86400e6, rows), 0)  # noqa: PLR2004
+    delay = rng.exponential(6 * 3600e6, rows)
+    delay += np.where(rng.random(rows) < 0.02, rng.uniform(0, 60 * 86400e6, rows), 0)  # noqa: PLR2004
     event = _months(np.tile(np.arange(SNAPSHOTS), customers))
     created = pa.array(event.cast(pa.int64()).to_numpy() + delay.astype(np.int64)).cast(INSTANT)
     columns = {"customer_id": np.repeat(np.arange(customers), SNAPSHOTS), "event_timestamp": event, "created": created}
     kinds = (
-        lambda: random.poisson(20, rows),
-        lambda: np.round(random.gamma(2, 30, rows), 2),
-        lambda: random.normal(size=rows),
+        lambda: rng.poisson(20, rows),
+        lambda: np.round(rng.gamma(2, 30, rows), 2),
+        lambda: rng.normal(size=rows),
     )
     for number in range(min(features, 8)):
         columns[f"f{number}"] = kinds[number % 3]()
     if features > 8:  # noqa: PLR2004 - the ninth is text
         columns["f8"] = pa.array([f"segment {number}" for number in range(20)]).take(
-            pa.array(random.integers(0, 20, rows))
+            pa.array(rng.integers(0, 20, rows))
         )
     return pa.table(columns)
 
 
 def open_store(folder: Path, kind: str, scratch: Path) -> feast.FeatureStore:
-    """Open a feature store of the given kind of offline store, over the files in `folder`."""
+    """Return a feature store with an offline store of the given kind, over the files in `folder`."""
     import feast
     from feast import types as feast_types
     from feast.data_format import ParquetFormat
@@ -128,11 +128,11 @@ def open_store(folder: Path, kind: str, scratch: Path) -> feast.FeatureStore:
 
 
 def join(folder: Path, store: str, repeats: int, answer: Path | None) -> Joined:
-    """Join in this process, after a join of a few rows that imports what is needed; write the table to `answer`."""
-    # Ibis' extra for DuckDB would install it; since pyarrow 14.0.1 it does nothing.
+    """Measure joins in this process, after a join of a few rows that loads all imports; write the table to `answer`."""
+    # Ibis' extra for DuckDB would install this module; since pyarrow 14.0.1 it has no effect.
     sys.modules.setdefault("pyarrow_hotfix", types.ModuleType("pyarrow_hotfix"))
     warnings.simplefilter("ignore")
-    asked = pq.read_table(folder / "entity_rows.parquet").to_pandas()
+    entity_rows = pq.read_table(folder / "entity_rows.parquet").to_pandas()
     references = [f"{view}:f{number}" for view, features in VIEWS.items() for number in range(features)]
     with tempfile.TemporaryDirectory() as scratch:
         opened = open_store(folder, STORES[store], Path(scratch))
@@ -143,27 +143,27 @@ def join(folder: Path, store: str, repeats: int, answer: Path | None) -> Joined:
             )
             return job.to_arrow()
 
-        retrieve(asked.head(10))
-        table = retrieve(asked)
+        retrieve(entity_rows.head(10))
+        table = retrieve(entity_rows)
         peak = peak_mb()
         if answer is not None:
             pq.write_table(table, answer)
         del table
-        took = []
+        times = []
         for _ in range(repeats):
-            started, busy = time.perf_counter(), time.process_time()
-            retrieve(asked)
-            took.append((time.perf_counter() - started, time.process_time() - busy))
-    return Joined(min(wall for wall, _ in took), min(cpu for _, cpu in took), round(peak, 1))
+            wall_start, cpu_start = time.perf_counter(), time.process_time()
+            retrieve(entity_rows)
+            times.append((time.perf_counter() - wall_start, time.process_time() - cpu_start))
+    return Joined(min(wall for wall, _ in times), min(cpu for _, cpu in times), round(peak, 1))
 
 
 def peak_mb() -> float:
-    """Return this process's largest memory so far in MB, without its parent's, which `ru_maxrss` starts from."""
+    """Return this process's peak memory in MB; `ru_maxrss` would start from the parent's."""
     status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
     return int(status["VmHWM"].removesuffix("kB")) * 1024 / 1e6
 
 
-def _join_apart(folder: Path, store: str, repeats: int, answer: Path | None) -> Joined:
+def _join_in_process(folder: Path, store: str, repeats: int, answer: Path | None) -> Joined:
     command = [sys.executable, __file__, "--store", store, "--folder", str(folder), "--repeats", str(repeats)]
     done = subprocess.run(
         [*command, *(["--answer", str(answer)] if answer else [])], capture_output=True, text=True, check=False
@@ -174,12 +174,12 @@ def _join_apart(folder: Path, store: str, repeats: int, answer: Path | None) -> 
 
 
 def require_equal(one: Path, other: Path) -> int:
-    """Check that two answers hold the same values for the same entity rows; return how many values.
+    """Raise AssertionError unless two answers have the same values for the same entity rows; return their number.
 
     Raises
     ------
     AssertionError
-        If they differ.
+        If a column differs.
 
     """
     order = [("customer_id", "ascending"), ("event_timestamp", "ascending")]
@@ -189,39 +189,43 @@ def require_equal(one: Path, other: Path) -> int:
         if name == "event_timestamp":
             ours, theirs = ours.cast(INSTANT), theirs.cast(INSTANT)
         if not ours.equals(theirs.cast(ours.type)):
-            raise AssertionError(f"the stores give different values of {name}")
+            raise AssertionError(f"the stores return different values of {name}")
     return int(first.num_rows * (first.num_columns - 2))
 
 
 def compare(folder: Path, customers: int, rounds: int = 5, repeats: int = 5) -> dict[str, float]:
-    """Join by both stores, by turns, on the same data written to `folder`; return the measures.
+    """Join with both stores in turn on the same data, which is written to `folder`; return the measures.
 
     Returns
     -------
-    `pit_join_speedup` and `pit_join_rss_ratio` (ours to stock), and what they are made of: seconds of a join of each store,
-    and its process's peak memory in MB. Each is the median of the rounds; of a process its fastest join counts.
+    `pit_join_speedup` (stock to ours) and `pit_join_rss_ratio` (ours to stock), and their inputs: the seconds of a join of
+    each store, and its process's peak memory in MB. Each is the median of the rounds; a process counts with its fastest
+    join.
 
     """
     write_world(folder, customers)
     answers = {store: folder / f"{store}.answer" for store in STORES}
-    found: dict[str, list[Joined]] = {store: [] for store in STORES}
+    runs_of: dict[str, list[Joined]] = {store: [] for store in STORES}
     for number in range(rounds):
         for store in STORES:
-            found[store].append(_join_apart(folder, store, repeats, None if number else answers[store]))
+            runs_of[store].append(_join_in_process(folder, store, repeats, None if number else answers[store]))
     values = require_equal(answers["ours"], answers["stock"])
-    rounds_of_both = list(zip(found["stock"], found["ours"], strict=True))
+    rounds_of_both = list(zip(runs_of["stock"], runs_of["ours"], strict=True))
     return {
         "pit_join_speedup": round(median(stock.seconds / ours.seconds for stock, ours in rounds_of_both), 1),
         "pit_join_rss_ratio": round(median(ours.peak_mb / stock.peak_mb for stock, ours in rounds_of_both), 2),
         "pit_join_cpu_ratio": round(median(stock.cpu_seconds / ours.cpu_seconds for stock, ours in rounds_of_both), 1),
         "pit_join_values_equal": values,
-        **{f"pit_join_seconds_{store}": round(median(run.seconds for run in runs), 3) for store, runs in found.items()},
-        **{f"pit_join_peak_mb_{store}": median(run.peak_mb for run in runs) for store, runs in found.items()},
+        **{
+            f"pit_join_seconds_{store}": round(median(run.seconds for run in runs), 3)
+            for store, runs in runs_of.items()
+        },
+        **{f"pit_join_peak_mb_{store}": median(run.peak_mb for run in runs) for store, runs in runs_of.items()},
     }
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Read the arguments, measure, print."""
+    """Read the arguments, measure, and print the results."""
     parser = argparse.ArgumentParser(description="Measure point-in-time joins.")
     parser.add_argument("--customers", type=int, default=100_000)
     parser.add_argument("--rounds", type=int, default=5, help="processes for each store")

@@ -1,7 +1,7 @@
 """The online half of the feature store's benchmark: Feast's PostgreSQL store and ours, one server, one run, equal values.
 
-What is compared: bringing every customer's latest row of three views online; reading one customer and a hundred by Feast's
-client; and the prepared handle of the service against that client and against the same select by the driver alone.
+The comparisons are: writing every customer's latest row of three views online; reading one customer and a hundred with
+Feast's client; and the service's prepared handle with that client and with the same SELECT by the driver alone.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from core.contracts import ViewRead
 
-    #: Reads each of the lists of customers; gives the seconds that each took.
+    #: Reads each list of customers; returns the seconds of each read.
     Reader = Callable[[Sequence[list[int]]], list[float]]
 
 AS_OF = datetime(2026, 11, 23, tzinfo=UTC)
@@ -60,16 +60,16 @@ TABLES = {
 }
 _FEAST_TYPES = {"int64": feast_types.Int64, "float64": feast_types.Float64, "string": feast_types.String}
 _COMPARED = 2_000
-#: How many reads of so many customers are timed, in each of the blocks.
+#: The number of timed reads in a block, by the number of customers of a read.
 _READS = {1: 100, 100: 25}
 _BLOCKS = 8
-#: Feast's clients; the other readers read so many times as often.
-_CLIENTS, _QUICK = ("stock", "sdk"), 10
+#: Feast's clients, and how many times as often the other, faster readers read.
+_CLIENTS, _FAST_FACTOR = ("stock", "sdk"), 10
 
 
 @dataclass(frozen=True)
 class OnlineMeasures:
-    """Seconds by what was done; a read, by the number of customers and the reader, is the median of many."""
+    """Seconds of each operation; `reads` has the median of many, by the number of customers and the reader."""
 
     stock_materialize: float
     materialize: float
@@ -78,7 +78,7 @@ class OnlineMeasures:
     reads: dict[int, dict[str, float]]
 
     def ratios(self) -> dict[str, float]:
-        """Give the figures that are promised."""
+        """Return the figures that the project promises."""
         return {
             "materialize_speedup": self.stock_materialize / self.materialize,
             "feast_materialize_speedup": self.stock_materialize / self.feast_materialize,
@@ -98,7 +98,7 @@ def write_snapshots(folder: Path, customers: int) -> None:
         for bucket in range(BUCKETS):
             bucket_file(folder, view, bucket).parent.mkdir(parents=True, exist_ok=True)
             columns = ", ".join(
-                f"CASE WHEN hash({KEY}, {number}) % 10 > 0 THEN {_drawn(number, dtype)} END AS {name}"
+                f"CASE WHEN hash({KEY}, {number}) % 10 > 0 THEN {_random_value(number, dtype)} END AS {name}"
                 for number, (name, dtype) in enumerate(features.items())
             )
             with open_duckdb() as connection:
@@ -112,16 +112,16 @@ def write_snapshots(folder: Path, customers: int) -> None:
                 )
 
 
-def _drawn(number: int, dtype: str) -> str:
-    drawn = f"(hash({KEY}, {number + 100}) % 1000000)::BIGINT"
-    return {"int64": drawn, "float64": f"{drawn} / 7.0", "string": f"'segment ' || ({drawn} % 40)"}[dtype]
+def _random_value(number: int, dtype: str) -> str:
+    integer = f"(hash({KEY}, {number + 100}) % 1000000)::BIGINT"
+    return {"int64": integer, "float64": f"{integer} / 7.0", "string": f"'segment ' || ({integer} % 40)"}[dtype]
 
 
 @contextmanager
 def feature_store(
     folder: Path, snapshots: Path, online: dict[str, Any], **options: Any
 ) -> Iterator[feast.FeatureStore]:
-    """Open a feature store over the snapshots, with the views applied."""
+    """Yield a feature store over the snapshots, with the views applied."""
     folder.mkdir(parents=True, exist_ok=True)
     config = RepoConfig(
         project=folder.name,
@@ -155,7 +155,7 @@ def _view(name: str, customer: feast.Entity, snapshots: Path) -> feast.FeatureVi
 
 
 def stock_online(url: str) -> dict[str, Any]:
-    """Configure Feast's PostgreSQL store for the server at `url`."""
+    """Return the configuration of Feast's PostgreSQL store for the server at `url`."""
     parts = conninfo_to_dict(url)
     return {
         "type": "postgres",
@@ -169,20 +169,20 @@ def stock_online(url: str) -> dict[str, Any]:
     }
 
 
-#: Both read the snapshots through one offline store, so that what differs is the way online.
+#: Both read the snapshots through the same offline store, so that only the online stores differ.
 _OFFLINE = {"type": "feature_repo.stores.offline_store.PantheraOfflineStore"}
 _ENGINE = {"type": "feature_repo.stores.compute_engine.PantheraComputeEngine"}
 
 
 def seconds(work: Callable[[], object]) -> float:
-    """Time `work` once."""
+    """Return the seconds of one call of `work`."""
     began = time.perf_counter()
     work()
     return time.perf_counter() - began
 
 
 def measure(url: str, folder: Path, customers: int) -> OnlineMeasures:
-    """Measure both stores on the server at `url`, in the folder `folder`."""
+    """Return the measures of both stores on the server at `url`, with files in `folder`."""
     snapshots = folder / "snapshots"
     write_snapshots(snapshots, customers)
     own = {"type": "feature_repo.stores.online_store.PantheraOnlineStore"}
@@ -197,7 +197,7 @@ def measure(url: str, folder: Path, customers: int) -> OnlineMeasures:
         feast_materialize = seconds(lambda: sdk.materialize(start, end))
         _create_tables(url)
         ours = [seconds(lambda: materialize(url, TABLES, snapshots, AS_OF)) for _ in range(5)]
-        _tend_tables(url)
+        _analyze(url)
         reads = _timed_reads(url, stock, sdk, customers)
     large = folder / "large"
     write_snapshots(large, 10 * customers)
@@ -217,32 +217,32 @@ def _create_tables(url: str) -> None:
             create(connection, table)
 
 
-def _tend_tables(url: str) -> None:
-    """Do what a server does within its next minutes: it plans reads of Feast's tables badly until it knows them."""
+def _analyze(url: str) -> None:
+    """Run VACUUM ANALYZE, as autovacuum soon would: without statistics, reads of Feast's tables are planned badly."""
     with connect(url) as connection:
         connection.autocommit = True
         connection.execute("VACUUM ANALYZE")
 
 
-def _entities(customers: int, count: int, draw: int) -> list[int]:
-    chosen: list[int] = np.random.default_rng(draw).choice(customers, count, replace=False).tolist()
+def _entities(customers: int, count: int, seed: int) -> list[int]:
+    chosen: list[int] = np.random.default_rng(seed).choice(customers, count, replace=False).tolist()
     return chosen
 
 
 def _read(store: feast.FeatureStore, customers: Sequence[int]) -> dict[str, list[Any]]:
-    """Read values as a caller uses them: out of Feast's messages, as Python objects."""
+    """Read values as a caller uses them: as Python objects, converted from Feast's messages."""
     rows = [{KEY: customer} for customer in customers]
-    answer: dict[str, list[Any]] = store.get_online_features(features=REFERENCES, entity_rows=rows).to_dict()
-    return answer
+    values: dict[str, list[Any]] = store.get_online_features(features=REFERENCES, entity_rows=rows).to_dict()
+    return values
 
 
 def _timed_reads(
     url: str, stock: feast.FeatureStore, sdk: feast.FeatureStore, customers: int
 ) -> dict[int, dict[str, float]]:
-    """Compare the values of many customers, then time Feast's two clients, the handle and a select by the driver alone."""
+    """Compare the values of many customers; return the times of Feast's two clients, the handle and a plain SELECT."""
     compared = _entities(customers, min(_COMPARED, customers), 0)
     if _read(stock, compared) != _read(sdk, compared):
-        raise SystemExit("the two stores answer with different values")
+        raise SystemExit("the two stores return different values")
     handle = OnlineHandle(
         [HandleView(view, table.name, TTL, tuple(VIEWS[view])) for view, table in TABLES.items()], KEY, "int64"
     )
@@ -250,12 +250,12 @@ def _timed_reads(
         raw.autocommit = True
         served = loop.run(psycopg.AsyncConnection.connect(url, autocommit=True))
         _check_handle(loop.run(handle.read(served, compared, AS_OF)), compared, stock)
-        # As the service does; it holds for all readers.
+        # The service does so; it affects all readers alike.
         tune_collector()
         readers: dict[str, Reader] = {
             "stock": partial(_times, partial(_read, stock)),
             "sdk": partial(_times, partial(_read, sdk)),
-            "handle": lambda asked: loop.run(_handle_times(handle, served, asked)),
+            "handle": lambda batches: loop.run(_handle_times(handle, served, batches)),
             "raw": partial(_times, partial(_select, raw, raw_statement())),
         }
         try:
@@ -265,33 +265,34 @@ def _timed_reads(
 
 
 def _medians(readers: Mapping[str, Reader], customers: int, count: int, repeats: int) -> dict[str, float]:
-    """Time reads of `count` customers by all `readers` in turn, in blocks, so that all meet the machine's good and bad times.
+    """Return the median time of reads of `count` customers, by reader.
 
-    A block is of one reader, since Feast remembers what it resolved for one registry at a time.
+    The readers take turns in blocks, so that variations of the machine's speed affect all alike. A block is of one reader,
+    since Feast caches its resolution of one registry at a time.
     """
-    taken: dict[str, list[float]] = {name: [] for name in readers}
+    times: dict[str, list[float]] = {name: [] for name in readers}
     for block in range(_BLOCKS):
         for name, read in readers.items():
-            # Those that are quick read more often: few of their reads shall meet what another reader left in the caches.
-            reads = repeats * (1 if name in _CLIENTS else _QUICK)
-            taken[name].extend(
-                read([_entities(customers, count, draw) for draw in range(block * reads, (block + 1) * reads)])
+            # Fast readers read more often, so that few of their reads find the caches of another reader.
+            reads = repeats * (1 if name in _CLIENTS else _FAST_FACTOR)
+            times[name].extend(
+                read([_entities(customers, count, seed) for seed in range(block * reads, (block + 1) * reads)])
             )
-    return {name: statistics.median(times) for name, times in taken.items()}
+    return {name: statistics.median(of_reader) for name, of_reader in times.items()}
 
 
-def _times(read: Callable[[list[int]], object], asked: Sequence[list[int]]) -> list[float]:
-    read(asked[0])
-    return [seconds(partial(read, keys)) for keys in asked]
+def _times(read: Callable[[list[int]], object], batches: Sequence[list[int]]) -> list[float]:
+    read(batches[0])
+    return [seconds(partial(read, keys)) for keys in batches]
 
 
 async def _handle_times(
-    handle: OnlineHandle, connection: psycopg.AsyncConnection, asked: Sequence[list[int]]
+    handle: OnlineHandle, connection: psycopg.AsyncConnection, batches: Sequence[list[int]]
 ) -> list[float]:
-    """Read as the service does, in an event loop that runs."""
-    await handle.read(connection, asked[0], AS_OF)
+    """Read in a running event loop, as the service does; return the seconds of each read."""
+    await handle.read(connection, batches[0], AS_OF)
     times = []
-    for keys in asked:
+    for keys in batches:
         began = time.perf_counter()
         await handle.read(connection, keys, AS_OF)
         times.append(time.perf_counter() - began)
@@ -303,7 +304,7 @@ def _select(connection: psycopg.Connection, statement: bytes, keys: list[int]) -
 
 
 def raw_statement() -> bytes:
-    """Write a select of the same columns as the handle reads, as one would by hand."""
+    """Compose a SELECT of the columns that the handle reads, as one would write it by hand."""
     views = [sql.Identifier(view) for view in VIEWS]
     columns = [
         sql.SQL("{}.{}").format(sql.Identifier(view), sql.Identifier(column))
@@ -320,9 +321,9 @@ def raw_statement() -> bytes:
     return statement.format(key=sql.Identifier(KEY), columns=sql.SQL(", ").join(columns), joined=joined).as_bytes()
 
 
-def _check_handle(found: Sequence[Mapping[str, ViewRead]], keys: Sequence[int], stock: feast.FeatureStore) -> None:
+def _check_handle(rows: Sequence[Mapping[str, ViewRead]], keys: Sequence[int], stock: feast.FeatureStore) -> None:
     expected = _read(stock, keys)
-    for place, reads in enumerate(found):
+    for index, reads in enumerate(rows):
         values = {name: value for view in VIEWS for name, value in zip(VIEWS[view], reads[view].values, strict=True)}
-        if any(expected[name][place] != value for name, value in values.items()):
-            raise SystemExit(f"the handle reads other values of customer {keys[place]} than Feast's store")
+        if any(expected[name][index] != value for name, value in values.items()):
+            raise SystemExit(f"the handle reads other values of customer {keys[index]} than Feast's store")

@@ -1,13 +1,13 @@
-"""What a check says that does not hold."""
+"""The assertion of checks under faults: it names what does not hold."""
 
 from __future__ import annotations
 
 
 class NotHeld(Exception):  # noqa: N818
-    """A check did not hold."""
+    """Raised when a check does not hold."""
 
 
 def holds(condition: object, what: str) -> None:
-    """Refuse to go on unless `condition`."""
+    """Raise NotHeld with the message `what` unless `condition`."""
     if not condition:
         raise NotHeld(what)

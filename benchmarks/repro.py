@@ -1,7 +1,7 @@
-"""Processor seconds of `dvc repro` for a small plan: 7,000 rows of 20 columns, three candidates.
+"""Measure the processor seconds of `dvc repro` for a small plan: 7,000 rows of 20 columns, three candidates.
 
-Run it as `make bench-repro`. A first run starts the database and compiles what Python compiles once; it is not counted. Then
-each stage runs alone, for its seconds, and `dvc repro --force` runs all.
+Run it as `make bench-repro`. A first run, which is not counted, starts the database and fills Python's bytecode cache. Then
+each stage runs alone, and `dvc repro --force` runs all of them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import yaml
 ROWS, NUMBERS = 7_000, 16
 PROGRAMS = Path(sys.executable).parent
 SEEN = datetime(2021, 1, 1, tzinfo=UTC)
-#: Those of the columns that are texts, and their levels.
+#: The text columns and their levels.
 LEVELS = {"contract": ("month", "year", "two years"), "payment": ("card", "transfer", "check", "debit")}
 PLAN = """
 project: {name: small, problem: binary, statement: "Who will leave within 30 days?"}
@@ -66,26 +66,26 @@ monitor: {psi_alarm: 0.1, parity_sample: 1}
 
 
 def plan() -> str:
-    """Compose the plan: each column is a feature."""
-    text = yaml.safe_load(PLAN)
-    columns = text["ingest"]["customers"]["columns"]
+    """Compose the plan, with a feature for each column."""
+    content = yaml.safe_load(PLAN)
+    columns = content["ingest"]["customers"]["columns"]
     columns |= {f"n_{number}": {"dtype": "float64"} for number in range(NUMBERS)}
-    text["build_features"]["views"]["profile"]["features"] = {
+    content["build_features"]["views"]["profile"]["features"] = {
         name: {"sql": f"arg_max({name}, event_time)", "dtype": column["dtype"], "meaning": name}
         for name, column in columns.items()
         if name not in {"customer_id", "seen"}
     }
-    return yaml.safe_dump(text, sort_keys=False)
+    return yaml.safe_dump(content, sort_keys=False)
 
 
 def write_data(folder: Path) -> None:
-    """Write the customers, 20 columns each, and the exits of those who leave, more of them where `n_0` is high."""
+    """Write customers with 20 columns, and the exits of some of them, which are more likely if `n_0` is positive."""
     rng = random.Random(7)  # noqa: S311 - no secret
     customers = [",".join(["customer_id", "seen", *LEVELS, *(f"n_{number}" for number in range(NUMBERS))])]
     exits = ["customer_id,left_on,reason"]
     for number in range(ROWS):
         values = [round(rng.gauss(0, 1), 4) for _ in range(NUMBERS)]
-        levels = [rng.choice(found) for found in LEVELS.values()]
+        levels = [rng.choice(choices) for choices in LEVELS.values()]
         customers.append(",".join([f"c{number:05d}", f"{SEEN:%Y-%m-%d}", *levels, *map(str, values)]))
         if rng.random() < 0.15 + 0.15 * (values[0] > 0) + 0.2 * (levels[0] == "month"):
             exits.append(f"c{number:05d},{SEEN + timedelta(days=rng.randint(2, 25)):%Y-%m-%d},price")
@@ -94,7 +94,7 @@ def write_data(folder: Path) -> None:
 
 
 def cpu_seconds(command: list[str], project: Path) -> float:
-    """Run `command` in the project's folder; return the processor seconds of it and of the processes that it waited for."""
+    """Run `command` in the project's folder; return the processor seconds of it and of its finished child processes."""
     environment = {**os.environ, "PATH": f"{PROGRAMS}{os.pathsep}{os.environ['PATH']}"}
     process = subprocess.Popen(command, cwd=project, env=environment, stdout=sys.stderr)
     _, status, usage = os.wait4(process.pid, 0)
@@ -104,11 +104,11 @@ def cpu_seconds(command: list[str], project: Path) -> float:
 
 
 def main() -> None:
-    """Measure, and print the results."""
+    """Measure the stages and the whole run, and print the results."""
     with TemporaryDirectory() as folder:
-        project, text = Path(folder) / "small", Path(folder) / "plan.yaml"
-        text.write_text(plan())
-        subprocess.run([PROGRAMS / "panthera", "project", text, project], check=True, stdout=sys.stderr)
+        project, plan_file = Path(folder) / "small", Path(folder) / "plan.yaml"
+        plan_file.write_text(plan())
+        subprocess.run([PROGRAMS / "panthera", "project", plan_file, project], check=True, stdout=sys.stderr)
         write_data(project)
         repro = [str(PROGRAMS / "dvc"), "repro"]
         try:

@@ -1,4 +1,4 @@
-"""A PostgreSQL server of a run's own, in a folder that goes with it."""
+"""A temporary PostgreSQL server for one run."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 @contextmanager
 def scratch_server(prefix: str, parent: Path | None = None) -> Iterator[tuple[str, Path]]:
-    """Make a folder with a migrated server in it, give the server's URL and the folder, and take both away."""
+    """Start a migrated server in a temporary folder; yield its URL and the folder, and remove both afterwards."""
     with tempfile.TemporaryDirectory(dir=parent, prefix=prefix) as scratch:
         folder = Path(scratch)
-        folder.chmod(0o755)  # the server may run as a user of its own
+        folder.chmod(0o755)  # the server may run as another user
         server = EmbeddedServer(folder / "server")
         server.start()
         try:

@@ -1,4 +1,4 @@
-"""A plan and real releases of its small model: one feature, a logistic curve, a bundle on disk, an entry in the ledger."""
+"""A plan, and real releases of its small model: one feature, a logistic curve, a bundle on disk, a row in the ledger."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ TABLE = "history__1"
 def enter(
     settings: Settings, name: str, *, cut: int = 10, model: str = "churn", table: str = TABLE, key: str = "account_id"
 ) -> NewRelease:
-    """Make a release that says: beyond `cut` orders an account stays; enter it, and return what was entered."""
+    """Write a release whose model predicts that an account with `cut` orders or more stays; return its ledger entry."""
     orders = np.arange(40)
     train = pa.table({"history__orders": orders})
     rows = Rows(encode_table(train, FEATURES), (orders < cut).astype(np.int32))

@@ -1,5 +1,7 @@
-"""Catching up against an oracle: rows are added, corrected, delivered late, twice and in another order, runs are killed and
-run at once, and the stages run in between; every row is taken in once, and what is online is what the rows say.
+"""Check catch-ups against an oracle, under random sequences of steps.
+
+Rows are added, corrected, and delivered late, twice or in another order. Runs are killed or concurrent, and the stages run in
+between. Every row must be ingested once, and the online table must equal the features of the rows.
 """
 
 from __future__ import annotations
@@ -35,12 +37,12 @@ _SECONDS_TO_END = 120
 
 
 def run_catch_up(settings: Settings, data: Path, as_of: datetime) -> None:
-    """Catch up in a process of its own."""
+    """Catch up; the target of a separate process."""
     catch_up(settings, parse_plan(settings.plan.read_text()), data, as_of)
 
 
 class _Processes:
-    """Starts processes that have imported everything already, so that a kill meets the work."""
+    """A starter of processes whose imports are loaded already, so that a kill interrupts the work."""
 
     def __init__(self) -> None:
         self._context = multiprocessing.get_context("forkserver")
@@ -54,7 +56,7 @@ class _Processes:
 
 
 class CatchUpMachine(RuleBasedStateMachine):
-    """What may happen to a source and the tables made of it, in any order."""
+    """A state machine of the changes of a source and the runs over it, in any order."""
 
     url: ClassVar[str]
     folder: ClassVar[Path]
@@ -69,20 +71,20 @@ class CatchUpMachine(RuleBasedStateMachine):
         self.world = World(self.url, self.home)
 
     def teardown(self) -> None:
-        """Catch up at the end, and look whether everything that was online is kept."""
+        """Catch up at the end, and check that all rows that were online are kept."""
         self.world.minute += 1
         self.world.catch_up(self.world.now)
         self.world.check_served()
         shutil.rmtree(self.home)
 
     def counted(self, what: str) -> World:
-        """Count a step."""
+        """Count a step; return the world."""
         self.steps[what] += 1
         return self.world
 
     @rule(minutes=st.integers(1, 5), customers=st.lists(st.integers(0, CUSTOMERS), min_size=1, max_size=3))
     def append(self, minutes: int, customers: list[int]) -> None:
-        """Add rows of the present."""
+        """Add rows with present times."""
         world = self.counted("append")
         world.minute += minutes
         for customer in customers:
@@ -91,14 +93,14 @@ class CatchUpMachine(RuleBasedStateMachine):
 
     @rule(customer=st.integers(0, CUSTOMERS), back=st.integers(0, 60))
     def late(self, customer: int, back: int) -> None:
-        """Add a row of the past."""
+        """Add a row with a past time."""
         world = self.counted("late")
         world.add(Order(customer, max(world.minute - back, 1), 1000 + len(world.orders)))
         world.deliver()
 
     @rule(ahead=st.integers(1, 5))
     def early(self, ahead: int) -> None:
-        """Add a row that is left for another time."""
+        """Add a row with a future time, which is left for a later catch-up."""
         world = self.counted("early")
         world.add(Order(1, world.minute + ahead, 1000 + len(world.orders)))
         world.deliver()
@@ -111,10 +113,10 @@ class CatchUpMachine(RuleBasedStateMachine):
         world.add(world.orders[data.draw(st.sampled_from(world.in_file))])
         world.deliver()
 
-    @precondition(lambda self: not self.world.untaken_bad)
+    @precondition(lambda self: not self.world.pending_bad_rows)
     @rule(back=st.integers(0, 10))
     def bad(self, back: int) -> None:
-        """Add a row that cannot be accepted."""
+        """Add a row that must be rejected."""
         world = self.counted("bad")
         world.add(Order(2, max(world.minute - back, 1), None))
         world.deliver()
@@ -132,7 +134,7 @@ class CatchUpMachine(RuleBasedStateMachine):
 
     @rule(order=st.randoms(use_true_random=False), zone=st.sampled_from(["Z", "+00:00"]))
     def deliver_in_another_way(self, order: random.Random, zone: str) -> None:
-        """Deliver the same rows in another order, their times written in another way."""
+        """Deliver the same rows in another order, with another notation of their times."""
         world = self.counted("another way")
         order.shuffle(world.in_file)
         world.deliver(zone)
@@ -140,11 +142,11 @@ class CatchUpMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.world.is_sure)
     @rule(share=st.integers(1, 9))
     def deliver_the_newest(self, share: int) -> None:
-        """Deliver the newest rows only, or all of them again; no correction is under way."""
+        """Deliver the newest rows only, or all rows again; not while a correction is pending."""
         world = self.counted("window")
         if not world.is_whole:
             world.in_file = list(world.orders)
-        elif not world.oracle.correcting(world.orders, START + timedelta(days=999)):
+        elif not world.oracle.corrections(world.orders, START + timedelta(days=999)):
             world.in_file = world.in_file[-max(len(world.in_file) * share // 10, 1) :]
         world.deliver()
 
@@ -159,7 +161,7 @@ class CatchUpMachine(RuleBasedStateMachine):
 
     @rule()
     def catch_up_again(self) -> None:
-        """Catch up twice with the same instant: the second time nothing changes."""
+        """Catch up twice as of the same instant; the second run must change nothing."""
         world = self.counted("retry")
         world.catch_up(world.now)
         again = world.catch_up(world.now)
@@ -169,50 +171,50 @@ class CatchUpMachine(RuleBasedStateMachine):
 
     @rule(back=st.integers(1, 10))
     def catch_up_as_of_before(self, back: int) -> None:
-        """Catch up as of an instant that has passed."""
+        """Catch up as of a past instant."""
         world = self.counted("as of before")
         world.catch_up(world.now - back * MINUTE)
 
     @rule(share=st.floats(0, 1.1))
     def kill(self, share: float) -> None:
-        """Kill a run that catches up, at any moment."""
+        """Kill a catch-up at a random moment."""
         world = self.counted("kill")
         process = self.processes.start(world, world.now)
         process.join(share * self.seconds)
-        world.oracle.maybe_take(world.present, world.now)
+        world.oracle.maybe_ingest(world.present, world.now)
         process.kill()
         process.join()
 
     @precondition(lambda self: self.world.is_sure)
     @rule(minutes=st.integers(0, 2))
     def two_at_once(self, minutes: int) -> None:
-        """Catch up in two processes at once, with the same instant or another one."""
+        """Catch up in two concurrent processes, as of the same instant or two."""
         world = self.counted("two at once")
         instants = (world.now, world.now + minutes * MINUTE)
         world.minute += minutes
         running = [self.processes.start(world, as_of) for as_of in instants]
         for process in running:
             process.join(_SECONDS_TO_END)
-        holds([process.exitcode for process in running] == [0, 0], "one of two that caught up at once failed")
-        world.oracle.take_in_any_order(world.present, instants)
+        holds([process.exitcode for process in running] == [0, 0], "one of two concurrent catch-ups failed")
+        world.oracle.ingest_in_any_order(world.present, instants)
         world.check_rows()
         world.check_online(world.now)
 
     @rule()
     def run_stages(self) -> None:
-        """Run the stages over what the stage `ingest` read before."""
+        """Run the stages over the rows that the stage `ingest` read before."""
         world = self.counted("stages")
         world.run_stages()
         if world.is_sure:
             world.check_rows()
 
-    @precondition(lambda self: self.world.is_sure and self.world.is_whole and not self.world.untaken_bad)
+    @precondition(lambda self: self.world.is_sure and self.world.is_whole and not self.world.pending_bad_rows)
     @rule()
     def read_again(self) -> None:
-        """Run all stages, also the one that reads the source."""
+        """Run all stages, including the one that reads the source."""
         world = self.counted("stages from the source")
         world.read_again()
-        world.oracle.take_extract(world.present)
+        world.oracle.ingest_extract(world.present)
         world.run_stages()
         world.check_rows()
 
@@ -223,16 +225,16 @@ class CatchUpMachine(RuleBasedStateMachine):
 
 
 def catch_up_steps(url: str, folder: Path, steps: int, first_seed: int = 0) -> str:
-    """Do random steps, in worlds of at most a hundred, until there were `steps`; compare with the oracle after each run."""
+    """Take `steps` random steps, at most a hundred in each world, with comparisons to the oracle; return a summary."""
     CatchUpMachine.url, CatchUpMachine.folder, CatchUpMachine.processes = url, folder, _Processes()
     CatchUpMachine.steps, CatchUpMachine.worlds = Counter(), count()
-    in_a_world = min(steps, _STEPS_OF_A_WORLD)
+    steps_of_a_world = min(steps, _STEPS_OF_A_WORLD)
     for number in count(first_seed):
-        _run(in_a_world, number)
+        _run(steps_of_a_world, number)
         if sum(CatchUpMachine.steps.values()) >= steps:
             break
-    told = ", ".join(f"{times:,} {what}" for what, times in CatchUpMachine.steps.most_common())
-    return f"{sum(CatchUpMachine.steps.values()):,} steps ({told}): every row was taken in once, nothing lost, nothing twice"
+    counts = ", ".join(f"{times:,} {what}" for what, times in CatchUpMachine.steps.most_common())
+    return f"{sum(CatchUpMachine.steps.values()):,} steps ({counts}): every row was ingested once, no row was lost"
 
 
 def _run(steps: int, number: int) -> None:

@@ -1,6 +1,6 @@
-"""The feature store under faults: each check prints what it did, and the run fails with the first that does not hold.
+"""Check the feature store under faults: each check prints a summary, and the run fails with the first that does not hold.
 
-Run it as `make soak-features`, or with `--times 3` for a quick look. The checks are functions of their size, so that the tests
+Run it as `make soak-features`, or with `--times 3` for a quick look. The size of each check is a parameter, so that the tests
 run small ones.
 """
 
@@ -43,8 +43,8 @@ TABLES = {
     view: OnlineTable(f"{view}__soak", (("customer", "int64"),), (("run", "float64"), ("text", "string")))
     for view in ("first", "second")
 }
-#: What a process of its own runs: the stage's function, or an apply under its lock. A kill shall meet the work, and not the
-#: second in which DuckDB imports what it needs to give its first rows.
+#: The programs of separate processes: the stage's function, and an apply under its lock. The first imports what DuckDB needs
+#: for its first rows beforehand, so that a kill interrupts the work and not the imports.
 _MATERIALIZE = """
 import sys
 from datetime import datetime
@@ -68,7 +68,7 @@ _ZONES = {"TZ": "Asia/Kolkata", "PGTZ": "America/New_York"}
 
 
 def write_run(features: Path, day: int, customers: int) -> None:
-    """Write snapshots in which every customer of both views has the number of the day."""
+    """Write snapshots of both views in which every customer has the number of the day."""
     time_of_day = pa.array([START + day * DAY] * customers, pa.timestamp("us", tz="UTC"))
     rows = pa.table(
         {
@@ -85,8 +85,8 @@ def write_run(features: Path, day: int, customers: int) -> None:
             write_table(duckdb, "FROM rows", bucket_file(features, view, day))
 
 
-def make_tables(url: str) -> None:
-    """Make the online tables anew."""
+def recreate_tables(url: str) -> None:
+    """Drop and create the online tables, and delete the history of their runs."""
     with connect(url) as connection:
         for table in TABLES.values():
             connection.execute(f"DROP TABLE IF EXISTS online.{table.name}".encode())
@@ -94,8 +94,8 @@ def make_tables(url: str) -> None:
         connection.execute("DELETE FROM panthera.materialization")
 
 
-def started(program: str, *arguments: str, environment: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
-    """Start a Python program in a process of its own, whose output can be read."""
+def start(program: str, *arguments: str, environment: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
+    """Start a Python program in a separate process with a pipe for its output; return the process."""
     return subprocess.Popen(
         [sys.executable, "-c", program, *arguments],
         env={**os.environ, **(environment or {})},
@@ -104,15 +104,15 @@ def started(program: str, *arguments: str, environment: Mapping[str, str] | None
     )
 
 
-def materializing(
+def start_materialization(
     url: str, folder: Path, as_of: datetime, environment: Mapping[str, str] | None = None
 ) -> subprocess.Popen[bytes]:
-    """Start a materialization; it says when it begins to work and when it ends."""
-    return started(_MATERIALIZE, url, str(folder), as_of.isoformat(), environment=environment)
+    """Start a materialization, which prints a line when its work begins and ends; return the process."""
+    return start(_MATERIALIZE, url, str(folder), as_of.isoformat(), environment=environment)
 
 
 def checksum(url: str) -> list[tuple[object, ...]]:
-    """Sum up both tables and what is remembered of their runs."""
+    """Return the number of rows and a hash of the content of both tables."""
     with connect(url) as connection:
         return [
             row
@@ -125,7 +125,7 @@ def checksum(url: str) -> list[tuple[object, ...]]:
 
 @dataclass
 class Readers:
-    """Somebody who reads both tables in one statement all the time, and remembers the runs that were seen together."""
+    """A thread that reads both tables in one statement all the time, and records which runs it saw together."""
 
     url: str
     seen: set[tuple[float, ...]] = field(default_factory=set)
@@ -150,24 +150,24 @@ class Readers:
 
 
 def killed_materializations(url: str, folder: Path, times: int, customers: int) -> str:
-    """Kill a materialization at a random moment, many times; after each run it to its end and compare with a clean run."""
-    chance, killed, mixed = random.Random(1), 0, set[tuple[float, ...]]()  # noqa: S311
-    make_tables(url)
+    """Kill a materialization at a random moment, many times; after each, run it to its end and compare with a clean run."""
+    rng, killed, mixed = random.Random(1), 0, set[tuple[float, ...]]()  # noqa: S311
+    recreate_tables(url)
     write_run(folder, 0, customers)
-    usual = materialized(url, folder, START)
+    usual_seconds = run_materialization(url, folder, START)
     for day in itertools.count(1):
         write_run(folder, day, customers)
         as_of = START + day * DAY
         with Readers(url) as readers:
-            killed += kill_at_work(url, folder, as_of, chance.uniform(0, usual))
-            materialized(url, folder, as_of)
+            killed += kill_materialization(url, folder, as_of, rng.uniform(0, usual_seconds))
+            run_materialization(url, folder, as_of)
         mixed |= {runs for runs in readers.seen if len(runs) != 1}
         with connect(url) as connection:
             left = connection.execute("SELECT relname FROM pg_class WHERE relname LIKE 'fresh\\_%' AND relkind = 'r'")
             holds(not left.fetchall(), "a killed run left a table behind")
         after_kill = checksum(url), served(url, customers, as_of)
-        make_tables(url)
-        materialized(url, folder, as_of)
+        recreate_tables(url)
+        run_materialization(url, folder, as_of)
         holds((checksum(url), served(url, customers, as_of)) == after_kill, "the tables are not those of a clean run")
         if killed == times:
             break
@@ -175,20 +175,20 @@ def killed_materializations(url: str, folder: Path, times: int, customers: int) 
     return f"{killed} of {day} runs were killed; each time the tables equal a clean run, and no reader saw a mix"
 
 
-def materialized(url: str, folder: Path, as_of: datetime, environment: Mapping[str, str] | None = None) -> float:
-    """Materialize in a process of its own, to the end; return the seconds from where it begins to work."""
-    with materializing(url, folder, as_of, environment) as run:
-        said = read_line(run)
+def run_materialization(url: str, folder: Path, as_of: datetime, environment: Mapping[str, str] | None = None) -> float:
+    """Materialize in a separate process, to the end; return the seconds of its work."""
+    with start_materialization(url, folder, as_of, environment) as run:
+        output = read_line(run)
         began = time.perf_counter()
-        said += read_line(run)
-        took = time.perf_counter() - began
-    holds((run.returncode, said) == (0, "beginsends"), "a materialization that nobody killed failed")
-    return took
+        output += read_line(run)
+        seconds = time.perf_counter() - began
+    holds((run.returncode, output) == (0, "beginsends"), "a materialization that was not killed failed")
+    return seconds
 
 
-def kill_at_work(url: str, folder: Path, as_of: datetime, after: float) -> bool:
-    """Kill a materialization so many seconds after it began to work; say whether it was still at it."""
-    with materializing(url, folder, as_of) as run:
+def kill_materialization(url: str, folder: Path, as_of: datetime, after: float) -> bool:
+    """Kill a materialization `after` seconds of its work; return whether it had not ended before."""
+    with start_materialization(url, folder, as_of) as run:
         read_line(run)
         time.sleep(after)
         run.kill()
@@ -196,12 +196,12 @@ def kill_at_work(url: str, folder: Path, as_of: datetime, after: float) -> bool:
 
 
 def read_line(run: subprocess.Popen[bytes]) -> str:
-    """Read what a process says next; nothing if it is dead."""
+    """Read the next line of a process's output; empty if the process has ended."""
     return run.stdout.readline().decode().strip() if run.stdout else ""
 
 
 def served(url: str, customers: int, as_of: datetime) -> list[dict[str, ViewRead]]:
-    """Read all customers by a handle, as the service does: from the joint table."""
+    """Read all customers with a handle, as the service does: from the joint table."""
     views = [HandleView(view, table.name, timedelta.max, tuple(dict(table.features))) for view, table in TABLES.items()]
     with connect(url) as connection:
         connection.autocommit = True
@@ -209,54 +209,54 @@ def served(url: str, customers: int, as_of: datetime) -> list[dict[str, ViewRead
 
 
 def random_orders(url: str, orders: int) -> str:
-    """Write the same ten rows of a customer in many random orders; the latest must stay every time."""
-    chance, table = random.Random(2), TABLES["first"]  # noqa: S311
-    make_tables(url)
-    at_once = 500
-    for begin in range(0, orders, at_once):
-        customers = range(begin, min(begin + at_once, orders))
+    """Write the same ten rows of a customer in many random orders; the latest must win every time."""
+    rng, table = random.Random(2), TABLES["first"]  # noqa: S311
+    recreate_tables(url)
+    batch = 500
+    for begin in range(0, orders, batch):
+        customers = range(begin, min(begin + batch, orders))
         rows = [
             (customer, START + day * DAY, START + day * DAY, float(day), "")
             for customer in customers
             for day in range(10)
         ]
-        chance.shuffle(rows)
+        rng.shuffle(rows)
         with connect(url) as connection:
             for part in (rows[:40], rows[40 : len(rows) // 2], rows[len(rows) // 2 :]):
                 merge_values(connection, table, part)
     with connect(url) as connection:
         wrong = connection.execute(f"SELECT count(*) FROM online.{table.name} WHERE run <> 9".encode()).fetchone()
         total = connection.execute(f"SELECT count(*) FROM online.{table.name}".encode()).fetchone()
-    holds(wrong == (0,), f"{wrong} customers went back in time")
+    holds(wrong == (0,), f"{wrong} customers have an older row than their latest")
     holds(total == (orders,), f"{total} customers are online, expected {orders}")
     return f"{orders:,} random orders: the latest row stayed in each"
 
 
 def later_then_earlier(url: str, folder: Path, customers: int) -> str:
     """Materialize a later instant, then an earlier one."""
-    make_tables(url)
+    recreate_tables(url)
     for day in (1, 2):
         write_run(folder, day, customers)
     for day in (2, 1):
-        materialized(url, folder, START + day * DAY)
+        run_materialization(url, folder, START + day * DAY)
     with connect(url) as connection:
         runs = [
             connection.execute(f"SELECT DISTINCT run FROM online.{t.name}".encode()).fetchall() for t in TABLES.values()
         ]
-    holds(runs == [[(2.0,)], [(2.0,)]], f"values went back in time: {runs}")
+    holds(runs == [[(2.0,)], [(2.0,)]], f"an older run replaced a newer one: {runs}")
     return "the later instant stayed"
 
 
 def late_rows(url: str, folder: Path, runs: int, customers: int) -> str:
-    """Add rows day after day, most of them of days long past, and run an increment after each; every one must be there."""
-    chance, table, late = random.Random(7), TABLES["first"], 0  # noqa: S311
-    make_tables(url)
+    """Add rows day after day, most with long past event times, and run an increment each day; no row may be lost."""
+    rng, table, late = random.Random(7), TABLES["first"], 0  # noqa: S311
+    recreate_tables(url)
     latest: dict[int, tuple[datetime, datetime, float, str]] = {}
     for day in range(1, runs + 1):
         created = START + day * DAY
         rows = {}
-        for customer in chance.sample(range(customers), customers // 3):
-            event = created - chance.choice([0, 0, 1, 5, 30, 300]) * DAY
+        for customer in rng.sample(range(customers), customers // 3):
+            event = created - rng.choice([0, 0, 1, 5, 30, 300]) * DAY
             rows[customer] = (event, created, float(day), f"{customer} {day}")
             late += event < created
         columns = ("event_timestamp", "created_timestamp", "run", "text")
@@ -274,19 +274,19 @@ def late_rows(url: str, folder: Path, runs: int, customers: int) -> str:
 
 
 def other_zones(url: str, folder: Path, customers: int) -> str:
-    """Materialize in a process whose clock and whose server session are of other time zones."""
+    """Materialize in a process whose clock and server session have other time zones."""
     write_run(folder, 1, customers)
     sums = []
     for environment in ({}, _ZONES):
-        make_tables(url)
-        materialized(url, folder, START + DAY, environment)
+        recreate_tables(url)
+        run_materialization(url, folder, START + DAY, environment)
         sums.append(checksum(url))
     holds(sums[0] == sums[1], "a time moved with the zone")
     return "no time moved with TZ and PGTZ"
 
 
 def apply_view(url: str, registry: str, name: str) -> None:
-    """Apply one view of Feast's, as `apply` does: under the lock, into the registry in the database."""
+    """Apply one Feast view, as `apply` does: under the lock, to the registry in the database."""
     from feature_repo.stores.registry import changing_features
 
     with changing_features(url):
@@ -325,15 +325,15 @@ def _feast(registry: str) -> tuple[Any, ...]:
 
 
 def parallel_applies(url: str, folder: Path, applies: int, customers: int) -> str:
-    """Apply views and materialize in processes at once, and kill an apply; nothing is lost and the registry loads."""
-    make_tables(url)
+    """Apply views and materialize in concurrent processes, and kill an apply; nothing may be lost."""
+    recreate_tables(url)
     write_run(folder, 1, customers)
     registry = sqlalchemy_url(url, "feast")
     environment = {"PANTHERA_DATABASE_URL": url, "PANTHERA_STATE": str(folder / "state")}
-    killed = started(_APPLY, url, registry, "killed", environment=environment)
+    killed = start(_APPLY, url, registry, "killed", environment=environment)
     names = [f"view_{number}" for number in range(applies)]
-    running = [started(_APPLY, url, registry, name, environment=environment) for name in names]
-    running += [materializing(url, folder, START + DAY) for _ in range(2)]
+    running = [start(_APPLY, url, registry, name, environment=environment) for name in names]
+    running += [start_materialization(url, folder, START + DAY) for _ in range(2)]
     time.sleep(random.Random(3).uniform(3, 8))  # noqa: S311
     killed.kill()
     for run in (killed, *running):
@@ -348,8 +348,8 @@ def parallel_applies(url: str, folder: Path, applies: int, customers: int) -> st
 
 
 def checks(url: str, folder: Path, times: int) -> Iterator[str]:
-    """Run every check at a size that `times` sets; 30 is the full one."""
-    # Not above: the processes that are killed import this module, and need no models.
+    """Run every check at a size in proportion to `times`, 30 for the full size; yield the summaries."""
+    # Imported here, since the processes that are killed import this module and need no models.
     from benchmarks.soak_catch_up import catch_up_steps
     from benchmarks.soak_served import expired_values, refused_times
 
@@ -365,15 +365,15 @@ def checks(url: str, folder: Path, times: int) -> Iterator[str]:
 
 
 def main() -> None:
-    """Read the arguments, check, print."""
+    """Read the arguments, run the checks, and print their summaries."""
     parser = argparse.ArgumentParser(description="Check the feature store under faults.")
     parser.add_argument("--times", type=int, default=30, help="kills; the other checks grow with it")
     arguments = parser.parse_args()
     silence_telemetry()
     held = 0
     with scratch_server("panthera-soak-") as (url, folder):
-        for told in checks(url, folder, arguments.times):
-            print(f"held: {told}", flush=True)
+        for summary in checks(url, folder, arguments.times):
+            print(f"held: {summary}", flush=True)
             held += 1
     print(json.dumps({"held": held}))
 

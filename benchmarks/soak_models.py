@@ -1,4 +1,4 @@
-"""What an evaluation says, against worlds whose truth is known: the run fails with the first check that does not hold.
+"""Check evaluations against worlds whose truth is known: the run fails with the first check that does not hold.
 
 Run it as `make soak-models`; `--repeats` and `--customers` make it smaller. The last line is one JSON object.
 """
@@ -32,71 +32,71 @@ if TYPE_CHECKING:
 
 PLAN = Path(__file__).parent.parent / "worlds" / "subscription" / "plan.yaml"
 PROBLEMS: tuple[Problem, ...] = ("regression", "multiclass", "binary")
-#: What intervals promise, and by how much the share of those that hold the truth may miss it.
+#: The nominal coverage of intervals, and the allowed deviation of the measured coverage.
 CONFIDENCE = 0.95
 TOLERANCE = 0.02
-#: The chance that a problem whose every interval holds the truth in 95 % of studies fails a run by bad luck.
-BAD_LUCK = 0.05
-#: Candidates of the plan that are tried: what is looked at is the evaluation, not how many it compares.
+#: The probability that a run fails a problem although every interval has the nominal coverage.
+FALSE_ALARM = 0.05
+#: The candidates of the plan to fit; the check needs few, since it is of the evaluation.
 CANDIDATES = ("inactive_days", "logistic", "lightgbm")
 LEAKY = "support.cancellation_90d"
 
 
 def limits(repeats: int, measures: int) -> tuple[float, float]:
-    """Give the least and the largest share of `repeats` intervals of one measure that may hold the truth.
+    """Return the least and the largest allowed share of `repeats` intervals of one measure that contain the truth.
 
-    That is 95 % within two points. So few studies that intervals of exactly 95 % leave that more often, in any of `measures`,
-    than in one run of twenty (Bonferroni), are judged by what those would show: 500 studies have a standard error of
-    0.97 points, and 33 measures are let off with 3.4 points; from about 2,000 studies on the two points are all there is.
+    The limits are 95 % plus or minus two points, or wider for few studies. They are so wide that intervals of exactly 95 %
+    leave them, for any of `measures`, in at most one run of twenty (Bonferroni). For example, 500 studies have a standard
+    error of 0.97 points, so 33 measures are allowed 3.4 points. From about 2,000 studies on, the two points apply.
     """
     from scipy.stats import binom
 
-    rare = BAD_LUCK / (2 * measures)
-    least, most = (float(binom.ppf(chance, repeats, CONFIDENCE)) / repeats for chance in (rare, 1 - rare))
+    rare = FALSE_ALARM / (2 * measures)
+    least, most = (float(binom.ppf(probability, repeats, CONFIDENCE)) / repeats for probability in (rare, 1 - rare))
     return min(least, CONFIDENCE - TOLERANCE), max(most, CONFIDENCE + TOLERANCE)
 
 
 def check_coverage(repeats: int, entities: int, workers: int) -> Iterator[tuple[str, dict[str, float]]]:
-    """Count how often intervals hold the truth, for every metric, for differences, and for gaps between groups.
+    """Yield the coverage of intervals: for every metric, for differences, and for gaps between groups.
 
-    On average over the measures of a problem that is 95 % within two points; for every single measure see `limits`.
+    The mean over the measures of a problem must be 95 % within two points; for a single measure see `limits`.
     """
     for problem in PROBLEMS:
-        found = coverage(problem, repeats, entities, workers=workers)
-        mean = sum(found.values()) / len(found)
+        shares = coverage(problem, repeats, entities, workers=workers)
+        mean = sum(shares.values()) / len(shares)
         holds(
             abs(mean - CONFIDENCE) <= TOLERANCE,
-            f"intervals of a {problem} problem hold the truth in {mean:.1%} of studies",
+            f"intervals of a {problem} problem contain the truth in {mean:.1%} of studies",
         )
-        least, most = limits(repeats, len(found))
-        off = {name: share for name, share in found.items() if not least <= share <= most}
+        least, most = limits(repeats, len(shares))
+        outside = {name: share for name, share in shares.items() if not least <= share <= most}
         holds(
-            not off,
-            f"intervals of a {problem} problem hold the truth in fewer than {least:.1%} or more than {most:.1%} of "
-            f"{repeats} studies: {off}",
+            not outside,
+            f"intervals of a {problem} problem contain the truth in fewer than {least:.1%} or more than {most:.1%} of "
+            f"{repeats} studies: {outside}",
         )
-        yield f"intervals of {problem}", {"least": least, "most": most, "mean": mean, **found}
+        yield f"intervals of {problem}", {"least": least, "most": most, "mean": mean, **shares}
     share = threshold_coverage(repeats, entities)
-    # The range promises to hold the best threshold at least as often.
+    # The coverage of the range of best thresholds is at least nominal.
     holds(
         share >= limits(repeats, 1)[0],
-        f"the range of best thresholds holds the best one in {share:.1%} of {repeats} studies",
+        f"the range of best thresholds contains the best one in {share:.1%} of {repeats} studies",
     )
     yield "range of best thresholds", {"profit": share}
 
 
 def prepare(folder: Path, settings: SubscriptionSettings, workers: int) -> None:
-    """Make `folder` a project that runs the world's plan over a new world."""
+    """Write a project to `folder` that runs the world's plan over a new world."""
     plan: dict[str, Any] = yaml.safe_load(PLAN.read_text())
     plan["train"]["candidates"] = {name: plan["train"]["candidates"][name] for name in CANDIDATES}
-    written = folder.with_suffix(".yaml")
-    written.write_text(yaml.safe_dump(plan, sort_keys=False))
-    make_project(written, folder)
+    plan_file = folder.with_suffix(".yaml")
+    plan_file.write_text(yaml.safe_dump(plan, sort_keys=False))
+    make_project(plan_file, folder)
     generate(settings, folder / "world", workers)
 
 
 def repro(folder: Path, stage: str) -> subprocess.CompletedProcess[str]:
-    """Run a project up to a stage, and stop its server."""
+    """Run a project up to a stage, and stop its server; return the finished process."""
     done = subprocess.run(
         [sys.executable, "-m", "dvc", "repro", stage],
         cwd=folder,
@@ -110,38 +110,38 @@ def repro(folder: Path, stage: str) -> subprocess.CompletedProcess[str]:
 
 
 def check_leak(folder: Path, customers: int, workers: int) -> Iterator[tuple[str, dict[str, Any]]]:
-    """See that the run fails where tickets are dated back, by the name of the feature that reads them."""
+    """Check that a run over backdated tickets fails, and that its message names the leaking feature."""
     changes = (BackdatedTickets(start_month=0),)
     prepare(folder, SubscriptionSettings(customers=customers, changes=changes), workers)
     done = repro(folder, "leakage")
-    said = next((line for line in (done.stdout + done.stderr).splitlines() if "seem" in line), "")
+    message = next((line for line in (done.stdout + done.stderr).splitlines() if "seem" in line), "")
     holds(done.returncode != 0, "a world with a leak was trained on")
-    holds(LEAKY in said, f"the leak was not named: {(said or done.stdout + done.stderr)[-2000:]}")
-    yield "the leak is caught", {"customers": customers, "said": said}
+    holds(LEAKY in message, f"the leak was not named: {(message or done.stdout + done.stderr)[-2000:]}")
+    yield "the leak is caught", {"customers": customers, "said": message}
 
 
 def check_evaluation(folder: Path, customers: int, workers: int) -> Iterator[tuple[str, dict[str, Any]]]:
-    """See that the disparity and the best threshold of the world lie within their intervals."""
+    """Check that the true disparity and the true best threshold of the world lie within their intervals."""
     settings = SubscriptionSettings(customers=customers)
     prepare(folder, settings, workers)
     done = repro(folder, "evaluate")
     holds(done.returncode == 0, (done.stdout + done.stderr)[-2000:])
     plan, validation, test = known_rows(folder, settings.protected.gender)
-    found = disparities(test, resampling_of(plan.evaluate, plan.train.seed))
-    found["profit-optimal threshold"] = profit_threshold(plan, validation, test)
-    for name, one in found.items():
-        told = {
-            "found": one.estimate.value,
-            "lower": one.estimate.lower,
-            "upper": one.estimate.upper,
-            "truth": one.truth,
+    measures = disparities(test, resampling_of(plan.evaluate, plan.train.seed))
+    measures["profit-optimal threshold"] = profit_threshold(plan, validation, test)
+    for name, measure in measures.items():
+        values = {
+            "found": measure.estimate.value,
+            "lower": measure.estimate.lower,
+            "upper": measure.estimate.upper,
+            "truth": measure.truth,
         }
-        holds(one.held, f"the truth of {name} is outside its interval: {told}")
-        yield name, {"customers": customers, "rows": len(test.hazard), **told}
+        holds(measure.held, f"the truth of {name} is outside its interval: {values}")
+        yield name, {"customers": customers, "rows": len(test.hazard), **values}
 
 
 def main() -> None:
-    """Run the checks."""
+    """Read the arguments, run the checks, and print their results."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=500, help="simulated studies")
     parser.add_argument("--entities", type=int, default=400, help="entities of a study")
@@ -153,7 +153,7 @@ def main() -> None:
     held: dict[str, Any] = {}
     with tempfile.TemporaryDirectory(prefix="panthera-soak-") as scratch:
         folder = Path(scratch)
-        folder.chmod(0o755)  # the server may run as a user of its own
+        folder.chmod(0o755)  # the server may run as another user
         parts = {
             "world": check_evaluation(folder / "honest", arguments.customers, arguments.workers),
             "leak": check_leak(folder / "leaky", arguments.customers, arguments.workers),
@@ -161,9 +161,9 @@ def main() -> None:
         }
         for name, part in parts.items():
             if arguments.only in {None, name}:
-                for what, found in part:
-                    print(f"held: {what}: {json.dumps(found)}", flush=True)
-                    held[what] = found
+                for what, values in part:
+                    print(f"held: {what}: {json.dumps(values)}", flush=True)
+                    held[what] = values
     print(json.dumps({"held": held}))
 
 

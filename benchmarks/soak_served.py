@@ -1,4 +1,4 @@
-"""What the service makes of features that expired, and of times that it must refuse: its own routes, over a real release."""
+"""Check the service's routes, over a real release, with expired features and with times that it must refuse."""
 
 from __future__ import annotations
 
@@ -42,33 +42,33 @@ _POLICIES = (
 
 
 def expired_values(url: str, folder: Path, requests: int) -> str:
-    """Ask for accounts as of random instants, under each policy; every answer must say how old its values are, and obey."""
+    """Request accounts as of random instants under each policy; every response must report freshness and obey the policy."""
     settings = _settings(url, folder)
     table = _release(settings)
     events = _fill(url, table, 200)
     counted = Counter[str]()
     for missing, stale in _POLICIES:
         _write_plan(settings, missing, stale)
-        counted += asyncio.run(_ask(settings, events, missing, stale, requests))
-    holds({"FRESH", "STALE", "MISSING"} == set(counted), f"the requests met {dict(counted)} alone")
+        counted += asyncio.run(_predict(settings, events, missing, stale, requests))
+    holds({"FRESH", "STALE", "MISSING"} == set(counted), f"the requests met {dict(counted)} only")
     return f"{sum(counted.values()):,} values judged under {len(_POLICIES)} policies: none past its ttl was fresh, all counted"
 
 
-async def _ask(
+async def _predict(
     settings: Settings, events: dict[int, datetime], missing: str, stale: str, requests: int
 ) -> Counter[str]:
-    chance, seen, refused = random.Random(4), Counter[str](), Counter[str]()  # noqa: S311
+    rng, seen, refused = random.Random(4), Counter[str](), Counter[str]()  # noqa: S311
     scores: dict[tuple[str, int], set[float]] = {}
     async with _served(settings) as (client, app):
         for _ in range(requests):
-            asked, as_of = chance.sample(range(2 * len(events)), 20), NOW - chance.random() * 25 * DAY
-            body = {"entities": [{"account_id": account} for account in asked], "as_of": as_of.isoformat()}
+            accounts, as_of = rng.sample(range(2 * len(events)), 20), NOW - rng.random() * 25 * DAY
+            body = {"entities": [{"account_id": account} for account in accounts], "as_of": as_of.isoformat()}
             response = await client.post("/v1/predict", json=body)
             entries = response.json()["predictions"]
-            answered = any("error" not in entry for entry in entries)
-            right = httpx.codes.OK if answered else httpx.codes.UNPROCESSABLE_ENTITY
-            holds(response.status_code == right, f"found the status {response.status_code}: {response.text}")
-            for account, entry in zip(asked, entries, strict=True):
+            any_scored = any("error" not in entry for entry in entries)
+            expected_code = httpx.codes.OK if any_scored else httpx.codes.UNPROCESSABLE_ENTITY
+            holds(response.status_code == expected_code, f"found the status {response.status_code}: {response.text}")
+            for account, entry in zip(accounts, entries, strict=True):
                 status = _status(events.get(account), as_of)
                 found = entry["features"]["history"]["status"]
                 holds(found == status, f"account {account} as of {as_of} is {found}, expected {status}")
@@ -80,17 +80,18 @@ async def _ask(
                 if code:
                     refused[code] += 1
                 else:
-                    known = status == "MISSING" or rule == "as_missing"
-                    scores.setdefault(("", 0) if known else ("orders", account % _ORDERS), set()).add(entry["score"])
-        holds(all(len(same) == 1 for same in scores.values()), f"{missing=} {stale=}: scores differ: {scores}")
-        told = _counters(app)
-        holds(told["panthera_feature_reads_total"] == seen, f"counted {told}, expected {seen}")
-        holds(told["panthera_refused_entities_total"] == refused, f"counted {told}, expected {refused}")
+                    without_value = status == "MISSING" or rule == "as_missing"
+                    group = ("", 0) if without_value else ("orders", account % _ORDERS)
+                    scores.setdefault(group, set()).add(entry["score"])
+        holds(all(len(group) == 1 for group in scores.values()), f"{missing=} {stale=}: scores differ: {scores}")
+        counters = _counters(app)
+        holds(counters["panthera_feature_reads_total"] == seen, f"counted {counters}, expected {seen}")
+        holds(counters["panthera_refused_entities_total"] == refused, f"counted {counters}, expected {refused}")
     return seen
 
 
 def refused_times(url: str, folder: Path, requests: int) -> str:
-    """Send times without a zone or of the future to every route that takes one; each is refused, and nothing is stored."""
+    """Send times without a zone or in the future to every route with a time; each must be refused, and none stored."""
     settings = _settings(url, folder)
     table = _release(settings)
     _write_plan(settings, "answer_and_flag", "answer_and_flag")
@@ -105,10 +106,10 @@ def refused_times(url: str, folder: Path, requests: int) -> str:
 
 
 async def _send(settings: Settings, requests: int) -> None:
-    chance = random.Random(5)  # noqa: S311
+    rng = random.Random(5)  # noqa: S311
     async with _served(settings) as (client, _):
 
-        async def sent(time: str) -> list[int]:
+        async def statuses_of(time: str) -> list[int]:
             row = {"event_id": "e", "account_id": 1, "event_time": time, "features": {"orders": 1}}
             outcome = {"outcome_id": "o", "account_id": 1, "observed_at": time, "value": 1}
             responses = (
@@ -120,17 +121,17 @@ async def _send(settings: Settings, requests: int) -> None:
             return [response.status_code for response in responses]
 
         for _ in range(requests):
-            naive = (NOW - chance.random() * 100 * DAY).replace(tzinfo=None).isoformat()
-            future = (NOW + timedelta(minutes=5, seconds=1) + chance.random() * 100 * DAY).isoformat()
+            naive = (NOW - rng.random() * 100 * DAY).replace(tzinfo=None).isoformat()
+            future = (NOW + timedelta(minutes=5, seconds=1) + rng.random() * 100 * DAY).isoformat()
             for time in (naive, future):
-                statuses = await sent(time)
+                statuses = await statuses_of(time)
                 holds(
                     statuses == [httpx.codes.UNPROCESSABLE_ENTITY] * 4, f"the time {time} was answered with {statuses}"
                 )
         near = {"event_id": "near", "account_id": 1, "features": {"orders": 1}}
         near["event_time"] = (NOW + timedelta(minutes=4)).isoformat()
-        taken = await client.post("/v1/features/push", json={"view": "history", "rows": [near]})
-        holds(taken.status_code == httpx.codes.OK, f"a clock that is minutes ahead was refused: {taken.text}")
+        response = await client.post("/v1/features/push", json={"view": "history", "rows": [near]})
+        holds(response.status_code == httpx.codes.OK, f"a clock that is minutes ahead was refused: {response.text}")
 
 
 def _status(event: datetime | None, as_of: datetime) -> str:
@@ -150,7 +151,7 @@ def _write_plan(settings: Settings, missing: str, stale: str) -> None:
 
 
 def _release(settings: Settings) -> OnlineTable:
-    """Make a release whose score turns on the number of orders, and the champion of it; give the table that it reads."""
+    """Register a release whose score depends on the number of orders, and make it champion; return the table it reads."""
     table = declared_table(PLAN, "history")
     release = enter(settings, "orders", table=table.name)
     with connect(settings.database_url or "") as connection:
@@ -159,9 +160,9 @@ def _release(settings: Settings) -> OnlineTable:
 
 
 def _fill(url: str, table: OnlineTable, accounts: int) -> dict[int, datetime]:
-    """Bring accounts online whose rows are up to 25 days old; give the time of each."""
-    chance = random.Random(6)  # noqa: S311
-    events = {account: NOW - chance.random() * 25 * DAY for account in range(accounts)}
+    """Write rows of accounts online that are up to 25 days old; return the event time of each."""
+    rng = random.Random(6)  # noqa: S311
+    events = {account: NOW - rng.random() * 25 * DAY for account in range(accounts)}
     with connect(url) as connection:
         history.drop(connection, [table.name])
         create(connection, table)
@@ -182,13 +183,13 @@ async def _served(settings: Settings) -> AsyncIterator[tuple[httpx.AsyncClient, 
 
 
 def _counters(app: Starlette) -> dict[str, Counter[str]]:
-    """Read the service's own counts, by the last label of each series."""
-    found: dict[str, Counter[str]] = {
+    """Return the service's own counters, by the last label of each series."""
+    counters: dict[str, Counter[str]] = {
         name: Counter() for name in ("panthera_feature_reads_total", "panthera_refused_entities_total")
     }
     for family in app.state.meters.registry.collect():
         for sample in family.samples:
-            if sample.name in found:
+            if sample.name in counters:
                 labels: Sequence[Any] = list(sample.labels.values())
-                found[sample.name][labels[-1]] += int(sample.value)
-    return found
+                counters[sample.name][labels[-1]] += int(sample.value)
+    return counters

@@ -1,4 +1,4 @@
-"""What a team would fit by itself, and serve by MLflow, in place of each candidate that `benchmarks.training` measures."""
+"""The stock counterpart of each candidate in `benchmarks.training`: what a team would fit itself and serve with MLflow."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _ROUNDS = 300
 
 @dataclass(frozen=True)
 class StockScores:
-    """Calls that score one row, by the fitted estimator and by `mlflow.pyfunc`.
+    """Functions that score one row, with the fitted estimator and with `mlflow.pyfunc`.
 
-    They begin with the row's values, as a request brings them; `pyfunc_of_frame` begins with a data frame.
+    They start from the row's values, as in a request; `pyfunc_of_frame` starts from a data frame.
     """
 
     scikit: Callable[[], object]
@@ -34,10 +34,10 @@ class StockScores:
 
 
 def stock_scores(kind: str, table: pa.Table, label: Labels, folder: Path) -> StockScores:
-    """Fit the stock estimator, and save it to `folder` with its signature as MLflow does."""
+    """Fit the stock estimator, and write it to `folder` as an MLflow model with a signature; return its functions."""
     frame = table.to_pandas()
     if kind in {"lightgbm", "xgboost", "catboost"}:
-        # Trees take codes: MLflow refuses to enforce a schema with a categorical column.
+        # Trees are fitted on codes, since MLflow cannot enforce a schema with a categorical column.
         frame = frame.drop(columns=_NOTE).assign(
             **{_TARIFF: frame[_TARIFF].astype("category").cat.codes.astype("int64")}
         )
@@ -53,27 +53,27 @@ def stock_scores(kind: str, table: pa.Table, label: Labels, folder: Path) -> Sto
     def row() -> pd.DataFrame:
         return pd.DataFrame([values], columns=names)
 
-    made = row()
+    prepared = row()
     return StockScores(
-        lambda: estimator.predict_proba(row()), lambda: loaded.predict(row()), lambda: loaded.predict(made)
+        lambda: estimator.predict_proba(row()), lambda: loaded.predict(row()), lambda: loaded.predict(prepared)
     )
 
 
 def _as_pyfunc(kind: str, estimator: Any, frame: pd.DataFrame, folder: Path) -> Any:
     import mlflow
 
-    # It warns of every pickle that it writes.
+    # MLflow warns about every pickle that it writes.
     logging.getLogger("mlflow").setLevel(logging.ERROR)
     flavours = {"lightgbm": mlflow.lightgbm, "xgboost": mlflow.xgboost, "catboost": mlflow.catboost}
     options = {} if kind in flavours else {"serialization_format": "cloudpickle"}
-    some = frame.head(1000)
-    signature = mlflow.models.infer_signature(some, estimator.predict(some))
+    sample = frame.head(1000)
+    signature = mlflow.models.infer_signature(sample, estimator.predict(sample))
     flavours.get(kind, mlflow.sklearn).save_model(estimator, str(folder), signature=signature, **options)
     return mlflow.pyfunc.load_model(str(folder))
 
 
 def stock_estimator(kind: str, numbers: list[str]) -> Any:
-    """Give the unfitted estimator that stands for a candidate."""
+    """Return the unfitted stock estimator of a candidate."""
     from catboost import CatBoostClassifier
     from lightgbm import LGBMClassifier
     from sklearn.calibration import CalibratedClassifierCV
@@ -89,7 +89,7 @@ def stock_estimator(kind: str, numbers: list[str]) -> Any:
     line = LogisticRegression(max_iter=1000)
     trees = LGBMClassifier(n_estimators=_ROUNDS, num_leaves=15, n_jobs=1, verbosity=-1)
     members = [("line", line), ("trees", trees)]
-    behind = {
+    with_preparation = {
         "logistic_regression": line,
         "logistic_with_text": line,
         "linear_svm": CalibratedClassifierCV(LinearSVC(dual=False), ensemble=False),
@@ -99,22 +99,22 @@ def stock_estimator(kind: str, numbers: list[str]) -> Any:
         "blend": VotingClassifier(members, voting="soft"),
         "stacking": StackingClassifier(members, cv=3),
     }
-    alone = {
+    complete = {
         "majority": DummyClassifier(strategy="prior"),
-        "single_feature": make_pipeline(_prepared(numbers[:1], levels=False), line),
+        "single_feature": make_pipeline(_preparation(numbers[:1], levels=False), line),
         "lightgbm": trees,
         "xgboost": XGBClassifier(n_estimators=_ROUNDS, max_depth=4, n_jobs=1),
         "catboost": CatBoostClassifier(
             iterations=_ROUNDS, depth=4, cat_features=[_TARIFF], thread_count=1, silent=True, allow_writing_files=False
         ),
     }
-    if kind in alone:
-        return alone[kind]
-    return make_pipeline(_prepared(numbers, text=kind == "logistic_with_text"), behind[kind])
+    if kind in complete:
+        return complete[kind]
+    return make_pipeline(_preparation(numbers, text=kind == "logistic_with_text"), with_preparation[kind])
 
 
-def _prepared(numbers: list[str], *, levels: bool = True, text: bool = False) -> Any:
-    """Fill and scale numbers, make levels columns, weigh words."""
+def _preparation(numbers: list[str], *, levels: bool = True, text: bool = False) -> Any:
+    """Return a transformer that imputes and scales numbers, one-hot encodes levels, and weights words by TF-IDF."""
     from sklearn.compose import ColumnTransformer
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.impute import SimpleImputer

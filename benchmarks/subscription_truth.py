@@ -1,4 +1,4 @@
-"""What an evaluation of the subscription world says, against what is true there: who is at which risk is known."""
+"""Compare an evaluation of the subscription world with the truth: the world records every customer's true risk."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _GROUPS = ("not protected", "protected")
 
 @dataclass(frozen=True)
 class Known:
-    """Rows that were scored, with each row's true risk, and whether its customer is protected; all of shape (rows,)."""
+    """Scored rows, with the true risk of each and whether its customer is protected; all of shape (rows,)."""
 
     rows: Observed
     hazard: NDArray[np.float64]
@@ -44,25 +44,25 @@ class Known:
 
     @property
     def group(self) -> Grouping:
-        """The rows by whether their customer is protected."""
+        """The grouping of the rows by whether their customer is protected."""
         return Grouping("protected", _GROUPS, self.protected.astype(np.int64))
 
 
 @dataclass(frozen=True)
 class Measured:
-    """A measure with its interval, and the truth."""
+    """A measure with its interval, and its true value."""
 
     estimate: Estimate
     truth: float
 
     @property
     def held(self) -> bool:
-        """Whether the interval holds the truth."""
+        """Whether the interval contains the truth."""
         return self.estimate.lower <= self.truth <= self.estimate.upper
 
 
 def known_rows(project: Path, protected: str) -> tuple[Plan, Known, Known]:
-    """Score the validation and test rows of a project's best candidate, and join the truth of its world to them."""
+    """Return a project's plan, and its validation and test rows with the best candidate's scores and the true risks."""
     plan = read_plan(project / "params.yaml")
     table = read_training_set(project / "data" / "training_set.parquet")
     best = read_evaluation(project / "data" / "evaluation.json").results[0]
@@ -71,63 +71,67 @@ def known_rows(project: Path, protected: str) -> tuple[Plan, Known, Known]:
     truth = pq.read_table(
         project / "world" / "truth" / "hazard.parquet", columns=["customer_id", "month_start", "hazard"]
     )
-    found = []
+    parts = []
     for name in (VALIDATION, TEST):
         chosen = part_of(table, name, features, BINARY, plan.unit.key)
         score = best.calibration.apply(model.outputs(chosen.rows.inputs)[:, 0])
         rows = observed(plan.evaluate, "binary", chosen, score, best.threshold)
-        here = part(table, name)
-        gender = np.array(here.column("profile__gender").to_pylist())
-        found.append(Known(rows, _hazards(here, truth), gender == protected))
-    return plan, found[0], found[1]
+        part_rows = part(table, name)
+        gender = np.array(part_rows.column("profile__gender").to_pylist())
+        parts.append(Known(rows, _hazards(part_rows, truth), gender == protected))
+    return plan, parts[0], parts[1]
 
 
 def _hazards(rows: pa.Table, truth: pa.Table) -> NDArray[np.float64]:
-    """Give each row's risk; who had cancelled, and was not known to have, runs none any more."""
-    place = pa.array(np.arange(len(rows)))
-    keys = pa.table({"customer_id": rows.column("customer_id"), "month_start": rows.column("as_of"), "place": place})
+    """Return each row's true risk; zero for customers whose cancellation was not known yet."""
+    index = pa.array(np.arange(len(rows)))
+    keys = pa.table({"customer_id": rows.column("customer_id"), "month_start": rows.column("as_of"), "index": index})
     instant = truth.schema.field("month_start").type
     keys = keys.set_column(1, "month_start", keys.column("month_start").cast(instant))
-    joined = keys.join(truth, ["customer_id", "month_start"]).sort_by("place")
+    joined = keys.join(truth, ["customer_id", "month_start"]).sort_by("index")
     return np.asarray(joined.column("hazard").fill_null(0.0).to_numpy())
 
 
 def disparities(known: Known, resampling: Resampling) -> dict[str, Measured]:
-    """Compare the protected with the others: how many cancel, and how decisions fall, with the truth of each.
+    """Return the differences between the protected and the others, in cancellations and in decisions, with their truths.
 
-    Given who is asked, the expected share of decisions among those who leave is the sum of the risks of those decided on,
-    over the sum of all risks.
+    For fixed rows, the expected true positive rate is the sum of the risks of the rows with a positive decision, divided by
+    the sum of all risks.
     """
     rows, hazard = known.rows, known.hazard
-    happened = replace(rows, score=rows.label.astype(np.float64), threshold=0.5)
+    labels_as_scores = replace(rows, score=rows.label.astype(np.float64), threshold=0.5)
     decided = rows.decided.astype(np.float64)
-    found = {"cancellation rate": Measured(_apart(happened, known, SELECTION, resampling), _truth(known, hazard))}
+    cancellations = _difference(labels_as_scores, known, SELECTION, resampling)
+    found = {"cancellation rate": Measured(cancellations, _truth(known, hazard))}
     for rate, weight in ((TRUE_POSITIVE, hazard), (FALSE_POSITIVE, 1 - hazard)):
-        found[rate] = Measured(_apart(rows, known, rate, resampling), _truth(known, decided, weight))
+        found[rate] = Measured(_difference(rows, known, rate, resampling), _truth(known, decided, weight))
     return found
 
 
-def _apart(rows: Observed, known: Known, rate: str, resampling: Resampling) -> Estimate:
-    """Give the rate of the protected less that of the others, whichever of them the reference is."""
+def _difference(rows: Observed, known: Known, rate: str, resampling: Resampling) -> Estimate:
+    """Return the rate of the protected minus that of the others, whichever group is the reference."""
     parts = fairness(rows, known.group, resampling).parts
-    one = next(part for part in parts if part.from_reference is not None)
-    assert one.from_reference is not None
-    apart = one.from_reference[rate]
-    return apart if one.part == _GROUPS[1] else Estimate(-apart.value, -apart.upper, -apart.lower)
+    compared = next(part for part in parts if part.from_reference is not None)
+    assert compared.from_reference is not None
+    difference = compared.from_reference[rate]
+    if compared.part == _GROUPS[1]:
+        return difference
+    return Estimate(-difference.value, -difference.upper, -difference.lower)
 
 
 def _truth(known: Known, values: NDArray[np.float64], weights: NDArray[np.float64] | None = None) -> float:
-    every = np.ones(len(values)) if weights is None else weights
-    inside, outside = known.protected, ~known.protected
+    """Return the weighted mean of the protected minus that of the others."""
+    weights = np.ones(len(values)) if weights is None else weights
+    protected, others = known.protected, ~known.protected
     return float(
-        np.average(values[inside], weights=every[inside]) - np.average(values[outside], weights=every[outside])
+        np.average(values[protected], weights=weights[protected]) - np.average(values[others], weights=weights[others])
     )
 
 
 def profit_threshold(plan: Plan, validation: Known, test: Known) -> Measured:
-    """Give the threshold that earned most on the validation rows with its range, and the one that is best in truth.
+    """Return the most profitable threshold on the validation rows with its range, and the truly best threshold.
 
-    In truth is over the rows of both periods, with what each earns on average at its true risk.
+    The truly best threshold maximises the expected profit at the true risks over the rows of both periods.
     """
     section = plan.evaluate
     assert section.money is not None

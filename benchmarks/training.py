@@ -1,16 +1,16 @@
-"""Training and scoring against the stock ways; the last line is one JSON object.
+"""Compare training and scoring with the stock tools; the last line is one JSON object.
 
-Run it as `python -m benchmarks.training`, or `make bench-training`. Every comparison is made in this one process, on rows
-that are drawn here: 24 numbers with gaps, one category, one free text, and a label that follows some of them.
+Run it as `python -m benchmarks.training`, or `make bench-training`. All comparisons run in this one process, on random rows:
+24 numbers with missing values, one category, one free text, and a label that depends on some of them.
 
-- `tune_speedup`: 40 trials over training parameters of LightGBM, as the plan's `tune` runs them but without giving up any,
-  against a loop that makes the Dataset anew for each of the same 40 parameters; `tune_losses_equal` says whether both
-  came to the same losses.
-- `bundle_load_ms`: loading a bundle whole, by candidate: signature, hashes, model, golden rows.
-- `score_row_us`: one row from its values to its score, by candidate: `panthera` by its bundle, `scikit` by what a team
-  would fit by itself (a pipeline, or the library's wrapper in scikit-learn's shape), `pyfunc` by `mlflow.pyfunc`, both
-  over a data frame that is made of the values, `pyfunc_of_frame` over one that is there already.
-- `rows_per_second`: by number of rows, how many are encoded, fitted (LightGBM, 100 rounds) and scored a second.
+- `tune_speedup`: 40 trials over training parameters of LightGBM, as the plan's `tune` runs them but without pruning, compared
+  with a loop that builds the Dataset anew for each of the same 40 parameters. `tune_losses_equal` is whether both have the
+  same losses.
+- `bundle_load_ms`: loading a complete bundle, by candidate: signature, hashes, model, golden rows.
+- `score_row_us`: one row from its values to its score, by candidate. `panthera` uses the bundle. `scikit` uses the estimator
+  that a team would fit by itself (a pipeline, or the library's scikit-learn wrapper), and `pyfunc` uses `mlflow.pyfunc`. Both
+  build a data frame from the values; `pyfunc_of_frame` starts from an existing one.
+- `rows_per_second`: the rows that are encoded, fitted (LightGBM, 100 rounds) and scored a second, by number of rows.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ _MISSING = 0.05
 _LEVELS = ("basic", "family", "plus", "premium")
 _WORDS = ("late", "slow", "good", "fast", "price", "invoice", "cancel", "thanks")
 FEATURES = (
-    *(ContractFeature("v", f"number{place}", "float64") for place in range(_NUMBERS)),
+    *(ContractFeature("v", f"number{number}", "float64") for number in range(_NUMBERS)),
     ContractFeature("v", "tariff", "string", _LEVELS),
     ContractFeature("v", "note", "text"),
 )
@@ -96,50 +96,52 @@ _VECTORS = 50
 
 def draw(rows: int) -> tuple[pa.Table, np.ndarray[Any, np.dtype[np.int32]]]:
     """Draw a table of the features, and labels."""
-    chance = np.random.default_rng(7)
-    numbers = chance.normal(size=(rows, _NUMBERS))
-    tariff = chance.integers(0, len(_LEVELS), rows)
-    chosen = chance.integers(0, len(_WORDS), (rows, 4))
-    truth = numbers[:, 0] + 0.5 * numbers[:, 1] * numbers[:, 2] + (tariff == 1) + (chosen[:, 0] == 0) - 1
-    label = (truth + chance.logistic(size=rows) > 0).astype(np.int32)
+    rng = np.random.default_rng(7)
+    numbers = rng.normal(size=(rows, _NUMBERS))
+    tariff = rng.integers(0, len(_LEVELS), rows)
+    words = rng.integers(0, len(_WORDS), (rows, 4))
+    truth = numbers[:, 0] + 0.5 * numbers[:, 1] * numbers[:, 2] + (tariff == 1) + (words[:, 0] == 0) - 1
+    label = (truth + rng.logistic(size=rows) > 0).astype(np.int32)
     columns: dict[str, Any] = {
-        f"v__number{place}": pa.array(numbers[:, place], mask=chance.random(rows) < _MISSING)
-        for place in range(_NUMBERS)
+        f"v__number{number}": pa.array(numbers[:, number], mask=rng.random(rows) < _MISSING)
+        for number in range(_NUMBERS)
     }
     columns["v__tariff"] = pa.array(np.array(_LEVELS)[tariff])
-    columns["v__note"] = pa.array([" ".join(_WORDS[place] for place in words) for words in chosen.tolist()])
+    columns["v__note"] = pa.array([" ".join(_WORDS[word] for word in note) for note in words.tolist()])
     return pa.table(columns), label
 
 
 def candidate(spec: dict[str, Any]) -> Candidate:
-    """Read a candidate as the plan does."""
-    read: Candidate = TypeAdapter(Candidate).validate_python(spec)
-    return read
+    """Return a candidate, validated as in a plan."""
+    parsed: Candidate = TypeAdapter(Candidate).validate_python(spec)
+    return parsed
 
 
 def measure_tuning(fitting: Rows, checking: Rows, scratch: Path) -> dict[str, Any]:
-    """Time the search, and a loop over the same parameters that shares nothing between its trials."""
+    """Return the times of the search, and of a loop over the same parameters that shares nothing between its trials."""
     tune = Tune.model_validate({"search": _SEARCH, "trials": _TRIALS, "prune": False, "sampler": "random"})
     started = time.perf_counter()
     loss = TrialLoss(FEATURES, [(fitting, checking)], BINARY, 1)
-    found = search(_TUNED, tune, loss, scratch / "trials.journal", 1, lambda _: None)
-    together = time.perf_counter() - started
+    result = search(_TUNED, tune, loss, scratch / "trials.journal", 1, lambda _: None)
+    search_seconds = time.perf_counter() - started
     started = time.perf_counter()
     losses = [
-        rebuilt({path.removeprefix("params."): value for path, value in trial.values.items()}, fitting, checking)
-        for trial in found.trials
+        fit_from_scratch(
+            {path.removeprefix("params."): value for path, value in trial.values.items()}, fitting, checking
+        )
+        for trial in result.trials
     ]
-    alone = time.perf_counter() - started
+    loop_seconds = time.perf_counter() - started
     return {
-        "tune_speedup": round(alone / together, 2),
-        "tune_seconds": round(together, 2),
-        "tune_rebuilt_seconds": round(alone, 2),
-        "tune_losses_equal": [trial.loss for trial in found.trials] == losses,
+        "tune_speedup": round(loop_seconds / search_seconds, 2),
+        "tune_seconds": round(search_seconds, 2),
+        "tune_rebuilt_seconds": round(loop_seconds, 2),
+        "tune_losses_equal": [trial.loss for trial in result.trials] == losses,
     }
 
 
-def rebuilt(params: dict[str, Any], fitting: Rows, checking: Rows) -> float:
-    """Fit as a loop does that shares nothing; return the loss."""
+def fit_from_scratch(params: dict[str, Any], fitting: Rows, checking: Rows) -> float:
+    """Fit LightGBM with new Datasets; return the loss."""
     import lightgbm
 
     data = lightgbm.Dataset(fitting.inputs.matrix, fitting.label, categorical_feature=[_NUMBERS])
@@ -154,7 +156,7 @@ def rebuilt(params: dict[str, Any], fitting: Rows, checking: Rows) -> float:
 
 
 def contract_for(kind: str, model_format: str) -> Contract:
-    """Write the contract of a candidate over the features."""
+    """Return the contract of a candidate over the features."""
     return Contract(
         format_version=2,
         project="benchmark",
@@ -174,7 +176,7 @@ def contract_for(kind: str, model_format: str) -> Contract:
 
 
 def fit_all(rows: Rows) -> dict[str, Fitted]:
-    """Fit every candidate."""
+    """Return every candidate, fitted."""
     fitted = {kind: fit(candidate(spec), FEATURES, rows, rows, 1) for kind, spec in KINDS.items()}
     blended, stacked = (candidate(spec) for spec in (BLEND, STACKING))
     assert isinstance(blended, BlendCandidate)
@@ -189,7 +191,7 @@ def fit_all(rows: Rows) -> dict[str, Fitted]:
 
 
 def measure_scoring(table: pa.Table, rows: Rows, scratch: Path) -> dict[str, dict[str, Any]]:
-    """Time a row's score and a bundle's load, by candidate."""
+    """Return the times to score a row and to load a bundle, by candidate."""
     signer = Signer(Ed25519PrivateKey.generate())
     vectors = vectors_of(table.slice(0, _VECTORS), FEATURES)
     loads, scores = {}, {}
@@ -215,36 +217,36 @@ def _score_next(bundle: Bundle, vectors: Iterator[Sequence[Value]]) -> None:
 
 
 def microseconds(call: Callable[[], object], repeats: int) -> float:
-    """Give the median time of a call."""
-    taken = []
+    """Return the median time of a call, in microseconds."""
+    times = []
     for _ in range(repeats):
         started = time.perf_counter_ns()
         call()
-        taken.append((time.perf_counter_ns() - started) / 1000)
-    return statistics.median(taken)
+        times.append((time.perf_counter_ns() - started) / 1000)
+    return statistics.median(times)
 
 
 def measure_rates(rows: int) -> dict[str, int]:
-    """Say how many rows a second are encoded, fitted and scored."""
+    """Return the rows a second that are encoded, fitted and scored."""
     table, label = draw(rows)
     trees = candidate({"estimator": "lightgbm", "rounds": 100, "early_stopping": 100, "params": {"num_leaves": 15}})
     started = time.perf_counter()
     inputs = encode_table(table, FEATURES)
-    encoded = time.perf_counter()
-    given = Rows(inputs, label)
-    fitted = fit(trees, FEATURES, given, given.take(np.arange(0, rows, 10)), 1)
-    learned = time.perf_counter()
+    encoded_at = time.perf_counter()
+    encoded = Rows(inputs, label)
+    fitted = fit(trees, FEATURES, encoded, encoded.take(np.arange(0, rows, 10)), 1)
+    fitted_at = time.perf_counter()
     load_model(fitted.model_format, fitted.content).outputs(inputs)
-    scored = time.perf_counter()
+    scored_at = time.perf_counter()
     return {
-        "encode": round(rows / (encoded - started)),
-        "fit": round(rows / (learned - encoded)),
-        "score": round(rows / (scored - learned)),
+        "encode": round(rows / (encoded_at - started)),
+        "fit": round(rows / (fitted_at - encoded_at)),
+        "score": round(rows / (scored_at - fitted_at)),
     }
 
 
 def main() -> None:
-    """Read the arguments, measure, print."""
+    """Read the arguments, measure, and print the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=100_000, help="rows of the search")
     parser.add_argument("--rates", type=int, nargs="*", default=[100_000, 1_000_000], help="rows to measure rates at")
@@ -257,11 +259,11 @@ def main() -> None:
     fitting, checking = whole.take(np.arange(later)), whole.take(np.arange(later, parsed.rows))
     few = min(parsed.rows, 20_000)
     with tempfile.TemporaryDirectory() as scratch:
-        found: dict[str, Any] = measure_tuning(fitting, checking, Path(scratch))
-        print(f"tuning: {found}")
-        found.update(measure_scoring(table.slice(0, few), whole.take(np.arange(few)), Path(scratch)))
-    found["rows_per_second"] = {str(rows): measure_rates(rows) for rows in parsed.rates}
-    print(json.dumps(found))
+        measures: dict[str, Any] = measure_tuning(fitting, checking, Path(scratch))
+        print(f"tuning: {measures}")
+        measures.update(measure_scoring(table.slice(0, few), whole.take(np.arange(few)), Path(scratch)))
+    measures["rows_per_second"] = {str(rows): measure_rates(rows) for rows in parsed.rates}
+    print(json.dumps(measures))
 
 
 if __name__ == "__main__":

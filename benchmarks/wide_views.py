@@ -1,6 +1,6 @@
-"""What views of very many features take: to build, and of the widest to apply, train, evaluate and bring online.
+"""Measure views of very many features: building each, and applying, training, evaluating and materializing the widest.
 
-Run as `python -m benchmarks.wide_views`; prints one JSON object. Each stage is a process of its own, as `dvc repro` runs it.
+Run as `python -m benchmarks.wide_views`; it prints one JSON object. Each stage runs in its own process, as in `dvc repro`.
 """
 
 from __future__ import annotations
@@ -69,42 +69,42 @@ monitor: {psi_alarm: 0.1, parity_sample: 1}
 
 
 @dataclass(frozen=True)
-class Taken:
-    """What a stage took."""
+class Cost:
+    """The wall time and the peak memory of a stage."""
 
     seconds: float
     peak_mb: float
 
 
 def plan(features: int) -> str:
-    """Compose a plan with one view of so many sums."""
-    made = yaml.safe_load(PLAN)
+    """Compose a plan with one view of `features` sums."""
+    content = yaml.safe_load(PLAN)
     sums = {f"f_{number}": f"sum(amount) * {number} / 7" for number in range(features)}
     declared = {name: {"sql": sql, "dtype": "float64", "unit": "EUR"} for name, sql in sums.items()}
-    made["build_features"]["views"]["wide"] = {
+    content["build_features"]["views"]["wide"] = {
         "source": "orders",
         "ttl": "35d",
         "every": "1 week",
         "features": declared,
     }
-    return yaml.safe_dump(made, sort_keys=False)
+    return yaml.safe_dump(content, sort_keys=False)
 
 
 def orders() -> str:
-    """Compose the CSV of some customers' orders in a year."""
+    """Compose a CSV of `CUSTOMERS` customers' orders in a year."""
     rows: list[tuple[datetime, int, float]] = []
     for customer in range(CUSTOMERS):
         rng = random.Random(customer)  # noqa: S311 - no secret
-        at = START + timedelta(days=60 * rng.random())
-        while at < END:
-            rows.append((at, customer, round(rng.uniform(5, 80), 2)))
-            at += timedelta(days=rng.expovariate(rng.choice([0.01, 0.03, 0.08])))
-    lines = [f"{customer},{at:%Y-%m-%dT%H:%M:%SZ},{amount}" for at, customer, amount in sorted(rows)]
+        bought = START + timedelta(days=60 * rng.random())
+        while bought < END:
+            rows.append((bought, customer, round(rng.uniform(5, 80), 2)))
+            bought += timedelta(days=rng.expovariate(rng.choice([0.01, 0.03, 0.08])))
+    lines = [f"{customer},{bought:%Y-%m-%dT%H:%M:%SZ},{amount}" for bought, customer, amount in sorted(rows)]
     return "\n".join(["customer_id,bought,amount", *lines]) + "\n"
 
 
-def run_stage(project: Path, stage: str) -> Taken:
-    """Run a stage in a project's folder."""
+def run_stage(project: Path, stage: str) -> Cost:
+    """Run a stage in a project's folder; return its cost."""
     began = time.perf_counter()
     environment = {**os.environ, "DO_NOT_TRACK": "1"}
     process = subprocess.Popen(
@@ -113,11 +113,11 @@ def run_stage(project: Path, stage: str) -> Taken:
     _, status, usage = os.wait4(process.pid, 0)
     if status:
         raise SystemExit(f"the stage {stage} failed in {project}")
-    return Taken(round(time.perf_counter() - began, 1), round(usage.ru_maxrss / 1024, 1))
+    return Cost(round(time.perf_counter() - began, 1), round(usage.ru_maxrss / 1024, 1))
 
 
-def measure(folder: Path, features: int, stages: list[str]) -> dict[str, Taken]:
-    """Make a project with so many features, and run its `stages`."""
+def measure(folder: Path, features: int, stages: list[str]) -> dict[str, Cost]:
+    """Write a project with `features` features, and run its `stages`; return their costs."""
     project, text = folder / str(features), folder / f"{features}.yaml"
     text.write_text(plan(features))
     subprocess.run([PANTHERA, "project", text, project], check=True, stdout=sys.stderr)
@@ -126,19 +126,19 @@ def measure(folder: Path, features: int, stages: list[str]) -> dict[str, Taken]:
 
 
 def main() -> None:
-    """Measure, and print the results."""
+    """Measure all widths, and print the results."""
     with TemporaryDirectory() as folder:
         *narrow, widest = WIDTHS
-        taken = {width: measure(Path(folder), width, ["ingest", "validate", "build"]) for width in narrow}
-        taken[widest] = measure(Path(folder), widest, list(STAGES))
+        costs = {width: measure(Path(folder), width, ["ingest", "validate", "build"]) for width in narrow}
+        costs[widest] = measure(Path(folder), widest, list(STAGES))
         subprocess.run([PANTHERA, "down"], cwd=Path(folder) / str(widest), check=False, stdout=sys.stderr)
-        found: dict[str, object] = {f"build_seconds_{width}": taken[width]["build"].seconds for width in WIDTHS}
-        found["ratio_1000_vs_200"] = round(taken[1_000]["build"].seconds / taken[200]["build"].seconds, 2)
+        measures: dict[str, object] = {f"build_seconds_{width}": costs[width]["build"].seconds for width in WIDTHS}
+        measures["ratio_1000_vs_200"] = round(costs[1_000]["build"].seconds / costs[200]["build"].seconds, 2)
         for stage in ("apply", "materialize", "training_set", "train", "evaluate"):
-            found[f"{stage}_seconds"] = taken[widest][stage].seconds
-        found["peak_mb"] = {stage: one.peak_mb for stage, one in taken[widest].items()}
-        found["report_kb"] = round((Path(folder) / str(widest) / "reports/evaluation.html").stat().st_size / 1024)
-    print(json.dumps(found))
+            measures[f"{stage}_seconds"] = costs[widest][stage].seconds
+        measures["peak_mb"] = {stage: cost.peak_mb for stage, cost in costs[widest].items()}
+        measures["report_kb"] = round((Path(folder) / str(widest) / "reports/evaluation.html").stat().st_size / 1024)
+    print(json.dumps(measures))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""How long the subscription world takes to write and its plan's features to build, and how much memory.
+"""Measure the time and memory to generate the subscription world and to build its plan's features.
 
-Run it as `make bench-world`, or `python benchmarks/world.py --customers 100000`; the last line is one JSON object. Everything
-is written to a temporary folder and removed afterwards.
+Run it as `make bench-world`, or `python benchmarks/world.py --customers 100000`; the last line is one JSON object. All files
+are written to a temporary folder and removed afterwards.
 """
 
 import argparse
@@ -28,7 +28,7 @@ RSS_PER_GB = 1e9 / 1024
 
 @dataclass(frozen=True)
 class Run:
-    """What one program took: wall time, and the memory of it at its peak."""
+    """The wall time and the peak memory of one program."""
 
     seconds: float
     peak_gb: float
@@ -36,18 +36,18 @@ class Run:
 
 @dataclass(frozen=True)
 class Measured:
-    """What was written and what it took.
+    """The sizes of the written data, and the time and memory to write them.
 
     Attributes
     ----------
     customers : customers of the world.
-    events : records of all tables but `customers`, doubled ones included.
-    usage_events : those of `usage_daily` among them.
+    events : records of all tables except `customers`, including duplicates.
+    usage_events : records of `usage_daily`.
     generate_seconds, ingest_seconds, validate_seconds, build_features_seconds : wall time of each program.
-    feature_events : accepted rows that the views read, those up to the end of the plan's extract.
-    snapshots : rows of features, of all views.
-    events_per_second : `feature_events` by `build_features_seconds`.
-    peak_gb : upper bound of the memory at its peak, of all processes together.
+    feature_events : accepted rows that the views read, up to the end of the plan's extract.
+    snapshots : rows of features of all views.
+    events_per_second : `feature_events` divided by `build_features_seconds`.
+    peak_gb : upper bound of the peak memory of all processes together.
 
     """
 
@@ -65,7 +65,7 @@ class Measured:
 
 
 def run(program: Sequence[str], folder: Path, workers: int = 1) -> Run:
-    """Run a program in `folder`; of one with `workers` the peak counts as many times, since they may have it together."""
+    """Run a program in `folder`; with `workers`, its peak is multiplied by their number, an upper bound of their sum."""
     print(f"bench-world: {' '.join(program)}", file=sys.stderr)
     environment = {**os.environ, STATE_ENV: str(folder / ".panthera")}
     started = time.perf_counter()
@@ -78,16 +78,16 @@ def run(program: Sequence[str], folder: Path, workers: int = 1) -> Run:
 
 
 def count_rows(folder: Path) -> int:
-    """Count the rows of all parquet files below `folder`."""
+    """Return the number of rows of all parquet files below `folder`."""
     return sum(pq.read_metadata(file).num_rows for file in folder.rglob("*.parquet"))
 
 
 def measure(customers: int, folder: Path, workers: int) -> Measured:
-    """Write the world into `folder`, run its plan's stages up to the features, and say what it took."""
+    """Write the world to `folder`, run its plan's stages up to the features, and return the measures."""
     make_project(PLAN, folder)
     checkout = PLAN.parents[2]
     size = ("--customers", str(customers), "--workers", str(workers))
-    # One process more than the workers: the one that starts them.
+    # One more than the workers, for the process that starts them.
     generate = run(("-m", "worlds.subscription", *size, "--out", str(folder / "world")), checkout, workers + 1)
     data = {name: str(folder / "data" / name) for name in ("raw", "accepted", "rejected", "features")}
     ingest = run(("-m", "feature_repo.ingest", "--raw", data["raw"]), folder)
@@ -118,7 +118,7 @@ def measure(customers: int, folder: Path, workers: int) -> Measured:
 
 
 def main() -> None:
-    """Read the arguments, measure, print."""
+    """Read the arguments, measure, and print the results."""
     parser = argparse.ArgumentParser(description="Measure the subscription world and its plan's features.")
     parser.add_argument("--customers", type=int, default=1_000_000)
     parser.add_argument("--workers", type=int, default=2, help="processes that generate")
