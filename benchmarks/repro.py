@@ -115,10 +115,10 @@ def main() -> None:
             cpu_seconds(repro, project)
             stages = yaml.safe_load((project / "dvc.yaml").read_text())["stages"]
             by_stage = {name: cpu_seconds(shlex.split(stage["cmd"]), project) for name, stage in stages.items()}
-            whole = cpu_seconds([*repro, "--force"], project)
+            total = cpu_seconds([*repro, "--force"], project)
         finally:
             subprocess.run([PROGRAMS / "panthera", "down"], cwd=project, check=False, stdout=sys.stderr)
-    print(json.dumps({"rows": ROWS, "columns": NUMBERS + 4, "cpu_seconds": whole, "cpu_seconds_by_stage": by_stage}))
+    print(json.dumps({"rows": ROWS, "columns": NUMBERS + 4, "cpu_seconds": total, "cpu_seconds_by_stage": by_stage}))
 
 
 if __name__ == "__main__":

@@ -254,14 +254,14 @@ def main() -> None:
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     warnings.filterwarnings("ignore", category=FutureWarning)
     table, label = draw(parsed.rows)
-    whole = Rows(encode_table(table, FEATURES), label)
+    encoded = Rows(encode_table(table, FEATURES), label)
     later = parsed.rows * 4 // 5
-    fitting, checking = whole.take(np.arange(later)), whole.take(np.arange(later, parsed.rows))
+    fitting, checking = encoded.take(np.arange(later)), encoded.take(np.arange(later, parsed.rows))
     few = min(parsed.rows, 20_000)
     with tempfile.TemporaryDirectory() as scratch:
         measures: dict[str, Any] = measure_tuning(fitting, checking, Path(scratch))
         print(f"tuning: {measures}")
-        measures.update(measure_scoring(table.slice(0, few), whole.take(np.arange(few)), Path(scratch)))
+        measures.update(measure_scoring(table.slice(0, few), encoded.take(np.arange(few)), Path(scratch)))
     measures["rows_per_second"] = {str(rows): measure_rates(rows) for rows in parsed.rates}
     print(json.dumps(measures))
 

@@ -76,13 +76,13 @@ def _writer(out: Path, schema: pa.Schema, key: str) -> pq.ParquetWriter:
     smaller than compressed values. Only the key and the times have statistics, since no reader filters by a feature.
     """
     texts = [field.name for field in schema if pa.types.is_string(field.type)]
-    whole = [field.name for field in schema if pa.types.is_integer(field.type) or pa.types.is_timestamp(field.type)]
+    integers = [field.name for field in schema if pa.types.is_integer(field.type) or pa.types.is_timestamp(field.type)]
     return pq.ParquetWriter(
         out,
         schema,
-        compression={name: "none" if name in whole else "lz4" for name in schema.names},
+        compression={name: "none" if name in integers else "lz4" for name in schema.names},
         use_dictionary=texts,
-        column_encoding=dict.fromkeys(whole, "DELTA_BINARY_PACKED"),
+        column_encoding=dict.fromkeys(integers, "DELTA_BINARY_PACKED"),
         write_statistics=[key, "event_timestamp", "created_timestamp"],
         data_page_version="2.0",
     )

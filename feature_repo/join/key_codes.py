@@ -71,8 +71,8 @@ class _Numbers:
 
 
 def _integers(column: pa.ChunkedArray, null: int) -> Integers:
-    whole = column.cast(pa.int64())
-    return (pc.fill_null(whole, null) if whole.null_count else whole).to_numpy()  # type: ignore[no-any-return]
+    integers = column.cast(pa.int64())
+    return (pc.fill_null(integers, null) if integers.null_count else integers).to_numpy()  # type: ignore[no-any-return]
 
 
 def _distinct(column: pa.ChunkedArray) -> _Values | _Numbers:

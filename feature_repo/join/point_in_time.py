@@ -314,15 +314,15 @@ def _features(view: ViewJoin, winners: Integers, starts: list[int]) -> pa.Table:
     columns = list(dict.fromkeys(column for column, _ in view.columns))
     if len(view.parts) == 1:
         return _take(view.parts[0](columns), winners)
-    taken: list[pa.Table] = []
+    tables: list[pa.Table] = []
     row_of, count = np.full(len(winners), -1), 0
     part = np.searchsorted(starts, winners, side="right") - 1
     for number in np.unique(part[part >= 0]).tolist() or [0]:
         index = np.flatnonzero(part == number)
         row_of[index] = np.arange(count, count + len(index))
-        taken.append(_take(view.parts[number](columns), winners[index] - starts[number]))
+        tables.append(_take(view.parts[number](columns), winners[index] - starts[number]))
         count += len(index)
-    return _take(pa.concat_tables(taken), row_of)
+    return _take(pa.concat_tables(tables), row_of)
 
 
 def _take(table: pa.Table, rows: Integers) -> pa.Table:

@@ -50,8 +50,8 @@ def microseconds(column: pa.ChunkedArray, name: str) -> Integers:
     """
     require_times(column.type, name)
     zone = column.type.tz if pa.types.is_timestamp(column.type) else None
-    whole = column.cast(pa.timestamp("us", tz=zone), safe=False).cast(pa.int64())
-    times: Integers = (pc.fill_null(whole, NEVER) if whole.null_count else whole).to_numpy()
+    integers = column.cast(pa.timestamp("us", tz=zone), safe=False).cast(pa.int64())
+    times: Integers = (pc.fill_null(integers, NEVER) if integers.null_count else integers).to_numpy()
     return times
 
 

@@ -273,7 +273,7 @@ class OnlineHandle:
         """Return each view's part of each row as FRESH, STALE, or MISSING (absent, or later than `as_of`)."""
         now = microseconds_of(as_of)
         # The constructor of a named tuple takes twice as long as the tuple's.
-        make = tuple.__new__
+        new_tuple = tuple.__new__
         reads: list[dict[str, ViewRead]] = [{} for _ in rows]
         for view, index, end, missing in self._slices:
             name, begin, oldest = view.name, index + 1, now - view.ttl // _MICROSECOND
@@ -284,7 +284,7 @@ class OnlineHandle:
                     read[name] = missing
                 else:
                     values = row[begin:end] if reading is None else reading.unpack_microseconds(row[begin:end])
-                    read[name] = make(ViewRead, (event, _FRESH if event >= oldest else _STALE, values))
+                    read[name] = new_tuple(ViewRead, (event, _FRESH if event >= oldest else _STALE, values))
         for linked, holder in self._links:
             name, missing = self.views[linked].name, self._slices[linked][-1]
             for read in reads:

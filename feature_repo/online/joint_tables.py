@@ -173,10 +173,10 @@ def create_triggers(
 ) -> None:
     """Create the triggers on `tables`, the members of `joint`, that copy every change to it."""
     for position, member in enumerate(joint.members):
-        brought = joint.upsert(position, joint.identifier)
+        upsert = joint.upsert(position, joint.identifier)
         for event, change, statement in [
-            ("INSERT", "REFERENCING NEW TABLE AS brought", brought),
-            ("UPDATE", "REFERENCING NEW TABLE AS brought", brought),
+            ("INSERT", "REFERENCING NEW TABLE AS brought", upsert),
+            ("UPDATE", "REFERENCING NEW TABLE AS brought", upsert),
             ("DELETE", "REFERENCING OLD TABLE AS brought", joint.remove(position)),
             ("TRUNCATE", "", joint.remove_all(position)),
         ]:

@@ -86,11 +86,14 @@ class EntityLookup:
     def value(self) -> sql.Composed:
         """Compose a scalar subquery with the value."""
         # Unlike a join, PostgreSQL never plans a subquery as a scan of the whole table for a few entities.
-        wanted = [(self.entity, sql.SQL("asked.key0::text")), *((name, sql.Literal(text)) for name, text in self.fixed)]
+        conditions = [
+            (self.entity, sql.SQL("asked.key0::text")),
+            *((name, sql.Literal(text)) for name, text in self.fixed),
+        ]
         return sql.SQL("(SELECT {} FROM {} WHERE {})").format(
             sql.Identifier(self.column),
             sql.Identifier(*self.table),
-            sql.SQL(" AND ").join(sql.SQL("{} = {}").format(sql.Identifier(name), value) for name, value in wanted),
+            sql.SQL(" AND ").join(sql.SQL("{} = {}").format(sql.Identifier(name), value) for name, value in conditions),
         )
 
 

@@ -57,15 +57,15 @@ def look_ahead(
             sources = {source: linked_rows_table(source) for source in view.sources}
         # Feature SQL that bypasses the selection of rows can only name these relations.
         rows = {source: f"rows_of_{source}" for source in view.sources}
-        whole = compute_view(connection, view, entity.key, rows, "grid")
+        from_all = compute_view(connection, view, entity.key, rows, "grid")
         for removed, column in _REMOVED_ROWS:
             for source, relation in sources.items():
                 _only_known(connection, rows[source], relation, column, as_of)
-            known = compute_view(connection, view, entity.key, rows, "grid")
+            from_known = compute_view(connection, view, entity.key, rows, "grid")
             for feature in view.features:
-                changed = _changed(whole.column(feature), known.column(feature))
+                changed = _changed(from_all.column(feature), from_known.column(feature))
                 if changed:
-                    yield feature, f"{changed:,} of {len(whole):,} values as of {as_of:%Y-%m-%d} come from {removed}"
+                    yield feature, f"{changed:,} of {len(from_all):,} values as of {as_of:%Y-%m-%d} come from {removed}"
 
 
 def _open_bucket(
@@ -87,11 +87,11 @@ def _only_known(connection: duckdb.DuckDBPyConnection, name: str, rows: str, col
     )
 
 
-def _changed(whole: pa.ChunkedArray, known: pa.ChunkedArray) -> int:
+def _changed(from_all: pa.ChunkedArray, from_known: pa.ChunkedArray) -> int:
     """Return the number of values that differ by more than what reordering a floating-point sum can change."""
-    if not pa.types.is_floating(whole.type):
-        same = pc.fill_null(pc.equal(whole, known), False)
-        both = pc.and_(pc.is_null(whole), pc.is_null(known))
-        return len(whole) - int(pc.sum(pc.or_(same, both)).as_py() or 0)
-    left, right = (column.to_numpy(zero_copy_only=False) for column in (whole, known))
+    if not pa.types.is_floating(from_all.type):
+        equal = pc.fill_null(pc.equal(from_all, from_known), False)
+        both_null = pc.and_(pc.is_null(from_all), pc.is_null(from_known))
+        return len(from_all) - int(pc.sum(pc.or_(equal, both_null)).as_py() or 0)
+    left, right = (column.to_numpy(zero_copy_only=False) for column in (from_all, from_known))
     return int(np.count_nonzero(~np.isclose(left, right, rtol=_TOLERANCE, atol=_TOLERANCE, equal_nan=True)))

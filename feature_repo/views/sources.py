@@ -92,12 +92,12 @@ def open_linked_rows(
         chosen = f"(SELECT {', '.join(map(identifier, needed))} FROM {rows})"
         link_rows = {name: open_rows(connection, f"link_rows_of_{name}", files(name)) for name in linked.view.sources}
         relation = rows_with_link_key(connection, linked, chosen, needed, link_rows)
-        make = (
+        destination = (
             f"INSERT INTO {linked_rows_table(source)}"
             if number
             else f"CREATE TEMP TABLE {linked_rows_table(source)} AS"
         )
-        connection.execute(f"{make} FROM {relation}")
+        connection.execute(f"{destination} FROM {relation}")
     connection.execute(f"CREATE TEMP VIEW rows_of_{source} AS FROM {linked_rows_table(source)}")
     return f"rows_of_{source}"
 
