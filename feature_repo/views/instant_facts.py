@@ -36,9 +36,9 @@ _MAX_PAIRS, _MAX_INSTANTS = 2_048, 64
 
 
 class _Instant(NamedTuple):
-    """An instant, its index among all, and the indices of the keys that are requested at it."""
+    """An instant, its number among all, and the indices of the keys that are requested at it."""
 
-    index: int
+    number: int
     as_of: datetime
     keys: Integers
 
@@ -76,7 +76,7 @@ def facts_at_instants(
         connection.register("here", batch_pairs)
         columns = dict(zip(batch_pairs.column_names, batch_pairs.columns, strict=True))
         pair_index = _pair_index(batch, codes, len(encoder))
-        instants = np.repeat([each.index for each in batch], [len(each.keys) for each in batch])
+        instants = np.repeat([each.number for each in batch], [len(each.keys) for each in batch])
         times = microseconds(pa.chunked_array([pa.array([each.as_of for each in batch], INSTANT)]), "as_of")
         for query, query_defaults in zip(queries, defaults, strict=True):
             groups = fetch(connection, _groups_query(query, identifier(pairs.key), rows, batch))
