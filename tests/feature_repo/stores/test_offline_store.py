@@ -312,7 +312,7 @@ def test_without_entity_rows_every_instant_of_every_entity_in_the_range_is_answe
 
 def test_what_a_retrieval_cannot_give_is_refused_with_what_can_be_done_instead(taxi: Taxi) -> None:
     job = with_trips(taxi).store.get_historical_features(drivers([1], NOON), ["driver_trips:trips"])
-    with pytest.raises(NotImplementedError, match=r"no query .* `to_arrow`"):
+    with pytest.raises(NotImplementedError, match=r"no SQL query; .* `to_arrow`"):
         job.to_sql()
     assert not job.supports_remote_storage_export()
     with pytest.raises(NotImplementedError, match=r"no remote storage; .* `persist`"):
