@@ -48,7 +48,7 @@ class ContractFeature:
 
     @property
     def column(self) -> str:
-        """The name of the feature wherever views stand beside one another."""
+        """The feature's column name in tables with several views: `view__feature`."""
         return f"{self.view}__{self.name}"
 
 
@@ -72,7 +72,7 @@ class Link:
 
     @property
     def column(self) -> str:
-        """The name of the feature wherever views stand beside one another."""
+        """The feature's column name in tables with several views: `view__feature`."""
         return f"{self.view}__{self.feature}"
 
 

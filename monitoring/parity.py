@@ -190,10 +190,10 @@ def agree(one: Value, other: Value) -> bool:
     return one == other
 
 
-def cause_of(logged: Any, feature: ContractFeature, found: bool, offline: OfflineRow) -> Cause | None:
+def cause_of(logged: Any, feature: ContractFeature, has_row: bool, offline: OfflineRow) -> Cause | None:
     """Return why a logged value differs from the recomputed one; None if it does not.
 
-    `found` is whether the service read a row of the view. Without a row, the value must be missing offline too. Otherwise it
+    `has_row` is whether the service read a row of the view. Without a row, the value must be missing offline too. Otherwise it
     is a defect if a stored snapshot should have been online, and late if the value became known after the last snapshot.
     """
     try:
@@ -202,7 +202,7 @@ def cause_of(logged: Any, feature: ContractFeature, found: bool, offline: Offlin
         return Cause.TYPE
     recomputed = _offline_value(offline.recomputed, feature)
     snapshot = _offline_value(offline.snapshot, feature)
-    if not found:
+    if not has_row:
         return _cause_without_row(value, recomputed, offline, snapshot)
     if agree(value, recomputed):
         return None

@@ -193,8 +193,8 @@ def _group(key: str, kinds: _Kinds) -> tuple[str, ...]:
 
 def _choices(part: Any) -> Iterator[tuple[str, _Kinds]]:
     """Yield every choice between kinds in a schema, at any depth."""
-    if found := _choice(part) if isinstance(part, dict) else None:
-        yield found
+    if choice := _choice(part) if isinstance(part, dict) else None:
+        yield choice
     elif isinstance(part, dict | list):
         for inner in part.values() if isinstance(part, dict) else part:
             yield from _choices(inner)

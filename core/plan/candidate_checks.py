@@ -95,12 +95,12 @@ def _problem(path: str, candidate: Candidate, problem: str) -> Iterator[Finding]
 def _single_feature(
     path: str, candidate: SingleFeatureCandidate, service: str, dtypes: Mapping[str, str]
 ) -> Iterator[Finding]:
-    found = candidate.feature
-    if found not in dtypes:
-        allowed = allowed_here(found, list(dtypes))
-        yield f"{path}.feature", f"{found!r} is not a declared feature of {service}; {allowed}"
-    elif dtypes[found] not in NUMERIC:
-        yield f"{path}.feature", f"{found} is a {dtypes[found]}; the rule needs a number"
+    feature = candidate.feature
+    if feature not in dtypes:
+        allowed = allowed_here(feature, list(dtypes))
+        yield f"{path}.feature", f"{feature!r} is not a declared feature of {service}; {allowed}"
+    elif dtypes[feature] not in NUMERIC:
+        yield f"{path}.feature", f"{feature} is a {dtypes[feature]}; the rule needs a number"
 
 
 def _ensemble(path: str, candidate: Ensemble, candidates: Mapping[str, Candidate]) -> Iterator[Finding]:

@@ -75,7 +75,7 @@ def _personal(plan: Plan) -> Iterator[Finding]:
     for name, source in plan.ingest.items():
         entity = plan.entities.get(source.entity)
         needed = {
-            entity.key if entity else None: "the key of the entity; give the source a key that names nobody",
+            entity.key if entity else None: "the key of the entity; use a key that identifies no person",
             source.event_time.column: "the event time",
             source.created_time.column if source.created_time else None: "the created time",
         }
@@ -172,21 +172,21 @@ def _view_sources(plan: Plan, name: str, view: View) -> Iterator[Finding]:
 
 def _of_entity(plan: Plan, path: str, source: str, about: str) -> Iterator[Finding]:
     """Check that the rows of `source` are about the entity `about` or, if that is linked, about the predicted entity."""
-    entity, found, label = plan.entities[about], plan.ingest[source], plan.ingest.get(plan.label.source)
-    if found.entity == about:
+    entity, declared, label = plan.entities[about], plan.ingest[source], plan.ingest.get(plan.label.source)
+    if declared.entity == about:
         return
     if entity.of is None:
         yield (
             path,
             (
-                f"{source!r} has rows of the entity {found.entity!r}, the view is about {about!r}; a view takes rows of its "
+                f"{source!r} has rows of the entity {declared.entity!r}, the view is about {about!r}; a view takes rows of its "
                 "own entity, and of what belongs to it if entities says so with `of`"
             ),
         )
-    elif label is not None and found.entity != label.entity:
-        yield path, f"{source!r} has rows of the entity {found.entity!r}; expected {about!r} or {label.entity!r}"
-    elif entity.key in found.ingested().columns and found.columns[entity.key].dtype != entity.dtype:
-        dtype = found.columns[entity.key].dtype
+    elif label is not None and declared.entity != label.entity:
+        yield path, f"{source!r} has rows of the entity {declared.entity!r}; expected {about!r} or {label.entity!r}"
+    elif entity.key in declared.ingested().columns and declared.columns[entity.key].dtype != entity.dtype:
+        dtype = declared.columns[entity.key].dtype
         yield path, f"its column {entity.key!r} is {dtype}, the key of the entity {about!r} is {entity.dtype}"
 
 
@@ -269,9 +269,9 @@ def _one_entity(plan: Plan) -> Iterator[Finding]:
     entity = plan.ingest[plan.label.source].entity
     for name in plan.build_features.services:
         for view in dict.fromkeys(view for view, _ in plan.build_features.service_features(name)):
-            found = plan.entity_name(plan.build_features.views[view])
-            if found != entity and plan.entities[found].of is None:
-                yield f"build_features.services.{name}", _unreached(view, found, entity)
+            about = plan.entity_name(plan.build_features.views[view])
+            if about != entity and plan.entities[about].of is None:
+                yield f"build_features.services.{name}", _unreached(view, about, entity)
 
 
 def _unreached(view: str, about: str, unit: str) -> str:
@@ -297,7 +297,7 @@ def _evaluation(plan: Plan) -> Iterator[Finding]:
         if problem != "binary" and getattr(section, key) is not None:
             yield f"evaluate.{key}", f"a {problem} problem has no decision at a threshold; take the key out"
     if problem != "binary" and section.fairness is not None:
-        yield "evaluate.fairness", f"a {problem} problem selects nobody; take the key out"
+        yield "evaluate.fairness", f"a {problem} problem has no decisions to compare; take the key out"
     if (problem == "binary") != bool(plan.serve.decisions.above):
         needs = (
             "needs the names of its two decisions" if problem == "binary" else "decides by no threshold: take it out"

@@ -228,11 +228,11 @@ class Column(Section):
     dtype: DType
     """Type; a value that cannot be read as one is rejected."""
     pii: Literal["remove", "hash", "keep"] | None = None
-    """What happens to personal data at ingestion."""
+    """Treatment of personal data at ingestion."""
     unit: str = ""
     """Unit of measurement, for readers."""
     meaning: str = ""
-    """What the column holds, for readers."""
+    """Meaning of the column, for readers."""
     rename_from: str | None = None
     """Name of the column in the raw table, if it is another one; it may be any text."""
     missing: Annotated[tuple[str, ...], Field(strict=False)] | None = None
@@ -263,7 +263,7 @@ class Source(Section):
     """
 
     reader: Reader
-    """Where the table is, and how it is read."""
+    """Location and format of the table."""
     entity: Name
     """Entity whose key each row has."""
     event_time: TimeColumn
@@ -273,7 +273,7 @@ class Source(Section):
     observed_until: Instant
     """Instant at which the extract was cut."""
     later_rows: Literal["reject", "leave_out"] = "reject"
-    """What happens to rows after `observed_until`."""
+    """Treatment of rows after `observed_until`."""
     columns: Annotated[dict[Name, Column], Field(min_length=1)]
     """Columns that are read, by name; others of the table are ignored."""
 

@@ -32,9 +32,9 @@ class Project(Section):
     statement: str
     """The question, for readers."""
     target_outcome: str = ""
-    """What the predictions are to achieve, for readers."""
+    """The goal of the predictions, for readers."""
     scope: str = ""
-    """Whom they are for, for readers."""
+    """The entities that the predictions are for, for readers."""
 
 
 class Entity(Section):
@@ -96,7 +96,7 @@ class Feature(Section):
     unit: str = ""
     """Unit of measurement; this or `meaning` is required."""
     meaning: str = ""
-    """What the value says, for readers."""
+    """Meaning of the value, for readers."""
 
     @model_validator(mode="after")
     def _is_described(self) -> Self:
@@ -180,13 +180,13 @@ class Serve(Section):
     """
 
     missing: Literal["refuse", "answer_and_flag"]
-    """What an answer does with a missing feature."""
+    """Policy for a missing feature."""
     stale: Literal["refuse", "answer_and_flag", "as_missing"]
-    """What an answer does with a feature older than its view's ttl."""
+    """Policy for a feature older than its view's ttl."""
     experiment: Name
-    """Name of the experiment; another name begins another one."""
+    """Name of the experiment; a new name starts a new experiment."""
     salt: Annotated[str, Field(min_length=1)]
-    """Text from which arms are drawn; another one draws anew."""
+    """Salt of the hash that assigns entities to arms; another salt assigns them anew."""
     arms: dict[Role, Annotated[int, Field(ge=0)]]
     """Weight of each role."""
     decisions: Decisions = Decisions(above="", below="")
@@ -215,7 +215,7 @@ class Monitor(Section):
     sample_ratio_alarm: Annotated[float, Field(gt=0, lt=1)] = 0.001
     """p-value of the sample ratio below which a comparison is not trusted."""
     expected_drift: dict[str, Annotated[str, Field(min_length=1)]] = Field(default_factory=dict)
-    """Reasons by `view.feature`, `view.*` or `score`: their values move, and raise no alarm; missing and unknown ones do."""
+    """Reasons why values drift, by `view.feature`, `view.*` or `score`; only missing or unknown values raise an alarm then."""
 
     def expected(self, view: str, feature: str) -> str:
         """Return why the values of a feature are expected to move; empty if they are not."""
@@ -228,7 +228,7 @@ class Plan(Section):
     project: Project
     """What is predicted, and why."""
     entities: Annotated[dict[Name, Entity], Field(min_length=1)]
-    """What is predicted for, and what those belong to, by name."""
+    """The predicted entity, and entities linked to it, by name."""
     ingest: Annotated[dict[Name, Source], Field(min_length=1)]
     """Sources by name."""
     validate_: dict[Name, QualityRules] = Field(alias="validate", default_factory=dict)
@@ -238,7 +238,7 @@ class Plan(Section):
     build_features: BuildFeatures
     """Feature views and services."""
     training_set: TrainingSet
-    """Rows to learn from."""
+    """Training, validation and test rows."""
     train: Train
     """Candidates."""
     evaluate: Evaluate
@@ -246,11 +246,11 @@ class Plan(Section):
     register_: Register = Field(alias="register")
     """Name of the model, and what a release must show before it answers."""
     materialize: Materialize
-    """What is online."""
+    """Instant of the online features."""
     serve: Serve
     """How requests are answered."""
     monitor: Monitor
-    """When to alarm."""
+    """Thresholds of drift, parity and cohorts."""
 
     @property
     def unit(self) -> Entity:

@@ -114,15 +114,15 @@ _YEAR_DIRECTIVES = frozenset({"c", "G", "x", "y", "-y", "Y"})
 
 
 def _time_format(form: str) -> str:
-    found = _DIRECTIVE.findall(form)
-    unknown = [directive for directive in found if directive not in _DIRECTIVES]
+    used = _DIRECTIVE.findall(form)
+    unknown = [directive for directive in used if directive not in _DIRECTIVES]
     if unknown:
         raise ValueError(
             f"{form!r} has the unknown directive %{unknown[0]}; known are {', '.join(sorted(_DIRECTIVES))}"
         )
-    if not _YEAR_DIRECTIVES.intersection(found):
+    if not _YEAR_DIRECTIVES.intersection(used):
         raise ValueError(f"{form!r} reads no year; write one, as in %Y-%m-%d %H:%M")
-    if "Z" in found and not (form.endswith("%Z") and found.index("Z") == len(found) - 1):
+    if "Z" in used and not (form.endswith("%Z") and used.index("Z") == len(used) - 1):
         raise ValueError(f"{form!r} has %Z before its end; a zone in words stands last")
     return form
 

@@ -65,7 +65,7 @@ class Tune(Section):
     seconds: Count | None = None
     """Time after which no trial begins."""
     prune: bool = True
-    """Give up a trial that is worse than half of the earlier ones."""
+    """Whether to stop a trial that is worse than the median of the earlier ones at the same round."""
     folds: Count = 1
     """Folds of the training rows; 1 measures on the validation rows."""
 
