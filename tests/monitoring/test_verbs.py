@@ -93,7 +93,7 @@ FEATURES_WITH_LEVELS = tuple(
 def spending_plan(plan: Plan) -> Plan:
     """The plan of the small world, whose log is checked as a whole."""
     views = plan.build_features.model_copy(update={"views": {"spending": SPENDING}})
-    monitor = plan.monitor.model_copy(update={"parity_sample": 1.0})
+    monitor = plan.monitor.model_copy(update={"parity_sample": 1.0, "expected_drift": {}})
     return plan.model_copy(update={"build_features": views, "monitor": monitor})
 
 
