@@ -14,7 +14,7 @@ from models.candidates.candidates import read_candidate
 from models.data.rows import BINARY
 from models.data.split import TEST, TRAIN, VALIDATION, contract_features, part, read_training_set
 from models.evaluation.evaluation import read_evaluation
-from models.evaluation.measure_candidates import observed, part_of, resampling_of
+from models.evaluation.measure_candidates import observed, resampling_of, split_part
 from models.measures.fairness import FALSE_POSITIVE, SELECTION, TRUE_POSITIVE, fairness
 from models.measures.groups import Grouping
 from models.measures.intervals import Estimate
@@ -73,7 +73,7 @@ def known_rows(project: Path, protected: str) -> tuple[Plan, Known, Known]:
     )
     parts = []
     for name in (VALIDATION, TEST):
-        chosen = part_of(table, name, features, BINARY, plan.unit.key)
+        chosen = split_part(table, name, features, BINARY, plan.unit.key)
         score = best.calibration.apply(model.outputs(chosen.rows.inputs)[:, 0])
         rows = observed(plan.evaluate, "binary", chosen, score, best.threshold)
         part_rows = part(table, name)

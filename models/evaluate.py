@@ -1,4 +1,4 @@
-"""Stage `evaluate`: measure the candidates, look closer at the best one, and write a report that says what was found."""
+"""Stage `evaluate`: measure the candidates, analyse the best one, and write the results and the HTML report."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from models.data.rows import task_of
 from models.data.split import TEST, TRAIN, VALIDATION, contract_features, part, read_training_set
 from models.evaluation.evaluation import Evaluation
 from models.evaluation.explanations import background_rows, contributions, explained_rows, explanation
-from models.evaluation.findings import Scored, find
-from models.evaluation.measure_candidates import evaluate, part_of, resampling_of
+from models.evaluation.findings import ScoredFeatures, findings_of
+from models.evaluation.measure_candidates import evaluate, resampling_of, split_part
 from models.measures import curves
 from models.measures.groups import groupings
 from models.measures.intervals import difference
@@ -41,45 +41,45 @@ if TYPE_CHECKING:
     from core.plan.plan import Problem
     from models.evaluation.explanations import Explanation
     from models.evaluation.findings import Findings
-    from models.evaluation.measure_candidates import Judged, Part
+    from models.evaluation.measure_candidates import MeasuredCandidate, SplitPart
     from models.measures.intervals import Difference
     from models.scoring.model_file import Model
 
 
-def look_closer(
+def analyse_best(
     section: Evaluate,
-    best: Judged,
-    validation: Part,
-    test: Part,
+    best: MeasuredCandidate,
+    validation: SplitPart,
+    test: SplitPart,
     test_table: pa.Table,
     features: Sequence[ContractFeature],
     seed: int,
 ) -> Findings:
-    """Look at the best candidate by group, slice, fairness and money; `test_table` has the columns of the groups."""
-    return find(
+    """Return the findings about the best candidate; `test_table` has the columns of the groups."""
+    return findings_of(
         section,
         best.result.candidate,
         features,
-        Scored(best.validation, validation.rows.inputs.matrix),
-        Scored(best.test, test.rows.inputs.matrix),
+        ScoredFeatures(best.validation, validation.rows.inputs.matrix),
+        ScoredFeatures(best.test, test.rows.inputs.matrix),
         groupings(section, test_table),
         resampling_of(section, seed),
     )
 
 
-def over_baseline(section: Evaluate, judged: Sequence[Judged], seed: int) -> Difference | None:
-    """Compare the best candidate with the baseline on the test rows; None where it is the baseline."""
-    best, baseline = judged[0], next(one for one in judged if one.result.candidate == section.baseline)
+def over_baseline(section: Evaluate, measured: Sequence[MeasuredCandidate], seed: int) -> Difference | None:
+    """Return the difference between the best candidate and the baseline on the test rows; None if they are the same."""
+    best, baseline = measured[0], next(one for one in measured if one.result.candidate == section.baseline)
     if best is baseline:
         return None
     return difference(section.primary, best.test, baseline.test, resampling_of(section, seed))
 
 
-def figures_of(problem: Problem, judged: Sequence[Judged]) -> Figures:
-    """Compute the curves of all candidates on the test rows; an order has curves where both labels occur."""
-    tests = {one.result.candidate: one.test for one in judged}
+def figures_of(problem: Problem, measured: Sequence[MeasuredCandidate]) -> Figures:
+    """Return the curves of all candidates on the test rows; curves of order need a binary problem with both labels."""
+    tests = {one.result.candidate: one.test for one in measured}
     calibration = {name: curves.calibration(rows) for name, rows in tests.items()}
-    if problem != "binary" or len(np.unique(judged[0].test.label)) < 2:  # noqa: PLR2004 - both labels
+    if problem != "binary" or len(np.unique(measured[0].test.label)) < 2:  # noqa: PLR2004 - both labels
         return Figures(calibration)
     return Figures(
         calibration,
@@ -92,41 +92,41 @@ def figures_of(problem: Problem, judged: Sequence[Judged]) -> Figures:
 def reasons_of(
     model: Model, problem: Problem, features: Sequence[ContractFeature], train: pa.Table, test: pa.Table, seed: int
 ) -> Reasons:
-    """Explain a sample of test rows, and name the reasons of the highest, the middle and the lowest score among them."""
-    chance = np.random.default_rng(seed)
-    background = encode_table(_some(train, background_rows(len(features)), chance), features)
-    explained = _some(test, explained_rows(len(features)), chance)
+    """Return the feature importance on a sample of test rows, and explanations of its highest, middle and lowest score."""
+    rng = np.random.default_rng(seed)
+    background = encode_table(_sample(train, background_rows(len(features)), rng), features)
+    explained = _sample(test, explained_rows(len(features)), rng)
     found = contributions(model, problem, encode_table(explained, features), background, seed=seed)
     totals = found.base + found.values.sum(axis=1)
     output = totals.argmax(axis=1)
     order = np.argsort(totals.max(axis=1), kind="stable")
     vectors = vectors_of(explained, features)
 
-    def example(place: int) -> Explanation:
-        row = int(order[place])
+    def example(rank: int) -> Explanation:
+        row = int(order[rank])
         return explanation(found, row, features, vectors[row], int(output[row]))
 
     named = [
         ("The highest score of the sample", -1),
-        ("A score in the middle", len(order) // 2),
+        ("The median score", len(order) // 2),
         ("The lowest score", 0),
     ]
     importance = zip((f"{feature.view}.{feature.name}" for feature in features), found.importance.tolist(), strict=True)
     return Reasons(
         importance=sorted(importance, key=lambda one: -one[1]),
         rows=len(order),
-        examples=[(title, example(place)) for title, place in named],
+        examples=[(title, example(rank)) for title, rank in named],
     )
 
 
-def _some(table: pa.Table, rows: int, chance: np.random.Generator) -> pa.Table:
-    return table.take(np.sort(chance.choice(len(table), min(rows, len(table)), replace=False)))
+def _sample(table: pa.Table, rows: int, rng: np.random.Generator) -> pa.Table:
+    return table.take(np.sort(rng.choice(len(table), min(rows, len(table)), replace=False)))
 
 
 def plot_files(figures: Figures, findings: Findings) -> dict[str, str]:
-    """Write the best candidate's curves for `dvc plots`, which compares those of revisions; an undefined one has no point."""
+    """Compose the CSV files of the best candidate's curves for `dvc plots`; an undefined curve has no points."""
     best = findings.candidate
-    drawn: Mapping[str, tuple[curves.Axes, NDArray[np.float64] | None]] = {
+    files: Mapping[str, tuple[curves.Axes, NDArray[np.float64] | None]] = {
         "calibration.csv": (curves.CALIBRATION, figures.calibration[best]),
         "gains.csv": (curves.GAINS, figures.gains[best] if figures.gains else None),
         "precision_recall.csv": (
@@ -138,7 +138,7 @@ def plot_files(figures: Figures, findings: Findings) -> dict[str, str]:
     }
     return {
         name: curves.to_csv(axes, np.empty((0, 2)) if points is None else points)
-        for name, (axes, points) in drawn.items()
+        for name, (axes, points) in files.items()
     }
 
 
@@ -149,7 +149,7 @@ def _profit(findings: Findings) -> NDArray[np.float64] | None:
 
 
 def _span(table: pa.Table) -> str:
-    """Say of which instants rows are."""
+    """Return the first and last as-of date of the rows and their number, as text."""
     times = table.column("as_of").unique().to_pylist()
     return f"{min(times):%Y-%m-%d} to {max(times):%Y-%m-%d} ({len(table):,} rows)"
 
@@ -168,21 +168,21 @@ def main() -> None:
     plan = read_plan(read_settings().plan)
     section, problem, seed = plan.evaluate, plan.project.problem, plan.train.seed
     table = read_training_set(arguments.training_set)
-    fitting, checking, later = (part(table, name) for name in (TRAIN, VALIDATION, TEST))
-    features = contract_features(plan.build_features, plan.training_set.service, fitting)
-    task = task_of(problem, fitting)
+    train_rows, validation_rows, test_rows = (part(table, name) for name in (TRAIN, VALIDATION, TEST))
+    features = contract_features(plan.build_features, plan.training_set.service, train_rows)
+    task = task_of(problem, train_rows)
     models = {name: load_model(*read_candidate(arguments.candidates / name)) for name in plan.train.candidates}
-    validation, test = (part_of(table, name, features, task, plan.unit.key) for name in (VALIDATION, TEST))
-    judged = evaluate(section, problem, models, validation, test, seed)
-    evaluation = Evaluation(section.primary, section.baseline, tuple(one.result for one in judged))
-    findings = look_closer(section, judged[0], validation, test, later, features, seed)
-    figures = figures_of(problem, judged)
-    reasons = reasons_of(models[findings.candidate], problem, features, fitting, later, seed)
+    validation, test = (split_part(table, name, features, task, plan.unit.key) for name in (VALIDATION, TEST))
+    measured = evaluate(section, problem, models, validation, test, seed)
+    evaluation = Evaluation(section.primary, section.baseline, tuple(one.result for one in measured))
+    findings = analyse_best(section, measured[0], validation, test, test_rows, features, seed)
+    figures = figures_of(problem, measured)
+    reasons = reasons_of(models[findings.candidate], problem, features, train_rows, test_rows, seed)
     intervals = section.intervals
     method = Method(
         plan.training_set.split.kind,
-        _span(checking),
-        _span(later),
+        _span(validation_rows),
+        _span(test_rows),
         intervals.repeats,
         intervals.confidence,
         section.calibration,
@@ -190,7 +190,7 @@ def main() -> None:
         code_revision(Path(__file__).resolve().parent.parent),
         plan.training_set.service,
     )
-    baseline = over_baseline(section, judged, seed)
+    baseline = over_baseline(section, measured, seed)
     write_whole(arguments.evaluation, evaluation.to_json())
     write_whole(arguments.findings, findings.to_json())
     write_whole(arguments.metrics, json.dumps(evaluation.metrics(), indent=2, sort_keys=True) + "\n")

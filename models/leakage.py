@@ -1,8 +1,7 @@
-"""Stage `leakage`: fail the run where a feature knows what it is to predict.
+"""Stage `leakage`: fail the run if a feature leaks the label.
 
-A feature is looked at in four ways: whether its values come from rows that nobody could know as of then, whether it counts
-days in which the label's window has begun, whether it is a time that was still to come, and whether it tells the label by
-itself better than an honest feature can be expected to.
+Four checks: does a value come from rows that were unknown as of the row, does it count a day in which the label's window
+has begun, is it a time after the as-of instant, and does the feature alone predict the label implausibly well.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from feature_repo.views.linked_rows import linked_by
 from feature_repo.views.look_ahead import look_ahead
 from models.data.rows import entity_codes, task_of
 from models.data.split import TRAIN, contract_features, part, read_training_set, rows_of
-from models.evaluation.leak_scores import suspicion, tell_alone
+from models.evaluation.leak_scores import leak_scores, suspicion
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -36,7 +35,7 @@ if TYPE_CHECKING:
     from core.plan.ingest import Source
     from core.plan.leakage import Leakage
     from core.plan.plan import Plan, View
-    from models.evaluation.leak_scores import Alone
+    from models.evaluation.leak_scores import LeakScore
 
 FORMAT_VERSION = 1
 
@@ -44,13 +43,13 @@ Suspicion = tuple[str, str]
 
 
 def begun_windows(pairs: Sequence[tuple[str, str]], plan: Plan) -> Iterator[Suspicion]:
-    """Find the features that count days of the label's source as if they were over when they begin."""
+    """Yield the features that count days of the label's source at the start of the day."""
     for view, name in pairs:
         source = _source_of(plan.build_features.views[view], name)
         if source == plan.label.source and _begins_the_day(plan.ingest[source]):
             reason = (
-                f"a row of {source!r} stands for a day and is dated at its start, so that a day in which the label's window "
-                f"has begun is counted; set ingest.{source}.event_time.at to end_of_day"
+                f"a row of {source!r} covers a day but is dated at its start, so the feature counts a day in which the "
+                f"label's window has begun; set ingest.{source}.event_time.at to end_of_day"
             )
             yield f"{view}.{name}", reason
 
@@ -66,16 +65,16 @@ def _begins_the_day(source: Source) -> bool:
 
 
 def times_to_come(table: pa.Table, features: Sequence[ContractFeature]) -> Iterator[Suspicion]:
-    """Find the features that are times after the as-of instant of their row."""
+    """Yield the features that are times after the as-of instant of their row."""
     for feature in features:
         if feature.dtype == "timestamp":
-            ahead = pc.sum(pc.greater(table.column(feature.column), table.column("as_of"))).as_py() or 0
-            if ahead:
-                yield f"{feature.view}.{feature.name}", f"it is a time after as of in {ahead:,} of {len(table):,} rows"
+            later = pc.sum(pc.greater(table.column(feature.column), table.column("as_of"))).as_py() or 0
+            if later:
+                yield f"{feature.view}.{feature.name}", f"it is a time after as of in {later:,} of {len(table):,} rows"
 
 
 def look_aheads(pairs: Sequence[tuple[str, str]], plan: Plan, accepted: Path, table: pa.Table) -> Iterator[Suspicion]:
-    """Find the features whose values come from rows that were not known as of then, at the last of the training instants."""
+    """Yield the features whose values at the last training instant come from rows that were unknown at that instant."""
     as_of = pc.max(table.column("as_of")).as_py()
     for name in dict.fromkeys(view for view, _ in pairs):
         view = plan.build_features.views[name]
@@ -84,13 +83,13 @@ def look_aheads(pairs: Sequence[tuple[str, str]], plan: Plan, accepted: Path, ta
                 yield f"{name}.{feature}", reason
 
 
-def refuse(found: Sequence[Suspicion], section: Leakage) -> None:
-    """Refuse features that are found to know the label and are not allowed to.
+def refuse_leaks(found: Sequence[Suspicion], section: Leakage) -> None:
+    """Refuse features that seem to leak the label, unless the plan allows them.
 
     Raises
     ------
     PlanError
-        If there are any, with their names.
+        If there are any; with their names.
 
     """
     refused: dict[str, list[str]] = {}
@@ -98,17 +97,17 @@ def refuse(found: Sequence[Suspicion], section: Leakage) -> None:
         if feature not in section.allow:
             refused.setdefault(feature, []).append(reason)
     if refused:
-        said = "; ".join(f"{feature}: {', and '.join(reasons)}" for feature, reasons in refused.items())
+        listed = "; ".join(f"{feature}: {', and '.join(reasons)}" for feature, reasons in refused.items())
         raise PlanError(
-            f"training_set.leakage: {len(refused)} feature{'s seem' if len(refused) > 1 else ' seems'} to know the label: "
-            f"{said}. Correct where the rows come from, or take the feature out of the service; if it is sound, allow it by "
-            f"name: training_set.leakage.allow: {{{next(iter(refused))}: why it is sound}}"
+            f"training_set.leakage: {len(refused)} feature{'s seem' if len(refused) > 1 else ' seems'} to leak the label: "
+            f"{listed}. Correct the source of its rows, or remove the feature from the service; if it does not leak, allow it "
+            f"by name: training_set.leakage.allow: {{{next(iter(refused))}: why it does not leak}}"
         )
 
 
-def to_json(told: Sequence[Alone], found: Sequence[Suspicion], section: Leakage) -> str:
-    """Write what was found, the strongest feature first; what is undefined is null."""
-    alone = [asdict(one) for one in sorted(told, key=lambda one: -one.reached)]
+def to_json(scores: Sequence[LeakScore], found: Sequence[Suspicion], section: Leakage) -> str:
+    """Compose the JSON of leak scores and suspicions, the highest score first; undefined numbers are null."""
+    alone = [asdict(one) for one in sorted(scores, key=lambda one: -one.reached)]
     for one in alone:
         one["surest"] = None if math.isnan(one["surest"]) else one["surest"]
     content = {"format_version": FORMAT_VERSION, "alone": alone, "found": found, "allowed": section.allow}
@@ -128,19 +127,19 @@ def main() -> None:
     pairs = plan.build_features.service_features(service)
     features, task = contract_features(plan.build_features, service, table), task_of(plan.project.problem, table)
     rows, entity = rows_of(table, features, task), entity_codes(table.column(plan.unit.key))
-    told = tell_alone(features, rows, entity, task, section.surely)
+    scores = leak_scores(features, rows, entity, task, section.surely)
     accepted = require(arguments.accepted, "validate")
     found = [
         *look_aheads(pairs, plan, accepted, table),
         *begun_windows(pairs, plan),
         *times_to_come(table, features),
-        *((one.feature, reason) for one in told if (reason := suspicion(one, section, task))),
+        *((one.feature, reason) for one in scores if (reason := suspicion(one, section, task))),
     ]
-    refuse(found, section)
-    write_whole(arguments.out, to_json(told, found, section))
-    strongest = max(told, key=lambda one: one.reached, default=None)
+    refuse_leaks(found, section)
+    write_whole(arguments.out, to_json(scores, found, section))
+    strongest = max(scores, key=lambda one: one.reached, default=None)
     words = f"; the strongest alone is {strongest.feature} ({strongest.reached:.3f})" if strongest else ""
-    print(f"leakage: {len(features)} features, none knows the label{words}")
+    print(f"leakage: {len(features)} features, none leaks the label{words}")
     for feature, reason in found:
         print(f"leakage: {feature}: {reason}; allowed: {section.allow[feature]}")
 

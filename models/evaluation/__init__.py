@@ -1,1 +1,1 @@
-"""What an evaluation finds: measured candidates, explanations and leaks."""
+"""Evaluation of candidates: metrics, findings, explanations and leak scores."""

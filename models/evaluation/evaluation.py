@@ -1,4 +1,4 @@
-"""What the stage `evaluate` found of each candidate, as the file `data/evaluation.json` keeps it."""
+"""The metrics of all candidates, and their file `data/evaluation.json`, which the stage `evaluate` writes."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ FORMAT_VERSION = 2
 
 @dataclass(frozen=True)
 class CandidateResult:
-    """What was measured of one candidate.
+    """The metrics, threshold and calibration of one candidate.
 
     Attributes
     ----------
-    validation, test : each metric of the plan on the rows that choose, and on the later ones that only tell; a metric that
-        the rows do not define is left out.
-    threshold : the least score, after calibration, that is decided as 1; NaN where the plan names none.
-    test_lower, test_upper : the interval of each test metric that has one, from draws of entities.
-    calibration : from the model's score to the one that is measured, decided on and served.
+    validation, test : each metric of the plan, by name. The validation rows select among candidates; the test rows do not.
+        A metric that is undefined on the rows is left out.
+    threshold : the least score, after calibration, that is decided as 1; NaN if the plan has none.
+    test_lower, test_upper : the interval of each test metric that has one, by resampling entities.
+    calibration : maps the model's score to the one that is measured, compared with the threshold and served.
 
     """
 
@@ -45,18 +45,18 @@ class CandidateResult:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """All candidates, the best by the primary metric on the validation rows first."""
+    """The results of all candidates, the best by the primary metric on the validation rows first."""
 
     primary: Metric
     baseline: str
     results: tuple[CandidateResult, ...]
 
     def result(self, candidate: str) -> CandidateResult:
-        """Give the result of one candidate."""
+        """Return the result of one candidate."""
         return next(result for result in self.results if result.candidate == candidate)
 
     def to_json(self) -> str:
-        """Write the evaluation as `read_evaluation` reads it."""
+        """Compose the JSON that `read_evaluation` reads."""
         content = {
             "format_version": FORMAT_VERSION,
             "primary": self.primary,
@@ -66,7 +66,7 @@ class Evaluation:
         return json.dumps(content, indent=2, sort_keys=True, allow_nan=False) + "\n"
 
     def metrics(self) -> dict[str, dict[str, float]]:
-        """Give the test metrics of each candidate, as `dvc metrics` shows and compares them."""
+        """Return the test metrics of each candidate, for `dvc metrics`."""
         return {result.candidate: result.test for result in self.results}
 
 
@@ -82,15 +82,16 @@ def _result(stored: Mapping[str, Any]) -> CandidateResult:
 
 
 def read_evaluation(path: Path) -> Evaluation:
-    """Read what the stage wrote.
+    """Read the file that the stage `evaluate` wrote.
 
     Raises
     ------
     StaleStateError
-        If it is absent, or of another format.
+        If the file is absent, or has another format version.
 
     """
     stored = json.loads(require(path, "evaluate").read_text())
     if stored.get("format_version") != FORMAT_VERSION:
-        raise StaleStateError(f"{path} was written by another version of this software; run `dvc repro evaluate`")
+        found = stored.get("format_version")
+        raise StaleStateError(f"{path} has format version {found}, expected {FORMAT_VERSION}; run `dvc repro evaluate`")
     return Evaluation(stored["primary"], stored["baseline"], tuple(map(_result, stored["candidates"])))

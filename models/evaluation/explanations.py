@@ -1,9 +1,9 @@
-"""Why a model says what it says: how much each feature adds to the raw score, for one prediction and on average.
+"""Shapley values: the contribution of each feature to the raw score, for one prediction and on average.
 
-The contributions of a prediction and the base add up to its raw score: the log-odds of label 1, the log of each class's
-probability (boosted trees: their raw score of the class), or the predicted number; before any calibration. Boosted trees
-that take the encoded features as they are know their Shapley values exactly. Those of every other model are sampled by
-SHAP, which needs nothing but the scores and so holds for a pipeline, a blend or a stack as a whole.
+The base and the contributions of a prediction sum to its raw score, before any calibration. The raw score is the log-odds
+of label 1, the log-probability of each class (for boosted trees their raw score of the class), or the predicted number.
+Boosted trees over the encoded features compute their Shapley values exactly. For all other models SHAP samples them from
+the scores alone, which also covers a whole pipeline, blend or stack.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ if TYPE_CHECKING:
     from models.scoring.model_file import Estimator, Model
 
 _SMALLEST = 1e-15
-#: Training rows whose values stand for `not known`, and rows that are explained together.
+#: The largest number of background rows, and of rows that are explained together.
 _BACKGROUND_ROWS, _EXPLAINED_ROWS = 50, 200
-#: The numbers in the rows that are scored for one explanation, and for all of them.
-_MOST_NUMBERS, _MOST_NUMBERS_TOGETHER = 20_000_000, 1_000_000_000
-#: Orders in which the features of a single prediction are revealed.
+#: The largest number of matrix cells to score for one explanation, and for all of them.
+_MOST_CELLS, _MOST_CELLS_TOGETHER = 20_000_000, 1_000_000_000
+#: Random feature orders that are sampled for a single prediction.
 ORDERS = 5
 
 
 @dataclass(frozen=True)
 class Contributions:
-    """What each feature adds to the raw scores of some rows.
+    """The contributions of the features to the raw scores of some rows.
 
     Attributes
     ----------
-    base : (outputs,): the raw score before anything is known of a row.
+    base : (outputs,): the mean raw score of the background rows.
     values : (rows, features, outputs), in the contract's order of features; base and values of a row sum to its raw score.
 
     """
@@ -57,7 +57,7 @@ class Contributions:
 
 @dataclass(frozen=True)
 class Contribution:
-    """What one feature adds to the raw score of one prediction."""
+    """The contribution of one feature to the raw score of one prediction."""
 
     feature: str
     value: Value
@@ -66,7 +66,7 @@ class Contribution:
 
 @dataclass(frozen=True)
 class Explanation:
-    """One prediction explained: `base` and what all features add sum to `raw_score`; the strongest feature first."""
+    """One prediction explained: `base` and all contributions sum to `raw_score`; largest absolute contribution first."""
 
     base: float
     raw_score: float
@@ -74,7 +74,7 @@ class Explanation:
 
 
 def raw_scores(model: Model, problem: str, inputs: Inputs) -> NDArray[np.float64]:
-    """Give the raw scores of rows on the scale of a sampled contribution, of shape (rows, outputs)."""
+    """Return the raw scores of rows on the scale of sampled contributions, of shape (rows, outputs)."""
     outputs = model.outputs(inputs)
     if problem == "binary":
         return log_odds(outputs)
@@ -84,17 +84,22 @@ def raw_scores(model: Model, problem: str, inputs: Inputs) -> NDArray[np.float64
 def contributions(
     model: Model, problem: str, inputs: Inputs, background: Inputs, *, orders: int = 1, seed: int = 0
 ) -> Contributions:
-    """Explain rows; `background` holds rows of the training period, some dozens, whose values stand for `not known`."""
+    """Return the contributions for the rows of `inputs`.
+
+    `background` has some dozens of training rows; their values replace those of unknown features in sampling.
+    """
     if isinstance(model, PreparedModel) and model.preparation is None:
-        told = _of_trees(model.estimator, inputs.matrix)
-        if told is not None:
-            by_output = told.reshape(len(inputs), -1, inputs.matrix.shape[1] + 1)
+        exact = _tree_contributions(model.estimator, inputs.matrix)
+        if exact is not None:
+            by_output = exact.reshape(len(inputs), -1, inputs.matrix.shape[1] + 1)
             return Contributions(by_output[0, :, -1], by_output[:, :, :-1].transpose(0, 2, 1))
     return sampled(model, problem, inputs, background, orders=orders, seed=seed)
 
 
-def _of_trees(estimator: Estimator, matrix: NDArray[np.float64]) -> NDArray[np.float64] | None:
-    """Ask boosted trees for their own contributions, the base last (rows, outputs and features + 1); None from others.
+def _tree_contributions(estimator: Estimator, matrix: NDArray[np.float64]) -> NDArray[np.float64] | None:
+    """Return the exact contributions of boosted trees with the base last, or None for other estimators.
+
+    The shape is (rows, features + 1), or (rows, outputs, features + 1) for several outputs.
 
     References
     ----------
@@ -102,39 +107,39 @@ def _of_trees(estimator: Estimator, matrix: NDArray[np.float64]) -> NDArray[np.f
     Machine Intelligence 2.
 
     """
-    told = None
+    values = None
     if isinstance(estimator, LightGbmTrees):
-        told = estimator.booster.predict(matrix, pred_contrib=True, num_threads=1)
+        values = estimator.booster.predict(matrix, pred_contrib=True, num_threads=1)
     elif isinstance(estimator, XgboostTrees):
-        told = estimator.booster.predict(estimator.data(matrix), pred_contribs=True)
+        values = estimator.booster.predict(estimator.data(matrix), pred_contribs=True)
     elif isinstance(estimator, CatBoostTrees):
-        places = estimator.model.get_cat_feature_indices()
-        pool = library("catboost").Pool(catboost_columns(matrix, places), cat_features=places)
-        told = estimator.model.get_feature_importance(pool, type="ShapValues", thread_count=1)
-    return None if told is None else np.asarray(told, dtype=np.float64)
+        categorical = estimator.model.get_cat_feature_indices()
+        pool = library("catboost").Pool(catboost_columns(matrix, categorical), cat_features=categorical)
+        values = estimator.model.get_feature_importance(pool, type="ShapValues", thread_count=1)
+    return None if values is None else np.asarray(values, dtype=np.float64)
 
 
 @dataclass(frozen=True)
-class _Texts:
-    """Rows as the one matrix that SHAP mixes: free texts stand in it by their places in `known`."""
+class _TextCoding:
+    """Encodes rows as the one matrix that SHAP mixes: a free text becomes its index in `known`."""
 
     known: Mapping[int, NDArray[np.object_]]
 
     def code(self, inputs: Inputs) -> NDArray[np.float64]:
         matrix = inputs.matrix.copy()
-        for place, texts in self.known.items():
-            matrix[:, place] = np.searchsorted(texts, inputs.texts[place])
+        for column, texts in self.known.items():
+            matrix[:, column] = np.searchsorted(texts, inputs.texts[column])
         return matrix
 
     def decode(self, matrix: NDArray[np.float64]) -> Inputs:
-        texts = {place: known[matrix[:, place].astype(np.int64)] for place, known in self.known.items()}
+        texts = {column: known[matrix[:, column].astype(np.int64)] for column, known in self.known.items()}
         plain = matrix.copy()
         plain[:, list(self.known)] = np.nan
         return Inputs(plain, texts)
 
 
 def _shap() -> Any:
-    """Import SHAP with its loops uncompiled: Numba takes seconds in each process, and they run for less than one."""
+    """Import SHAP without Numba's compilation, which takes seconds in each process; the loops run for less than one."""
     import numba
 
     numba.config.DISABLE_JIT = True  # type: ignore[attr-defined]
@@ -146,11 +151,11 @@ def _shap() -> Any:
 def sampled(
     model: Model, problem: str, inputs: Inputs, background: Inputs, *, orders: int = 1, seed: int = 0
 ) -> Contributions:
-    """Sample Shapley values: reveal the features one by one in random orders, and see how the mean raw score moves.
+    """Return Shapley values sampled over random feature orders: the changes of the mean raw score per revealed feature.
 
-    The unknown features have the values of the background rows. Each order is walked forwards and backwards, which is exact
-    where no more than pairs of features interact, and the contributions of every row sum to its raw score whatever the
-    orders. It takes about 2 x orders x features x background rows scores for each row.
+    Unknown features have the values of the background rows. Each order is used forwards and backwards, which is exact if
+    features interact at most in pairs. The contributions of a row sum to its raw score for any orders. Each row takes about
+    2 x orders x features x background rows scores.
 
     References
     ----------
@@ -159,8 +164,8 @@ def sampled(
 
     """
     shap = _shap()
-    known = {place: np.unique(np.append(texts, background.texts[place])) for place, texts in inputs.texts.items()}
-    coding, features = _Texts(known), inputs.matrix.shape[1]
+    known = {column: np.unique(np.append(texts, background.texts[column])) for column, texts in inputs.texts.items()}
+    coding, features = _TextCoding(known), inputs.matrix.shape[1]
     masker = shap.maskers.Independent(coding.code(background), max_samples=len(background))
     explainer = shap.explainers.Permutation(
         lambda matrix: raw_scores(model, problem, coding.decode(matrix)), masker, seed=seed
@@ -171,24 +176,24 @@ def sampled(
 
 
 def background_rows(features: int) -> int:
-    """Say how many training rows stand for `not known`; fewer where there are so many features that one row takes too long.
+    """Return the number of background rows, at most 50; fewer with many features, to bound the time of an explanation.
 
-    An explanation scores 2 x features x background rows, each of all features: with 1,000 of these, 50 rows would be 100
-    million numbers.
+    An explanation scores 2 x features x background rows, each of all features. With 1,000 features, 50 rows would be 100
+    million matrix cells.
     """
-    return max(1, min(_BACKGROUND_ROWS, _MOST_NUMBERS // (2 * features**2)))
+    return max(1, min(_BACKGROUND_ROWS, _MOST_CELLS // (2 * features**2)))
 
 
 def explained_rows(features: int) -> int:
-    """Say how many rows are explained together, at least one; fewer where there are so many features that it takes too long."""
-    numbers = 2 * features**2 * background_rows(features)
-    return max(1, min(_EXPLAINED_ROWS, _MOST_NUMBERS_TOGETHER // numbers))
+    """Return the number of rows to explain together, from 1 to 200; fewer with many features, to bound the time."""
+    cells = 2 * features**2 * background_rows(features)
+    return max(1, min(_EXPLAINED_ROWS, _MOST_CELLS_TOGETHER // cells))
 
 
 def explanation(
     found: Contributions, row: int, features: Sequence[ContractFeature], vector: Sequence[Value], output: int = 0
 ) -> Explanation:
-    """Name the contributions of one row, the strongest first."""
+    """Return the contributions of one row with the features' names and values, largest absolute contribution first."""
     adds, base = found.values[row, :, output], float(found.base[output])
     listed = [
         Contribution(f"{feature.view}.{feature.name}", value, float(one))

@@ -1,4 +1,4 @@
-"""What is found of the best candidate beyond its metrics: by group, in the worst slices, in fairness and in money."""
+"""Findings about the best candidate: metrics by group, worst slices, fairness and profit."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ FORMAT_VERSION = 1
 
 
 @dataclass(frozen=True)
-class Scored:
-    """One part of the split as the best candidate scored it, with the encoded features of the same rows."""
+class ScoredFeatures:
+    """Scores of the best candidate on one part of the split, with the encoded features of the same rows."""
 
     observed: Observed
     matrix: NDArray[np.float64]
@@ -40,11 +40,11 @@ class Scored:
 
 @dataclass(frozen=True)
 class Findings:
-    """What was found of one candidate on the test rows.
+    """Findings about one candidate on the test rows.
 
     Attributes
     ----------
-    confusion : rows by (label, decision), of as many rows and columns as there are classes; empty without decisions.
+    confusion : numbers of rows by (label, decision), of shape (classes, classes); empty without decisions.
     parts : each part of each group of the plan.
     worst_slices : found on the validation rows, measured on the test rows.
 
@@ -60,7 +60,7 @@ class Findings:
     money: MoneyResult | None
 
     def to_json(self) -> str:
-        """Write the findings; a number that the rows do not define is null."""
+        """Compose the JSON of the findings; undefined numbers are null."""
         content = {"format_version": FORMAT_VERSION, **asdict(self)}
         return json.dumps(_plain(content), indent=2, sort_keys=True, allow_nan=False) + "\n"
 
@@ -73,28 +73,28 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def find(
+def findings_of(
     section: Evaluate,
     candidate: str,
     features: Sequence[ContractFeature],
-    validation: Scored,
-    test: Scored,
+    validation: ScoredFeatures,
+    test: ScoredFeatures,
     groups: Sequence[Grouping],
     resampling: Resampling,
 ) -> Findings:
-    """Look at one candidate from every side that the plan names; `groups` are those of the test rows."""
+    """Return the findings about one candidate; `groups` are those of the test rows."""
     rows, search = test.observed, section.worst_slices
-    decided = rows.problem == "multiclass" or not math.isnan(rows.threshold)
-    suspected = suspects(validation.observed, validation.matrix, features, search.minimum_entities, search.show)
-    fair = section.fairness.groups if section.fairness else ()
+    has_decisions = rows.problem == "multiclass" or not math.isnan(rows.threshold)
+    slices = suspects(validation.observed, validation.matrix, features, search.minimum_entities, search.show)
+    compared = section.fairness.groups if section.fairness else ()
     return Findings(
         candidate=candidate,
         rows=len(rows.label),
         entities=rows.entities,
-        confusion=confusion(rows).tolist() if decided else [],
+        confusion=confusion(rows).tolist() if has_decisions else [],
         parts=by_part(rows, groups, section.metrics, resampling),
-        worst_slices=confirm(rows, test.matrix, suspected, search.minimum_entities),
-        fairness=tuple(fairness(rows, group, resampling) for group in groups if group.name in fair),
+        worst_slices=confirm(rows, test.matrix, slices, search.minimum_entities),
+        fairness=tuple(fairness(rows, group, resampling) for group in groups if group.name in compared),
         money=_money(section, validation.observed, rows, resampling),
     )
 

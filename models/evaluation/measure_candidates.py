@@ -1,8 +1,8 @@
-"""Measure every candidate on the validation rows, which choose, and on the test rows, which only tell.
+"""Measure every candidate: the validation rows select among candidates, the test rows only report.
 
-A candidate's scores are calibrated first, so that what is measured is what will be served. The curve is fitted on the
-validation rows, so there it flatters: their probabilities are measured by curves that did not see the row's entity, and
-their order before any curve.
+A candidate's scores are calibrated first, so that the metrics are those of the scores that will be served. The calibration
+is fitted on the validation rows and is too optimistic about them. Therefore their probability metrics use cross-fitted
+scores, and their order metrics use the scores before calibration.
 """
 
 from __future__ import annotations
@@ -17,7 +17,15 @@ from models.data.split import part, rows_of
 from models.evaluation.evaluation import CandidateResult
 from models.measures.calibration import cross_fitted, fit_calibration
 from models.measures.intervals import Resampling, estimates
-from models.measures.metrics import LOWER_IS_BETTER, OF_ORDER, OF_PROBABILITIES, Observed, measure, numbered, statistic
+from models.measures.metrics import (
+    LOWER_IS_BETTER,
+    ORDER_METRICS,
+    PROBABILITY_METRICS,
+    Observed,
+    entity_numbers,
+    measure,
+    statistic,
+)
 from models.measures.thresholds import choose_threshold
 
 if TYPE_CHECKING:
@@ -35,7 +43,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Part:
+class SplitPart:
     """One part of the split: encoded rows with labels, and the number of each row's entity, of the shape (rows,)."""
 
     rows: Rows
@@ -43,61 +51,64 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Judged:
-    """One candidate, with its calibrated scores on both parts."""
+class MeasuredCandidate:
+    """The result of one candidate, with its calibrated scores on both parts."""
 
     result: CandidateResult
     validation: Observed
     test: Observed
 
 
-def part_of(table: pa.Table, name: str, features: Sequence[ContractFeature], task: Task, key: str) -> Part:
-    """Read one part of the split from the training set."""
+def split_part(table: pa.Table, name: str, features: Sequence[ContractFeature], task: Task, key: str) -> SplitPart:
+    """Return one part of the training set, with its rows encoded."""
     chosen = part(table, name)
-    return Part(rows_of(chosen, features, task), numbered(chosen.column(key).to_numpy(zero_copy_only=False)))
+    return SplitPart(rows_of(chosen, features, task), entity_numbers(chosen.column(key).to_numpy(zero_copy_only=False)))
 
 
-def observed(section: Evaluate, problem: Problem, part: Part, score: NDArray[np.float64], threshold: float) -> Observed:
-    """Put scores beside the rows that they are of, with what the plan says about measuring them."""
+def observed(
+    section: Evaluate, problem: Problem, part: SplitPart, score: NDArray[np.float64], threshold: float
+) -> Observed:
+    """Return the rows of `part` with their scores and the plan's settings of metrics."""
     money = section.money
     earned = (money.earned_of_lost, money.earned_of_staying) if money else (np.nan, np.nan)
     return Observed(problem, part.rows.label, score, part.entity, threshold, section.top, section.quantile, earned)
 
 
 def scores_of(outputs: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Give the only output of each row, or the outputs of all classes."""
+    """Return outputs of shape (rows, 1) as (rows,), and those of several classes unchanged."""
     return outputs[:, 0] if outputs.shape[1] == 1 else outputs
 
 
-def judge(
-    section: Evaluate, problem: Problem, name: str, model: Model, validation: Part, test: Part, seed: int
-) -> Judged:
-    """Calibrate one candidate, choose its threshold, and measure it.
+def measure_candidate(
+    section: Evaluate, problem: Problem, name: str, model: Model, validation: SplitPart, test: SplitPart, seed: int
+) -> MeasuredCandidate:
+    """Return one candidate with its calibration, threshold and validation metrics.
 
     Raises
     ------
     PlanError
-        If it gives scores that are no numbers, or its calibration cannot be fitted.
+        If a score is NaN or infinite, or the calibration cannot be fitted.
 
     """
     raw, on_test = (scores_of(model.outputs(part.rows.inputs)) for part in (validation, test))
-    for place, scores in (("validation", raw), ("test", on_test)):
-        if not np.isfinite(scores).all():
-            strange = int(np.count_nonzero(~np.isfinite(scores)))
+    for part_name, scores in (("validation", raw), ("test", on_test)):
+        undefined = int(np.count_nonzero(~np.isfinite(scores)))
+        if undefined:
             raise PlanError(
-                f"evaluate: the candidate {name!r} gives {strange:,} {place} scores that are no numbers; "
-                f"look at train.candidates.{name}"
+                f"evaluate: {undefined:,} {part_name} scores of the candidate {name!r} are NaN or infinite; "
+                f"check the steps and parameters of train.candidates.{name}"
             )
     label = validation.rows.label
     calibration = fit_calibration(section.calibration, label, raw)
     threshold = choose_threshold(section.threshold, section.money, label, calibration.apply(raw))
-    known = observed(section, problem, validation, calibration.apply(raw), threshold)
-    later = observed(section, problem, test, calibration.apply(on_test), threshold)
-    honest = replace(known, score=cross_fitted(section.calibration, label, raw, validation.entity, seed))
-    ranked = replace(known, score=raw)
-    seen = {**dict.fromkeys(OF_PROBABILITIES, honest), **dict.fromkeys(OF_ORDER, ranked)}
-    measured = {metric: measure(metric, seen.get(metric, known)) for metric in section.metrics}
-    return Judged(CandidateResult(name, _defined(measured), {}, threshold, calibration=calibration), known, later)
+    on_validation = observed(section, problem, validation, calibration.apply(raw), threshold)
+    on_test_part = observed(section, problem, test, calibration.apply(on_test), threshold)
+    out_of_fold = replace(on_validation, score=cross_fitted(section.calibration, label, raw, validation.entity, seed))
+    uncalibrated = replace(on_validation, score=raw)
+    rows = {**dict.fromkeys(PROBABILITY_METRICS, out_of_fold), **dict.fromkeys(ORDER_METRICS, uncalibrated)}
+    measured = {metric: measure(metric, rows.get(metric, on_validation)) for metric in section.metrics}
+    result = CandidateResult(name, _defined(measured), {}, threshold, calibration=calibration)
+    return MeasuredCandidate(result, on_validation, on_test_part)
 
 
 def _defined(measured: Mapping[Metric, float]) -> dict[str, float]:
@@ -105,16 +116,20 @@ def _defined(measured: Mapping[Metric, float]) -> dict[str, float]:
 
 
 def resampling_of(section: Evaluate, seed: int) -> Resampling:
-    """Say how intervals are computed."""
+    """Return the bootstrap settings of the plan."""
     return Resampling(section.intervals.repeats, section.intervals.confidence, seed)
 
 
-def on_test_rows(section: Evaluate, judged: Sequence[Judged], resampling: Resampling) -> list[Judged]:
-    """Measure all candidates on the test rows, with intervals from the same draws of entities."""
+def on_test_rows(
+    section: Evaluate, measured: Sequence[MeasuredCandidate], resampling: Resampling
+) -> list[MeasuredCandidate]:
+    """Return the candidates with their test metrics, whose intervals use the same draws of entities."""
     statistics = {
-        f"{one.result.candidate} {metric}": statistic(metric, one.test) for one in judged for metric in section.metrics
+        f"{one.result.candidate} {metric}": statistic(metric, one.test)
+        for one in measured
+        for metric in section.metrics
     }
-    found = estimates(statistics, judged[0].test.entities, resampling)
+    found = estimates(statistics, measured[0].test.entities, resampling)
     return [
         replace(
             one,
@@ -122,7 +137,7 @@ def on_test_rows(section: Evaluate, judged: Sequence[Judged], resampling: Resamp
                 one.result, {metric: found[f"{one.result.candidate} {metric}"] for metric in section.metrics}
             ),
         )
-        for one in judged
+        for one in measured
     ]
 
 
@@ -139,25 +154,27 @@ def evaluate(
     section: Evaluate,
     problem: Problem,
     models: Mapping[str, Model],
-    validation: Part,
-    test: Part,
+    validation: SplitPart,
+    test: SplitPart,
     seed: int,
-) -> list[Judged]:
-    """Measure `models`, the best by the primary metric on the validation rows first; equals keep the plan's order.
+) -> list[MeasuredCandidate]:
+    """Return all `models` measured, the best by the primary metric on the validation rows first; ties keep the plan's order.
 
     Raises
     ------
     PlanError
-        If the primary metric is not defined for a candidate.
+        If the primary metric is undefined for a candidate.
 
     """
-    judged = [judge(section, problem, name, model, validation, test, seed) for name, model in models.items()]
-    for one in judged:
+    measured = [
+        measure_candidate(section, problem, name, model, validation, test, seed) for name, model in models.items()
+    ]
+    for one in measured:
         if section.primary not in one.result.validation:
             raise PlanError(
-                f"evaluate.primary: the validation rows do not define {section.primary} of {one.result.candidate!r}; "
-                "choose another metric, or more rows"
+                f"evaluate.primary: {section.primary} of {one.result.candidate!r} is undefined on the validation rows; "
+                "set another primary metric, or widen the validation part (training_set.split)"
             )
     sign = 1 if section.primary in LOWER_IS_BETTER else -1
-    judged.sort(key=lambda one: sign * one.result.validation[section.primary])
-    return on_test_rows(section, judged, resampling_of(section, seed))
+    measured.sort(key=lambda one: sign * one.result.validation[section.primary])
+    return on_test_rows(section, measured, resampling_of(section, seed))

@@ -1,8 +1,8 @@
-"""Fit a calibration on rows that are later than those the model was fitted on: the validation part of the split.
+"""Fit a calibration on the validation part of the split, which is later than the rows that the model was fitted on.
 
-The validation rows also choose: among candidates, and the threshold. So that a curve does not flatter the very rows it
-was fitted on, measures of the validation rows use `cross_fitted` scores; the curve that is kept has seen all of them,
-and the test rows, which only tell, have been seen by none.
+The validation rows also select the candidate and the threshold. A curve is too optimistic about the rows that it was
+fitted on, so metrics of the validation rows use `cross_fitted` scores. The curve that is kept is fitted on all validation
+rows, and on no test row.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ _FOLDS = 5
 
 
 def fit_calibration(kind: Kind, label: NDArray[np.int32], score: NDArray[np.float64]) -> Calibration:
-    """Fit a calibration to scores of shape (rows,), or (rows, classes) whose columns are calibrated one against the rest.
+    """Return a calibration fitted to scores of shape (rows,), or (rows, classes) with each class against the rest.
 
-    `sigmoid` is Platt's curve over the log-odds of the score, by logistic regression without penalty: of two numbers, so
-    fit for a few hundred rows, and the identity is one of its curves. `isotonic` is the best ascending step curve: for
-    some thousands of rows. Its values are kept within [1/(n + 2), (n + 1)/(n + 2)] for n rows (Laplace's rule of
-    succession), so that a score beyond all seen ones is not said to be certain.
+    `sigmoid` is Platt's curve over the log-odds of the score, by logistic regression without penalty. It has two
+    parameters, so a few hundred rows suffice; the identity is one of its curves. `isotonic` is the best ascending step
+    curve and needs some thousands of rows. Its values are clipped to [1/(n + 2), (n + 1)/(n + 2)] for n rows (Laplace's
+    rule of succession), so that no score beyond the observed range becomes a probability of 0 or 1.
 
     Raises
     ------
     PlanError
-        If the labels have one class only, or a score is not a number.
+        If the labels have one class only, or a score is NaN or infinite.
 
     References
     ----------
@@ -44,44 +44,44 @@ def fit_calibration(kind: Kind, label: NDArray[np.int32], score: NDArray[np.floa
     if kind == "none":
         return Calibration()
     if not np.isfinite(score).all():
-        raise PlanError("evaluate.calibration: the candidate gives scores that are no numbers; nothing can be fitted")
+        raise PlanError("evaluate.calibration: some scores are NaN or infinite; no calibration can be fitted to them")
     columns = score[:, None] if score.ndim == 1 else score
-    happened = (label == 1)[:, None] if score.ndim == 1 else label[:, None] == np.arange(score.shape[1])
+    positive = (label == 1)[:, None] if score.ndim == 1 else label[:, None] == np.arange(score.shape[1])
     fit = _sigmoid_curve if kind == "sigmoid" else _isotonic_curve
-    return Calibration(kind, tuple(fit(happened[:, place], columns[:, place]) for place in range(columns.shape[1])))
+    return Calibration(kind, tuple(fit(positive[:, index], columns[:, index]) for index in range(columns.shape[1])))
 
 
-def _sigmoid_curve(happened: NDArray[np.bool_], score: NDArray[np.float64]) -> Curve:
+def _sigmoid_curve(positive: NDArray[np.bool_], score: NDArray[np.float64]) -> Curve:
     from sklearn.linear_model import LogisticRegression
 
-    _require_both(happened)
-    fitted = LogisticRegression(C=np.inf, max_iter=1000).fit(log_odds(score)[:, None], happened)
+    _require_two_classes(positive)
+    fitted = LogisticRegression(C=np.inf, max_iter=1000).fit(log_odds(score)[:, None], positive)
     return Curve(slope=float(fitted.coef_[0, 0]), intercept=float(fitted.intercept_[0]))
 
 
-def _isotonic_curve(happened: NDArray[np.bool_], score: NDArray[np.float64]) -> Curve:
+def _isotonic_curve(positive: NDArray[np.bool_], score: NDArray[np.float64]) -> Curve:
     from sklearn.isotonic import IsotonicRegression
 
-    _require_both(happened)
-    nearest = 1 / (len(score) + 2)
-    fitted = IsotonicRegression(y_min=nearest, y_max=1 - nearest).fit(score, happened)
+    _require_two_classes(positive)
+    margin = 1 / (len(score) + 2)
+    fitted = IsotonicRegression(y_min=margin, y_max=1 - margin).fit(score, positive)
     return Curve(tuple(fitted.X_thresholds_.tolist()), tuple(fitted.y_thresholds_.tolist()))
 
 
-def _require_both(happened: NDArray[np.bool_]) -> None:
-    if happened.all() or not happened.any():
+def _require_two_classes(positive: NDArray[np.bool_]) -> None:
+    if positive.all() or not positive.any():
         raise PlanError(
-            "evaluate.calibration: the validation rows hold one class only, so no curve can be fitted; "
-            "move training_set.split, or write calibration: none"
+            "evaluate.calibration: the validation rows have one class only; a calibration needs both; "
+            "change training_set.split, or set calibration: none"
         )
 
 
 def cross_fitted(
     kind: Kind, label: NDArray[np.int32], score: NDArray[np.float64], entity: NDArray[np.int64], seed: int
 ) -> NDArray[np.float64]:
-    """Calibrate each row by a curve that was fitted without its entity, in five folds of entities.
+    """Return each row's score calibrated by a curve that was fitted without its entity, in five folds of entities.
 
-    Where the entities are too few for every fold to hold both classes the curve of all rows is used for all.
+    With too few entities for every fold to have both classes, one curve of all rows calibrates all rows.
     """
     if kind == "none":
         return score
@@ -89,9 +89,9 @@ def cross_fitted(
     fold = shuffled[entity] % _FOLDS
     calibrated = np.empty_like(score)
     try:
-        for number in range(_FOLDS):
-            inside = fold == number
-            calibrated[inside] = fit_calibration(kind, label[~inside], score[~inside]).apply(score[inside])
+        for held_out in (fold == number for number in range(_FOLDS)):
+            fitted = fit_calibration(kind, label[~held_out], score[~held_out])
+            calibrated[held_out] = fitted.apply(score[held_out])
     except PlanError:
         return fit_calibration(kind, label, score).apply(score)
     return calibrated

@@ -1,4 +1,4 @@
-"""Curves of scores, thinned to what an eye can see: the points that figures and `dvc plots` draw."""
+"""Curves of scores, thinned to at most 202 points: the data of the report's figures and of `dvc plots`."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ PROFIT: Axes = ("share_approached", "profit_per_1000")
 
 
 def roc(rows: Observed) -> NDArray[np.float64]:
-    """Give the ROC curve."""
+    """Return the ROC curve, of shape (points, 2)."""
     from sklearn.metrics import roc_curve
 
-    wrong, right, _ = roc_curve(rows.label, rows.score)
-    return _thinned(np.column_stack([wrong, right]))
+    false_positive_rate, true_positive_rate, _ = roc_curve(rows.label, rows.score)
+    return _thinned(np.column_stack([false_positive_rate, true_positive_rate]))
 
 
 def precision_recall(rows: Observed) -> NDArray[np.float64]:
-    """Give precision over recall, from the highest threshold down; the first point, of no row, is left out."""
+    """Return (recall, precision) from the highest threshold down, without the point of no selected row."""
     from sklearn.metrics import precision_recall_curve
 
     precision, recall, _ = precision_recall_curve(rows.label, rows.score)
@@ -43,7 +43,7 @@ def precision_recall(rows: Observed) -> NDArray[np.float64]:
 
 
 def gains(rows: Observed) -> NDArray[np.float64]:
-    """Give the share of all positives among the highest scores, over the share of rows taken."""
+    """Return (share of rows selected, share of all positives among them), highest scores first."""
     order = np.argsort(-rows.score, kind="stable")
     ends = np.append(0, np.append(np.flatnonzero(np.diff(rows.score[order])) + 1, len(order)))
     hits = np.append(0, np.cumsum(rows.label[order] == 1))
@@ -51,19 +51,20 @@ def gains(rows: Observed) -> NDArray[np.float64]:
 
 
 def calibration(rows: Observed) -> NDArray[np.float64]:
-    """Give what was said and what happened, on average, in bins of equal numbers of rows.
+    """Return (mean score, mean label) of each of 15 bins with equal numbers of rows.
 
-    Of several classes the likeliest one's probability is judged; of a regression the predicted number.
+    With several classes the score is the largest probability and the label whether that class is right. In a regression
+    the score is the predicted number.
     """
-    said = rows.score if rows.score.ndim == 1 else rows.score.max(axis=1)
-    happened = rows.label if rows.score.ndim == 1 else rows.decided == rows.label
-    place = equal_bins(said, ECE_BINS)
-    count = np.bincount(place)
-    return np.column_stack([np.bincount(place, said) / count, np.bincount(place, happened) / count])
+    score = rows.score if rows.score.ndim == 1 else rows.score.max(axis=1)
+    label = rows.label if rows.score.ndim == 1 else rows.decided == rows.label
+    bin_ = equal_bins(score, ECE_BINS)
+    count = np.bincount(bin_)
+    return np.column_stack([np.bincount(bin_, score) / count, np.bincount(bin_, label) / count])
 
 
 def _thinned(points: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Keep the points that lie nearest to equal steps along the first axis, and both ends."""
+    """Return about 200 points at equal steps along the first axis, and both ends."""
     if len(points) <= _POINTS:
         return points
     wanted = np.linspace(points[0, 0], points[-1, 0], _POINTS)
@@ -73,7 +74,7 @@ def _thinned(points: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def to_csv(axes: Axes, points: NDArray[np.float64]) -> str:
-    """Write a curve, one point a line."""
+    """Compose the CSV text of a curve, one point a line."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(axes)

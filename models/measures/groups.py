@@ -1,4 +1,4 @@
-"""Parts of the rows: the groups that a plan names, and the slices that are found."""
+"""Split rows into the parts of the plan's groups, and measure each part."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from models.measures.intervals import estimates
-from models.measures.metrics import numbered, statistic
+from models.measures.metrics import entity_numbers, statistic
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,22 +26,22 @@ MISSING = "missing"
 
 @dataclass(frozen=True)
 class Grouping:
-    """A group of the plan over some rows: the names of its parts, and the part of each row by its place."""
+    """A group of the plan over some rows: the names of its parts, and each row's index into them, of shape (rows,)."""
 
     name: str
     parts: tuple[str, ...]
-    place: NDArray[np.int64]
+    part_index: NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class PartResult:
-    """One part of a group on the test rows.
+    """The metrics of one part of a group on the test rows.
 
     Attributes
     ----------
-    rows, entities : how many.
-    label_mean, score_mean : what happened there, and what was said; for several classes NaN.
-    measured : each metric that the part defines; with fewer than 30 entities without an interval.
+    rows, entities : their numbers.
+    label_mean, score_mean : means over the part's rows; NaN for several classes.
+    measured : each metric that is defined on the part; with fewer than 30 entities without an interval.
 
     """
 
@@ -55,9 +55,9 @@ class PartResult:
 
 
 def grouping(name: str, group: Group, column: pa.ChunkedArray) -> Grouping:
-    """Part rows by the values of `column`, those without a value in a part of their own; parts that are empty are left out.
+    """Return the parts of rows by the values of `column`; missing values are a part, and empty parts are left out.
 
-    A number is parted at the group's edges, each of which belongs to the part above it.
+    Numbers are split at the group's edges. An edge belongs to the part above it.
     """
     values = column.to_pylist()
     if not group.edges:
@@ -67,31 +67,31 @@ def grouping(name: str, group: Group, column: pa.ChunkedArray) -> Grouping:
     bands = [f"below {edges[0]}", *(f"{low} to {high}" for low, high in pairwise(edges))]
     bands.append(f"from {edges[-1]}")
     numbers = np.array([np.nan if value is None else float(value) for value in values])
-    place = np.searchsorted(np.asarray(group.edges), numbers, side="right")
-    named = [MISSING if missing else bands[band] for missing, band in zip(np.isnan(numbers), place, strict=True)]
+    index = np.searchsorted(np.asarray(group.edges), numbers, side="right")
+    named = [MISSING if missing else bands[band] for missing, band in zip(np.isnan(numbers), index, strict=True)]
     return _numbered(name, [band for band in bands if band in set(named)], named)
 
 
 def groupings(section: Evaluate, rows: pa.Table) -> list[Grouping]:
-    """Part the rows of a training set by all groups of the plan."""
+    """Return the parts of a training set's rows for each group of the plan."""
     return [
         grouping(name, group, rows.column(group.feature.replace(".", "__"))) for name, group in section.groups.items()
     ]
 
 
 def _numbered(name: str, parts: Sequence[str], named: Sequence[str]) -> Grouping:
-    every = [*parts, *([MISSING] if MISSING in named else [])]
-    places = {part: place for place, part in enumerate(every)}
-    return Grouping(name, tuple(every), np.array([places[part] for part in named], dtype=np.int64))
+    all_parts = [*parts, *([MISSING] if MISSING in named else [])]
+    index = {part: position for position, part in enumerate(all_parts)}
+    return Grouping(name, tuple(all_parts), np.array([index[part] for part in named], dtype=np.int64))
 
 
-def select(rows: Observed, chosen: NDArray[np.bool_]) -> Observed:
-    """Choose rows; their entities are numbered anew."""
-    return replace(rows, label=rows.label[chosen], score=rows.score[chosen], entity=numbered(rows.entity[chosen]))
+def filter_rows(rows: Observed, mask: NDArray[np.bool_]) -> Observed:
+    """Return the rows of `mask`, with entity numbers from 0 without gaps."""
+    return replace(rows, label=rows.label[mask], score=rows.score[mask], entity=entity_numbers(rows.entity[mask]))
 
 
 def part_result(rows: Observed, group: str, part: str, metrics: Sequence[Metric], resampling: Resampling) -> PartResult:
-    """Measure the rows of one part."""
+    """Return the metrics of the rows of one part, with intervals."""
     found = estimates({metric: statistic(metric, rows) for metric in metrics}, rows.entities, resampling)
     plain = rows.problem != "multiclass" and len(rows.label) > 0
     return PartResult(
@@ -108,9 +108,9 @@ def part_result(rows: Observed, group: str, part: str, metrics: Sequence[Metric]
 def by_part(
     rows: Observed, groupings: Sequence[Grouping], metrics: Sequence[Metric], resampling: Resampling
 ) -> tuple[PartResult, ...]:
-    """Measure every part of every group."""
+    """Return the metrics of every part of every group."""
     return tuple(
-        part_result(select(rows, one.place == place), one.name, part, metrics, resampling)
-        for one in groupings
-        for place, part in enumerate(one.parts)
+        part_result(filter_rows(rows, group.part_index == index), group.name, part, metrics, resampling)
+        for group in groupings
+        for index, part in enumerate(group.parts)
     )

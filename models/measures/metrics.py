@@ -1,8 +1,8 @@
-"""Measures of scores: each a statistic of weighted entities, so that one definition gives the value and its interval.
+"""Metrics of scores as statistics of weighted entities: one definition serves the value and its interval.
 
-A statistic takes weights of shape (repeats, entities), by which all rows of an entity count, and gives one number for
-each repeat: NaN where the weighted rows do not define it (an area under a curve of one class). With weights of 1 it is
-scikit-learn's number, which the tests hold against it.
+A statistic takes weights of shape (repeats, entities) and returns an array of shape (repeats,). A weight applies to all
+rows of its entity. The value is NaN where the weighted rows do not define it, such as the ROC AUC of one class. With
+weights of 1 it equals scikit-learn's value, which the tests check.
 """
 
 from __future__ import annotations
@@ -24,34 +24,34 @@ if TYPE_CHECKING:
 Weights: TypeAlias = "NDArray[np.float64]"
 Statistic: TypeAlias = Callable[["Weights"], "NDArray[np.float64]"]
 
-#: The metrics of which less is better.
+#: The metrics for which lower is better.
 LOWER_IS_BETTER = frozenset({"log_loss", "brier", "ece", "rmse", "mae", "pinball"})
-#: Those that judge probabilities, and those that an ascending curve over the scores leaves as they are.
-OF_PROBABILITIES = frozenset({"log_loss", "brier", "ece"})
-OF_ORDER = frozenset({"roc_auc", "pr_auc", "lift", "gain"})
-#: Those that judge decisions, for which a binary problem needs a threshold.
-OF_DECISIONS = frozenset({"precision", "recall", "f1", "balanced_accuracy", "accuracy", "profit"})
+#: Metrics of probabilities, and metrics of order, which an ascending calibration does not change.
+PROBABILITY_METRICS = frozenset({"log_loss", "brier", "ece"})
+ORDER_METRICS = frozenset({"roc_auc", "pr_auc", "lift", "gain"})
+#: Metrics of decisions; in a binary problem they need a threshold.
+DECISION_METRICS = frozenset({"precision", "recall", "f1", "balanced_accuracy", "accuracy", "profit"})
 _SMALLEST = 1e-15
-#: Bins of equal numbers of rows in which the calibration error is taken.
+#: Bins of the calibration error, with equal numbers of rows.
 ECE_BINS = 15
-#: Of how many times the share of highest scores the rows are looked at first.
+#: `_gain` first searches this multiple of the `top` share of rows, and all rows only if these do not suffice.
 _LIKELY_TOP = 2
 
 
 @dataclass(frozen=True)
 class Observed:
-    """Rows with their scores.
+    """Labels and scores of rows, with what the metrics need to know about them.
 
     Attributes
     ----------
-    problem : decides the shapes of the others.
-    label : (rows,): 0 or 1; the place of a class; a number for a regression.
+    problem : it determines the shapes of the others.
+    label : (rows,): 0 or 1; the index of a class; a number for a regression.
     score : (rows,): probability of label 1, or the predicted number; (rows, classes): the probabilities of the classes.
     entity : (rows,): the number of each row's entity, from 0 on.
-    threshold : a binary score at or above it is decided as 1; NaN leaves the measures of decisions undefined.
-    top : the share of highest scores that lift and gain speak of.
-    quantile : the quantile that the pinball loss judges.
-    earned : what deciding a row as 1 earns if its label is 1, and if it is 0; NaN where the plan names no money.
+    threshold : a binary score at or above it is decided as 1; with NaN the metrics of decisions are undefined.
+    top : the share of rows, by highest score, for lift and gain.
+    quantile : the quantile of the pinball loss.
+    earned : the profit of deciding a row as 1, with label 1 and with label 0; NaN if the plan has no `money`.
 
     """
 
@@ -72,29 +72,29 @@ class Observed:
 
     @property
     def classes(self) -> int:
-        """The number of classes that the scores speak of."""
+        """The number of classes."""
         return int(self.score.shape[1])
 
     @property
     def decided(self) -> NDArray[np.int64]:
-        """The class that each row is decided to be: by the threshold, or the likeliest one."""
+        """Each row's decision: score >= threshold, or the class with the largest probability."""
         if self.score.ndim == 1:
             return (self.score >= self.threshold).astype(np.int64)
         return np.asarray(self.score.argmax(axis=1), dtype=np.int64)
 
 
-def numbered(keys: Sequence[object] | NDArray[np.generic]) -> NDArray[np.int64]:
-    """Give each row the number of its entity, from 0 on in the order of their keys."""
+def entity_numbers(keys: Sequence[object] | NDArray[np.generic]) -> NDArray[np.int64]:
+    """Return the number of each row's entity, from 0 on in the order of the keys."""
     return np.unique(np.asarray(keys), return_inverse=True)[1].astype(np.int64)
 
 
 def measure(metric: Metric, rows: Observed) -> float:
-    """Compute `metric` of `rows`; NaN where they do not define it, or a score is no number."""
+    """Return `metric` of `rows`; NaN where it is undefined, or a score is NaN or infinite."""
     return float(statistic(metric, rows)(np.ones((1, rows.entities)))[0]) if len(rows.label) else np.nan
 
 
 def statistic(metric: Metric, rows: Observed) -> Statistic:
-    """Prepare `metric` of `rows`: what does not depend on the weights is computed once.
+    """Return `metric` of `rows` as a function of entity weights; what does not depend on them is computed once.
 
     Raises
     ------
@@ -102,20 +102,20 @@ def statistic(metric: Metric, rows: Observed) -> Statistic:
         If the problem has no such metric.
 
     """
-    makers = _MAKERS[rows.problem]
-    if metric not in makers:
-        raise ValueError(f"{metric!r} is not a metric of a {rows.problem} problem; there are {', '.join(makers)}")
-    undecided = metric in OF_DECISIONS and rows.score.ndim == 1 and np.isnan(rows.threshold)
+    factories = _FACTORIES[rows.problem]
+    if metric not in factories:
+        raise ValueError(f"{metric!r} is not a metric of a {rows.problem} problem; expected {', '.join(factories)}")
+    undecided = metric in DECISION_METRICS and rows.score.ndim == 1 and np.isnan(rows.threshold)
     if undecided or not np.isfinite(rows.score).all():
         return _undefined
-    return makers[metric](rows)
+    return factories[metric](rows)
 
 
 def _undefined(weights: Weights) -> NDArray[np.float64]:
     return np.full(len(weights), np.nan)
 
 
-# Measures that are made of sums over rows
+# Metrics that are functions of sums over rows
 
 
 def additive(
@@ -123,14 +123,14 @@ def additive(
     cells: Sequence[NDArray[np.float64] | NDArray[np.bool_]],
     finish: Callable[..., NDArray[np.float64]],
 ) -> Statistic:
-    """Make a statistic of weighted sums: `finish` takes the sum of each of `cells`, each of shape (repeats,)."""
+    """Return a statistic of weighted sums: `finish` takes the sum of each of `cells`, each of shape (repeats,)."""
     totals = np.column_stack([np.bincount(rows.entity, cell, minlength=rows.entities) for cell in cells])
 
-    def of(weights: Weights) -> NDArray[np.float64]:
+    def weighted(weights: Weights) -> NDArray[np.float64]:
         with np.errstate(invalid="ignore", divide="ignore"):
             return finish(*(weights @ totals).T)
 
-    return of
+    return weighted
 
 
 def _mean(rows: Observed, values: NDArray[np.float64]) -> Statistic:
@@ -148,54 +148,54 @@ def _log_loss(rows: Observed) -> Statistic:
 def _brier(rows: Observed) -> Statistic:
     if rows.score.ndim == 1:
         return _mean(rows, (rows.score - rows.label) ** 2)
-    happened = rows.label[:, None] == np.arange(rows.classes)
-    return _mean(rows, ((rows.score - happened) ** 2).sum(axis=1))
+    one_hot = rows.label[:, None] == np.arange(rows.classes)
+    return _mean(rows, ((rows.score - one_hot) ** 2).sum(axis=1))
 
 
-class SumOfSizes:
-    """A statistic that adds up the absolute values of some weighted means, which chance makes larger.
+class SumOfAbsoluteMeans:
+    """A sum of absolute weighted means; sampling noise biases it upwards.
 
-    `parts` gives the means themselves, of the shape (repeats, parts), from which alone an interval can be found
-    (see `models.measures.intervals.size_interval`).
+    `means` returns the means, of shape (repeats, means). The interval needs them, because it corrects the bias
+    (see `models.measures.intervals.absolute_sum_interval`).
     """
 
-    def __init__(self, parts: Statistic) -> None:
-        self.parts = parts
+    def __init__(self, means: Statistic) -> None:
+        self.means = means
 
     def __call__(self, weights: Weights) -> NDArray[np.float64]:
-        """Compute the statistic."""
-        return np.asarray(np.abs(self.parts(weights)).sum(axis=1))
+        """Return the sum under `weights`, of shape (repeats,)."""
+        return np.asarray(np.abs(self.means(weights)).sum(axis=1))
 
 
 def _ece(rows: Observed) -> Statistic:
-    """Sum over bins of |sum of (label - score)| / rows; of several classes, the likeliest one's score is judged.
+    """Return the expected calibration error: the sum over bins of |sum of (label - score)| / rows.
 
-    The bins hold equal numbers of rows (ties stay together). Even scores that are true probabilities get an error of about
-    sqrt(2 bins mean(p (1 - p)) / (pi rows)), since a sum of chances is hardly ever 0; its interval is of the error without
-    that, and may lie below it.
+    With several classes, the score is the largest probability and the label whether that class is right. The bins have
+    equal numbers of rows (ties stay together). Perfectly calibrated scores have an expected error of about
+    sqrt(2 bins mean(p (1 - p)) / (pi rows)). The interval corrects this bias, so it may lie below the value.
 
     References
     ----------
     Naeini, M. P., Cooper, G. and Hauskrecht, M. (2015). Obtaining well calibrated probabilities using Bayesian binning.
 
     """
-    said = rows.score if rows.score.ndim == 1 else rows.score.max(axis=1)
-    happened = rows.label if rows.score.ndim == 1 else rows.decided == rows.label
-    place = equal_bins(said, ECE_BINS)
-    cells = [np.where(place == number, happened - said, 0.0) for number in range(int(place.max()) + 1)]
-    return SumOfSizes(
-        additive(rows, [np.ones(len(said)), *cells], lambda count, *residuals: (np.stack(residuals) / count).T)
+    score = rows.score if rows.score.ndim == 1 else rows.score.max(axis=1)
+    label = rows.label if rows.score.ndim == 1 else rows.decided == rows.label
+    bin_ = equal_bins(score, ECE_BINS)
+    cells = [np.where(bin_ == number, label - score, 0.0) for number in range(int(bin_.max()) + 1)]
+    return SumOfAbsoluteMeans(
+        additive(rows, [np.ones(len(score)), *cells], lambda count, *residuals: (np.stack(residuals) / count).T)
     )
 
 
 def equal_bins(values: NDArray[np.float64], bins: int) -> NDArray[np.int64]:
-    """Give the bin of each value, from 0 on: about as many values in each, equal values together, no bin empty."""
+    """Return the bin of each value, from 0 on: quantile bins with equal values together and no empty bin."""
     edges = np.unique(np.quantile(values, np.linspace(0, 1, bins + 1)[1:-1], method="inverted_cdf"))
     return np.unique(np.searchsorted(edges, values, side="left"), return_inverse=True)[1].astype(np.int64)
 
 
 def confusion(rows: Observed) -> NDArray[np.int64]:
-    """Count rows by (label, decision), of shape (classes, classes)."""
+    """Return the numbers of rows by (label, decision), of shape (classes, classes)."""
     classes = 2 if rows.score.ndim == 1 else rows.classes
     cell = rows.label.astype(np.int64) * classes + rows.decided
     return np.bincount(cell, minlength=classes * classes).reshape(classes, classes)
@@ -211,12 +211,12 @@ def _by_confusion(finish: Callable[..., NDArray[np.float64]]) -> Callable[[Obser
 
 
 def _by_class(finish: Callable[..., NDArray[np.float64]]) -> Callable[[Observed], Statistic]:
-    """Make a statistic of (hits, decided, labelled), each of shape (classes, repeats)."""
+    """Return a metric of (hits, decided, labelled), each of shape (classes, repeats)."""
 
     def make(rows: Observed) -> Statistic:
         numbers = range(rows.classes)
         hits = [(rows.label == number) & (rows.decided == number) for number in numbers]
-        decided, labelled = ([of == number for number in numbers] for of in (rows.decided, rows.label))
+        decided, labelled = ([codes == number for number in numbers] for codes in (rows.decided, rows.label))
 
         def split(*sums: NDArray[np.float64]) -> NDArray[np.float64]:
             return finish(*np.stack(sums).reshape(3, rows.classes, -1))
@@ -229,20 +229,20 @@ def _by_class(finish: Callable[..., NDArray[np.float64]]) -> Callable[[Observed]
 def _macro_f1(
     hits: NDArray[np.float64], decided: NDArray[np.float64], labelled: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    # A class that is neither there nor decided does not count.
-    found: NDArray[np.float64] = np.nanmean(
+    # A class without labels and without decisions does not count.
+    mean: NDArray[np.float64] = np.nanmean(
         np.where(decided + labelled > 0, 2 * hits / (decided + labelled), np.nan), axis=0
     )
-    return found
+    return mean
 
 
 def _profit(rows: Observed) -> Statistic:
-    """Mean earnings of 1,000 rows, of which those decided as 1 are approached."""
+    """Return the mean profit per 1,000 rows when those decided as 1 are contacted."""
     return _mean(rows, 1000 * np.where(rows.decided == 1, np.where(rows.label == 1, *rows.earned), 0.0))
 
 
 def _r2(rows: Observed) -> Statistic:
-    label = rows.label - rows.label.mean()  # R2 does not change, and its sums of squares keep their digits
+    label = rows.label - rows.label.mean()  # centring leaves R2 unchanged and avoids cancellation in the sum of squares
     error = rows.label - rows.score
     return additive(
         rows,
@@ -261,7 +261,7 @@ def _pinball(rows: Observed) -> Statistic:
     return _mean(rows, np.maximum(rows.quantile * error, (rows.quantile - 1) * error))
 
 
-# Measures of an order
+# Metrics of order
 
 
 @dataclass(frozen=True)
@@ -271,111 +271,114 @@ class _Ranks:
     Attributes
     ----------
     positive, negative : the entities of the rows.
-    below, not_above : for each positive, how many negatives score less, and not more.
-    tied : for each positive, how many positives score less.
+    negatives_below, negatives_not_above : for each positive, the numbers of negatives with score <, and <=, its own.
+    positives_below : for each positive, the number of positives with a lower score.
 
     """
 
     positive: NDArray[np.int64]
     negative: NDArray[np.int64]
-    below: NDArray[np.int64]
-    not_above: NDArray[np.int64]
-    tied: NDArray[np.int64]
+    negatives_below: NDArray[np.int64]
+    negatives_not_above: NDArray[np.int64]
+    positives_below: NDArray[np.int64]
 
 
-def _ranks(happened: NDArray[np.bool_], score: NDArray[np.float64], entity: NDArray[np.int64]) -> _Ranks:
+def _ranks(label_1: NDArray[np.bool_], score: NDArray[np.float64], entity: NDArray[np.int64]) -> _Ranks:
     order = np.argsort(score, kind="stable")
-    happened, score, entity = happened[order], score[order], entity[order]
-    positive, negative = score[happened], score[~happened]
+    label_1, score, entity = label_1[order], score[order], entity[order]
+    positive, negative = score[label_1], score[~label_1]
     return _Ranks(
-        positive=entity[happened],
-        negative=entity[~happened],
-        below=np.searchsorted(negative, positive, side="left"),
-        not_above=np.searchsorted(negative, positive, side="right"),
-        tied=np.searchsorted(positive, positive, side="left"),
+        positive=entity[label_1],
+        negative=entity[~label_1],
+        negatives_below=np.searchsorted(negative, positive, side="left"),
+        negatives_not_above=np.searchsorted(negative, positive, side="right"),
+        positives_below=np.searchsorted(positive, positive, side="left"),
     )
 
 
-def _sum_to(values: NDArray[np.float64]) -> NDArray[np.float64]:
+def _cumulative(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.concatenate([[0.0], np.cumsum(values)])
 
 
 def _area(ranks: _Ranks, weights: NDArray[np.float64]) -> float:
-    """Area under the ROC curve: the weighted share of pairs (positive, negative) in order, a tie being half."""
-    positive, negatives = weights[ranks.positive], _sum_to(weights[ranks.negative])
+    """Return the area under the ROC curve: the weighted share of (positive, negative) pairs in order; a tie counts half."""
+    positive, negatives = weights[ranks.positive], _cumulative(weights[ranks.negative])
     pairs = positive.sum() * negatives[-1]
     if not pairs > 0:
         return np.nan
-    in_order = positive * (negatives[ranks.below] + negatives[ranks.not_above])
+    in_order = positive * (negatives[ranks.negatives_below] + negatives[ranks.negatives_not_above])
     return float(in_order.sum() / (2 * pairs))
 
 
 def _average_precision(ranks: _Ranks, weights: NDArray[np.float64]) -> float:
-    """Weighted mean, over the positives, of the precision among all rows that score no less."""
-    positive, negatives = weights[ranks.positive], _sum_to(weights[ranks.negative])
-    positives = _sum_to(positive)
+    """Return the weighted mean, over the positives, of the precision among all rows with at least their score."""
+    positive, negatives = weights[ranks.positive], _cumulative(weights[ranks.negative])
+    positives = _cumulative(positive)
     if not positives[-1] > 0:
         return np.nan
-    hits = positives[-1] - positives[ranks.tied]
-    chosen = hits + negatives[-1] - negatives[ranks.below]
-    precision = np.divide(hits, chosen, out=np.zeros_like(hits), where=chosen > 0)
+    hits = positives[-1] - positives[ranks.positives_below]
+    selected = hits + negatives[-1] - negatives[ranks.negatives_below]
+    precision = np.divide(hits, selected, out=np.zeros_like(hits), where=selected > 0)
     return float((positive * precision).sum() / positives[-1])
 
 
-def _ranked(of: Callable[[_Ranks, NDArray[np.float64]], float]) -> Callable[[Observed], Statistic]:
+def _ranked(metric: Callable[[_Ranks, NDArray[np.float64]], float]) -> Callable[[Observed], Statistic]:
     def make(rows: Observed) -> Statistic:
         ranks = _ranks(rows.label == 1, rows.score, rows.entity)
-        return lambda weights: np.array([of(ranks, repeat) for repeat in weights])
+        return lambda weights: np.array([metric(ranks, repeat) for repeat in weights])
 
     return make
 
 
 def _macro_area(rows: Observed) -> Statistic:
-    """Mean over the classes of the area of one against the rest."""
+    """Return the mean over the classes of the one-against-rest area under the ROC curve."""
     classes = [_ranks(rows.label == number, rows.score[:, number], rows.entity) for number in range(rows.classes)]
     return lambda weights: np.array([np.mean([_area(ranks, repeat) for ranks in classes]) for repeat in weights])
 
 
 def _gain(rows: Observed) -> Statistic:
-    """Share of the positives among the `top` share of rows by score; rows of one score count in part, as drawn by lot."""
+    """Return the share of positives among the `top` share of rows by score.
+
+    Rows with the score at the cut count in part: their expected number of positives under random selection.
+    """
     order = np.argsort(-rows.score, kind="stable")
-    entity, happened = rows.entity[order], (rows.label[order] == 1).astype(np.float64)
-    # The rows of one score lie from `begins` to before `ends`.
+    entity, positive = rows.entity[order], (rows.label[order] == 1).astype(np.float64)
+    # Rows with equal scores are the slice begins:ends.
     edges = np.flatnonzero(np.diff(rows.score[order])) + 1
     block = np.searchsorted(edges, np.arange(len(order)), side="right")
     begins, ends = np.append(0, edges)[block], np.append(edges, len(order))[block]
-    totals = np.column_stack([np.bincount(entity, cell, minlength=rows.entities) for cell in (None, happened)])
-    # A draw hardly ever has its top below here; where it has, all rows are looked at.
+    totals = np.column_stack([np.bincount(entity, cell, minlength=rows.entities) for cell in (None, positive)])
+    # In almost every draw these rows contain the top share; otherwise all rows are searched.
     likely = int(_LIKELY_TOP * rows.top * len(order)) + 1
 
     def of_repeat(weights: NDArray[np.float64], total: float, positives: float) -> float:
         if not positives > 0:
             return np.nan
-        wanted = rows.top * total
-        for looked_at in (likely, len(order)):
-            row = weights[entity[:looked_at]]
-            chosen = _sum_to(row)
-            last = int(np.searchsorted(chosen, wanted, side="left")) - 1
-            if last < len(row) and ends[last] <= len(row):
+        target = rows.top * total
+        for searched in (likely, len(order)):
+            row_weights = weights[entity[:searched]]
+            cumulative = _cumulative(row_weights)
+            last = int(np.searchsorted(cumulative, target, side="left")) - 1
+            if last < len(row_weights) and ends[last] <= len(row_weights):
                 break
         first, end = begins[last], ends[last]
-        part = (wanted - chosen[first]) / (chosen[end] - chosen[first])
-        hits = row[:first] @ happened[:first] + part * (row[first:end] @ happened[first:end])
+        part = (target - cumulative[first]) / (cumulative[end] - cumulative[first])
+        hits = row_weights[:first] @ positive[:first] + part * (row_weights[first:end] @ positive[first:end])
         return float(hits / positives)
 
-    def of(weights: Weights) -> NDArray[np.float64]:
+    def gain(weights: Weights) -> NDArray[np.float64]:
         return np.array([of_repeat(repeat, *sums) for repeat, sums in zip(weights, weights @ totals, strict=True)])
 
-    return of
+    return gain
 
 
 def _lift(rows: Observed) -> Statistic:
-    """Rate of positives among the `top` share of rows, over the rate among all."""
+    """Return the rate of positives among the `top` share of rows by score, divided by the rate among all rows."""
     gain = _gain(rows)
     return lambda weights: gain(weights) / rows.top
 
 
-_MAKERS: dict[Problem, dict[str, Callable[[Observed], Statistic]]] = {
+_FACTORIES: dict[Problem, dict[str, Callable[[Observed], Statistic]]] = {
     "binary": {
         "roc_auc": _ranked(_area),
         "pr_auc": _ranked(_average_precision),

@@ -1,4 +1,4 @@
-"""What decisions earn at every threshold, which threshold earns most, and what approaching everybody or nobody would earn."""
+"""The profit of decisions: at every threshold, at the best one, and of contacting all customers or none."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
     from models.measures.metrics import Observed, Statistic
 
-#: Thresholds at which a curve is drawn: as many shares of rows.
+#: Points of a profit curve, at equal steps of the share of rows.
 _POINTS = 101
 
 
 @dataclass(frozen=True)
 class ProfitPoint:
-    """One point of the profit curve: approaching the rows that score no less than `threshold`, a `share` of all."""
+    """One point of the profit curve: the profit of contacting the `share` of rows with scores of at least `threshold`."""
 
     threshold: float
     share: float
@@ -31,7 +31,7 @@ class ProfitPoint:
 
 @dataclass(frozen=True)
 class BestThreshold:
-    """The threshold that earns most, and the range of those that the rows do not show to earn less."""
+    """The threshold with the highest profit, and the range of thresholds whose profit is not significantly lower."""
 
     value: float
     lower: float
@@ -40,17 +40,17 @@ class BestThreshold:
 
 @dataclass(frozen=True)
 class MoneyResult:
-    """What the decisions of one model earn, for each 1,000 decisions.
+    """The profit of one model's decisions, per 1,000 decisions.
 
     Attributes
     ----------
     currency : of all amounts.
-    threshold : the one that is in force, and the share of test rows that it approaches.
-    best : the threshold that earned most on the validation rows, with its range.
-    break_even : the probability from which an offer earns more than it costs; where the score is a true probability, the
-        best threshold without a capacity. NaN where no offer earns anything.
+    threshold, share : the threshold in use, and the share of test rows at or above it.
+    best : the threshold with the highest profit on the validation rows, with its range.
+    break_even : the probability above which contacting a customer earns more than it costs. With calibrated probabilities
+        and no capacity it is the best threshold. NaN if contacting never pays.
     at_threshold, treat_all, treat_none : profit on the test rows.
-    over_treating_all : profit at the threshold less that of approaching everybody, paired.
+    over_treating_all : profit at the threshold minus that of contacting all customers, paired.
     curve : on the test rows, by descending threshold.
 
     """
@@ -70,14 +70,14 @@ class MoneyResult:
 def money_result(
     currency: str, break_even: float, best: BestThreshold, test: Observed, resampling: Resampling
 ) -> MoneyResult:
-    """Say what the threshold of `test` earns on its rows, beside every other."""
-    everybody = statistic("profit", replace(test, threshold=-np.inf))
-    in_force = statistic("profit", test)
+    """Return the profit on the test rows at the threshold of `test`, at all others, and of contacting all or none."""
+    treat_all = statistic("profit", replace(test, threshold=-np.inf))
+    at_threshold = statistic("profit", test)
 
     def over_all(weights: NDArray[np.float64]) -> NDArray[np.float64]:
-        return in_force(weights) - everybody(weights)
+        return at_threshold(weights) - treat_all(weights)
 
-    named = {"in_force": in_force, "everybody": everybody, "over_all": over_all}
+    named = {"at_threshold": at_threshold, "treat_all": treat_all, "over_all": over_all}
     found = estimates(named, test.entities, resampling)
     return MoneyResult(
         currency=currency,
@@ -85,8 +85,8 @@ def money_result(
         share=float((test.score >= test.threshold).mean()),
         best=best,
         break_even=break_even,
-        at_threshold=found["in_force"],
-        treat_all=found["everybody"],
+        at_threshold=found["at_threshold"],
+        treat_all=found["treat_all"],
         treat_none=Estimate(0.0, 0.0, 0.0),
         over_treating_all=found["over_all"],
         curve=profit_curve(test, resampling),
@@ -94,16 +94,16 @@ def money_result(
 
 
 def thresholds_of(score: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Choose thresholds that approach about 0, 1, ... 100 % of the rows, in descending order."""
+    """Return thresholds that select about 0, 1, ... 100 % of the rows, in descending order."""
     return np.append(NOBODY, np.unique(np.quantile(score, np.linspace(0, 1, _POINTS), method="inverted_cdf"))[::-1])
 
 
 def _profits(rows: Observed, thresholds: NDArray[np.float64]) -> Statistic:
-    """Make the statistic of profits at all `thresholds` (descending), of shape (repeats, thresholds)."""
-    # The band between two thresholds that each row falls in; profits of bands add up to those of thresholds.
+    """Return the statistic of profits at all `thresholds` (descending), of shape (repeats, thresholds)."""
+    # `band` is the interval between two thresholds that has the row's score; the profit at a threshold is a sum over bands.
     band = np.searchsorted(-thresholds, -rows.score, side="left")
-    worth = 1000 * np.where(rows.label == 1, *rows.earned)
-    cells = [np.where(band == place, worth, 0.0) for place in range(len(thresholds))]
+    row_profit = 1000 * np.where(rows.label == 1, *rows.earned)
+    cells = [np.where(band == index, row_profit, 0.0) for index in range(len(thresholds))]
 
     def finish(count: NDArray[np.float64], *bands: NDArray[np.float64]) -> NDArray[np.float64]:
         return (np.cumsum(np.stack(bands), axis=0) / count).T
@@ -112,31 +112,31 @@ def _profits(rows: Observed, thresholds: NDArray[np.float64]) -> Statistic:
 
 
 def profit_curve(rows: Observed, resampling: Resampling) -> tuple[ProfitPoint, ...]:
-    """Compute the profit of approaching every share of `rows`, highest scores first; each interval is of its own point."""
+    """Return the profit of contacting each share of `rows`, highest scores first; the intervals are pointwise."""
     thresholds = thresholds_of(rows.score)
-    of = _profits(rows, thresholds)
-    values = of(np.ones((1, rows.entities)))[0]
-    drawn = replicates({"profit": of}, rows.entities, resampling)["profit"]
+    profits = _profits(rows, thresholds)
+    values = profits(np.ones((1, rows.entities)))[0]
+    drawn = replicates({"profit": profits}, rows.entities, resampling)["profit"]
     return tuple(
         ProfitPoint(
             threshold=float(threshold),
             share=float((rows.score >= threshold).mean()),
             profit=Estimate(
-                float(value), *interval(float(value), drawn[:, place], rows.entities, resampling.confidence)
+                float(value), *interval(float(value), drawn[:, index], rows.entities, resampling.confidence)
             ),
         )
-        for place, (threshold, value) in enumerate(zip(thresholds, values, strict=True))
+        for index, (threshold, value) in enumerate(zip(thresholds, values, strict=True))
     )
 
 
 def best_threshold(rows: Observed, chosen: float, capacity: float, resampling: Resampling) -> BestThreshold:
-    """Give the range of thresholds that `rows` do not show to earn less than the best one, `chosen`.
+    """Return the threshold `chosen` with the range of thresholds whose profit on `rows` is not significantly lower.
 
-    The highest point of a curve jumps about under resampling, and its own quantiles do not cover (Abrevaya and Huang 2005).
-    Instead every threshold t is tested to be the best one: it stays in the range unless the best found earns more than it
-    by more than chance explains, which is the quantile of max over s of [D(s) - D(t)], where D is how far a draw's profit
-    lies from the observed one. The range covers the best threshold at least as often as the confidence says, and ends at
-    the next thresholds that were tried. NaN with fewer than 30 entities.
+    The bootstrap quantiles of an argmax do not cover it (Abrevaya and Huang 2005), so the range inverts a test. Threshold t
+    stays in the range unless the highest profit exceeds its own by more than a quantile of max over s of [D(s) - D(t)],
+    where D is a draw's profit minus the observed one. The range covers the best threshold with at least the nominal
+    confidence. It extends to the next thresholds that were tried on both sides. Its bounds are NaN with fewer than 30
+    entities.
 
     References
     ----------
@@ -147,13 +147,13 @@ def best_threshold(rows: Observed, chosen: float, capacity: float, resampling: R
     thresholds = np.unique(np.append(thresholds_of(rows.score), chosen))[::-1]
     share = np.array([(rows.score >= threshold).mean() for threshold in thresholds])
     thresholds = thresholds[share <= capacity]
-    of = _profits(rows, thresholds)
-    observed = of(np.ones((1, rows.entities)))[0]
-    drawn = replicates({"profit": of}, rows.entities, resampling)["profit"]
+    profits = _profits(rows, thresholds)
+    observed = profits(np.ones((1, rows.entities)))[0]
+    drawn = replicates({"profit": profits}, rows.entities, resampling)["profit"]
     if not np.isfinite(interval(float(observed.max()), drawn.max(axis=1), rows.entities, resampling.confidence)[0]):
         return BestThreshold(chosen, np.nan, np.nan)
-    apart = drawn - observed
-    explained = np.quantile(apart.max(axis=1, keepdims=True) - apart, resampling.confidence, axis=0)
-    kept = np.flatnonzero(observed.max() - observed <= explained)
+    deviation = drawn - observed
+    critical = np.quantile(deviation.max(axis=1, keepdims=True) - deviation, resampling.confidence, axis=0)
+    kept = np.flatnonzero(observed.max() - observed <= critical)
     first, last = max(kept[0] - 1, 0), min(kept[-1] + 1, len(thresholds) - 1)
     return BestThreshold(chosen, float(thresholds[last]), float(thresholds[first]))

@@ -1,8 +1,8 @@
-"""The parts of the rows where a model does worst: found on the validation rows, confirmed on the test rows.
+"""Find the slices with the highest loss: search on the validation rows, confirm on the test rows.
 
-Every feature is cut into a few bins, and every bin, and every pair of bins of two features, is a slice. Thousands are
-looked at, and the worst of thousands looks bad by chance alone. So a slice is only a suspect where the search found it; what
-is reported of it comes from rows that the search did not see, and its p-value is corrected for the suspects tried there.
+Every feature is cut into a few bins. A slice is a bin, or the intersection of two bins of different features. The search
+tries thousands of slices, so the largest losses that it finds are partly noise. What is reported of a slice is therefore
+measured on the test rows, and its p-value is corrected for the number of slices confirmed there.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ if TYPE_CHECKING:
 
 _BINS = 4
 _MOST_LEVELS = 12
-#: A slice that shares more than this of its rows with one already found says the same thing again.
-_SAME = 0.5
+#: A slice is skipped if its Jaccard overlap with a better one exceeds this.
+_MOST_OVERLAP = 0.5
 _SMALLEST = 1e-15
 
 
 @dataclass(frozen=True)
 class Bin:
-    """Some values of a feature: a level, or the numbers above `low` up to and with `high`; neither is missing."""
+    """Some values of a feature: a level, the numbers in (low, high], or the missing values."""
 
     feature: str
-    place: int
+    index: int
     level: int | None = None
     low: float = -np.inf
     high: float = np.inf
@@ -43,8 +43,8 @@ class Bin:
     name: str = ""
 
     def holds(self, matrix: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """Say which encoded rows lie in the bin."""
-        column = matrix[:, self.place]
+        """Return the mask of the encoded rows that lie in the bin."""
+        column = matrix[:, self.index]
         if self.missing:
             return np.isnan(column)
         if self.level is not None:
@@ -54,15 +54,15 @@ class Bin:
 
 @dataclass(frozen=True)
 class WorstSlice:
-    """A slice that the search suspected, on the test rows.
+    """A slice that the search found, measured on the test rows.
 
     Attributes
     ----------
     name : the bins, in words.
-    rows, entities : how many test rows, and of how many entities.
+    rows, entities : the numbers of test rows and of their entities.
     loss, loss_elsewhere : the mean loss in the slice and outside it.
-    label_mean, score_mean : what happened in the slice, and what was said; NaN for several classes.
-    p_value : of a slice that is no worse than the rest, one-sided, after Holm's correction for all suspects.
+    label_mean, score_mean : means over the rows of the slice; NaN for several classes.
+    p_value : one-sided, for the hypothesis that the loss is no higher than elsewhere, with Holm's correction.
 
     """
 
@@ -77,7 +77,7 @@ class WorstSlice:
 
 
 def losses(rows: Observed) -> NDArray[np.float64]:
-    """Give each row's loss: the log loss, or the squared error of a number."""
+    """Return each row's loss: the log loss, or the squared error in a regression."""
     if rows.problem == "regression":
         return np.asarray((rows.label - rows.score) ** 2, dtype=np.float64)
     if rows.score.ndim == 1:
@@ -88,28 +88,29 @@ def losses(rows: Observed) -> NDArray[np.float64]:
 
 
 def bins_of(matrix: NDArray[np.float64], features: Sequence[ContractFeature]) -> list[list[Bin]]:
-    """Cut each feature into bins: a text by its levels, a number into four bins of about equal size.
+    """Return the bins of each feature: one per level of a text, four of about equal size of a number.
 
-    A free text, and a text of more than 12 levels, is not cut.
+    Free text, and text with more than 12 levels, has no bins except that of missing values.
     """
-    return [found for place, feature in enumerate(features) if (found := list(_bins(matrix[:, place], place, feature)))]
+    binned = (list(_bins(matrix[:, index], index, feature)) for index, feature in enumerate(features))
+    return [bins for bins in binned if bins]
 
 
-def _bins(column: NDArray[np.float64], place: int, feature: ContractFeature) -> Iterator[Bin]:
+def _bins(column: NDArray[np.float64], index: int, feature: ContractFeature) -> Iterator[Bin]:
     name, known = f"{feature.view}.{feature.name}", column[~np.isnan(column)]
     if feature.dtype == "string" and len(feature.levels) <= _MOST_LEVELS:
         for code, level in enumerate(feature.levels):
-            yield Bin(name, place, level=code, name=f"{name} is {level}")
+            yield Bin(name, index, level=code, name=f"{name} is {level}")
     elif feature.dtype not in {"string", "text", "timestamp"} and len(known):
         number = equal_bins(known, _BINS)
         edges = [float(known[number == one].max()) for one in range(int(number.max()))]
         for low, high in zip([-np.inf, *edges], [*edges, np.inf], strict=True):
-            yield Bin(name, place, low=low, high=high, name=_range(name, low, high))
+            yield Bin(name, index, low=low, high=high, name=_range_name(name, low, high))
     if feature.dtype != "text" and len(known) < len(column):
-        yield Bin(name, place, missing=True, name=f"{name} is missing")
+        yield Bin(name, index, missing=True, name=f"{name} is missing")
 
 
-def _range(name: str, low: float, high: float) -> str:
+def _range_name(name: str, low: float, high: float) -> str:
     if low == -np.inf and high == np.inf:
         return f"{name} is known"
     if low == -np.inf:
@@ -128,8 +129,8 @@ def _entities(inside: NDArray[np.bool_], entity: NDArray[np.int64]) -> int:
     return int(np.count_nonzero(np.bincount(entity[inside])))
 
 
-def _strength(inside: NDArray[np.bool_], loss: NDArray[np.float64], entity: NDArray[np.int64]) -> float:
-    """Give how many standard errors, of clustered entities, the loss inside lies above the loss outside; see `_p_value`."""
+def _z_value(inside: NDArray[np.bool_], loss: NDArray[np.float64], entity: NDArray[np.int64]) -> float:
+    """Return the excess of the loss inside over the loss outside in standard errors clustered by entity (a z value)."""
     count = int(inside.sum())
     if not 0 < count < len(inside):
         return -np.inf
@@ -143,17 +144,17 @@ def _strength(inside: NDArray[np.bool_], loss: NDArray[np.float64], entity: NDAr
 def suspects(
     rows: Observed, matrix: NDArray[np.float64], features: Sequence[ContractFeature], minimum: int, wanted: int
 ) -> list[tuple[Bin, ...]]:
-    """Search single bins and pairs for the highest mean loss among slices of at least `minimum` entities.
+    """Return the `wanted` slices with the highest loss among slices of at least `minimum` entities.
 
-    A slice is ranked by how far its loss surely lies above the rest (difference less two standard errors by entity), so
-    that neither tiny nor hardly different ones come first. One that shares more than half of its rows with a better one is
-    skipped.
+    Slices are ranked by the lower bound of their excess loss (difference minus two standard errors by entity), so that
+    neither very small nor slightly different slices come first. A slice whose Jaccard overlap with a better one exceeds 0.5
+    is skipped.
     """
-    loss, every = losses(rows), bins_of(matrix, features)
+    loss, all_bins = losses(rows), bins_of(matrix, features)
     total = float(loss.sum())
-    holds = {one: one.holds(matrix) for found in every for one in found}
-    singles = [(one,) for found in every for one in found]
-    pairs = [(one, two) for first, second in combinations(every, 2) for one in first for two in second]
+    holds = {one: one.holds(matrix) for bins in all_bins for one in bins}
+    singles = [(one,) for bins in all_bins for one in bins]
+    pairs = [(one, two) for first, second in combinations(all_bins, 2) for one in first for two in second]
     found = []
     for bins in (*singles, *pairs):
         inside = holds[bins[0]] if len(bins) == 1 else holds[bins[0]] & holds[bins[1]]
@@ -163,28 +164,33 @@ def suspects(
         excess = (mean := float(loss[inside].mean())) - (total - count * mean) / (len(inside) - count)
         if not excess > 0 or _entities(inside, rows.entity) < minimum:
             continue
-        strength = _strength(inside, loss, rows.entity)
+        strength = _z_value(inside, loss, rows.entity)
         if strength > 2:  # noqa: PLR2004 - standard errors
             found.append(_Suspect(bins, inside, excess * (1 - 2 / strength)))
-    return [one.bins for one in _apart(sorted(found, key=lambda one: -one.strength), wanted)]
+    return [one.bins for one in _distinct(sorted(found, key=lambda one: -one.strength), wanted)]
 
 
-def _apart(found: Sequence[_Suspect], wanted: int) -> list[_Suspect]:
+def _overlap_much(first: _Suspect, second: _Suspect) -> bool:
+    shared, either = (first.inside & second.inside).sum(), (first.inside | second.inside).sum()
+    return bool(shared > _MOST_OVERLAP * either)
+
+
+def _distinct(ranked: Sequence[_Suspect], wanted: int) -> list[_Suspect]:
     kept: list[_Suspect] = []
-    for one in found:
+    for suspect in ranked:
         if len(kept) == wanted:
             break
-        if all((one.inside & other.inside).sum() <= _SAME * (one.inside | other.inside).sum() for other in kept):
-            kept.append(one)
+        if not any(_overlap_much(suspect, better) for better in kept):
+            kept.append(suspect)
     return kept
 
 
 def confirm(
     rows: Observed, matrix: NDArray[np.float64], found: Sequence[tuple[Bin, ...]], minimum: int
 ) -> tuple[WorstSlice, ...]:
-    """Measure suspects on rows that the search did not see, the surest first.
+    """Return the slices of `found` measured on rows that the search did not use, the smallest p-value first.
 
-    A slice with fewer than `minimum` entities there has the p-value NaN and does not count as tried.
+    A slice with fewer than `minimum` entities in `rows` has the p-value NaN and does not count for the correction.
 
     References
     ----------
@@ -207,16 +213,16 @@ def _p_value(inside: NDArray[np.bool_], loss: NDArray[np.float64], entity: NDArr
 
     if _entities(inside, entity) < minimum:
         return np.nan
-    return float(norm.sf(_strength(inside, loss, entity)))
+    return float(norm.sf(_z_value(inside, loss, entity)))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Correct p-values for their number: the chance that any is that small though nothing is there; NaN does not count."""
+    """Return p-values with Holm's correction, which controls the family-wise error rate; NaN does not count."""
     corrected, largest = list(p_values), 0.0
-    known = sorted((p, place) for place, p in enumerate(p_values) if not np.isnan(p))
-    for rank, (p, place) in enumerate(known):
+    known = sorted((p, index) for index, p in enumerate(p_values) if not np.isnan(p))
+    for rank, (p, index) in enumerate(known):
         largest = max(largest, min(1.0, (len(known) - rank) * p))
-        corrected[place] = largest
+        corrected[index] = largest
     return corrected
 
 

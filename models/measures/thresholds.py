@@ -1,4 +1,4 @@
-"""The threshold that turns a score into a decision: chosen on the validation rows."""
+"""Choose the threshold that turns a score into a decision, on the validation rows."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ if TYPE_CHECKING:
 
     from core.plan.evaluate import Money, Threshold
 
-#: Above every probability: nobody is decided as 1.
+#: A threshold above every probability: no row is decided as 1.
 NOBODY = math.nextafter(1.0, 2.0)
 
 
 @dataclass(frozen=True)
 class _Cuts:
-    """Every place where a threshold can part the rows, from the highest score down.
+    """Counts for every distinct threshold, from the highest score down.
 
     Attributes
     ----------
-    score : the least score that is decided as 1.
-    hits, false_alarms : rows decided as 1, by label.
-    positives, negatives : rows in all, by label.
+    score : (thresholds,): the least score that is decided as 1.
+    hits, false_alarms : (thresholds,): rows with label 1, and with label 0, that are decided as 1.
+    positives, negatives : all rows with label 1, and with label 0.
 
     """
 
@@ -47,11 +47,11 @@ def _cuts(label: NDArray[np.int32], score: NDArray[np.float64]) -> _Cuts:
 def choose_threshold(
     goal: Threshold | None, money: Money | None, label: NDArray[np.int32], score: NDArray[np.float64]
 ) -> float:
-    """Give the score that, as the least one to be decided as 1, maximises the goal; among equals the highest.
+    """Return the observed score that maximises the goal as a threshold; the highest of equally good ones.
 
-    F1 = 2 TP / (2 TP + FP + FN); balanced accuracy = (TP / P + TN / N) / 2; profit is what approaching those rows earns,
-    tried within the capacity, and `NOBODY` where approaching anybody loses. Every observed score is tried. NaN without a
-    goal, or where a score is no number.
+    F1 = 2 TP / (2 TP + FP + FN); balanced accuracy = (TP / P + TN / N) / 2; profit is the sum over the rows at or above the
+    threshold. Profit considers thresholds within the capacity only, and is `NOBODY` where each of them loses money. The
+    result is NaN without a goal, or where a score is NaN or infinite.
     """
     if goal is not None and goal.at is not None:
         return goal.at

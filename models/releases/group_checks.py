@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from models.measures.fairness import fairness
-from models.measures.groups import select
+from models.measures.groups import filter_rows
 from models.releases.checks import Check, compared, number
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def _part_gains(
     metric: Metric, challenger: Observed, champion: Observed, group: Grouping, resampling: Resampling
 ) -> Iterator[tuple[str, Gain]]:
     for place, part in enumerate(group.parts):
-        one, other = (select(rows, group.place == place) for rows in (challenger, champion))
+        one, other = (filter_rows(rows, group.part_index == place) for rows in (challenger, champion))
         gain = compared(metric, one, other, resampling)
         if np.isfinite([gain.lower, gain.upper]).all():
             yield f"{group.name}: {part}", gain

@@ -1,1 +1,1 @@
-"""The evaluation as pages and pictures."""
+"""The HTML report of an evaluation: its sections, tables and SVG figures."""

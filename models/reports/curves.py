@@ -1,4 +1,4 @@
-"""What a report shows of scores as a whole: how well they order the rows, and whether they can be believed."""
+"""Report sections about scores: curves of order, and calibration."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Figures:
-    """The curves of the candidates on the test rows, the best first; those that the problem does not have are None."""
+    """The curves of the candidates on the test rows, the best candidate first; None where the problem has no such curve."""
 
     calibration: Mapping[str, NDArray[np.float64]]
     roc: Mapping[str, NDArray[np.float64]] | None = None
@@ -28,8 +28,8 @@ class Figures:
     gains: Mapping[str, NDArray[np.float64]] | None = None
 
 
-def order(figures: Figures, best: CandidateResult) -> str:
-    """Show how well the scores order the rows; nothing, where there is no such order."""
+def order_section(figures: Figures, best: CandidateResult) -> str:
+    """Compose the section with the ROC, gains and precision-recall curves; empty without these curves."""
     if figures.roc is None or figures.precision_recall is None or figures.gains is None:
         return ""
     roc = svg.curves(figures.roc, ("false positive rate", "true positive rate"), diagonal=True)
@@ -39,12 +39,14 @@ def order(figures: Figures, best: CandidateResult) -> str:
     recall = svg.curves(figures.precision_recall, ("recall", "precision"))
     tenth = _at(figures.gains[best.candidate], 0.1)
     return html.section(
-        "Who comes first",
+        "Ranking",
         f"<p>The {html.share(0.1)} of rows with the highest scores hold {html.share(tenth)} of all positives.</p>",
         '<div class="row">',
-        html.figure(roc, "ROC: positives found against negatives taken along. Guessing is the dashed line."),
-        html.figure(gains, "Gains: positives found against rows taken. Guessing is the dashed line."),
-        html.figure(recall, "Precision against recall: how many of those taken are positives, as more are found."),
+        html.figure(roc, "ROC curve. The dashed line is random guessing."),
+        html.figure(
+            gains, "Gains: share of positives found against share of rows selected. The dashed line is guessing."
+        ),
+        html.figure(recall, "Precision against recall."),
         "</div>",
     )
 
@@ -53,26 +55,26 @@ def _at(points: NDArray[np.float64], share: float) -> float:
     return float(np.interp(share, *points.T))
 
 
-def probabilities(figures: Figures, best: CandidateResult, problem: str) -> str:
-    """Show how far the scores lie from what happened."""
+def calibration_section(figures: Figures, best: CandidateResult, problem: str) -> str:
+    """Compose the section with the calibration curves of all candidates."""
     plain = problem == "regression"
     labels = ("mean prediction", "mean label") if plain else ("mean score", "observed rate")
     drawn = svg.curves(figures.calibration, labels, diagonal=True, marks=True, ranges=False)
-    said = "numbers" if plain else "probabilities"
-    words = f"<p>Where points lie on the dashed line the {said} can be taken at their word; below it too much is said. "
+    predictions = "numbers" if plain else "probabilities"
+    words = f"<p>Points on the dashed line are calibrated. Below it the {predictions} are too high, above it too low. "
     if "ece" in best.test:
         words += (
-            f"The {said} of {escape(best.candidate)} are off by {html.share(best.test['ece'])} on average (chance "
-            "alone gives a little more than 0; the interval leaves that out, and may lie below). "
+            f"The {predictions} of {escape(best.candidate)} are off by {html.share(best.test['ece'])} on average (ECE). "
+            "Sampling noise biases the ECE upwards; its interval corrects this and may lie below the value. "
         )
     curve = best.calibration.kind
     words += (
         "No calibration was fitted.</p>"
         if curve == "none"
-        else f"A calibration ({curve}), fitted on the validation rows, is part of what is measured and served.</p>"
+        else f"The scores that are measured and served include a {curve} calibration, fitted on the validation rows.</p>"
     )
     return html.section(
-        "Can the numbers be believed" if plain else "Can the probabilities be believed",
+        "Calibration of the predicted numbers" if plain else "Calibration of the probabilities",
         words,
-        html.figure(drawn, "Each point is a fifteenth of the test rows, ordered by score."),
+        html.figure(drawn, "Each point is one fifteenth of the test rows, ordered by score."),
     )

@@ -1,4 +1,4 @@
-"""What a report shows of decisions: how many are right, and what they earn."""
+"""Report sections about decisions: the confusion matrix, and profit."""
 
 from __future__ import annotations
 
@@ -14,23 +14,27 @@ if TYPE_CHECKING:
     from models.measures.money import MoneyResult
 
 
-def decisions(findings: Findings, best: CandidateResult) -> str:
-    """Show which labels were decided how; nothing, where nothing is decided."""
+def decisions_section(findings: Findings, best: CandidateResult) -> str:
+    """Compose the section with the confusion matrix; empty without decisions."""
     if len(findings.confusion) != 2:  # noqa: PLR2004 - two classes
         return _many_classes(findings)
-    (right_no, wrong_yes), (wrong_no, right_yes) = findings.confusion
-    chosen = right_yes + wrong_yes
+    (true_negative, false_positive), (false_negative, true_positive) = findings.confusion
+    chosen = true_positive + false_positive
     table = html.table(
         ["", "decided 1", "decided 0"],
-        [["label 1", f"{right_yes:,}", f"{wrong_no:,}"], ["label 0", f"{wrong_yes:,}", f"{right_no:,}"]],
+        [
+            ["label 1", f"{true_positive:,}", f"{false_negative:,}"],
+            ["label 0", f"{false_positive:,}", f"{true_negative:,}"],
+        ],
     )
-    precision = right_yes / chosen if chosen else math.nan
-    recall = right_yes / (right_yes + wrong_no) if right_yes + wrong_no else math.nan
+    precision = true_positive / chosen if chosen else math.nan
+    positives = true_positive + false_negative
+    recall = true_positive / positives if positives else math.nan
     return html.section(
         "Decisions at the threshold",
-        f"<p>A score of {html.number(best.threshold)} and more is decided as 1: {chosen:,} of {findings.rows:,} rows "
-        f"({html.share(chosen / findings.rows)}). {html.share(precision)} of those were right, and "
-        f"{html.share(recall)} of the rows with label 1 are among them.</p>",
+        f"<p>A score of at least {html.number(best.threshold)} is decided as 1: {chosen:,} of {findings.rows:,} rows "
+        f"({html.share(chosen / findings.rows)}). {html.share(precision)} of these have label 1 (precision). "
+        f"{html.share(recall)} of the rows with label 1 are among them (recall).</p>",
         table,
     )
 
@@ -38,35 +42,35 @@ def decisions(findings: Findings, best: CandidateResult) -> str:
 def _many_classes(findings: Findings) -> str:
     if not findings.confusion:
         return ""
-    head = ["label", *(f"decided {place}" for place in range(len(findings.confusion)))]
-    rows = [[str(place), *(f"{count:,}" for count in line)] for place, line in enumerate(findings.confusion)]
-    return html.section(
-        "Decisions", "<p>The likeliest class is decided; classes by their codes.</p>", html.table(head, rows)
-    )
+    head = ["label", *(f"decided {code}" for code in range(len(findings.confusion)))]
+    rows = [[str(code), *(f"{count:,}" for count in line)] for code, line in enumerate(findings.confusion)]
+    words = "<p>The decision is the class with the largest probability. Classes are shown by their codes.</p>"
+    return html.section("Decisions", words, html.table(head, rows))
 
 
-def earnings(money: MoneyResult | None) -> str:
-    """Show what decisions earn at the threshold and at others; nothing, where the plan does not say."""
+def profit_section(money: MoneyResult | None) -> str:
+    """Compose the section with the profit at the threshold and at all others; empty if the plan has no `money`."""
     if money is None:
         return ""
     unit = escape(money.currency)
     rows = [
-        ["the threshold in force", html.share(money.share), html.estimate(money.at_threshold)],
-        ["approach everybody", html.share(1), html.estimate(money.treat_all)],
-        ["approach nobody", html.share(0), html.estimate(money.treat_none)],
+        ["contact at the threshold", html.share(money.share), html.estimate_cell(money.at_threshold)],
+        ["contact all", html.share(1), html.estimate_cell(money.treat_all)],
+        ["contact none", html.share(0), html.estimate_cell(money.treat_none)],
     ]
     over = money.over_treating_all
-    surely = "surely " if over.lower > 0 or over.upper < 0 else ""
+    significance = ", significantly" if over.lower > 0 or over.upper < 0 else ""
     return html.section(
-        "What it earns",
-        f"<p>At the threshold in force, {html.number(money.threshold)}, each 1,000 decisions earn "
-        f"{html.number(money.at_threshold.value)} {unit}: {surely}{html.number(abs(over.value))} {unit} "
-        f"{'more' if over.value >= 0 else 'less'} than approaching everybody ({html.between(over.lower, over.upper)}). "
-        f"The validation rows earned most at {html.number(money.best.value)}, and do not show any threshold from "
-        f"{html.number(money.best.lower)} to {html.number(money.best.upper)} to earn less. With true probabilities "
-        f"an offer pays from {html.number(money.break_even)} on.</p>",
-        html.figure(svg.profit(money), "Profit on the test rows; the band is the interval of each point."),
-        html.table(["policy", "approached", f"profit per 1,000 ({unit})"], rows),
-        '<p class="soft">The same acceptance is assumed of everybody who would be lost. Who is likeliest to leave need not be '
-        "whom an offer moves most; a randomised offer would tell.</p>",
+        "Profit",
+        f"<p>At the threshold in use, {html.number(money.threshold)}, the profit per 1,000 decisions is "
+        f"{html.number(money.at_threshold.value)} {unit}. That is {html.number(abs(over.value))} {unit} "
+        f"{'more' if over.value >= 0 else 'less'} than contacting all customers{significance} (interval of the difference: "
+        f"{html.between(over.lower, over.upper)}). On the validation rows the profit is highest at "
+        f"{html.number(money.best.value)}; from {html.number(money.best.lower)} to {html.number(money.best.upper)} it is not "
+        f"significantly lower. With calibrated probabilities contacting pays from {html.number(money.break_even)} on.</p>",
+        html.figure(svg.profit(money), "Profit on the test rows; the band is the pointwise interval."),
+        html.table(["policy", "contacted", f"profit per 1,000 ({unit})"], rows),
+        '<p class="soft">The calculation assumes that all customers who would churn accept an offer with the same '
+        "probability. The customers most likely to churn need not be those whom an offer influences most; a randomised "
+        "experiment would measure that.</p>",
     )

@@ -1,4 +1,4 @@
-"""What a report shows of some of the rows: the groups of the plan, how alike decisions fall on them, and the worst slices."""
+"""Report sections about parts of the rows: metrics by group, fairness, and the worst slices."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from models.measures.fairness import Fairness
 
 
-def groups(findings: Findings, primary: Metric, best: CandidateResult) -> str:
-    """Show the measures by group; nothing, where the plan names none."""
+def groups_section(findings: Findings, primary: Metric, best: CandidateResult) -> str:
+    """Compose the section with metrics by group; empty if the plan has no groups."""
     if not findings.parts:
         return ""
     known = [part for part in findings.parts if primary in part.measured]
@@ -30,32 +30,33 @@ def groups(findings: Findings, primary: Metric, best: CandidateResult) -> str:
             f"{part.rows:,}<small>{part.entities:,} entities</small>",
             html.number(part.label_mean),
             html.number(part.score_mean),
-            *(html.estimate(part.measured[metric]) if metric in part.measured else "&ndash;" for metric in shown),
+            *(html.estimate_cell(part.measured[metric]) if metric in part.measured else "&ndash;" for metric in shown),
         ]
         for part in findings.parts
     ]
     drawn = ""
     if known and primary in best.test:
         names = [f"{part.group}: {part.part}" for part in known]
-        picture = svg.estimates(names, [part.measured[primary] for part in known], primary, best.test[primary])
+        picture = svg.interval_plot(names, [part.measured[primary] for part in known], primary, best.test[primary])
         drawn = html.figure(picture, f"{primary} by group, with intervals; the dashed line is that of all test rows.")
     return html.section(
         "By group",
-        "<p>Within a group the order is often harder than over all rows, for what parts the groups also parts the "
-        "labels. Where the mean score lies far from the mean label, the model is wrong about the group as a whole.</p>",
+        "<p>Ranking within a group is often harder than over all rows, because the group itself predicts the label. If the "
+        "mean score is far from the mean label, the model is wrong about the group as a whole.</p>",
         drawn,
         html.table(["group", "rows", "mean label", "mean score", *shown], rows),
     )
 
 
-def fairness(found: Sequence[Fairness]) -> str:
-    """Show the rates of decisions by group; nothing, where none are compared."""
+def fairness_section(found: Sequence[Fairness]) -> str:
+    """Compose the section with decision rates by group; empty if the plan compares none."""
     if not found:
         return ""
     return html.section(
-        "Do decisions fall alike",
-        "<p>Selection is the share that is decided as 1. The true positive rate is that share among rows with label 1, the "
-        "false positive rate among rows with label 0. Groups whose labels differ cannot have all three alike.</p>",
+        "Fairness of decisions",
+        "<p>The selection rate is the share of rows decided as 1. The true positive rate is that share among rows with label "
+        "1, the false positive rate among rows with label 0. Parts with different label means cannot be equal in all "
+        "three.</p>",
         *map(_one_fairness, found),
     )
 
@@ -67,34 +68,34 @@ def _one_fairness(found: Fairness) -> str:
         [
             escape(part.part),
             f"{part.rows:,}<small>{part.entities:,} entities</small>",
-            *(html.estimate(part.rates[rate]) for rate in rates),
+            *(html.estimate_cell(part.rates[rate]) for rate in rates),
         ]
         for part in found.parts
     ]
-    apart = [
-        [escape(part.part), "", *(html.estimate(part.from_reference[rate]) for rate in rates)]
+    differences = [
+        [escape(part.part), "", *(html.estimate_cell(part.from_reference[rate]) for rate in rates)]
         for part in found.parts
         if part.from_reference is not None
     ]
-    gaps = [["largest gap", "", *(html.estimate(found.gaps[rate]) for rate in rates)]]
+    gaps = [["largest gap", "", *(html.estimate_cell(found.gaps[rate]) for rate in rates)]]
     return (
         f"<h3>{escape(found.group)}</h3>"
         + html.table(["part", "rows", *names], rows)
-        + f"<h3>Less the rate of {escape(found.reference)}</h3>"
-        + html.table(["part", "", *names], [*apart, *gaps])
+        + f"<h3>Difference from {escape(found.reference)}</h3>"
+        + html.table(["part", "", *names], [*differences, *gaps])
     )
 
 
-def worst(findings: Findings) -> str:
-    """Show the slices with the highest loss."""
+def slices_section(findings: Findings) -> str:
+    """Compose the section with the slices of highest loss."""
     intro = (
-        "<p>Every feature was cut into a few bins, and all bins and pairs of bins were searched on the validation rows for the "
-        "highest loss. These are the suspects on the test rows, which the search did not see; p is the chance of a loss that "
-        "much above the rest if the slice were like it, corrected for the number of suspects. A high loss can be "
-        "uncertainty that nobody can remove, or, where mean score and mean label differ, a fault of the model.</p>"
+        "<p>The search cut every feature into a few bins and compared the loss of all bins and pairs of bins on the "
+        "validation rows. The table shows the slices that it found, measured on the test rows. p is the p-value for a loss no "
+        "higher than elsewhere, with Holm's correction. A high loss can be irreducible uncertainty; if mean score and mean "
+        "label differ, the model is wrong about the slice.</p>"
     )
     if not findings.worst_slices:
-        return html.section("Where it does worst", intro, "<p>The search suspected nothing.</p>")
+        return html.section("Slices with the highest loss", intro, "<p>The search found no slice.</p>")
     rows = [
         [
             escape(one.name),
@@ -107,5 +108,7 @@ def worst(findings: Findings) -> str:
         for one in findings.worst_slices
     ]
     return html.section(
-        "Where it does worst", intro, html.table(["slice", "rows", "loss", "mean label", "mean score", "p"], rows)
+        "Slices with the highest loss",
+        intro,
+        html.table(["slice", "rows", "loss", "mean label", "mean score", "p"], rows),
     )

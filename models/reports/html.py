@@ -1,4 +1,4 @@
-"""What a page of a report is made of: numbers in words, tables, figures and sections, as HTML that needs nothing else."""
+"""HTML building blocks of a report: numbers, tables, figures and sections, without external resources."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ small{color:var(--soft);display:block;font-size:12px}
 
 
 def page(title: str, sections: Sequence[str]) -> str:
-    """Write a whole page."""
+    """Compose a whole HTML page."""
     body = "\n".join(filter(None, sections))
     return (
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<meta name="viewport" '
@@ -61,19 +61,19 @@ def page(title: str, sections: Sequence[str]) -> str:
 
 
 def number(value: float) -> str:
-    """Write a number to as many digits as it deserves; a dash where it is none."""
+    """Compose a number with three or four significant digits; a dash for NaN and infinity."""
     if not math.isfinite(value):
         return "&ndash;"
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}" if abs(value) >= 10 else f"{value:.4f}"  # noqa: PLR2004
 
 
 def signed(value: float) -> str:
-    """Write a number with its sign."""
+    """Compose a number with its sign."""
     return ("+" if value > 0 else "&minus;" if value < 0 else "") + number(abs(value))
 
 
 def between(lower: float, upper: float) -> str:
-    """Write an interval, to three digits."""
+    """Compose an interval with three significant digits."""
     return f"{_short(lower)} to {_short(upper)}" if math.isfinite(lower) else "no interval"
 
 
@@ -82,49 +82,49 @@ def _short(value: float) -> str:
 
 
 def share(value: float) -> str:
-    """Write a share as a percentage."""
+    """Compose a share as a percentage."""
     return f"{100 * value:.1f} %" if math.isfinite(value) else "&ndash;"
 
 
-def estimate(found: Estimate) -> str:
-    """Write a value with its interval below it."""
+def estimate_cell(found: Estimate) -> str:
+    """Compose a value with its interval below it."""
     return f"{number(found.value)}<small>{between(found.lower, found.upper)}</small>"
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, best: int | None = None, words: int = 1) -> str:
-    """Lay out a table; the first `words` columns are text, cells are HTML."""
-    kind = ['class="words"' if place < words else "" for place in range(len(head))]
-    top = "".join(f"<th {of}>{name}</th>" for of, name in zip(kind, head, strict=True))
+    """Compose a table of HTML cells; the first `words` columns are text, the row with the index `best` is marked."""
+    classes = ['class="words"' if index < words else "" for index in range(len(head))]
+    top = "".join(f"<th {class_}>{name}</th>" for class_, name in zip(classes, head, strict=True))
     lines = [
-        f'<tr class="{"best" if number == best else ""}">'
-        + "".join(f"<td {of}>{cell}</td>" for of, cell in zip(kind, cells, strict=True))
+        f'<tr class="{"best" if index == best else ""}">'
+        + "".join(f"<td {class_}>{cell}</td>" for class_, cell in zip(classes, cells, strict=True))
         + "</tr>"
-        for number, cells in enumerate(rows)
+        for index, cells in enumerate(rows)
     ]
     return f'<div class="scroll"><table><thead><tr>{top}</tr></thead><tbody>{"".join(lines)}</tbody></table></div>'
 
 
 def figure(svg: str, caption: str) -> str:
-    """Put a caption under a figure."""
+    """Compose a figure with its caption."""
     return f"<figure>{svg}<figcaption>{caption}</figcaption></figure>"
 
 
 def section(title: str, *content: str) -> str:
-    """Write a section."""
+    """Compose a section with a heading."""
     return f"<section>\n<h2>{title}</h2>\n{''.join(content)}\n</section>"
 
 
 def card(value: str, words: str) -> str:
-    """Write one number that matters, with what it is."""
+    """Compose a card: one key number and its description."""
     return f'<div class="card"><b>{value}</b><span>{words}</span></div>'
 
 
-def shown(value: object) -> str:
-    """Write a feature's value."""
+def feature_value(value: object) -> str:
+    """Compose a feature's value as text."""
     return "missing" if value is None else f"{value:,.4g}" if isinstance(value, float) else str(value)
 
 
 def bar(share: float) -> str:
-    """Draw a small bar, long as `share` of the longest, in another colour below 0."""
+    """Compose a small bar of the length |share|, in another colour below 0."""
     colour = "blue" if share > 0 else "orange"
     return f'<span class="bar" style="width:{60 * abs(share):.0f}px;background:var(--{colour})"></span>'

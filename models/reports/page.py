@@ -1,4 +1,4 @@
-"""The report of an evaluation: one page that holds its figures and says in words what the numbers mean."""
+"""The HTML report of an evaluation: one page with tables, figures and their explanation."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ if TYPE_CHECKING:
     from models.reports.curves import Figures
     from models.reports.reasons import Reasons
 
-#: What a metric is, in the words of someone who has to act on it.
+#: The meaning of each metric, for readers who act on it.
 MEANINGS: Mapping[str, str] = {
-    "roc_auc": "chance that a positive scores higher than a negative; 0.5 is guessing",
+    "roc_auc": "probability that a positive scores higher than a negative; 0.5 is guessing",
     "pr_auc": "mean precision over all thresholds; guessing gives the rate of positives",
-    "log_loss": "mean surprise at what happened; lower is better",
-    "brier": "mean squared distance of the probability from what happened; lower is better",
-    "ece": "how far probabilities lie from observed rates, on average; lower is better",
-    "lift": "rate among the highest scores, over the rate among all",
+    "log_loss": "mean negative log-probability of the label; lower is better",
+    "brier": "mean squared difference between probability and label; lower is better",
+    "ece": "mean absolute difference between probabilities and observed rates; lower is better",
+    "lift": "rate of positives among the highest scores, divided by the rate among all",
     "gain": "share of all positives that are among the highest scores",
-    "precision": "of those decided as positive, the share that is",
-    "recall": "of the positives, the share that is decided as positive",
+    "precision": "share of positives among the rows decided as positive",
+    "recall": "share of the positives that are decided as positive",
     "f1": "harmonic mean of precision and recall",
-    "accuracy": "share of right decisions",
-    "balanced_accuracy": "mean share of right decisions over the classes",
-    "profit": "earned for each 1,000 decisions",
+    "accuracy": "share of correct decisions",
+    "balanced_accuracy": "mean over the classes of the share of correct decisions",
+    "profit": "profit per 1,000 decisions",
     "rmse": "root of the mean squared error; lower is better",
     "mae": "mean absolute error; lower is better",
     "r2": "share of the variance that is explained",
@@ -42,17 +42,17 @@ MEANINGS: Mapping[str, str] = {
 }
 
 
-#: How the test rows lie to those that candidates were fitted and chosen on.
+#: How the test rows relate to the rows that candidates were fitted and selected on.
 _SPLITS = {
-    "temporal": "later than all that candidates were fitted and chosen on",
-    "stratified": "drawn at random from the same time, an entity perhaps on both sides, so they say nothing about later rows",
-    "grouped": "of other entities, drawn at random from the same time, so they say nothing about later rows",
+    "temporal": "later than all rows that candidates were fitted and selected on",
+    "stratified": "a random sample of the same period, with entities in several parts, so the results do not hold for later rows",
+    "grouped": "a random sample of other entities in the same period, so the results do not hold for later rows",
 }
 
 
 @dataclass(frozen=True)
 class Method:
-    """How the numbers came about: parts of the split in words, draws and confidence, and of which data, code and features."""
+    """How the metrics were computed: parts of the split as text, bootstrap settings, and revisions of data and code."""
 
     split: Literal["temporal", "stratified", "grouped"]
     validation: str
@@ -74,19 +74,19 @@ def report(
     method: Method,
     over_baseline: Difference | None,
 ) -> str:
-    """Write the page; it needs nothing from anywhere else."""
+    """Compose the HTML page, without external resources."""
     best = evaluation.results[0]
     sections = [
         _head(project, evaluation, findings, over_baseline),
         _candidates(evaluation, method),
-        curves.order(figures, best),
-        curves.probabilities(figures, best, project.problem),
-        decisions.decisions(findings, best),
-        decisions.earnings(findings.money),
-        groups.groups(findings, evaluation.primary, best),
-        groups.fairness(findings.fairness),
-        groups.worst(findings),
-        reasons.reasons(explained, project.problem),
+        curves.order_section(figures, best),
+        curves.calibration_section(figures, best, project.problem),
+        decisions.decisions_section(findings, best),
+        decisions.profit_section(findings.money),
+        groups.groups_section(findings, evaluation.primary, best),
+        groups.fairness_section(findings.fairness),
+        groups.slices_section(findings),
+        reasons.reasons_section(explained, project.problem),
         _method(method, findings),
     ]
     return html.page(f"Evaluation of {project.name}", sections)
@@ -99,13 +99,13 @@ def _head(project: Project, evaluation: Evaluation, findings: Findings, over: Di
         interval = html.between(best.test_lower.get(primary, math.nan), best.test_upper.get(primary, math.nan))
         cards.append(html.card(html.number(best.test[primary]), f"{primary} on the test rows ({interval})"))
     if over is not None:
-        words = f"{primary} over the baseline {escape(evaluation.baseline)} ({html.between(over.lower, over.upper)})"
+        words = f"{primary} minus the baseline {escape(evaluation.baseline)} ({html.between(over.lower, over.upper)})"
         cards.append(html.card(html.signed(over.difference), words))
     cards.append(html.card(f"{findings.rows:,}", f"test rows of {findings.entities:,} entities"))
     if findings.money is not None:
         currency = escape(findings.money.currency)
         cards.append(
-            html.card(f"{html.number(findings.money.at_threshold.value)} {currency}", "earned for each 1,000 decisions")
+            html.card(f"{html.number(findings.money.at_threshold.value)} {currency}", "profit per 1,000 decisions")
         )
     return (
         f"<header>\n<h1>{escape(project.statement)}</h1>\n<p class='soft'>{escape(project.name)}"
@@ -117,7 +117,7 @@ def _head(project: Project, evaluation: Evaluation, findings: Findings, over: Di
 def _verdict(evaluation: Evaluation, over: Difference | None) -> str:
     best, primary = evaluation.results[0], evaluation.primary
     chosen = (
-        f"Of {len(evaluation.results)} candidates <b>{escape(best.candidate)}</b> was the best on the validation rows by "
+        f"Of {len(evaluation.results)} candidates <b>{escape(best.candidate)}</b> is the best on the validation rows by "
         f"{primary}. "
     )
     if over is None or not math.isfinite(over.lower):
@@ -127,10 +127,16 @@ def _verdict(evaluation: Evaluation, over: Difference | None) -> str:
     )
     baseline = escape(evaluation.baseline)
     if better:
-        return chosen + f"On the test rows it is surely better than the baseline {baseline}."
+        return chosen + f"On the test rows it is significantly better than the baseline {baseline}."
     if worse:
-        return chosen + f"On the test rows it is surely <b>worse</b> than the baseline {baseline}: do not release it."
-    return chosen + f"On the test rows it cannot be told apart from the baseline {baseline}: the simpler one will do."
+        return (
+            chosen
+            + f"On the test rows it is significantly <b>worse</b> than the baseline {baseline}: do not release it."
+        )
+    return (
+        chosen
+        + f"On the test rows it does not differ significantly from the baseline {baseline}: prefer the simpler one."
+    )
 
 
 def _candidates(evaluation: Evaluation, method: Method) -> str:
@@ -138,13 +144,13 @@ def _candidates(evaluation: Evaluation, method: Method) -> str:
     rows = [
         [escape(result.candidate), *(_measured(result, metric) for metric in metrics)] for result in evaluation.results
     ]
-    words = html.table(["metric", "says"], [[metric, MEANINGS[metric]] for metric in metrics], words=2)
+    words = html.table(["metric", "meaning"], [[metric, MEANINGS[metric]] for metric in metrics], words=2)
     return html.section(
         "Candidates on the test rows",
-        f"<p>Under each number stands its {method.confidence:.0%} interval: where it would lie with other entities of the "
-        "same kind. Candidates stand in the order of the validation rows, so the test rows had no say in it.</p>",
+        f"<p>Below each number is its {method.confidence:.0%} interval, by resampling entities. Candidates are ordered by "
+        "their results on the validation rows; the test rows do not influence the order.</p>",
         html.table(["candidate", *metrics], rows, best=0),
-        f"<h3>What the metrics say</h3>{words}",
+        f"<h3>Meaning of the metrics</h3>{words}",
     )
 
 
@@ -158,20 +164,20 @@ def _measured(result: CandidateResult, metric: str) -> str:
 def _method(method: Method, findings: Findings) -> str:
     return html.section(
         "How this was measured",
-        f"<p>Validation rows are as of {escape(method.validation)}; they chose among candidates, the threshold and the "
-        f"calibration ({escape(method.calibration)}). Test rows are as of {escape(method.test)}: {_SPLITS[method.split]}; no "
-        f"choice touched them. Intervals are quantiles over {method.repeats:,} draws of the {findings.entities:,} test "
-        f"entities, each with all of its rows, at {method.confidence:.0%} confidence (bootstrap by cluster, widened for few "
-        "entities). With fewer than 30 entities there is none.</p>",
+        f"<p>Validation rows are as of {escape(method.validation)}; they select the candidate, the threshold and the "
+        f"calibration ({escape(method.calibration)}). Test rows are as of {escape(method.test)}: {_SPLITS[method.split]}; "
+        f"they select nothing. Intervals are bootstrap quantiles over {method.repeats:,} draws of the {findings.entities:,} "
+        f"test entities, each with all of its rows, at {method.confidence:.0%} confidence (cluster bootstrap, widened for few "
+        "entities). With fewer than 30 entities there is no interval.</p>",
         html.table(
-            ["of", "is"],
+            ["input", "revision"],
             [
                 ["data", f"<code>{escape(method.data_revision)}</code>"],
                 ["code", f"<code>{escape(method.code_revision)}</code>"],
-                ["features", f"the service <code>{escape(method.feature_service)}</code>"],
+                ["features", f"feature service <code>{escape(method.feature_service)}</code>"],
             ],
             words=2,
         ),
-        "<p class='soft'>A release that is made of this training set has the same data: <code>panthera releases</code> lists "
-        "them, and <code>panthera release show</code> tells where one came from and whom it answered.</p>",
+        "<p class='soft'>Releases from this training set have the same data revision: <code>panthera releases</code> lists "
+        "them, and <code>panthera release show</code> shows the origin of one and the predictions it made.</p>",
     )

@@ -1,4 +1,4 @@
-"""What a report shows of reasons: which features the best candidate goes by, and what they add to some predictions."""
+"""Report section about explanations: feature importance, and contributions to some predictions."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ _SHOWN = 6
 
 @dataclass(frozen=True)
 class Reasons:
-    """Why the best candidate says what it says: (feature, mean absolute contribution), and some predictions explained."""
+    """Importance as (feature, mean absolute contribution) over `rows` rows, and (title, explanation) of some predictions."""
 
     importance: Sequence[tuple[str, float]]
     rows: int
     examples: Sequence[tuple[str, Explanation]]
 
 
-def reasons(found: Reasons, problem: str) -> str:
-    """Show the strongest features and some predictions explained; nothing, where nothing was explained."""
+def reasons_section(found: Reasons, problem: str) -> str:
+    """Compose the section with the most important features and some explained predictions; empty without explanations."""
     if not found.importance:
         return ""
     scale = "predicted number" if problem == "regression" else "log-odds" if problem == "binary" else "log-probability"
@@ -35,13 +35,13 @@ def reasons(found: Reasons, problem: str) -> str:
     picture = svg.bars([name for name, _ in top], [value for _, value in top], f"mean absolute contribution ({scale})")
     left = len(found.importance) - len(top)
     caption = f"Mean absolute SHAP value over {found.rows:,} test rows" + (
-        f"; {left} weaker features left out." if left else "."
+        f"; {left} less important features are not shown." if left else "."
     )
     examples = "".join(_example(title, one) for title, one in found.examples)
     return html.section(
-        "Why it says so",
-        f"<p>What each feature adds to the raw score ({scale}, before calibration). The contributions of a prediction and the "
-        "base sum to its raw score. They say what the model uses, not what would happen if the feature were changed.</p>",
+        "Feature contributions",
+        f"<p>The contribution of each feature to the raw score ({scale}, before calibration). The base and the contributions "
+        "of a prediction sum to its raw score. They describe what the model uses, not the effect of changing a feature.</p>",
         html.figure(picture, caption),
         f'<div class="row">{examples}</div>',
     )
@@ -53,7 +53,7 @@ def _example(title: str, one: Explanation) -> str:
     widest = max((abs(contribution.adds) for contribution in shown), default=1.0) or 1.0
     rows = [
         [
-            f"{escape(contribution.feature)}<small>{escape(html.shown(contribution.value))}</small>",
+            f"{escape(contribution.feature)}<small>{escape(html.feature_value(contribution.value))}</small>",
             html.signed(contribution.adds),
             html.bar(contribution.adds / widest),
         ]
@@ -64,4 +64,4 @@ def _example(title: str, one: Explanation) -> str:
         ["base", html.signed(one.base), ""],
         ["<b>raw score</b>", f"<b>{html.signed(one.raw_score)}</b>", ""],
     ]
-    return f"<div><h3>{escape(title)}</h3>{html.table(['feature', 'adds', ''], rows)}</div>"
+    return f"<div><h3>{escape(title)}</h3>{html.table(['feature', 'contribution', ''], rows)}</div>"

@@ -1,4 +1,4 @@
-"""Figures of an evaluation, as SVG text: the same numbers give the same bytes, and a page can hold them."""
+"""Figures of an evaluation as SVG text that an HTML page can embed; equal numbers give equal bytes."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from models.measures.intervals import Estimate
     from models.measures.money import MoneyResult
 
-#: The best candidate's colour, and those of the others (after Okabe and Ito: apart for the colour-blind too).
+#: The colours of the best candidate and of the others (after Okabe and Ito, distinguishable with colour blindness).
 BEST = "#0b5cad"
 OTHERS = ("#d55e00", "#009e73", "#cc79a7", "#8c6d1f", "#56b4e9", "#7f7f7f")
 _INK, _FAINT, _GRID = "#1f2933", "#9aa5b1", "#e4e7eb"
-#: What a page's own colours are called, so that a figure is light or dark with its page.
-_OF_THE_PAGE = {_INK: "var(--ink)", _FAINT: "var(--faint)", _GRID: "var(--line)", BEST: "var(--blue)"}
+#: The CSS variables of the page's colours, so that a figure follows its light or dark mode.
+_CSS_VARIABLES = {_INK: "var(--ink)", _FAINT: "var(--faint)", _GRID: "var(--line)", BEST: "var(--blue)"}
 _STYLE: Any = {
     "svg.hashsalt": "panthera",
     "svg.fonttype": "path",
@@ -42,7 +42,7 @@ _STYLE: Any = {
 
 
 class _Canvas:
-    """A figure with one pair of axes, and the SVG that it becomes."""
+    """A figure with one pair of axes; `svg` is its text once the context has closed."""
 
     def __init__(self, figure: Any, axes: Any) -> None:
         self.figure, self.axes, self.svg = figure, axes, ""
@@ -60,15 +60,15 @@ def _canvas(width: float, height: float) -> Iterator[_Canvas]:
         text = io.StringIO()
         bare = dict.fromkeys(("Creator", "Date", "Format", "Type"))
         figure.savefig(text, format="svg", metadata=bare, transparent=True)
-    # Without the XML head, so that a page can hold it.
+    # Without the XML declaration, which HTML does not allow.
     drawn = text.getvalue()[text.getvalue().index("<svg") :]
-    for colour, name in _OF_THE_PAGE.items():
+    for colour, name in _CSS_VARIABLES.items():
         drawn = drawn.replace(colour, name)
     canvas.svg = drawn
 
 
 def curves(
-    of: Mapping[str, NDArray[np.float64]],
+    by_candidate: Mapping[str, NDArray[np.float64]],
     labels: tuple[str, str],
     *,
     diagonal: bool = False,
@@ -76,20 +76,20 @@ def curves(
     marks: bool = False,
     ranges: bool = True,
 ) -> str:
-    """Draw one curve a candidate, the best (the first) on top; `diagonal` and `level` draw what chance would give.
+    """Return a figure with one curve per candidate, the best (first) on top.
 
-    `ranges` fixes both axes to 0 to 1; `marks` shows each point.
+    `diagonal` and `level` add a dashed line of random guessing. `ranges` fixes both axes to 0 to 1; `marks` shows the points.
     """
     with _canvas(4.6, 3.9) as canvas:
         axes = canvas.axes
         if diagonal:
-            ends = (0.0, 1.0) if ranges else _ends(of)
+            ends = (0.0, 1.0) if ranges else _ends(by_candidate)
             axes.plot(ends, ends, color=_FAINT, linewidth=1, linestyle=(0, (4, 3)))
         if level is not None:
             axes.axhline(level, color=_FAINT, linewidth=1, linestyle=(0, (4, 3)))
-        for place, (name, points) in reversed(list(enumerate(of.items()))):
-            colour = BEST if place == 0 else OTHERS[(place - 1) % len(OTHERS)]
-            width = 2.2 if place == 0 else 1.2
+        for index, (name, points) in reversed(list(enumerate(by_candidate.items()))):
+            colour = BEST if index == 0 else OTHERS[(index - 1) % len(OTHERS)]
+            width = 2.2 if index == 0 else 1.2
             axes.plot(
                 *points.T, color=colour, linewidth=width, label=name, marker="o" if marks else None, markersize=3.5
             )
@@ -101,16 +101,16 @@ def curves(
     return canvas.svg
 
 
-def _ends(of: Mapping[str, NDArray[np.float64]]) -> tuple[float, float]:
-    every = np.concatenate(list(of.values()))
-    return float(every.min()), float(every.max())
+def _ends(by_candidate: Mapping[str, NDArray[np.float64]]) -> tuple[float, float]:
+    values = np.concatenate(list(by_candidate.values()))
+    return float(values.min()), float(values.max())
 
 
 def profit(money: MoneyResult) -> str:
-    """Draw what approaching each share of the rows earns, with the interval of each point, and where the threshold is."""
+    """Return a figure of the profit by share of customers contacted, with pointwise intervals and the threshold in use."""
     share = 100 * np.array([point.share for point in money.curve])
     value, lower, upper = (
-        np.array([getattr(point.profit, of) for point in money.curve]) for of in ("value", "lower", "upper")
+        np.array([getattr(point.profit, name) for point in money.curve]) for name in ("value", "lower", "upper")
     )
     with _canvas(7.4, 3.9) as canvas:
         axes = canvas.axes
@@ -120,7 +120,7 @@ def profit(money: MoneyResult) -> str:
         axes.axvline(100 * money.share, color=OTHERS[0], linewidth=1.4)
         left = money.share < 1 / 2
         axes.annotate(
-            "threshold in force",
+            "threshold in use",
             (100 * money.share, 0.03),
             xycoords=("data", "axes fraction"),
             xytext=(4 if left else -4, 0),
@@ -131,13 +131,13 @@ def profit(money: MoneyResult) -> str:
         )
         unit = f" ({money.currency})" if money.currency else ""
         axes.set(
-            xlim=(0, 100), xlabel="customers approached, highest scores first (%)", ylabel=f"profit per 1,000{unit}"
+            xlim=(0, 100), xlabel="customers contacted, highest scores first (%)", ylabel=f"profit per 1,000{unit}"
         )
     return canvas.svg
 
 
 def bars(names: Sequence[str], values: Sequence[float], label: str) -> str:
-    """Draw horizontal bars, the first on top."""
+    """Return a figure of horizontal bars, the first on top."""
     with _canvas(7.4, 0.55 + 0.27 * len(names)) as canvas:
         axes = canvas.axes
         axes.barh(range(len(names)), values, color=BEST, height=0.62)
@@ -148,14 +148,14 @@ def bars(names: Sequence[str], values: Sequence[float], label: str) -> str:
     return canvas.svg
 
 
-def estimates(names: Sequence[str], found: Sequence[Estimate], label: str, overall: float) -> str:
-    """Draw one value with its interval a line, and the value of all rows as a vertical line."""
+def interval_plot(names: Sequence[str], found: Sequence[Estimate], label: str, overall: float) -> str:
+    """Return a figure with one value and its interval per line, and `overall` as a dashed vertical line."""
     with _canvas(7.4, 0.6 + 0.27 * len(names)) as canvas:
         axes = canvas.axes
         axes.axvline(overall, color=_FAINT, linewidth=1, linestyle=(0, (4, 3)))
-        for place, one in enumerate(found):
-            axes.plot([one.lower, one.upper], [place, place], color=BEST, linewidth=2, alpha=0.45)
-            axes.plot(one.value, place, "o", color=BEST, markersize=5)
+        for line, one in enumerate(found):
+            axes.plot([one.lower, one.upper], [line, line], color=BEST, linewidth=2, alpha=0.45)
+            axes.plot(one.value, line, "o", color=BEST, markersize=5)
         axes.set_yticks(range(len(names)), names)
         axes.set_ylim(len(names) - 0.5, -0.5)
         axes.grid(visible=False, axis="y")

@@ -229,7 +229,7 @@ def test_a_tariff_is_trained_on_as_it_stood(served: Served) -> None:
 def test_the_evaluation_has_a_report_curves_and_metrics_for_dvc(trained: Project) -> None:
     page = (trained.folder / "reports" / "evaluation.html").read_text()
     assert "Which members will not come within two weeks?" in page
-    assert "Why it says so" in page
+    assert "Feature contributions" in page
     drawn = trained.run("dvc", "plots", "show", "--out", "drawn")
     assert drawn.returncode == 0, drawn.stderr
     drawing = (trained.folder / "drawn" / "index.html").read_text()

@@ -1,4 +1,4 @@
-"""A feature that seems to know the label fails the run by name, and passes if the plan allows it by name."""
+"""A feature that seems to leak the label fails the run by name, and passes if the plan allows it by name."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from core.errors import PlanError
 from core.plan.file import read_plan
 from core.plan.leakage import Leakage
 from core.plan.times import parse_instant
-from models.evaluation.leak_scores import Alone
-from models.leakage import begun_windows, refuse, times_to_come, to_json
+from models.evaluation.leak_scores import LeakScore
+from models.leakage import begun_windows, refuse_leaks, times_to_come, to_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,19 +54,19 @@ def test_a_time_that_is_still_to_come_is_suspicious() -> None:
 
 def test_a_feature_that_seems_to_know_the_label_is_refused_with_what_to_do() -> None:
     with pytest.raises(PlanError) as refusal:
-        refuse([("account.closed", "it is a time"), ("account.closed", "alone it reaches 1.000")], Leakage())
+        refuse_leaks([("account.closed", "it is a time"), ("account.closed", "alone it reaches 1.000")], Leakage())
     assert str(refusal.value) == (
-        "training_set.leakage: 1 feature seems to know the label: account.closed: it is a time, and alone it reaches 1.000. "
-        "Correct where the rows come from, or take the feature out of the service; if it is sound, allow it by name: "
-        "training_set.leakage.allow: {account.closed: why it is sound}"
+        "training_set.leakage: 1 feature seems to leak the label: account.closed: it is a time, and alone it reaches 1.000. "
+        "Correct the source of its rows, or remove the feature from the service; if it does not leak, allow it by name: "
+        "training_set.leakage.allow: {account.closed: why it does not leak}"
     )
 
 
 def test_a_feature_that_is_allowed_by_name_passes() -> None:
     allowed = Leakage(allow={"contract.ends": "the end of a contract is known when it is signed"})
-    refuse([("contract.ends", "it is a time")], allowed)
-    with pytest.raises(PlanError, match=r"1 feature seems to know the label: account\.closed: "):
-        refuse([("contract.ends", "it is a time"), ("account.closed", "it is a time")], allowed)
+    refuse_leaks([("contract.ends", "it is a time")], allowed)
+    with pytest.raises(PlanError, match=r"1 feature seems to leak the label: account\.closed: "):
+        refuse_leaks([("contract.ends", "it is a time"), ("account.closed", "it is a time")], allowed)
 
 
 def test_a_name_that_is_no_feature_of_the_service_cannot_be_allowed(tmp_path: Path) -> None:
@@ -78,7 +78,7 @@ def test_a_name_that_is_no_feature_of_the_service_cannot_be_allowed(tmp_path: Pa
 
 
 def test_what_was_found_is_written_strongest_first() -> None:
-    told = [Alone("v.weak", 0.6, float("nan"), 0), Alone("v.strong", 0.8, 0.99, 40)]
+    told = [LeakScore("v.weak", 0.6, float("nan"), 0), LeakScore("v.strong", 0.8, 0.99, 40)]
     section = Leakage(allow={"v.strong": "because"})
     content = json.loads(to_json(told, [("v.strong", "alone")], section))
     assert [(one["feature"], one["surest"]) for one in content["alone"]] == [("v.strong", 0.99), ("v.weak", None)]

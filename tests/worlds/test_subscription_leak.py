@@ -16,7 +16,7 @@ from feature_repo.views.rows import compute_view
 from models.data.labels import label_rows
 from models.data.rows import BINARY, entity_codes
 from models.data.split import contract_features, rows_of
-from models.evaluation.leak_scores import suspicion, tell_alone
+from models.evaluation.leak_scores import leak_scores, suspicion
 from tests.worlds.test_subscription_plan import PLAN
 from worlds.subscription.backdated import TICKET_NUMBER
 from worlds.subscription.changes import BackdatedTickets
@@ -70,7 +70,7 @@ def named(world: Path) -> dict[str, str]:
     )
     features = contract_features(section, "tickets", joined)
     rows, entity = rows_of(joined, features), entity_codes(joined.column("customer_id"))
-    told = tell_alone(features, rows, entity, BINARY, Leakage().surely)
+    told = leak_scores(features, rows, entity, BINARY, Leakage().surely)
     return {one.feature: reason for one in told if (reason := suspicion(one, Leakage(), BINARY))}
 
 

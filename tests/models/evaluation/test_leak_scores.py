@@ -10,13 +10,13 @@ import pytest
 from core.contracts import ContractFeature
 from core.plan.leakage import Leakage
 from models.data.rows import BINARY, Rows, Task
-from models.evaluation.leak_scores import suspicion, tell_alone
+from models.evaluation.leak_scores import leak_scores, suspicion
 from models.scoring.encoding import Inputs
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from models.evaluation.leak_scores import Alone
+    from models.evaluation.leak_scores import LeakScore
 
 #: Two rows of each of 1,000 entities.
 ENTITY = np.repeat(np.arange(1000), 2)
@@ -26,10 +26,10 @@ def chance() -> np.random.Generator:
     return np.random.default_rng(5)
 
 
-def told(column: NDArray[np.float64], label: NDArray[np.float64], task: Task = BINARY) -> Alone:
+def told(column: NDArray[np.float64], label: NDArray[np.float64], task: Task = BINARY) -> LeakScore:
     features = (ContractFeature("view", "feature", "float64"),)
     codes = label if task.problem == "regression" else label.astype(np.int32)
-    [found] = tell_alone(features, Rows(Inputs(column[:, None]), codes), ENTITY, task, Leakage().surely)
+    [found] = leak_scores(features, Rows(Inputs(column[:, None]), codes), ENTITY, task, Leakage().surely)
     return found
 
 
@@ -77,7 +77,7 @@ def test_a_feature_that_knows_some_of_a_rare_label_for_sure_is_found() -> None:
     assert found.reached == pytest.approx(0.5 + 0.5 * known.sum() / rare().sum(), abs=0.02)
     assert (found.surest, found.surest_rows) == (1.0, known.sum())
     words = suspicion(found, Leakage(), BINARY)
-    assert words == f"in {known.sum()} training rows it tells a rare label with 100.0% certainty, at or above 98.0%"
+    assert words == f"in {known.sum()} training rows it predicts a rare label with 100.0% precision, at or above 98.0%"
 
 
 def test_a_common_label_may_be_sure_for_some_values() -> None:
@@ -89,12 +89,12 @@ def test_a_common_label_may_be_sure_for_some_values() -> None:
 def test_nothing_is_said_of_a_label_that_fewer_than_thirty_entities_have() -> None:
     few = (ENTITY < 29).astype(float)
     rows = Rows(Inputs(few[:, None]), few.astype(np.int32))
-    assert tell_alone((ContractFeature("view", "feature", "float64"),), rows, ENTITY, BINARY, 0.98) == []
+    assert leak_scores((ContractFeature("view", "feature", "float64"),), rows, ENTITY, BINARY, 0.98) == []
 
 
 def test_free_text_is_left_out() -> None:
     rows = Rows(Inputs(np.full((2000, 1), np.nan)), rare().astype(np.int32))
-    assert tell_alone((ContractFeature("view", "notes", "text"),), rows, ENTITY, BINARY, 0.98) == []
+    assert leak_scores((ContractFeature("view", "notes", "text"),), rows, ENTITY, BINARY, 0.98) == []
 
 
 def test_of_several_classes_the_one_that_is_told_best_counts() -> None:
@@ -122,6 +122,6 @@ def test_of_very_many_rows_whole_entities_are_looked_at() -> None:
     entity = np.repeat(np.arange(60_000), 3)
     label = (entity % 7 == 0).astype(np.int32)
     rows = Rows(Inputs(label.astype(float)[:, None]), label)
-    [found] = tell_alone((ContractFeature("view", "feature", "float64"),), rows, entity, BINARY, 0.98)
+    [found] = leak_scores((ContractFeature("view", "feature", "float64"),), rows, entity, BINARY, 0.98)
     assert found.reached == 1.0
     assert found.surest_rows == pytest.approx(100_000 / 7, rel=0.03)

@@ -13,7 +13,7 @@ from core.errors import PlanError, StaleStateError
 from core.plan.evaluate import Evaluate
 from models.data.rows import Rows
 from models.evaluation.evaluation import CandidateResult, Evaluation, read_evaluation
-from models.evaluation.measure_candidates import Part, evaluate
+from models.evaluation.measure_candidates import SplitPart, evaluate
 from models.scoring.encoding import Inputs
 from models.scoring.model_file import Model
 
@@ -45,7 +45,7 @@ def section(**settings: Any) -> Evaluate:
     )
 
 
-def a_part(seed: int, entities: int = 300) -> Part:
+def a_part(seed: int, entities: int = 300) -> SplitPart:
     """Make rows whose column 0 is the true probability, column 1 an overconfident one, and column 2 says nothing."""
     chance = np.random.default_rng(seed)
     entity = np.repeat(np.arange(entities), 2)
@@ -53,7 +53,7 @@ def a_part(seed: int, entities: int = 300) -> Part:
     sure = true**3 / (true**3 + (1 - true) ** 3)
     matrix = np.column_stack([true, sure, np.full(len(entity), 0.5)])
     label = (chance.random(len(entity)) < true).astype(np.int32)
-    return Part(Rows(Inputs(matrix), label), entity)
+    return SplitPart(Rows(Inputs(matrix), label), entity)
 
 
 VALIDATION, TEST = a_part(1), a_part(2)
@@ -97,13 +97,13 @@ def test_a_score_that_is_no_number_is_refused_with_the_candidates_name() -> None
     matrix = TEST.rows.inputs.matrix.copy()
     matrix[3, 0] = np.nan
     broken = replace(TEST, rows=replace(TEST.rows, inputs=Inputs(matrix)))
-    with pytest.raises(PlanError, match="the candidate 'one' gives 1 test scores that are no numbers"):
+    with pytest.raises(PlanError, match="1 test scores of the candidate 'one' are NaN or infinite"):
         evaluate(section(), "binary", MODELS, VALIDATION, broken, 1)
 
 
 def test_validation_rows_that_do_not_define_the_primary_metric_are_refused() -> None:
     one_class = replace(VALIDATION, rows=replace(VALIDATION.rows, label=np.ones(600, np.int32)))
-    with pytest.raises(PlanError, match="the validation rows do not define roc_auc of 'nothing'"):
+    with pytest.raises(PlanError, match="roc_auc of 'nothing' is undefined on the validation rows"):
         evaluate(section(), "binary", MODELS, one_class, TEST, 1)
 
 
@@ -127,7 +127,7 @@ def test_classes_have_no_threshold() -> None:
         def outputs(self, inputs: Inputs) -> NDArray[np.float64]:
             return np.asarray(np.where(inputs.matrix[:, [0]] == np.arange(3), 0.6, 0.2))
 
-    rows = Part(Rows(Inputs(label[:, None].astype(np.float64)), label), np.arange(90))
+    rows = SplitPart(Rows(Inputs(label[:, None].astype(np.float64)), label), np.arange(90))
     several = section(metrics=["roc_auc", "accuracy"], threshold=None, calibration="sigmoid")
     found = evaluate(several, "multiclass", {"one": Classes()}, rows, rows, 1)[0].result
     assert found.test == {"roc_auc": 1, "accuracy": 1}
@@ -137,7 +137,7 @@ def test_classes_have_no_threshold() -> None:
 def test_numbers_are_measured_as_numbers() -> None:
     chance = np.random.default_rng(5)
     matrix = chance.normal(size=(90, 1))
-    rows = Part(Rows(Inputs(matrix), matrix[:, 0] + 1), np.arange(90))
+    rows = SplitPart(Rows(Inputs(matrix), matrix[:, 0] + 1), np.arange(90))
     numbers = section(primary="rmse", metrics=["rmse", "r2"], threshold=None)
     assert evaluate(numbers, "regression", {"one": Column(0)}, rows, rows, 1)[0].result.test["rmse"] == pytest.approx(1)
 

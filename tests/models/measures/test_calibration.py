@@ -55,7 +55,7 @@ def test_one_class_is_refused() -> None:
 
 
 def test_a_score_that_is_no_number_is_refused() -> None:
-    with pytest.raises(PlanError, match="no numbers"):
+    with pytest.raises(PlanError, match="NaN or infinite"):
         fit_calibration("sigmoid", np.array([0, 1], np.int32), np.array([0.1, np.nan]))
 
 

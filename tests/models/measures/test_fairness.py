@@ -38,7 +38,7 @@ def test_rates_by_hand() -> None:
 def test_gaps_are_fairlearns() -> None:
     rows, group = world()
     found = fairness(rows, group, Resampling(repeats=100))
-    given = {"y_true": rows.label, "y_pred": rows.decided, "sensitive_features": group.place}
+    given = {"y_true": rows.label, "y_pred": rows.decided, "sensitive_features": group.part_index}
     assert found.gaps[SELECTION].value == pytest.approx(demographic_parity_difference(**given))
     errors = max(found.gaps[TRUE_POSITIVE].value, found.gaps[FALSE_POSITIVE].value)
     assert errors == pytest.approx(equalized_odds_difference(**given))
@@ -75,7 +75,7 @@ def test_the_interval_knows_that_rows_of_an_entity_are_decided_alike() -> None:
 
 def test_a_part_of_one_entity_is_shown_without_intervals_and_without_the_rates_it_lacks() -> None:
     rows, group = world()
-    place = group.place.copy()
+    place = group.part_index.copy()
     place[rows.entity == 0] = 2
     label = rows.label.copy()
     label[rows.entity == 0] = 1

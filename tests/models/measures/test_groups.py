@@ -19,7 +19,7 @@ def column(values: list[object]) -> pa.ChunkedArray:
 def test_texts_are_parted_by_value_and_what_is_missing_is_a_part() -> None:
     found = grouping("kind", Group(feature="v.kind"), column(["b", None, "a", "b"]))
     assert found.parts == ("a", "b", "missing")
-    assert found.place.tolist() == [1, 2, 0, 1]
+    assert found.part_index.tolist() == [1, 2, 0, 1]
 
 
 def test_truths_are_parted_by_value() -> None:
@@ -29,7 +29,7 @@ def test_truths_are_parted_by_value() -> None:
 def test_an_edge_belongs_to_the_part_above_it() -> None:
     group = Group(feature="v.orders", edges=(2, 5))
     found = grouping("orders", group, column([1.9, 2, 4.9, 5, None]))
-    assert [found.parts[place] for place in found.place] == ["below 2", "2 to 5", "2 to 5", "from 5", "missing"]
+    assert [found.parts[index] for index in found.part_index] == ["below 2", "2 to 5", "2 to 5", "from 5", "missing"]
 
 
 def test_a_part_without_rows_is_left_out() -> None:

@@ -11,12 +11,12 @@ from models.measures.intervals import (
     MINIMUM_ENTITIES,
     Estimate,
     Resampling,
+    absolute_sum_interval,
+    debiased_absolute_sum,
     estimate,
     interval,
     paired_difference,
     replicates,
-    size_interval,
-    size_without_chance,
 )
 from models.measures.metrics import Observed, measure, statistic
 
@@ -78,22 +78,22 @@ def test_beyond_the_outermost_draws_the_normal_goes_on() -> None:
 def test_what_chance_adds_to_nothing_is_taken_away_by_hand() -> None:
     # 4 * 0 - 6 E|Z| + 4 E|sqrt(2) Z| - E|sqrt(3) Z|, where E|Z| is sqrt(2 / pi).
     expected = -(6 - 4 * 2**0.5 + 3**0.5) * (2 / np.pi) ** 0.5
-    assert size_without_chance(np.zeros(1), np.ones(1)) == pytest.approx(expected)
-    assert size_without_chance(np.array([-2.0, 3.0]), np.zeros(2)) == 5
+    assert debiased_absolute_sum(np.zeros(1), np.ones(1)) == pytest.approx(expected)
+    assert debiased_absolute_sum(np.array([-2.0, 3.0]), np.zeros(2)) == 5
 
 
 @pytest.mark.parametrize(("mean", "most"), [(0, 0.36), (0.5, 0.05), (1, 0.1), (2, 0.05), (5, 0.01)])
-def test_a_size_without_chance_is_right_on_average(mean: float, most: float) -> None:
+def test_a_debiased_sum_is_right_on_average(mean: float, most: float) -> None:
     steps = np.linspace(-8, 8, 4001)
     density = np.exp(-(steps**2) / 2) / (2 * np.pi) ** 0.5 * (steps[1] - steps[0])
-    average = float(size_without_chance((mean + steps)[:, None], np.ones(1)) @ density)
+    average = float(debiased_absolute_sum((mean + steps)[:, None], np.ones(1)) @ density)
     assert average == pytest.approx(mean, abs=most)
 
 
 def test_a_sum_of_sizes_far_from_nothing_has_the_interval_of_a_mean() -> None:
     apart = np.random.default_rng(3).normal(size=(4000, 2))
     parts = np.array([30.0, -40.0])
-    lower, upper = size_interval(parts, parts + apart, 1_000_000, 0.95)
+    lower, upper = absolute_sum_interval(parts, parts + apart, 1_000_000, 0.95)
     wide = 1.96 * 2**0.5
     assert (lower, upper) == pytest.approx((70 - wide, 70 + wide), abs=0.1)
 
@@ -101,7 +101,7 @@ def test_a_sum_of_sizes_far_from_nothing_has_the_interval_of_a_mean() -> None:
 def test_a_sum_of_sizes_that_is_chance_alone_may_be_nothing() -> None:
     apart = np.random.default_rng(3).normal(size=(400, 10))
     usual = np.full(10, (2 / np.pi) ** 0.5)  # the mean size of a normal
-    lower, upper = size_interval(usual, usual + apart, 1_000_000, 0.95)
+    lower, upper = absolute_sum_interval(usual, usual + apart, 1_000_000, 0.95)
     assert lower == 0
     assert upper > usual.sum() / 2
 
@@ -109,7 +109,7 @@ def test_a_sum_of_sizes_that_is_chance_alone_may_be_nothing() -> None:
 def test_a_sum_that_is_smaller_than_chance_makes_it_may_be_nothing_too() -> None:
     apart = np.random.default_rng(3).normal(size=(400, 10))
     small = np.full(10, 0.001)
-    assert size_interval(small, small + apart, 1_000_000, 0.95)[0] == 0
+    assert absolute_sum_interval(small, small + apart, 1_000_000, 0.95)[0] == 0
 
 
 def test_the_calibration_error_of_true_probabilities_may_be_nothing() -> None:

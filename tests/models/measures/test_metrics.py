@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sklearn import metrics
 
 from core.plan.evaluate import METRICS, Metric
-from models.measures.metrics import ECE_BINS, LOWER_IS_BETTER, Observed, equal_bins, measure, numbered, statistic
+from models.measures.metrics import ECE_BINS, LOWER_IS_BETTER, Observed, entity_numbers, equal_bins, measure, statistic
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -124,7 +124,7 @@ def test_no_rows_define_nothing(metric: Metric) -> None:
 
 
 def test_a_metric_of_another_problem_is_refused() -> None:
-    with pytest.raises(ValueError, match="'rmse' is not a metric of a binary problem; there are roc_auc, "):
+    with pytest.raises(ValueError, match="'rmse' is not a metric of a binary problem; expected roc_auc, "):
         measure("rmse", binary())
 
 
@@ -147,7 +147,7 @@ def test_every_metric_of_the_plan_belongs_to_a_problem_and_is_known_here() -> No
 
 
 def test_entities_are_numbered_in_order() -> None:
-    assert numbered(["b", "a", "b"]).tolist() == [1, 0, 1]
+    assert entity_numbers(["b", "a", "b"]).tolist() == [1, 0, 1]
 
 
 #: scikit-learn's measures of probabilities and of decisions, with the weights of rows.
@@ -174,7 +174,7 @@ def weighted_rows(draw: st.DrawFn) -> tuple[Observed, NDArray[np.float64]]:
     score = np.array(draw(st.lists(st.integers(1, 9), min_size=rows + 2, max_size=rows + 2))) / 10
     entity = np.array([0, 1, *draw(st.lists(st.integers(0, 5), min_size=rows, max_size=rows))])
     weights = np.array([1, 2, *draw(st.lists(st.integers(0, 3), min_size=4, max_size=4))], dtype=np.float64)
-    rows_ = Observed("binary", label, score, numbered(entity), draw(st.integers(0, 10)) / 10)
+    rows_ = Observed("binary", label, score, entity_numbers(entity), draw(st.integers(0, 10)) / 10)
     return rows_, weights[np.unique(entity)]
 
 

@@ -142,7 +142,7 @@ def test_a_release_that_serves_one_part_worse_loses_although_it_wins_on_the_whol
     truth, label = world(3, entities=1200)
     group = by_half(label)
     before = blurred(truth, 4, 2.0)
-    mixed = np.where(group.place == 1, blurred(truth, 5, 12.0), truth)
+    mixed = np.where(group.part_index == 1, blurred(truth, 5, 12.0), truth)
     section = replace_section(not_lose={}, no_part_loses={"roc_auc": 0.01})
     sides = Sides([group])
     found = judge(section, "roc_auc", contender(mixed, label), contender(before, label), RESAMPLING, sides)
@@ -176,7 +176,7 @@ def test_decisions_that_fall_too_far_apart_are_refused() -> None:
     """Scores that are drawn up in one half and down in the other select it far more often; the true chances do not."""
     truth, label = world(3, entities=1200)
     group = by_half(label)
-    apart = np.where(group.place == 1, 0.6, 0.4) + 0.3 * (truth - 0.5)
+    apart = np.where(group.part_index == 1, 0.6, 0.4) + 0.3 * (truth - 0.5)
     sides = Sides([group], frozenset({"half"}), 0.2)
     found = judge(SECTION, "roc_auc", contender(apart, label), contender(truth, label), RESAMPLING, sides)[2]
     assert (found.check, found.passed, found.failed) == ("gap of selection_rate in half", False, True)

@@ -12,10 +12,10 @@ import pytest
 
 from core.contracts import ContractFeature
 from core.plan.plan import Project
-from models.evaluate import figures_of, look_closer, over_baseline, plot_files, reasons_of
+from models.evaluate import analyse_best, figures_of, over_baseline, plot_files, reasons_of
 from models.evaluation.evaluation import Evaluation
 from models.evaluation.measure_candidates import evaluate
-from models.measures.metrics import _MAKERS
+from models.measures.metrics import _FACTORIES
 from models.reports.page import MEANINGS, Method, report
 from tests.models.evaluation.test_measure_candidates import MODELS, TEST, VALIDATION, section
 
@@ -56,7 +56,7 @@ def written() -> tuple[str, dict[str, str]]:
     section = settings()
     judged = evaluate(section, "binary", MODELS, VALIDATION, TEST, 7)
     evaluation = Evaluation("roc_auc", "nothing", tuple(one.result for one in judged))
-    findings = look_closer(section, judged[0], VALIDATION, TEST, table(), FEATURES, 7)
+    findings = analyse_best(section, judged[0], VALIDATION, TEST, table(), FEATURES, 7)
     figures = figures_of("binary", judged)
     reasons = reasons_of(MODELS[findings.candidate], "binary", FEATURES, table(100), table(100), 7)
     over = over_baseline(section, judged, 7)
@@ -89,14 +89,14 @@ def test_the_page_is_whole_and_has_a_section_for_each_question(written: tuple[st
     assert seen.open == []
     assert seen.headings == [
         "Candidates on the test rows",
-        "Who comes first",
-        "Can the probabilities be believed",
+        "Ranking",
+        "Calibration of the probabilities",
         "Decisions at the threshold",
-        "What it earns",
+        "Profit",
         "By group",
-        "Do decisions fall alike",
-        "Where it does worst",
-        "Why it says so",
+        "Fairness of decisions",
+        "Slices with the highest loss",
+        "Feature contributions",
         "How this was measured",
     ]
 
@@ -119,10 +119,10 @@ def test_what_the_plan_and_the_data_say_is_escaped(written: tuple[str, dict[str,
 
 def test_the_page_says_what_was_found_and_of_what(written: tuple[str, dict[str, str]]) -> None:
     page = written[0]
-    assert "Of 3 candidates <b>one</b> was the best" in page
-    assert "On the test rows it is surely better than the baseline nothing." in page
+    assert "Of 3 candidates <b>one</b> is the best" in page
+    assert "On the test rows it is significantly better than the baseline nothing." in page
     assert all(identity in page for identity in ("md5:abc", "git:def", "all_of_it"))
-    assert all(policy in page for policy in ("the threshold in force", "approach everybody", "approach nobody"))
+    assert all(policy in page for policy in ("contact at the threshold", "contact all", "contact none"))
 
 
 def test_the_page_is_light_or_dark_as_its_reader_is_and_so_are_its_figures(written: tuple[str, dict[str, str]]) -> None:
@@ -136,7 +136,7 @@ def test_the_page_is_light_or_dark_as_its_reader_is_and_so_are_its_figures(writt
 def test_a_curve_that_the_problem_does_not_have_is_a_head_alone(written: tuple[str, dict[str, str]]) -> None:
     section = settings()
     judged = evaluate(section, "binary", MODELS, VALIDATION, TEST, 7)
-    findings = look_closer(section, judged[0], VALIDATION, TEST, table(), FEATURES, 7)
+    findings = analyse_best(section, judged[0], VALIDATION, TEST, table(), FEATURES, 7)
     files = plot_files(figures_of("regression", judged), replace(findings, money=None))
     assert files.keys() == written[1].keys()
     assert files["profit.csv"] == "share_approached,profit_per_1000\n"
@@ -145,4 +145,4 @@ def test_a_curve_that_the_problem_does_not_have_is_a_head_alone(written: tuple[s
 
 
 def test_every_metric_has_its_meaning_in_words() -> None:
-    assert set(MEANINGS) == {metric for makers in _MAKERS.values() for metric in makers}
+    assert set(MEANINGS) == {metric for factories in _FACTORIES.values() for metric in factories}
