@@ -40,9 +40,9 @@ from core.plan.tuning import Tune
 from models.bundles.bundle import load_bundle, write_bundle
 from models.bundles.bundling import bundle_contents
 from models.bundles.signing import Signer
-from models.candidates.boosting import lightgbm_parameters
 from models.candidates.candidates import fit
 from models.candidates.ensembles import blend, stack
+from models.candidates.lightgbm_fit import lightgbm_parameters
 from models.candidates.trial_loss import TrialLoss
 from models.candidates.tuning import search
 from models.data.folds import stratified_folds

@@ -1,6 +1,6 @@
-"""Stage `register`: bundle the candidates, enter them into MLflow's registry and the ledger, and have the best one judged.
+"""Stage `register`: bundle the candidates, register them in MLflow and the ledger, and compare the best with the champion.
 
-`models.releases.role_decision` says which roles follow from the verdict.
+`models.releases.role_decision` derives the roles from the verdict.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from models.releases import ledger
 from models.releases.ledger import NewRelease
 from models.releases.needed_tables import record_missing_tables
 from models.releases.registry import open_registry, run_of, runs_of
-from models.releases.role_decision import compare, settle
+from models.releases.role_decision import compare_with_champion, decide_roles
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,19 +46,19 @@ if TYPE_CHECKING:
 
 
 def metrics_of(result: CandidateResult) -> dict[str, float]:
-    """Name all of a candidate's measures by their part of the split."""
+    """Return a candidate's metrics as `validation_<metric>` and `test_<metric>`, and its threshold if it has one."""
     parts = {"validation": result.validation, "test": result.test}
     measured = {f"{name}_{metric}": value for name, values in parts.items() for metric, value in values.items()}
     return measured if math.isnan(result.threshold) else {**measured, "threshold": result.threshold}
 
 
 def params_of(plan: Plan, candidate: str) -> dict[str, str]:
-    """Name the candidate's settings in the plan."""
+    """Return the candidate's settings in the plan, as texts."""
     return {key: str(value) for key, value in plan.train.candidates[candidate].model_dump().items()}
 
 
 def release_of(contract: Contract, digest: str, version: str, metrics: dict[str, float], who: str) -> NewRelease:
-    """Compose what the ledger says of a bundle."""
+    """Return the ledger's entry for a bundle."""
     return NewRelease(
         release_id=f"{contract.candidate}-{digest[:12]}",
         model=contract.model,
@@ -74,10 +74,10 @@ def release_of(contract: Contract, digest: str, version: str, metrics: dict[str,
     )
 
 
-def enter_all(
+def register_all(
     arguments: argparse.Namespace, settings: Settings, plan: Plan, table: pa.Table, registry: Registry, url: str
 ) -> list[NewRelease]:
-    """Bundle the candidates and enter them into MLflow's registry and the ledger; the best on the validation rows first."""
+    """Write the candidates' bundles and register them in MLflow and the ledger; return the best on validation rows first."""
     checkout = Path(__file__).resolve().parent.parent
     revisions = Revisions(data_revision(arguments.training_set), code_revision(checkout), lock_revision(checkout))
     train = part(table, TRAIN)
@@ -111,30 +111,30 @@ def main() -> None:
     key = plan.unit.key
 
     def load(digest: str) -> Bundle:
-        # Read here: the first bundle that is written makes the key.
+        # The trusted keys are read for each bundle, because writing the first one may create the key.
         return load_bundle(settings.bundles / digest, read_trusted(settings))
 
     def join(rows: pa.Table, features: Sequence[ContractFeature]) -> pa.Table:
         return join_features(open_store(settings), rows, key, features)
 
     with open_registry(settings, url, plan.project.name, model) as registry:
-        releases = enter_all(arguments, settings, plan, table, registry, url)
+        releases = register_all(arguments, settings, plan, table, registry, url)
 
-        def judge(release: NewRelease, champion: LedgerRelease) -> Verdict:
+        def compare(release: NewRelease, champion: LedgerRelease) -> Verdict:
             with connect(url) as connection:
                 recorded = fingerprints(connection)
-            return compare(plan, table, load, join, release, champion, recorded)
+            return compare_with_champion(plan, table, load, join, release, champion, recorded)
 
-        settled = settle(url, releases, judge, releases[0].registered_by)
+        decision = decide_roles(url, releases, compare, releases[0].registered_by)
         with connect(url) as connection:
             holders = ledger.holders(connection, model)
         registry.follow(runs_of(holders, settings.bundles))
     roles = {role: release.release_id if release else None for role, release in holders.items()}
-    print(f"register: {settled.words}")
+    print(f"register: {decision.words}")
     for role, release_id in roles.items():
-        print(f"register: {role}: {release_id or 'nobody'}")
-    entered = [release.release_id for release in releases]
-    receipt = {"model": model, "data_revision": releases[0].data_revision, "releases": entered}
+        print(f"register: {role}: {release_id or 'none'}")
+    registered = [release.release_id for release in releases]
+    receipt = {"model": model, "data_revision": releases[0].data_revision, "releases": registered}
     write_receipt(arguments.receipt, {**receipt, **{str(role): release_id for role, release_id in roles.items()}})
 
 

@@ -43,14 +43,14 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Material:
-    """What candidates are fitted on.
+class TrainingData:
+    """The input of fitting all candidates.
 
     Attributes
     ----------
     fitting, checking : encoded rows to fit on, and for early stopping.
-    entities, as_of : of each row to fit on, the number of its entity and its instant, in microseconds since 1970.
-    split : how the parts were cut, which is how trials are judged on folds.
+    entities, as_of : for each row to fit on, the number of its entity, and its instant in microseconds since 1970.
+    split : the plan's split; folds of trials are of the same kind.
 
     """
 
@@ -65,15 +65,18 @@ class Material:
 
 @dataclass(frozen=True)
 class Searches:
-    """Where searches keep their trials, for which data, and who is told of them: (candidate, study, finished trials)."""
+    """Settings of searches: the folder of their trials, the data revision, and a callback.
+
+    The callback is called with the candidate's name, the name of the study and all finished trials.
+    """
 
     folder: Path
     revision: str
-    told: Callable[[str, str, Sequence[Trial]], None]
+    on_progress: Callable[[str, str, Sequence[Trial]], None]
 
 
-def material(plan: Plan, table: pa.Table) -> Material:
-    """Encode the training and validation rows of `table` for the plan's service and problem.
+def training_data(plan: Plan, table: pa.Table) -> TrainingData:
+    """Return the training and validation rows of `table`, encoded for the plan's service and problem.
 
     Raises
     ------
@@ -85,19 +88,19 @@ def material(plan: Plan, table: pa.Table) -> Material:
     features = contract_features(plan.build_features, plan.training_set.service, fitting)
     refuse_infinite(fitting, features)
     task = task_of(plan.project.problem, fitting)
-    rows, checked = (rows_of(each, features, task) for each in (fitting, checking))
+    fit_rows, check_rows = (rows_of(each, features, task) for each in (fitting, checking))
     as_of = fitting.column("as_of").cast(pa.timestamp("us", tz="UTC")).cast(pa.int64()).to_numpy()
     entities = entity_codes(fitting.column(plan.unit.key))
-    return Material(features, task, rows, checked, entities, as_of, plan.training_set.split)
+    return TrainingData(features, task, fit_rows, check_rows, entities, as_of, plan.training_set.split)
 
 
-def fit_candidates(section: Train, given: Material, searches: Searches) -> Iterator[tuple[str, Fitted]]:
-    """Fit the candidates, those that stand by themselves before those that are made of them.
+def fit_candidates(section: Train, data: TrainingData, searches: Searches) -> Iterator[tuple[str, Fitted]]:
+    """Yield the name and the fitted candidate of each candidate of the plan; ensembles come after all others.
 
     Raises
     ------
     PlanError
-        If one cannot be fitted; with its name.
+        If a candidate cannot be fitted; with its name.
 
     """
     fitted: dict[str, Fitted] = {}
@@ -105,59 +108,59 @@ def fit_candidates(section: Train, given: Material, searches: Searches) -> Itera
     in_order = sorted(section.candidates.items(), key=lambda item: isinstance(item[1], Ensemble))
     for name, candidate in in_order:
         try:
-            chosen[name] = _tuned(name, candidate, given, searches, section.seed)
-            fitted[name] = _fit(chosen[name], chosen, given, fitted, section.seed)
+            chosen[name] = _tuned(name, candidate, data, searches, section.seed)
+            fitted[name] = _fit(chosen[name], chosen, data, fitted, section.seed)
         except PlanError as error:
             raise PlanError(f"train.candidates.{name}: {error}") from None
         yield name, fitted[name]
 
 
-def _tuned(name: str, candidate: Candidate, given: Material, searches: Searches, seed: int) -> Candidate:
-    """Give the candidate with the best values that its search finds, or as it is if it has none."""
+def _tuned(name: str, candidate: Candidate, data: TrainingData, searches: Searches, seed: int) -> Candidate:
+    """Return the candidate with the best parameters of its search, or unchanged if it has no search."""
     if not isinstance(candidate, PreparedCandidate) or candidate.tune is None:
         return candidate
     study = study_name(candidate, searches.revision, seed)
-    loss = TrialLoss(given.features, tuning_folds(given, candidate.tune.folds, seed), given.task, seed)
+    loss = TrialLoss(data.features, tuning_folds(data, candidate.tune.folds, seed), data.task, seed)
     found = search(
         candidate,
         candidate.tune,
         loss,
         searches.folder / f"{study}.journal",
         seed,
-        lambda trials: searches.told(name, study, trials),
+        lambda trials: searches.on_progress(name, study, trials),
     )
     print(f"train: {name}: {found.best.values} of {len(found.trials)} trials, loss {found.best.loss:.6f}")
     return found.candidate
 
 
-def tuning_folds(given: Material, count: int, seed: int) -> list[tuple[Rows, Rows]]:
-    """Give the rows to fit and to judge trials on: the validation part, or `count` folds of the split's kind."""
+def tuning_folds(data: TrainingData, count: int, seed: int) -> list[tuple[Rows, Rows]]:
+    """Return (rows to fit on, rows to check on) for trials: the two parts, or `count` folds of the split's kind."""
     if count == 1:
-        return [(given.fitting, given.checking)]
-    label, task, split = given.fitting.label, given.task, given.split
+        return [(data.fitting, data.checking)]
+    label, task, split = data.fitting.label, data.task, data.split
     if isinstance(split, TemporalSplit):
-        folds = temporal_folds(given.as_of, label, count, split.gap, task)
+        folds = temporal_folds(data.as_of, label, count, split.gap, task)
     elif isinstance(split, GroupedSplit):
-        folds = grouped_folds(given.entities, label, count, task, seed)
+        folds = grouped_folds(data.entities, label, count, task, seed)
     else:
         folds = stratified_folds(label, count, task, seed)
-    return [(given.fitting.take(fold.fit), given.fitting.take(fold.check)) for fold in folds]
+    return [(data.fitting.take(fold.fit), data.fitting.take(fold.check)) for fold in folds]
 
 
 def _fit(
-    candidate: Candidate, chosen: Mapping[str, Candidate], given: Material, fitted: Mapping[str, Fitted], seed: int
+    candidate: Candidate, chosen: Mapping[str, Candidate], data: TrainingData, fitted: Mapping[str, Fitted], seed: int
 ) -> Fitted:
     if isinstance(candidate, BlendCandidate):
-        return blend(candidate, fitted, given.task)
+        return blend(candidate, fitted, data.task)
     if not isinstance(candidate, StackingCandidate):
-        return fit(candidate, given.features, given.fitting, given.checking, seed, given.task)
-    folds = grouped_folds(given.entities, given.fitting.label, candidate.folds, given.task, seed)
-    return stack(candidate, chosen, fitted, given.features, given.fitting, given.checking, folds, seed, given.task)
+        return fit(candidate, data.features, data.fitting, data.checking, seed, data.task)
+    folds = grouped_folds(data.entities, data.fitting.label, candidate.folds, data.task, seed)
+    return stack(candidate, chosen, fitted, data.features, data.fitting, data.checking, folds, seed, data.task)
 
 
-def train(section: Train, given: Material, searches: Searches, out: Path) -> None:
-    """Fit the candidates and write each to a folder of its name below `out`."""
-    for name, fitted in fit_candidates(section, given, searches):
+def train(section: Train, data: TrainingData, searches: Searches, out: Path) -> None:
+    """Fit the candidates and write each to a folder of its name in `out`."""
+    for name, fitted in fit_candidates(section, data, searches):
         folder = out / name
         folder.mkdir()
         write_candidate(folder, fitted)
@@ -172,15 +175,15 @@ def main() -> None:
     arguments = parser.parse_args()
     settings = read_settings()
     plan = read_plan(settings.plan)
-    given = material(plan, read_training_set(arguments.training_set))
-    with ExitStack() as open_ones, whole_folder(arguments.out) as fresh:
+    data = training_data(plan, read_training_set(arguments.training_set))
+    with ExitStack() as contexts, whole_folder(arguments.out) as fresh:
         log = None
         if any(isinstance(each, PreparedCandidate) and each.tune for each in plan.train.candidates.values()):
-            log = open_ones.enter_context(open_trial_log(settings, ensure_database(settings), plan.project.name))
+            log = contexts.enter_context(open_trial_log(settings, ensure_database(settings), plan.project.name))
         searches = Searches(
             settings.state / "tuning", data_revision(arguments.training_set), log.log if log else lambda *_: None
         )
-        train(plan.train, given, searches, fresh)
+        train(plan.train, data, searches, fresh)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Stage `training_set`: join a feature service, point in time, to the labelled entities of every as-of instant."""
+"""Stage `training_set`: join a feature service, point in time, to the labelled entities of each as-of instant."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 
 def part_of(split: TemporalSplit, as_of: datetime) -> str:
-    """Say which part of the split a row as of `as_of` belongs to; rows whose label reaches into the next part are a gap."""
+    """Return the part of the split of a row as of `as_of`; it is GAP if the label's window reaches into the next part."""
     if as_of >= split.test_from:
         return TEST
     if as_of >= split.validation_from:
@@ -46,7 +46,7 @@ def part_of(split: TemporalSplit, as_of: datetime) -> str:
 
 
 def parts_of(split: Split, rows: pa.Table, key: str, problem: Problem) -> pa.Array:
-    """Say for each labelled row which part of the split it belongs to.
+    """Return the part of the split of each labelled row.
 
     Raises
     ------
@@ -80,12 +80,12 @@ def training_set(
     problem: Problem = "binary",
     attributes: Sequence[str] = (),
 ) -> pa.Table:
-    """Join the features of `service`, and the `attributes` (`view.feature`), to the labelled entities.
+    """Return the labelled entities joined with the features of `service` and the `attributes` (`view.feature`).
 
     Returns
     -------
     One row for each labelled entity outside the gaps of the split: key, as_of, label, split, then the features in the
-    service's order as `view__feature`, then those of the attributes that are not among them.
+    service's order as `view__feature`, then the attributes that are not among them.
 
     """
     entity_rows = labelled.rename_columns(
@@ -104,7 +104,7 @@ def training_set(
 
 
 def check_parts(table: pa.Table, problem: Problem = "binary") -> dict[str, int]:
-    """Count the rows of each part of the split.
+    """Return the number of rows of each part of the split.
 
     Raises
     ------
@@ -129,7 +129,7 @@ def check_parts(table: pa.Table, problem: Problem = "binary") -> dict[str, int]:
         if problem == "multiclass" and unknown:
             raise PlanError(
                 f"training_set.split: the {part} part has rows of the class {min(unknown)!r}, the {TRAIN} part has none; "
-                "move its dates, widen as_of, or let label.value put rare classes together"
+                "move its dates, widen as_of, or merge rare classes in label.value"
             )
     return {part: len(found) for part, found in labels.items()}
 

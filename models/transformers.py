@@ -1,4 +1,4 @@
-"""Transformers under the name that skops files of earlier versions give."""
+"""Transformers under the module name that skops files of earlier versions contain."""
 
 from models.scoring.transformers import LevelRanks, NearestRowsImputer, SignedLog, Winsoriser
 

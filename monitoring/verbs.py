@@ -22,7 +22,7 @@ from models.bundles.explained import explain_vector
 from models.bundles.revisions import actor
 from models.bundles.signing import read_trusted
 from models.releases.comparability import same_definition
-from models.releases.ledger import current, find
+from models.releases.ledger import current, find_release
 from monitoring.cohorts import compare_cohorts
 from monitoring.drift import DriftResult, columns_drift
 from monitoring.explained import ExplainedPrediction
@@ -269,7 +269,7 @@ def explain_verb(settings: Settings, prediction_id: UUID | None = None) -> Expla
 
 
 def _bundle_of(connection: psycopg.Connection, settings: Settings, release_id: str) -> Bundle:
-    release = find(connection, release_id)
+    release = find_release(connection, release_id)
     if release is None:
         raise StaleStateError(
             f"release {release_id} is in the prediction log but not in the ledger; run `panthera repair`, or restore the "

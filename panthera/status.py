@@ -104,7 +104,7 @@ def _stale(settings: Settings, plan: Plan, url: str, receipts: Path) -> Iterator
             receipt = read_receipt(receipts / "register.json", "register")
             registered = receipt.get("releases")
             for release_id in registered if isinstance(registered, list) else ():
-                release = ledger.find(connection, release_id)
+                release = ledger.find_release(connection, release_id)
                 if release is None:
                     yield f"the ledger has no release {release_id}, which was registered; run `panthera repair`"
                     continue

@@ -14,7 +14,7 @@ from feature_repo.online.handle import HandleLink, HandleView, OnlineHandle
 from feature_repo.online.history import unfilled
 from feature_repo.upkeep.tables_in_use import TableInUse
 from models.bundles.bundle import load_bundle
-from models.releases.ledger import current, find, history
+from models.releases.ledger import current, find_release, history
 from serving.scoring import Scorer
 from serving.wire.refusals import NotAvailable, ReleaseFault
 
@@ -273,7 +273,7 @@ def _earlier_champions(connection: psycopg.Connection, model: str, champion: str
                 ended[holder] = change.cause
             holder = change.release_id
     kept = [release for release, cause in ended.items() if cause not in {"rollback", "retire"} and release != champion]
-    releases = (find(connection, release) for release in reversed(kept[-_MAX_EARLIER:]))
+    releases = (find_release(connection, release) for release in reversed(kept[-_MAX_EARLIER:]))
     return [release for release in releases if release]
 
 

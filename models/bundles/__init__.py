@@ -1,1 +1,1 @@
-"""Bundles: model, contract and signature, written and loaded as one unit."""
+"""Bundles: model, contract and signature, written and loaded as a unit."""

@@ -1,11 +1,11 @@
-"""The bundle: a trained candidate on disk, of which nothing is parsed before every byte of it has been checked.
+"""The bundle: a trained candidate on disk; every byte is checked before anything is parsed.
 
-Files: `contract.json`, `model` (LightGBM text or skops, never a pickle), `reference.json` (bins of features and score in
-training), `reference.parquet` (a sample of training rows for reports), `golden.json` (rows with their scores, replayed at
-every load), `manifest.json`, the sha256 and size of each, and `manifest.sig`, the Ed25519 signature over the bytes of
-the manifest. The sha256 of the manifest names the bundle.
+Files: `contract.json`; `model` (LightGBM text, skops or parts, never a pickle); `reference.json` (bins of features and score
+in training); `reference.parquet` (a sample of training rows for reports); `golden.json` (rows with their scores, checked
+at every load); `manifest.json` (the sha256 and size of each of these); `manifest.sig` (the Ed25519 signature over the bytes
+of the manifest). The sha256 of the manifest is the name of the bundle.
 
-Format 1 had no signature: such a bundle is loaded once somebody has signed it (`panthera release sign`).
+Format 1 has no signature. Such a bundle loads after `panthera release sign`.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ if TYPE_CHECKING:
 MANIFEST = "manifest.json"
 SIGNATURE = "manifest.sig"
 _FILES = ("contract.json", "golden.json", "model", "reference.json", "reference.parquet")
-#: Of a manifest or a signature, and of a file whose manifest does not say how large it is.
+#: The largest size of a manifest or signature, and of a file whose size is not in the manifest.
 _MOST_SMALL_BYTES, _MOST_BYTES = 1 << 16, 1 << 30
-#: How far a replayed golden row may be from its stored score: rounding between versions of the linear algebra.
+#: The largest relative error of a replayed golden row: rounding differs between versions of linear algebra libraries.
 _GOLDEN_TOLERANCE = 1e-9
 
 
@@ -51,7 +51,7 @@ _GOLDEN_TOLERANCE = 1e-9
 class Bundle:
     """A loaded bundle, ready to score.
 
-    `sample` is the checked content of `reference.parquet`, `size` the number of bytes of the files of the manifest.
+    `sample` is the content of `reference.parquet`; `size` is the number of bytes of the manifest's files.
     """
 
     digest: str
@@ -64,11 +64,11 @@ class Bundle:
     encoder: Encoder
 
     def fault(self, vector: Sequence[Value]) -> str | None:
-        """Say why a vector cannot be scored, or None: see `models.bundles.conformance`."""
+        """Return why a vector cannot be scored, or None; see `models.bundles.conformance`."""
         return self.conformance.fault(vector)
 
     def score(self, vectors: Sequence[Sequence[Value]]) -> list[float]:
-        """Score vectors in the contract's order; None is missing.
+        """Return the scores of vectors in the contract's order; None is a missing value.
 
         Raises
         ------
@@ -76,11 +76,11 @@ class Bundle:
             If a vector does not conform to the contract, or the model cannot score it.
 
         """
-        found: list[float] = score_of(self.outputs(vectors)).tolist()
-        return found
+        scores: list[float] = score_of(self.outputs(vectors)).tolist()
+        return scores
 
     def outputs(self, vectors: Sequence[Sequence[Value]]) -> NDArray[np.float64]:
-        """Give all that the model says of vectors, calibrated, of the shape (vectors, outputs); see `Model.outputs`.
+        """Return the calibrated outputs for vectors, of shape (vectors, outputs); see `Model.outputs`.
 
         Raises
         ------
@@ -96,7 +96,7 @@ class Bundle:
         return self.outputs_of(self.encoder(vectors))
 
     def outputs_of(self, inputs: Inputs) -> NDArray[np.float64]:
-        """Give all that the model says of rows that have been encoded by the contract's features, calibrated.
+        """Return the calibrated outputs for rows that are encoded by the contract's features.
 
         Raises
         ------
@@ -111,7 +111,7 @@ class Bundle:
 
 
 def golden_rows(vectors: Sequence[Sequence[Value]], scores: Sequence[float] | Sequence[Sequence[float]]) -> str:
-    """Write rows with their scores, or with the scores of all classes, for replay at every load."""
+    """Compose the JSON of rows and their scores, or their scores of all classes, to check at every load."""
 
     def plain(value: Value) -> object:
         return {"time": value.isoformat()} if isinstance(value, datetime) else value
@@ -123,14 +123,15 @@ def golden_rows(vectors: Sequence[Sequence[Value]], scores: Sequence[float] | Se
 def write_bundle(bundles: Path, contents: Mapping[str, bytes], signer: Signer) -> str:
     """Write a signed bundle into the folder `bundles`, under its digest; return the digest.
 
-    Writing it again changes nothing, unless what is there was altered or signed by another key: then it is made good.
+    An intact bundle with a trusted signature is not written again. An altered one, or one with another key's signature, is
+    replaced.
     """
     if sorted(contents) != sorted(_FILES):
-        raise BundleError(f"a bundle has the files {', '.join(_FILES)}; found {', '.join(sorted(contents))}")
+        raise BundleError(f"found the files {', '.join(sorted(contents))}; a bundle has {', '.join(_FILES)}")
     hashes = {name: hashlib.sha256(content).hexdigest() for name, content in sorted(contents.items())}
     sizes = {name: len(content) for name, content in contents.items()}
-    told = {"format_version": FORMAT_VERSION, "files": hashes, "sizes": sizes}
-    manifest = (json.dumps(told, indent=2, sort_keys=True) + "\n").encode()
+    stored = {"format_version": FORMAT_VERSION, "files": hashes, "sizes": sizes}
+    manifest = (json.dumps(stored, indent=2, sort_keys=True) + "\n").encode()
     digest = hashlib.sha256(manifest).hexdigest()
     try:
         check_bundle(bundles / digest, signer.trusted)
@@ -142,12 +143,12 @@ def write_bundle(bundles: Path, contents: Mapping[str, bytes], signer: Signer) -
 
 
 def sign_bundle(path: Path, signer: Signer) -> None:
-    """Sign a bundle that nobody has signed, or another key: whoever calls this vouches for its digest.
+    """Write a new signature of a bundle; the caller vouches for its digest.
 
     Raises
     ------
     BundleError
-        If its bytes are not those that the digest stands for.
+        If its files do not match the digest.
 
     """
     _file_names(path)
@@ -159,15 +160,15 @@ def sign_bundle(path: Path, signer: Signer) -> None:
 
 
 def load_bundle(path: Path, trusted: TrustedKeys) -> Bundle:
-    """Load the bundle in the folder `path`, which is named by its digest.
+    """Load the bundle in the folder `path`, whose name is the digest.
 
-    Every byte is read once and checked (see `check_bundle`) before anything is parsed; then the golden rows are replayed.
+    Every byte is read once and checked (see `check_bundle`) before anything is parsed. Then the golden rows are scored.
 
     Raises
     ------
     BundleError
-        If the bundle is absent, incomplete, altered, not signed by a key that is trusted, of another format, or does not
-        score its golden rows as it did.
+        If the bundle is absent, incomplete, altered, not signed by a trusted key, of an unknown format, or its scores of the
+        golden rows differ from the stored ones.
 
     """
     contents = check_bundle(path, trusted)
@@ -187,15 +188,15 @@ def load_bundle(path: Path, trusted: TrustedKeys) -> Bundle:
 
 
 def check_bundle(path: Path, trusted: TrustedKeys) -> dict[str, bytes]:
-    """Read the files of a bundle and check them; return their contents, of which only the manifest has been parsed.
+    """Read and check the files of a bundle; return their contents. Only the manifest is parsed.
 
-    First the manifest against the bundle's name and its signature, then every file against the manifest: its size before
-    it is read, and its hash.
+    The manifest is checked against the bundle's name and the signature. Every file is checked against the manifest: its size
+    before it is read, then its hash.
 
     Raises
     ------
     BundleError
-        If the bundle is absent, incomplete, altered, or not signed by a key that is trusted.
+        If the bundle is absent, incomplete, altered, or not signed by a trusted key.
 
     """
     signed = SIGNATURE in _file_names(path)
@@ -206,32 +207,30 @@ def check_bundle(path: Path, trusted: TrustedKeys) -> dict[str, bytes]:
 
 
 def _file_names(path: Path) -> list[str]:
-    """List the files of a bundle, of which there must be no other ones."""
+    """Return the names of a bundle's files; a missing or additional file is an error."""
     try:
         names = sorted(entry.name for entry in path.iterdir())
     except OSError as error:
         raise BundleError(f"the bundle {path} cannot be read ({error.strerror}); run `panthera repair`") from None
-    strange = sorted({*_FILES, MANIFEST} ^ (set(names) - {SIGNATURE}))
-    if strange:
-        raise BundleError(f"{path}: the file {strange[0]} is missing or does not belong there; not loaded")
+    wrong = sorted({*_FILES, MANIFEST} ^ (set(names) - {SIGNATURE}))
+    if wrong:
+        raise BundleError(f"{path}: the file {wrong[0]} is missing or does not belong there; not loaded")
     return names
 
 
 def _read_file(path: Path, sizes: range) -> bytes:
-    """Read a file whose size is one of `sizes`, but nothing that stands for another one, or that never ends."""
+    """Read a regular file whose size is in `sizes`; refuse links, devices and pipes."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError as error:
-        raise BundleError(f"{path} cannot be read as a file of its own ({error.strerror}); not loaded") from None
+        raise BundleError(f"{path} cannot be read as a regular file ({error.strerror}); not loaded") from None
     try:
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode):
-            raise BundleError(f"{path} is not a file; not loaded")
+            raise BundleError(f"{path} is not a regular file; not loaded")
         if found.st_size not in sizes:
             expected = f"{sizes.start:,}" if len(sizes) == 1 else f"at most {sizes.stop - 1:,}"
-            raise BundleError(
-                f"{path} was altered: it has {found.st_size:,} bytes, expected are {expected}; not loaded"
-            )
+            raise BundleError(f"{path} was altered: it has {found.st_size:,} bytes, expected {expected}; not loaded")
         with os.fdopen(descriptor, "rb", closefd=False) as file:
             return file.read(found.st_size)
     finally:
@@ -239,7 +238,7 @@ def _read_file(path: Path, sizes: range) -> bytes:
 
 
 def _read_manifest(path: Path) -> bytes:
-    """Read the manifest, by which the folder must be named."""
+    """Read the manifest; its sha256 must be the folder's name."""
     manifest = _read_file(path / MANIFEST, range(_MOST_SMALL_BYTES))
     if hashlib.sha256(manifest).hexdigest() != path.name:
         raise BundleError(f"{path / MANIFEST} was altered: its sha256 is not the bundle's name; not loaded")
@@ -249,31 +248,31 @@ def _read_manifest(path: Path) -> bytes:
 def _check_signature(path: Path, manifest: bytes, signature: bytes | None, trusted: TrustedKeys) -> None:
     if signature is None:
         raise BundleError(
-            f"{path} is not signed; not loaded. Bundles of format 1 never were: if you know where it comes from, sign it "
-            "with `panthera release sign`, else train again"
+            f"{path} is not signed; not loaded. Bundles of format 1 have no signature: if you know the origin of this one, "
+            "sign it with `panthera release sign`, otherwise train again"
         )
     if not trusted.public:
         raise BundleError(
-            f"{path} is not loaded, because no key is trusted: set PANTHERA_TRUSTED_KEY to what `panthera key` says where "
-            "bundles are made"
+            f"{path} is not loaded, because no key is trusted: set PANTHERA_TRUSTED_KEY to the output of `panthera key` on "
+            "the machine that trains"
         )
     if not trusted.verify(manifest, signature):
         raise BundleError(
-            f"{path / SIGNATURE} was altered, or made by a key that is not trusted here; not loaded. After a change of keys "
-            "sign it again with `panthera release sign`, or trust the old key as well"
+            f"{path / SIGNATURE} was altered, or made by a key that is not trusted; not loaded. After a change of keys sign "
+            "it again with `panthera release sign`, or trust the old key as well"
         )
 
 
 def _read_checked(path: Path, manifest: bytes) -> dict[str, bytes]:
-    """Read the files that the manifest names, each after its size and before its hash is compared."""
-    told: dict[str, dict[str, Any]] = json.loads(manifest)
-    # Until sizes were kept, a manifest had hashes alone.
-    sizes, found = told.get("sizes", {}), {}
+    """Read the manifest's files; each size is checked before reading, each hash after it."""
+    stored: dict[str, dict[str, Any]] = json.loads(manifest)
+    # Manifests of earlier versions have no sizes.
+    sizes, found = stored.get("sizes", {}), {}
     for name in _FILES:
         size = sizes.get(name)
         allowed = range(_MOST_BYTES) if size is None else range(size, size + 1)
         found[name] = _read_file(path / name, allowed)
-        if hashlib.sha256(found[name]).hexdigest() != told["files"].get(name):
+        if hashlib.sha256(found[name]).hexdigest() != stored["files"].get(name):
             raise BundleError(f"{path / name} was altered: its sha256 is not the manifest's; not loaded")
     return found
 
@@ -283,11 +282,12 @@ def _replay(bundle: Bundle, golden: dict[str, Any]) -> None:
         return datetime.fromisoformat(stored["time"]) if isinstance(stored, dict) else stored
 
     vectors = [[value(stored) for stored in vector] for vector in golden["vectors"]]
-    known, outputs = np.asarray(golden["scores"]), bundle.outputs(vectors)
-    told = outputs if known.ndim > 1 else score_of(outputs)
-    off = np.abs(told - known) / np.maximum(1, np.abs(known))
-    if not off.size or not off.max() <= _GOLDEN_TOLERANCE:
+    expected, outputs = np.asarray(golden["scores"]), bundle.outputs(vectors)
+    scores = outputs if expected.ndim > 1 else score_of(outputs)
+    errors = np.abs(scores - expected) / np.maximum(1, np.abs(expected))
+    if not errors.size or not errors.max() <= _GOLDEN_TOLERANCE:
         raise BundleError(
-            f"the bundle {bundle.digest[:12]} does not score its golden rows as it did when it was trained "
-            f"(off by up to {off.max(initial=np.nan):g}); the libraries have changed: install requirements.lock, or train again"
+            f"the bundle {bundle.digest[:12]} does not score its golden rows as in training (relative error "
+            f"{errors.max(initial=np.nan):g}, expected at most {_GOLDEN_TOLERANCE:g}); the libraries have changed: install "
+            "requirements.lock, or train again"
         )

@@ -1,4 +1,4 @@
-"""From a fitted candidate to the files of its bundle: the contract, golden rows, and what training looked like."""
+"""Compose the files of a bundle from a fitted candidate: the contract, golden rows and reference distributions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from models.bundles.bundle import golden_rows
 from models.bundles.contract_format import FORMAT_VERSION, contract_to_json
 from models.data.rows import task_of
 from models.data.split import TEST, TRAIN, contract_features, part
-from models.scoring.columns import spread
+from models.scoring.columns import evenly_spaced
 from models.scoring.encoding import encode_table, vectors_of
 from models.scoring.model_file import calibrated, load_model, score_of
 
@@ -36,7 +36,7 @@ _REFERENCE_SAMPLE_ROWS = 10_000
 
 @dataclass(frozen=True)
 class Revisions:
-    """From which training set, commit and locked packages a release came."""
+    """The revisions of the training set, the code and the locked packages of a release."""
 
     data: str
     code: str
@@ -44,7 +44,7 @@ class Revisions:
 
 
 def contract_of(plan: Plan, result: CandidateResult, estimator: str, table: pa.Table, revisions: Revisions) -> Contract:
-    """Write down what a candidate takes and says, and from what it came; `table` is its training set."""
+    """Return the contract of a candidate: its inputs, outputs and origin; `table` is its training set."""
     train = part(table, TRAIN)
     features = tuple(
         _with_nulls(feature, train)
@@ -77,7 +77,7 @@ def contract_of(plan: Plan, result: CandidateResult, estimator: str, table: pa.T
 
 
 def contract_view(plan: Plan, name: str) -> ContractView:
-    """Name the view `name` as `plan` defines it."""
+    """Return the contract's entry for the view `name` of `plan`."""
     view = plan.build_features.views[name]
     definition = view_definition(plan, name)
     table = definition.table
@@ -85,7 +85,7 @@ def contract_view(plan: Plan, name: str) -> ContractView:
 
 
 def contract_views(plan: Plan, features: Iterable[ContractFeature]) -> Iterator[ContractView]:
-    """Name the views that `features` are of, and those that hold a link to one of them."""
+    """Yield the entries of the views of `features`, then those of the views that their links read."""
     views = [contract_view(plan, name) for name in dict.fromkeys(feature.view for feature in features)]
     yield from views
     named = {view.name for view in views}
@@ -97,14 +97,14 @@ def contract_views(plan: Plan, features: Iterable[ContractFeature]) -> Iterator[
 
 
 def seen_until(table: pa.Table, horizon: timedelta) -> datetime:
-    """Say when the last label window closed of the rows that candidates are fitted on, or chosen by."""
+    """Return the end of the last label window among the rows that candidates are fitted on or selected by."""
     seen = table.filter(pc.not_equal(table.column("split"), TEST))
     last: datetime = pc.max(seen.column("as_of")).as_py()
     return last + horizon
 
 
 def rows_digest(rows: pa.Table, key: str) -> str:
-    """Give the sha256 of which entities, as of when, stand in `rows`, in whatever order."""
+    """Return the sha256 of the (entity, as of) pairs of `rows`, independent of their order."""
     ordered = rows.select([key, "as_of"]).sort_by([(key, "ascending"), ("as_of", "ascending")])
     digest = hashlib.sha256()
     for column in ordered.columns:
@@ -113,7 +113,7 @@ def rows_digest(rows: pa.Table, key: str) -> str:
 
 
 def label_definition(label: Label) -> str:
-    """Give the sha256 of what is predicted."""
+    """Return the sha256 of the label's definition."""
     return hashlib.sha256(label.model_dump_json().encode()).hexdigest()
 
 
@@ -122,16 +122,16 @@ def _with_nulls(feature: ContractFeature, train: pa.Table) -> ContractFeature:
 
 
 def bundle_contents(contract: Contract, model: bytes, train: pa.Table) -> dict[str, bytes]:
-    """Compose the files of a bundle from a fitted model and the rows it was trained on."""
+    """Return the files of a bundle by name, from a fitted model and its training rows."""
     model_outputs = load_model(contract.estimator, model).outputs(encode_table(train, contract.features))
     outputs = calibrated(model_outputs, contract.calibration)
     scores = score_of(outputs)
-    # Free text has no bins to compare, and may say more about a person than a sample of rows should keep.
+    # Free text has no bins, and may contain personal data that a sample of rows should not store.
     binned = [feature.column for feature in contract.features if feature.dtype != "text"]
     columns = train.select(binned).append_column("score", pa.array(scores))
     sample = pa.BufferOutputStream()
-    pq.write_table(columns.take(spread(len(columns), _REFERENCE_SAMPLE_ROWS)), sample, compression="zstd")
-    golden = spread(train.num_rows, _GOLDEN_ROWS)
+    pq.write_table(columns.take(evenly_spaced(len(columns), _REFERENCE_SAMPLE_ROWS)), sample, compression="zstd")
+    golden = evenly_spaced(train.num_rows, _GOLDEN_ROWS)
     golden_scores = (outputs if contract.classes else scores)[golden].tolist()
     return {
         "contract.json": contract_to_json(contract).encode(),

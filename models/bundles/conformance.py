@@ -1,4 +1,4 @@
-"""What a contract says about the values of a vector: a value that a model was not made for is named, not scored."""
+"""Check the values of a vector against a contract, so that a value the model was not trained for is refused by name."""
 
 from __future__ import annotations
 
@@ -22,11 +22,10 @@ _LONGEST_SHOWN = 40
 
 
 class Conformance:
-    """The checks of one contract, made once and used for every vector.
+    """The checks of one contract, built once and used for every vector.
 
-    A missing value (None; as a float also NaN and the infinite ones, which the encoding takes for missing, in training as
-    in serving) always conforms: what it means is for the candidate's own steps to say, and whether it is answered for, for
-    the plan's policy.
+    A missing value always conforms: None, and for floats also NaN and infinity, which the encoding treats as missing in
+    training and serving. The candidate's steps handle missing values, and the plan's policy decides whether to answer.
     """
 
     def __init__(self, contract: Contract) -> None:
@@ -35,12 +34,12 @@ class Conformance:
         self._checks = tuple(_check(feature, contract.unseen_level) for feature in contract.features)
 
     def fault(self, vector: Sequence[Value]) -> str | None:
-        """Say what in `vector` does not conform, or None."""
+        """Return the first violation in `vector` as a sentence, or None."""
         if len(vector) != len(self._checks):
-            return f"a vector has {len(vector)} values, the contract {len(self._checks)}"
-        for place, (value, conforms) in enumerate(zip(vector, self._checks, strict=True)):
+            return f"a vector has {len(vector)} values, expected the contract's {len(self._checks)} features"
+        for index, (value, conforms) in enumerate(zip(vector, self._checks, strict=True)):
             if value is not None and not conforms(value):
-                return self._sentence(value, self._features[place])
+                return self._sentence(value, self._features[index])
         return None
 
     def _sentence(self, value: Value, feature: ContractFeature) -> str:
@@ -49,7 +48,7 @@ class Conformance:
         expected = feature.dtype
         if isinstance(value, str) and feature.dtype == "string":
             expected = f"one of the {len(feature.levels)} levels that it had in training"
-        return f"{feature.view}.{feature.name} is {shown}; this model takes {expected} there"
+        return f"{feature.view}.{feature.name} is {shown}, expected {expected}"
 
 
 def _check(feature: ContractFeature, unseen_level: UnseenLevel) -> _Conforms:

@@ -1,4 +1,4 @@
-"""How a contract is written, and how each format that was ever written is read."""
+"""The JSON format of a contract; every earlier format version remains readable."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FORMAT_VERSION = 2
 
 
 def contract_to_json(contract: Contract) -> str:
-    """Write a contract; durations as seconds, instants as ISO 8601."""
+    """Compose the JSON of a contract; durations are in seconds, instants in ISO 8601."""
 
     def plain(value: object) -> float | str:
         if isinstance(value, timedelta):
@@ -28,7 +28,7 @@ def contract_to_json(contract: Contract) -> str:
         raise TypeError(type(value).__name__)
 
     stored = asdict(contract)
-    # Format 2 came before links and packed tables, and a view without them is written as it was then.
+    # Format 2 precedes links and packed tables; a view without them is written without their keys.
     stored["views"] = [
         {name: value for name, value in view.items() if name not in {"link", "packed"} or value}
         for view in stored["views"]
@@ -37,12 +37,12 @@ def contract_to_json(contract: Contract) -> str:
 
 
 def contract_from_json(text: bytes) -> Contract:
-    """Read a contract of any format up to the present one.
+    """Return the contract of a JSON text of any format version up to the current one.
 
     Raises
     ------
     BundleError
-        If it is of a later format, or has other fields than its format.
+        If the format version is newer, or the fields are not those of the format.
 
     """
     stored: dict[str, Any] = json.loads(text)
@@ -50,18 +50,18 @@ def contract_from_json(text: bytes) -> Contract:
     if version not in _READERS:
         known = " and ".join(map(str, sorted(_READERS)))
         raise BundleError(
-            f"the bundle has format version {version}, this software reads {known}; update it, or train again"
+            f"the bundle has format version {version}, this software reads {known}; update the software, or train again"
         )
     try:
         return _contract(_READERS[version](stored))
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise BundleError(f"the bundle's contract has other fields than format {version}: {error}") from None
+        raise BundleError(f"the bundle's contract does not match format {version}: {error}; train again") from None
 
 
 def _from_1(stored: dict[str, Any]) -> dict[str, Any]:
-    """Add what format 1 did not say: that any feature may be missing, no name and no hash.
+    """Return a contract of format 1 with the fields that it lacks: any feature may be missing, names and hashes are empty.
 
-    The name of an online table ends with the first digits of its view's hash, but they are not the whole of it.
+    The name of an online table ends with a prefix of its view's hash, which is not enough to restore the hash.
     """
     return {
         **stored,
@@ -82,12 +82,12 @@ def _from_2(stored: dict[str, Any]) -> dict[str, Any]:
     return stored
 
 
-#: How the fields of each format become those of the present one.
+#: Converts the fields of each format version to those of the current one.
 _READERS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _from_1, FORMAT_VERSION: _from_2}
 
 
 def _contract(stored: dict[str, Any]) -> Contract:
-    # A default is for those who make a contract, not for one that was written.
+    # The defaults of `Contract` must not replace fields that a stored contract lacks.
     lacking = [field.name for field in fields(Contract) if field.name not in stored]
     if lacking:
         raise KeyError(lacking[0])

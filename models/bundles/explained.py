@@ -1,4 +1,4 @@
-"""What a bundle's model says of one vector, and why."""
+"""Explain a bundle's prediction for one vector."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from models.evaluation.explanations import ORDERS, Explanation, background_rows, contributions, explanation
-from models.scoring.columns import spread
+from models.scoring.columns import evenly_spaced
 from models.scoring.encoding import Inputs, encode, encode_table
 
 if TYPE_CHECKING:
@@ -19,9 +19,10 @@ if TYPE_CHECKING:
 
 
 def explain_vector(bundle: Bundle, vector: Sequence[Value]) -> Explanation:
-    """Explain what a loaded bundle says of one vector in its contract's order; of several classes, of the likeliest.
+    """Return the explanation of a bundle's prediction for one vector in its contract's order.
 
-    The training rows that the bundle keeps stand for what is not known.
+    With several classes it explains the one with the largest raw score. The background is the bundle's sample of training
+    rows.
     """
     features = bundle.contract.features
     found = contributions(
@@ -32,10 +33,10 @@ def explain_vector(bundle: Bundle, vector: Sequence[Value]) -> Explanation:
 
 
 def background_of(bundle: Bundle) -> Inputs:
-    """Encode some of the training rows that a bundle keeps; it keeps no free text, so that is missing in them."""
-    kept = pq.read_table(pa.BufferReader(bundle.sample))
-    some = kept.take(spread(len(kept), background_rows(len(bundle.contract.features))))
+    """Return some of the bundle's sample of training rows, encoded; free text is missing, because a bundle stores none."""
+    sample = pq.read_table(pa.BufferReader(bundle.sample))
+    background = sample.take(evenly_spaced(len(sample), background_rows(len(bundle.contract.features))))
     for feature in bundle.contract.features:
-        if feature.column not in some.column_names:
-            some = some.append_column(feature.column, pa.nulls(len(some), pa.string()))
-    return encode_table(some, bundle.contract.features)
+        if feature.column not in background.column_names:
+            background = background.append_column(feature.column, pa.nulls(len(background), pa.string()))
+    return encode_table(background, bundle.contract.features)

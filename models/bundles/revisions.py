@@ -1,4 +1,4 @@
-"""Which data and which code a release came from, and who acts."""
+"""The data and code revisions of a release, and the name of its author."""
 
 from __future__ import annotations
 
@@ -17,22 +17,19 @@ if TYPE_CHECKING:
 
 
 def data_revision(training_set: Path) -> str:
-    """Give the training set's md5, which is how `dvc.lock` names the same file."""
+    """Return the training set's md5, by which `dvc.lock` names the same file."""
     with training_set.open("rb") as content:
         return f"md5:{hashlib.file_digest(content, 'md5').hexdigest()}"
 
 
 def lock_revision(checkout: Path) -> str:
-    """Give the sha256 of the locked packages of `checkout`; `unknown` where there is no lock."""
+    """Return the sha256 of the locked packages of `checkout`; `unknown` without a lock file."""
     lock = checkout / "requirements.lock"
     return f"sha256:{hashlib.sha256(lock.read_bytes()).hexdigest()}" if lock.exists() else "unknown"
 
 
 def code_revision(checkout: Path) -> str:
-    """Give the git commit that `checkout`, or a folder of it, is at, with `+changed` where tracked files differ from it.
-
-    It is `unknown` outside of git.
-    """
+    """Return the git commit of `checkout`, with `+changed` if tracked files differ from it; `unknown` outside of git."""
     commit = _git(checkout, "rev-parse", "HEAD")
     if commit is None:
         return "unknown"
@@ -41,19 +38,19 @@ def code_revision(checkout: Path) -> str:
 
 
 def actor(settings: Settings, checkout: Path) -> str:
-    """Say who acts: whom the settings name, else git's user, else the system's."""
+    """Return who acts: the actor of the settings, otherwise git's user, otherwise the system's user."""
     return harmless(settings.actor or _git(checkout, "config", "user.email") or _system_user())
 
 
 def _system_user() -> str:
     try:
         return getpass.getuser()
-    except (KeyError, OSError):  # a container may run under a number that has no name
+    except (KeyError, OSError):  # a container may run under a user id without a name
         return f"uid {os.getuid()}"
 
 
 def _git(checkout: Path, *arguments: str) -> str | None:
-    """Run git, and give what it printed; None if there is no git, or it failed."""
+    """Run git and return its output; None if git is missing or fails."""
     try:
         done = subprocess.run(["git", *arguments], cwd=checkout, capture_output=True, text=True, check=False)  # noqa: S603, S607
     except FileNotFoundError:

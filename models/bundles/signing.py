@@ -1,7 +1,7 @@
-"""Whose bundles are loaded: Ed25519 signatures (RFC 8032), the key that signs, and the public keys that are trusted.
+"""Ed25519 signatures (RFC 8032) of bundles: the private key that signs, and the public keys that are trusted.
 
-A key is the base64 of its 32 bytes, so that `openssl rand -base64 32` makes one that signs. It comes from the environment,
-or is made on first use in the state folder, beside the list of public keys that are trusted there.
+A key is the base64 text of 32 bytes, so that `openssl rand -base64 32` makes a private one. It comes from the environment, or
+is made on first use in the state folder, next to the list of trusted public keys.
 """
 
 from __future__ import annotations
@@ -29,33 +29,33 @@ _OTHERS = 0o077
 
 @dataclass(frozen=True)
 class Signer:
-    """The key that signs, of which nothing but the public half is ever shown."""
+    """The private key that signs; only its public key is ever shown."""
 
     _private: Ed25519PrivateKey = field(repr=False)
 
     @property
     def public(self) -> str:
-        """The public key, in base64: what a service is told to trust."""
+        """The public key in base64, for PANTHERA_TRUSTED_KEY of a service."""
         return base64.b64encode(self._private.public_key().public_bytes_raw()).decode()
 
     @property
     def trusted(self) -> TrustedKeys:
-        """The trust in this key alone."""
+        """The trusted keys with this key alone."""
         return TrustedKeys((self.public,))
 
     def sign(self, content: bytes) -> bytes:
-        """Sign `content`; the same content always has the same signature of 64 bytes."""
+        """Return the signature of `content`, 64 bytes; it is deterministic."""
         return self._private.sign(content)
 
 
 @dataclass(frozen=True)
 class TrustedKeys:
-    """The public keys whose signatures count; several while one takes over from another."""
+    """The public keys whose signatures are accepted; several during a change of keys."""
 
     public: tuple[str, ...]
 
     def verify(self, content: bytes, signature: bytes) -> bool:
-        """Say whether one of the keys made `signature` over just these bytes."""
+        """Return whether one of the keys signed exactly these bytes."""
         from cryptography.exceptions import InvalidSignature
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
@@ -69,7 +69,7 @@ class TrustedKeys:
 
 
 def read_trusted(settings: Settings) -> TrustedKeys:
-    """Read the public keys that are trusted: those of the settings, else those of the state folder; maybe none.
+    """Read the trusted public keys: those of the settings, otherwise those of the state folder; possibly none.
 
     Raises
     ------
@@ -78,22 +78,22 @@ def read_trusted(settings: Settings) -> TrustedKeys:
 
     """
     if settings.trusted_key is not None:
-        place, words = TRUSTED_KEY_ENV, settings.trusted_key.replace(",", " ").split()
+        origin, words = TRUSTED_KEY_ENV, settings.trusted_key.replace(",", " ").split()
     else:
         file = _trusted_file(settings)
-        place, words = str(file), file.read_text().split() if file.exists() else []
+        origin, words = str(file), file.read_text().split() if file.exists() else []
     for word in words:
-        _decode(word, place)
+        _decode(word, origin)
     return TrustedKeys(tuple(words))
 
 
 def read_signer(settings: Settings) -> Signer:
-    """Read the key that signs, or make it on first use; see that what it signs will be loaded.
+    """Read the private key, or make it on first use; its public key must be trusted.
 
     Raises
     ------
     BundleError
-        If it is not a key, is open to others, or is not among the trusted ones of the settings.
+        If it is not a key, its file is readable by others, or its public key is not among the trusted ones of the settings.
 
     """
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -101,14 +101,14 @@ def read_signer(settings: Settings) -> Signer:
     if settings.signing_key is not None:
         secret = _decode(settings.signing_key, SIGNING_KEY_ENV)
     else:
-        secret = _own_secret(settings.state / "keys" / "signing")
+        secret = _stored_secret(settings.state / "keys" / "signing")
     signer = Signer(Ed25519PrivateKey.from_private_bytes(secret))
     trusted = read_trusted(settings)
     if signer.public not in trusted.public:
         if settings.trusted_key is not None:
             raise BundleError(
-                f"the key that signs has the public key {signer.public}, which is not in {TRUSTED_KEY_ENV}: nothing "
-                "that it signs would be loaded; add it there, or sign with a key that is"
+                f"the signing key has the public key {signer.public}, which is not in {TRUSTED_KEY_ENV}: its bundles would "
+                f"not be loaded; add it to {TRUSTED_KEY_ENV}, or sign with a trusted key"
             )
         write_whole(_trusted_file(settings), "".join(f"{key}\n" for key in (*trusted.public, signer.public)))
     return signer
@@ -118,12 +118,12 @@ def _trusted_file(settings: Settings) -> Path:
     return settings.state / "keys" / "trusted"
 
 
-def _own_secret(file: Path) -> bytes:
-    """Read the secret that the state folder keeps, making it if there is none yet."""
+def _stored_secret(file: Path) -> bytes:
+    """Read the private key of the state folder; make it if there is none."""
     if not file.exists():
         _make_secret(file)
     if file.stat().st_mode & _OTHERS:
-        raise BundleError(f"{file} may be read by others; make it again (delete it) or run `chmod 600 {file}`")
+        raise BundleError(f"{file} is readable by others; run `chmod 600 {file}`, or delete it to make a new key")
     return _decode(file.read_text(), str(file))
 
 
@@ -135,7 +135,7 @@ def _make_secret(file: Path) -> None:
         opened.flush()
         os.fsync(opened.fileno())
     try:
-        # A link, unlike a renaming, leaves a key alone that another process has made meanwhile.
+        # Unlike a rename, a link does not replace a key that another process has made meanwhile.
         os.link(fresh, file)
     except FileExistsError:
         pass
@@ -143,15 +143,15 @@ def _make_secret(file: Path) -> None:
         fresh.unlink()
 
 
-def _decode(text: str, place: str) -> bytes:
-    """Decode a key; what it says never stands in a message."""
+def _decode(text: str, origin: str) -> bytes:
+    """Return the 32 bytes of a key; messages never contain its text."""
     try:
         key = base64.b64decode(text.strip(), validate=True)
     except (binascii.Error, ValueError):
         key = b""
     if len(key) != _KEY_BYTES:
         raise BundleError(
-            f"{place} holds something that is not the base64 of {_KEY_BYTES} bytes; `openssl rand -base64 32` makes a "
-            "key that signs, and `panthera key` shows its public key, which is the one to trust"
+            f"{origin} is not the base64 text of {_KEY_BYTES} bytes; `openssl rand -base64 32` makes a private key, and "
+            "`panthera key` shows its public key, which a service must trust"
         )
     return key

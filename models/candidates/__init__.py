@@ -1,1 +1,1 @@
-"""What fits: candidates, their steps, tuning and ensembles."""
+"""Fitting of candidates: preparation steps, estimators, ensembles and the search for parameters."""

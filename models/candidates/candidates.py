@@ -1,4 +1,4 @@
-"""The model families: how each is fitted on training rows and kept as bytes without pickle."""
+"""Fit each model family on training rows, and serialise it without pickle."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from core.plan.train import (
     OfNumbersCandidate,
     SingleFeatureCandidate,
 )
-from models.candidates.boosting import Part, data_for, grow
+from models.candidates.boosted_trees import PreparedRows
+from models.candidates.boosting import boosting_data, fit_trees
 from models.candidates.estimators import estimator_of
 from models.candidates.prepare import is_plain, prepare
 from models.candidates.steps import Fitting, scikit_step
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Fitted:
-    """A fitted candidate: the format of its bytes, the bytes, and what fitting found out (number of trees, say)."""
+    """A fitted candidate: the format of its bytes, the bytes, and facts about the fit such as the number of trees."""
 
     model_format: str
     content: bytes
@@ -57,12 +58,12 @@ def fit(
     seed: int,
     task: Task = BINARY,
 ) -> Fitted:
-    """Fit `candidate` on `train`; `validation` is used for early stopping alone.
+    """Return `candidate` fitted on `train`; only early stopping uses `validation`.
 
     Raises
     ------
     PlanError
-        If the library refuses what the plan asks for.
+        If the library refuses the plan's parameters.
 
     """
     raise NotImplementedError(type(candidate), features, train, validation, seed, task)
@@ -95,14 +96,14 @@ def _(
     from sklearn.linear_model import LinearRegression, LogisticRegression
     from sklearn.pipeline import make_pipeline
 
-    place = [f"{feature.view}.{feature.name}" for feature in features].index(candidate.feature)
-    fitting = Fitting((features[place],), task, seed)
+    index = [f"{feature.view}.{feature.name}" for feature in features].index(candidate.feature)
+    fitting = Fitting((features[index],), task, seed)
     steps = make_pipeline(
         scikit_step(Impute(step="impute_median"), fitting), scikit_step(Scale(step="standard_scale"), fitting)
     )
-    columns = steps.fit_transform(train.inputs.matrix[:, [place]])
+    columns = steps.fit_transform(train.inputs.matrix[:, [index]])
     curve = LinearRegression() if task.problem == "regression" else LogisticRegression(random_state=seed)
-    return _scikit(Preparation((Group("numeric", (place,), steps),)), curve.fit(columns, train.label), task, {})
+    return _scikit(Preparation((Group("numeric", (index,), steps),)), curve.fit(columns, train.label), task, {})
 
 
 @fit.register(OfNumbersCandidate)
@@ -114,29 +115,31 @@ def _(
     seed: int,
     task: Task = BINARY,
 ) -> Fitted:
-    preparation, part = prepared_part(candidate, features, train, task, seed)
-    estimator, facts = fit_estimator(candidate, part, task, seed)
+    preparation, rows = prepared_rows(candidate, features, train, task, seed)
+    estimator, facts = fit_estimator(candidate, rows, task, seed)
     return _scikit(preparation, estimator, task, facts)
 
 
-def prepared_part(
+def prepared_rows(
     candidate: PreparedCandidate, features: Sequence[ContractFeature], train: Rows, task: Task, seed: int
-) -> tuple[Preparation | None, Part]:
-    """Fit the candidate's steps, if there are any, and give the training rows' columns with their labels and weights."""
+) -> tuple[Preparation | None, PreparedRows]:
+    """Return the candidate's fitted steps (None without steps), and the prepared training columns, labels and weights."""
     weights = row_weights(candidate.class_weight, train.label, task)
     if is_plain(candidate):
-        return None, Part(train.inputs.matrix, train.label, weights)
+        return None, PreparedRows(train.inputs.matrix, train.label, weights)
     preparation, columns = prepare(candidate, features, train, task, seed)
-    return preparation, Part(columns, train.label, weights)
+    return preparation, PreparedRows(columns, train.label, weights)
 
 
-def fit_estimator(candidate: OfNumbersCandidate, part: Part, task: Task, seed: int) -> tuple[Any, dict[str, float]]:
-    """Fit an estimator of scikit-learn; return it with what fitting found out.
+def fit_estimator(
+    candidate: OfNumbersCandidate, part: PreparedRows, task: Task, seed: int
+) -> tuple[Any, dict[str, float]]:
+    """Return a fitted scikit-learn estimator, and facts about the fit.
 
     Raises
     ------
     PlanError
-        If it refuses the columns, or there are fewer rows than folds that it asks for.
+        If the estimator refuses the columns, or there are fewer rows than its folds.
 
     """
     from sklearn.exceptions import ConvergenceWarning
@@ -158,7 +161,7 @@ def fit_estimator(candidate: OfNumbersCandidate, part: Part, task: Task, seed: i
 
 def _reason(error: ValueError) -> str:
     reason = str(error).splitlines()[0]
-    return f"{reason} (is impute_median missing?)" if "NaN" in reason else reason
+    return f"{reason} (add the step impute_median)" if "NaN" in reason else reason
 
 
 @fit.register(BoostedCandidate)
@@ -170,25 +173,27 @@ def _(
     seed: int,
     task: Task = BINARY,
 ) -> Fitted:
-    preparation, part = prepared_part(candidate, features, train, task, seed)
-    data = data_for(candidate, part, checked_part(preparation, validation), categories_of(preparation, features))
-    trees = grow(candidate, data, task, seed)
+    preparation, rows = prepared_rows(candidate, features, train, task, seed)
+    data = boosting_data(
+        candidate, rows, transformed_rows(preparation, validation), categories_of(preparation, features)
+    )
+    trees = fit_trees(candidate, data, task, seed)
     facts = {"trees": float(trees.rounds)}
     if preparation is None and trees.model_format == LIGHTGBM_TEXT:
         return Fitted(LIGHTGBM_TEXT, trees.content, facts)
     return _prepared(preparation, trees.model_format, trees.content, task, facts)
 
 
-def checked_part(preparation: Preparation | None, rows: Rows) -> Part:
-    """Give the columns of rows that the steps were not fitted on."""
-    return Part(rows.inputs.matrix if preparation is None else preparation.transform(rows.inputs), rows.label)
+def transformed_rows(preparation: Preparation | None, rows: Rows) -> PreparedRows:
+    """Return the prepared columns and labels of rows that the steps were not fitted on."""
+    return PreparedRows(rows.inputs.matrix if preparation is None else preparation.transform(rows.inputs), rows.label)
 
 
 def categories_of(preparation: Preparation | None, features: Sequence[ContractFeature]) -> tuple[int, ...]:
-    """List the places of the prepared columns that are codes of levels."""
+    """Return the indices of the prepared columns that are codes of levels."""
     if preparation is not None:
         return preparation.categories
-    return tuple(place for place, feature in enumerate(features) if feature.dtype == "string")
+    return tuple(index for index, feature in enumerate(features) if feature.dtype == "string")
 
 
 def _scikit(preparation: Preparation | None, estimator: Any, task: Task, facts: dict[str, float]) -> Fitted:
@@ -211,13 +216,13 @@ def _prepared(
 
 
 def write_candidate(folder: Path, fitted: Fitted) -> None:
-    """Write a fitted candidate to `folder`, as `read_candidate` reads it."""
+    """Write a fitted candidate to `folder`, for `read_candidate`."""
     (folder / "model").write_bytes(fitted.content)
     facts = {"estimator": fitted.model_format, "facts": fitted.facts}
     (folder / "candidate.json").write_text(json.dumps(facts, indent=2, sort_keys=True) + "\n")
 
 
 def read_candidate(folder: Path) -> tuple[str, bytes]:
-    """Read the format and the bytes of a candidate that the stage `train` wrote."""
+    """Read the model format and the bytes of a candidate that the stage `train` wrote."""
     facts = json.loads(require(folder / "candidate.json", "train").read_text())
     return str(facts["estimator"]), (folder / "model").read_bytes()

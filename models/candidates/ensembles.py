@@ -1,4 +1,4 @@
-"""Candidates that are made of others: a blend of their outputs, or a linear model stacked on them."""
+"""Ensembles of candidates: a weighted mean of their outputs (blend), or a linear model over them (stacking)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def blend(candidate: BlendCandidate, fitted: Mapping[str, Fitted], task: Task) -> Fitted:
-    """Unite fitted members by their weights."""
+    """Return the blend of fitted members with the plan's weights."""
     weights = candidate.weights or (1.0,) * len(candidate.of)
     outline = {"kind": BLEND, "problem": task.problem, "weights": list(weights), **_listed(candidate.of, fitted)}
     return Fitted(PARTS, write_parts(outline, _members(candidate.of, fitted)), {"members": float(len(candidate.of))})
@@ -40,9 +40,10 @@ def stack(
     seed: int,
     task: Task,
 ) -> Fitted:
-    """Fit a linear model on what the members say of rows that they were not fitted on (Wolpert, 1992).
+    """Return a stack: a linear model fitted to the members' out-of-fold outputs (Wolpert, 1992).
 
-    Each member is fitted once more for every fold; in the stack stand the members of `fitted`, which know all training rows.
+    Each member is fitted once per fold for these outputs. The stack itself contains the members of `fitted`, which were
+    fitted on all training rows.
     """
     from sklearn.linear_model import LogisticRegression, Ridge
 
@@ -52,10 +53,10 @@ def stack(
         else LogisticRegression(C=candidate.penalty_inverse, max_iter=1000, random_state=seed)
     )
     outputs = [
-        held_out_outputs(candidates[name], features, train, validation, folds, seed, task) for name in candidate.of
+        out_of_fold_outputs(candidates[name], features, train, validation, folds, seed, task) for name in candidate.of
     ]
-    judged = np.concatenate([fold.check for fold in folds])
-    final.fit(stacked(outputs), train.label[judged])
+    checked = np.concatenate([fold.check for fold in folds])
+    final.fit(stacked(outputs), train.label[checked])
     outline = {"kind": STACKING, "problem": task.problem, ESTIMATOR: SKOPS, **_listed(candidate.of, fitted)}
     members = {**_members(candidate.of, fitted), ESTIMATOR: write_skops(final)}
     return Fitted(
@@ -63,7 +64,7 @@ def stack(
     )
 
 
-def held_out_outputs(
+def out_of_fold_outputs(
     candidate: Candidate,
     features: Sequence[ContractFeature],
     train: Rows,
@@ -72,7 +73,7 @@ def held_out_outputs(
     seed: int,
     task: Task,
 ) -> NDArray[np.float64]:
-    """Give a candidate's outputs for the judged rows of each fold, in the folds' order, fitted on the fold's other rows."""
+    """Return a candidate's outputs for the check rows of each fold, in the folds' order, when fitted on its fit rows."""
     outputs = []
     for fold in folds:
         fitted = fit(candidate, features, train.take(fold.fit), validation, seed, task)
@@ -80,17 +81,17 @@ def held_out_outputs(
     return np.vstack(outputs)
 
 
-def _part(place: int) -> str:
-    return f"member{place}"
+def _part(index: int) -> str:
+    return f"member{index}"
 
 
 def _listed(names: Sequence[str], fitted: Mapping[str, Fitted]) -> dict[str, list[dict[str, str]]]:
-    of = [
-        {"candidate": name, "format": fitted[name].model_format, "part": _part(place)}
-        for place, name in enumerate(names)
+    members = [
+        {"candidate": name, "format": fitted[name].model_format, "part": _part(index)}
+        for index, name in enumerate(names)
     ]
-    return {"of": of}
+    return {"of": members}
 
 
 def _members(names: Sequence[str], fitted: Mapping[str, Fitted]) -> dict[str, bytes]:
-    return {_part(place): fitted[name].content for place, name in enumerate(names)}
+    return {_part(index): fitted[name].content for index, name in enumerate(names)}

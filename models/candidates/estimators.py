@@ -1,4 +1,4 @@
-"""The estimators of scikit-learn that the plan names, unfitted."""
+"""Unfitted scikit-learn estimators for the candidates of a plan."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _ROUNDS = 1000
 
 @singledispatch
 def estimator_of(candidate: OfNumbersCandidate, task: Task, seed: int) -> Any:
-    """Make the unfitted estimator of a candidate.
+    """Return the unfitted estimator of a candidate.
 
     Raises
     ------
     PlanError
-        If it does not solve such a task.
+        If the estimator does not fit the problem.
 
     """
     raise NotImplementedError(type(candidate), task, seed)
@@ -40,7 +40,9 @@ def _(candidate: LogisticCandidate, task: Task, seed: int) -> Any:
     from sklearn.linear_model import LogisticRegression
 
     if task.problem == "regression":
-        raise PlanError("a logistic regression tells classes apart; for a number write estimator: linear_regression")
+        raise PlanError(
+            "logistic_regression predicts classes, the problem is a regression; set estimator: linear_regression"
+        )
     shares = {"l2": 0.0, "l1": 1.0, "elastic_net": candidate.l1_share}
     return LogisticRegression(
         C=candidate.penalty_inverse,
@@ -56,7 +58,9 @@ def _(candidate: LinearRegressionCandidate, task: Task, seed: int) -> Any:
     from sklearn.linear_model import ElasticNet, Ridge
 
     if task.problem != "regression":
-        raise PlanError("a linear regression predicts numbers; for classes write estimator: logistic_regression")
+        raise PlanError(
+            f"linear_regression predicts numbers, the problem is {task.problem}; set estimator: logistic_regression"
+        )
     if candidate.penalty == "l2":
         return Ridge(candidate.strength)
     share = 1.0 if candidate.penalty == "l1" else candidate.l1_share

@@ -1,4 +1,4 @@
-"""Which of the prepared columns a candidate keeps, judged on training rows only."""
+"""Select the prepared columns that a candidate keeps, by training rows only."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from core.errors import PlanError
 from core.plan.steps import ByCorrelation, ByElimination, ByL1, ByScore, ByTreeImportance
-from models.scoring.columns import spread
+from models.scoring.columns import evenly_spaced
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,35 +19,38 @@ if TYPE_CHECKING:
     from core.plan.steps import Selector
     from models.data.rows import Labels, Task
 
-#: Rows that a selection looks at, spread evenly: the ranks of columns settle long before mutual information, whose time
-#: grows with rows times columns, is done with more.
+#: The largest number of rows that a selection uses, evenly spaced. The ranks of columns are stable with fewer, and the time
+#: of mutual information grows with rows times columns.
 MOST_ROWS = 50_000
 
 
-def select(selectors: Sequence[Selector], columns: Any, label: Labels, task: Task, seed: int) -> tuple[int, ...]:
-    """Apply `selectors` one after another; return the places of the columns that all of them keep, in order.
+def select_columns(
+    selectors: Sequence[Selector], columns: Any, label: Labels, task: Task, seed: int
+) -> tuple[int, ...]:
+    """Return the ascending indices of the columns that all `selectors` keep, applied one after another.
 
-    A constant column tells nothing and is never kept; a missing value counts as the median of its column.
+    Constant columns are never kept. Missing values are replaced by the column's median.
 
     Raises
     ------
     PlanError
-        If a selector refuses the columns, or keeps none.
+        If a selector refuses the columns, or no column is kept.
 
     """
-    rows = spread(columns.shape[0], MOST_ROWS)
-    sample, judged = _filled(columns[rows]), label[rows]
+    rows = evenly_spaced(columns.shape[0], MOST_ROWS)
+    sample, labels = _filled(columns[rows]), label[rows]
     kept = np.flatnonzero(np.ptp(sample, axis=0) > 0)
     for selector in selectors:
         if not kept.size:
             break
         try:
-            kept = kept[_keep(selector, sample[:, kept], judged, task, seed)]
+            kept = kept[_keep(selector, sample[:, kept], labels, task, seed)]
         except ValueError as error:
             raise PlanError(f"select by {selector.by}: {str(error).splitlines()[0]}") from None
     if not kept.size:
         raise PlanError(
-            f"select: no column is kept by {', '.join(selector.by for selector in selectors)}; ask for less"
+            f"select: no column is kept by {', '.join(selector.by for selector in selectors)}; expected at least one; "
+            "relax the selectors"
         )
     return tuple(kept.tolist())
 
@@ -76,9 +79,9 @@ def _(
 ) -> NDArray[np.int64]:
     correlations = np.abs(np.atleast_2d(np.corrcoef(columns, rowvar=False)))
     kept: list[int] = []
-    for place in range(columns.shape[1]):
-        if not (correlations[place, kept] > selector.above).any():
-            kept.append(place)
+    for index in range(columns.shape[1]):
+        if not (correlations[index, kept] > selector.above).any():
+            kept.append(index)
     return np.array(kept, dtype=np.int64)
 
 
@@ -90,11 +93,11 @@ def _(selector: ByScore, columns: NDArray[np.float64], label: Labels, task: Task
     if selector.by == "chi_squared":
         scores, _ = feature_selection.chi2(columns, label)
     elif selector.by == "anova":
-        by = feature_selection.f_regression if regression else feature_selection.f_classif
-        scores, _ = by(columns, label)
+        f_test = feature_selection.f_regression if regression else feature_selection.f_classif
+        scores, _ = f_test(columns, label)
     else:
-        by = feature_selection.mutual_info_regression if regression else feature_selection.mutual_info_classif
-        scores = by(columns, label, random_state=seed)
+        information = feature_selection.mutual_info_regression if regression else feature_selection.mutual_info_classif
+        scores = information(columns, label, random_state=seed)
     return _best(scores, selector.keep)
 
 
@@ -136,10 +139,10 @@ def _(selector: ByElimination, columns: NDArray[np.float64], label: Labels, task
 
 
 def _scaled(columns: NDArray[np.float64] | Labels) -> NDArray[np.float64]:
-    """Bring columns, or numbers, to one scale, so that the sizes of weights can be compared."""
+    """Return columns, or labels, with mean 0 and variance 1, so that their coefficients are comparable."""
     return np.asarray((columns - columns.mean(axis=0)) / columns.std(axis=0))
 
 
 def _best(scores: NDArray[np.float64], keep: int) -> NDArray[np.int64]:
-    """Give the places of the largest scores in order; of equal ones the first."""
+    """Return the ascending indices of the largest scores; the first ones among equals."""
     return np.sort(np.argsort(-scores, kind="stable")[:keep])

@@ -1,4 +1,4 @@
-"""The plan's steps in scikit-learn's classes."""
+"""The plan's preparation steps as unfitted scikit-learn transformers."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Fitting:
-    """What a step may need to know beside its own parameters: its columns' features, the task, the seed."""
+    """What a step may need besides its parameters: the features of its columns, the task and the seed."""
 
     features: tuple[ContractFeature, ...]
     task: Task
@@ -46,7 +46,7 @@ class Fitting:
 
 @singledispatch
 def scikit_step(step: Step, fitting: Fitting) -> Any:
-    """Make the unfitted transformer of a step."""
+    """Return the unfitted transformer of a step."""
     raise NotImplementedError(type(step), fitting)
 
 
@@ -151,12 +151,21 @@ def _(step: Ordinal, fitting: Fitting) -> Any:
 
 
 def _ranks(feature: ContractFeature, step: Ordinal) -> NDArray[np.float64]:
-    """Give each code of a feature's levels its place in the stated order."""
+    """Return the rank of each level's code in the stated order.
+
+    Raises
+    ------
+    PlanError
+        If the order lacks a level of the training rows.
+
+    """
     name = f"{feature.view}.{feature.name}"
     stated = step.order[name]
     left_out = sorted(set(feature.levels) - set(stated))
     if left_out:
-        raise PlanError(f"ordinal.order.{name}: {left_out[0]!r} is a level of the training rows; say where it stands")
+        raise PlanError(
+            f"ordinal.order.{name}: the level {left_out[0]!r} of the training rows is missing; add it to the order"
+        )
     return np.array([stated.index(level) for level in feature.levels], dtype=np.float64)
 
 

@@ -1,4 +1,4 @@
-"""What a trial is judged by: a candidate's loss on rows that it was not fitted on, with what can be shared made once."""
+"""The loss of a trial on rows that it was not fitted on; trials share prepared columns and datasets where they can."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from core.plan.train import BoostedCandidate, LightGbmCandidate
-from models.candidates.boosting import LIGHTGBM_DATASET, Data, GivenUp, Part, data_for, grow
-from models.candidates.candidates import categories_of, checked_part, fit_estimator, prepared_part
+from models.candidates.boosted_trees import BoostingData, PreparedRows, TrialPruned
+from models.candidates.boosting import boosting_data, fit_trees
+from models.candidates.candidates import categories_of, fit_estimator, prepared_rows, transformed_rows
+from models.candidates.lightgbm_fit import DATASET_PARAMS
 from models.scoring.model_file import ScikitEstimator
 
 if TYPE_CHECKING:
@@ -21,28 +23,28 @@ if TYPE_CHECKING:
 
     from core.contracts import ContractFeature
     from core.plan.train import PreparedCandidate
-    from models.candidates.boosting import Watch
+    from models.candidates.boosted_trees import PruneCallback
     from models.data.rows import Labels, Rows, Task
 
-#: The step at which a watch is told of whole folds: after every round of the first one.
+#: Steps that report whole folds are numbered from here on, after every round of the first fold.
 _AFTER_ROUNDS = 1_000_000
 _SMALLEST = 1e-15
 
 
 @dataclass
 class _Shared:
-    """What trials with the same steps share on one fold, and, of trees, those with the same parameters of the data."""
+    """The prepared columns of one fold, for trials with the same steps; the dataset, for the same dataset parameters too."""
 
     steps: str
-    train: Part
-    check: Part
+    train: PreparedRows
+    check: PreparedRows
     categories: tuple[int, ...]
-    made_with: str = ""
-    data: Data | None = None
+    dataset_params: str = ""
+    data: BoostingData | None = None
 
 
 class TrialLoss:
-    """The mean loss over folds of (rows to fit on, rows to judge on)."""
+    """The mean loss over folds of (rows to fit on, rows to check on)."""
 
     def __init__(
         self, features: Sequence[ContractFeature], folds: Sequence[tuple[Rows, Rows]], task: Task, seed: int
@@ -53,59 +55,61 @@ class TrialLoss:
         self._seed = seed
         self._shared: dict[int, _Shared] = {}
 
-    def __call__(self, candidate: PreparedCandidate, watch: Watch) -> float:
-        """Give the loss of `candidate`; NaN if `watch` gave it up."""
+    def __call__(self, candidate: PreparedCandidate, pruner: PruneCallback) -> float:
+        """Return the loss of `candidate`; NaN if `pruner` stopped the trial."""
         losses: list[float] = []
-        for place in range(len(self._folds)):
+        for number in range(len(self._folds)):
             try:
-                losses.append(self._loss(candidate, place, None if place else watch))
-            except GivenUp:
+                losses.append(self._loss(candidate, number, None if number else pruner))
+            except TrialPruned:
                 return math.nan
-            if place + 1 < len(self._folds) and watch(_AFTER_ROUNDS + place, float(np.mean(losses))):
+            if number + 1 < len(self._folds) and pruner(_AFTER_ROUNDS + number, float(np.mean(losses))):
                 return math.nan
         return float(np.mean(losses))
 
-    def _loss(self, candidate: PreparedCandidate, place: int, watch: Watch | None) -> float:
-        shared = self._share(candidate, place)
+    def _loss(self, candidate: PreparedCandidate, number: int, pruner: PruneCallback | None) -> float:
+        shared = self._share(candidate, number)
         if isinstance(candidate, BoostedCandidate):
-            return grow(candidate, _data(candidate, shared), self._task, self._seed, watch).loss
+            return fit_trees(candidate, _data(candidate, shared), self._task, self._seed, pruner).loss
         estimator, _ = fit_estimator(candidate, shared.train, self._task, self._seed)
         return loss_of(ScikitEstimator(estimator, self._task.problem).outputs(shared.check.columns), shared.check.label)
 
-    def _share(self, candidate: PreparedCandidate, place: int) -> _Shared:
+    def _share(self, candidate: PreparedCandidate, number: int) -> _Shared:
         steps = candidate.model_dump_json(
             include={"numeric", "categorical", "text", "joined", "select", "class_weight"}
         )
-        shared = self._shared.get(place)
+        shared = self._shared.get(number)
         if shared is None or shared.steps != steps:
-            fitting, checking = self._folds[place]
-            preparation, part = prepared_part(candidate, self._features, fitting, self._task, self._seed)
+            fitting, checking = self._folds[number]
+            preparation, part = prepared_rows(candidate, self._features, fitting, self._task, self._seed)
             categories = categories_of(preparation, self._features)
-            shared = _Shared(steps, part, checked_part(preparation, checking), categories)
-            self._shared[place] = shared
+            shared = _Shared(steps, part, transformed_rows(preparation, checking), categories)
+            self._shared[number] = shared
         return shared
 
 
-def _data(candidate: BoostedCandidate, shared: _Shared) -> Data:
+def _data(candidate: BoostedCandidate, shared: _Shared) -> BoostingData:
     params = candidate.params if isinstance(candidate, LightGbmCandidate) else {}
-    made_with = json.dumps({name: value for name, value in params.items() if name in LIGHTGBM_DATASET}, sort_keys=True)
-    if shared.data is None or shared.made_with != made_with:
-        shared.data = data_for(candidate, shared.train, shared.check, shared.categories)
-        shared.made_with = made_with
+    dataset_params = json.dumps(
+        {name: value for name, value in params.items() if name in DATASET_PARAMS}, sort_keys=True
+    )
+    if shared.data is None or shared.dataset_params != dataset_params:
+        shared.data = boosting_data(candidate, shared.train, shared.check, shared.categories)
+        shared.dataset_params = dataset_params
     return shared.data
 
 
 def loss_of(outputs: NDArray[np.float64], label: Labels) -> float:
-    """Give the RMSE of numbers, or the mean of -log p, where p is the probability that a row's class was given.
+    """Return the RMSE of numbers, or the log loss of probabilities.
 
     Parameters
     ----------
-    outputs : as a model gives them, of the shape (rows, outputs).
-    label : floats are numbers, whole ones codes of classes.
+    outputs : of a model, of shape (rows, outputs).
+    label : floats are numbers, integers are codes of classes.
 
     """
     if label.dtype.kind == "f":
         return float(np.sqrt(np.mean((outputs[:, 0] - label) ** 2)))
-    given = outputs if outputs.shape[1] > 1 else np.hstack([1 - outputs, outputs])
-    chosen = given[np.arange(len(label)), label]
-    return float(-np.log(np.clip(chosen, _SMALLEST, 1)).mean())
+    by_class = outputs if outputs.shape[1] > 1 else np.hstack([1 - outputs, outputs])
+    likelihood = by_class[np.arange(len(label)), label]
+    return float(-np.log(np.clip(likelihood, _SMALLEST, 1)).mean())

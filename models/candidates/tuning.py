@@ -1,4 +1,4 @@
-"""Search a candidate's parameters: every trial is kept on disk, so that a run that was killed goes on where it was."""
+"""Search a candidate's parameters; every trial is written to disk, so that a killed run resumes."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
     from core.plan.train import PreparedCandidate
     from core.plan.tuning import Tune
-    from models.candidates.boosting import Watch
+    from models.candidates.boosted_trees import PruneCallback
 
-#: The loss of a candidate; NaN if `Watch` gave it up.
-Objective: TypeAlias = "Callable[[PreparedCandidate, Watch], float]"
+#: Returns the loss of a candidate; NaN if the callback pruned the trial.
+Objective: TypeAlias = "Callable[[PreparedCandidate, PruneCallback], float]"
 
-#: Trials before the first one that may be given up, and before TPE trusts what it has seen.
+#: Trials before pruning starts, and random trials before TPE starts.
 _FIRST_TRIALS = 5
-#: Rounds before a trial may be given up: a small learning rate is behind at first.
+#: Rounds before a trial may be pruned: a small learning rate has a higher loss at first.
 _FIRST_ROUNDS = 100
 
 
@@ -39,22 +39,23 @@ class Trial:
 
     Attributes
     ----------
-    values : what was tried, by dotted path.
-    loss : log loss or RMSE; of a trial that was given up, the last one that it told, NaN if none.
-    seconds : how long it took.
+    values : the tried values, by dotted path.
+    loss : log loss or RMSE; for a pruned trial the last reported one, NaN if none.
+    pruned : whether the trial was pruned.
+    seconds : its duration.
 
     """
 
     number: int
     values: Mapping[str, Any]
     loss: float
-    given_up: bool
+    pruned: bool
     seconds: float
 
 
 @dataclass(frozen=True)
 class Search:
-    """A finished search: the candidate with the best trial's values, and all trials in the order of their numbers."""
+    """A finished search: the candidate with the best trial's values, the best trial, and all trials by number."""
 
     candidate: PreparedCandidate
     best: Trial
@@ -62,9 +63,12 @@ class Search:
 
 
 def study_name(candidate: PreparedCandidate, revision: str, seed: int) -> str:
-    """Name the search for a candidate on the data of `revision`: trials count for the very same question only."""
-    asked = json.dumps([candidate.model_dump(mode="json"), revision, seed], sort_keys=True)
-    return hashlib.sha256(asked.encode()).hexdigest()[:16]
+    """Return the name of a search: a hash of the candidate, the data revision and the seed.
+
+    Trials are resumed only if all of these are unchanged.
+    """
+    identity = json.dumps([candidate.model_dump(mode="json"), revision, seed], sort_keys=True)
+    return hashlib.sha256(identity.encode()).hexdigest()[:16]
 
 
 def search(
@@ -73,22 +77,22 @@ def search(
     objective: Objective,
     journal: Path,
     seed: int,
-    told: Callable[[Sequence[Trial]], None],
+    on_progress: Callable[[Sequence[Trial]], None],
 ) -> Search:
-    """Try values for `candidate` until the plan's budget is spent.
+    """Return the result of trying values for `candidate` until the plan's budget is spent.
 
-    What a trial tries depends on the finished trials and `seed` alone, so that a search that was killed and run again ends
-    as one that was not, but for the trials that a budget of seconds leaves time for.
+    The values of a trial depend only on the finished trials and `seed`. A search that was killed and resumed therefore ends
+    like an uninterrupted one, except for the number of trials that fit into a budget of seconds.
 
     Parameters
     ----------
-    journal : the file in which trials are kept; those that it holds count.
-    told : called with all finished trials, at the start and after each.
+    journal : the file with the finished trials; it is created, or resumed.
+    on_progress : called with all finished trials, at the start and after each trial.
 
     Raises
     ------
     PlanError
-        If no trial was finished with a loss.
+        If no trial finished with a loss.
 
     """
     import optuna
@@ -99,7 +103,7 @@ def search(
     wanted = min(tune.trials, len(grid)) if tune.sampler == "grid" else tune.trials
     while True:
         finished = _finished(study)
-        told(finished)
+        on_progress(finished)
         spent = sum(trial.seconds for trial in finished)
         if len(finished) >= wanted or (finished and tune.seconds is not None and spent >= tune.seconds):
             break
@@ -126,13 +130,13 @@ def _open_study(tune: Tune, journal: Path) -> optuna.Study:
         storage=optuna.storages.JournalStorage(backend), study_name="search", pruner=pruner, load_if_exists=True
     )
     for trial in study.get_trials(states=[optuna.trial.TrialState.RUNNING, optuna.trial.TrialState.WAITING]):
-        # Its process was killed: nobody will finish it.
+        # Its process was killed.
         study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
     return study
 
 
 class _KernelLock:
-    """A lock that a killed process leaves open, unlike Optuna's own, whose file the next run would wait for."""
+    """A lock that the kernel releases when the process is killed; Optuna's own lock file would block the next run."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -145,7 +149,7 @@ class _KernelLock:
         return True
 
     def release(self) -> None:
-        """Let the next one have it."""
+        """Release the lock."""
         if self._held:
             self._held.close()
 
@@ -156,13 +160,13 @@ def _finished(study: optuna.Study) -> list[Trial]:
     found = study.get_trials(deepcopy=False, states=[TrialState.COMPLETE, TrialState.PRUNED])
     return [
         Trial(
-            number=place,
+            number=number,
             values=dict(trial.user_attrs["values"]),
             loss=math.nan if trial.value is None else float(trial.value),
-            given_up=trial.state is TrialState.PRUNED,
+            pruned=trial.state is TrialState.PRUNED,
             seconds=trial.duration.total_seconds() if trial.duration else 0.0,
         )
-        for place, trial in enumerate(found)
+        for number, trial in enumerate(found)
     ]
 
 
@@ -177,8 +181,8 @@ def _sampler(tune: Tune, seed: int) -> optuna.samplers.BaseSampler:
 def _grid(tune: Tune) -> list[dict[str, Any]]:
     if tune.sampler != "grid":
         return []
-    places = {path: range(len(values.values)) for path, values in tune.search.items() if isinstance(values, Choices)}
-    return [dict(zip(places, chosen, strict=True)) for chosen in itertools.product(*places.values())]
+    indices = {path: range(len(values.values)) for path, values in tune.search.items() if isinstance(values, Choices)}
+    return [dict(zip(indices, chosen, strict=True)) for chosen in itertools.product(*indices.values())]
 
 
 def _run(
@@ -189,11 +193,11 @@ def _run(
     values = {path: _suggest(trial, path, searched) for path, searched in tune.search.items()}
     trial.set_user_attr("values", values)
 
-    def watch(round_: int, loss: float) -> bool:
+    def report(round_: int, loss: float) -> bool:
         trial.report(loss, round_)
         return tune.prune and trial.should_prune()
 
-    loss = objective(replaced(candidate, {**values, "tune": None}), watch)
+    loss = objective(replaced(candidate, {**values, "tune": None}), report)
     if math.isnan(loss):
         study.tell(trial, state=TrialState.PRUNED)
     else:
@@ -202,7 +206,7 @@ def _run(
 
 def _suggest(trial: optuna.Trial, path: str, searched: Range | Choices) -> Any:
     if isinstance(searched, Choices):
-        # By place: a choice may be a list or a mapping, which Optuna cannot keep.
+        # By index: a choice may be a list or a mapping, which Optuna cannot store.
         return searched.values[trial.suggest_categorical(path, list(range(len(searched.values))))]
     if isinstance(searched.low, int) and isinstance(searched.high, int):
         return trial.suggest_int(path, searched.low, searched.high, log=searched.log)
@@ -210,7 +214,9 @@ def _suggest(trial: optuna.Trial, path: str, searched: Range | Choices) -> Any:
 
 
 def _best(trials: Sequence[Trial]) -> Trial:
-    judged = [trial for trial in trials if not trial.given_up]
-    if not judged:
-        raise PlanError(f"none of {len(trials)} trials was finished; ask for more trials, or write prune: false")
-    return min(judged, key=lambda trial: trial.loss)
+    completed = [trial for trial in trials if not trial.pruned]
+    if not completed:
+        raise PlanError(
+            f"all {len(trials)} trials were pruned; expected one that finishes; set tune.prune: false, or more tune.trials"
+        )
+    return min(completed, key=lambda trial: trial.loss)

@@ -1,1 +1,1 @@
-"""Training rows, labels and folds."""
+"""Labels, training rows, the parts of the split, and folds."""

@@ -1,4 +1,4 @@
-"""Features joined to rows beside those of their own service."""
+"""Join further features to rows of a training set, besides those of its feature service."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 
 def join_features(store: feast.FeatureStore, rows: pa.Table, key: str, features: Sequence[ContractFeature]) -> pa.Table:
-    """Add columns to `rows`, which has `key` and `as_of`: features that its own service does not have, point in time."""
-    wanted = rows.select([key, "as_of"]).rename_columns([key, "event_timestamp"])
+    """Return `rows`, which has `key` and `as_of`, with the point-in-time values of `features` as further columns."""
+    entity_rows = rows.select([key, "as_of"]).rename_columns([key, "event_timestamp"])
     references = [f"{feature.view}:{feature.name}" for feature in features]
-    joined = historical_features(store, wanted, references)
-    # The store may give the rows in an order of its own.
+    joined = historical_features(store, entity_rows, references)
+    # The store may return the rows in another order.
     order = pc.sort_indices(joined, [(key, "ascending"), ("event_timestamp", "ascending")])
-    place = pc.sort_indices(pc.sort_indices(rows, [(key, "ascending"), ("as_of", "ascending")]))
+    rank = pc.sort_indices(pc.sort_indices(rows, [(key, "ascending"), ("as_of", "ascending")]))
     for feature in features:
-        rows = rows.append_column(feature.column, joined.column(feature.column).take(order).take(place))
+        rows = rows.append_column(feature.column, joined.column(feature.column).take(order).take(rank))
     return rows

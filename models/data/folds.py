@@ -1,4 +1,4 @@
-"""Folds of the training rows: what is fitted on one side is judged on the other."""
+"""Cross-validation folds of the training rows."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ if TYPE_CHECKING:
 
     from models.data.rows import Labels, Task
 
-    Places = NDArray[np.int64]
+    Indices = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Fold:
-    """The places of the rows to fit on, and of those to judge on."""
+    """The indices of the rows to fit on, and of those to check on."""
 
-    fit: Places
-    check: Places
+    fit: Indices
+    check: Indices
 
 
 def stratified_folds(label: Labels, count: int, task: Task, seed: int) -> list[Fold]:
-    """Deal rows to `count` folds, each with its share of every class; of numbers, at random.
+    """Return `count` random folds, stratified by class except in a regression.
 
     Raises
     ------
@@ -45,7 +45,7 @@ def stratified_folds(label: Labels, count: int, task: Task, seed: int) -> list[F
 
 
 def grouped_folds(groups: NDArray[np.int64], label: Labels, count: int, task: Task, seed: int) -> list[Fold]:
-    """Deal groups to `count` folds, so that all rows of one entity are on the same side.
+    """Return `count` random folds of groups, so that all rows of one entity are in one fold.
 
     Raises
     ------
@@ -64,18 +64,18 @@ def grouped_folds(groups: NDArray[np.int64], label: Labels, count: int, task: Ta
 
 
 def temporal_folds(as_of: NDArray[np.int64], label: Labels, count: int, gap: timedelta, task: Task) -> list[Fold]:
-    """Judge on each of the last `count` slices of time, after fitting on the rows that end `gap` before it.
+    """Return `count` folds in time: each checks one slice and fits on the rows at least `gap` before it.
 
-    The instants are cut into `count` + 1 slices of about as many instants each; the first is for fitting alone.
+    The instants are split into `count` + 1 slices with about equal numbers of instants. The first slice is only fitted on.
 
     Parameters
     ----------
-    as_of : microseconds since 1970 of each row.
+    as_of : each row's instant in microseconds since 1970.
 
     Raises
     ------
     PlanError
-        If there are too few instants for that many folds with such a gap, or a fold lacks a class.
+        If there are too few instants for `count` folds with this gap, or a fold lacks a class.
 
     """
     instants = np.unique(as_of)
@@ -94,12 +94,12 @@ def temporal_folds(as_of: NDArray[np.int64], label: Labels, count: int, gap: tim
     return folds
 
 
-def _folds(splits: Iterator[tuple[Places, Places]] | Sequence[tuple[Places, Places]]) -> list[Fold]:
+def _folds(splits: Iterator[tuple[Indices, Indices]] | Sequence[tuple[Indices, Indices]]) -> list[Fold]:
     return [Fold(fit, check) for fit, check in splits]
 
 
 def refuse_few_rows(label: Labels, count: int, task: Task) -> None:
-    """Refuse rows that do not go round `count` folds.
+    """Refuse labels that are too few for `count` folds.
 
     Raises
     ------
@@ -115,7 +115,7 @@ def refuse_few_rows(label: Labels, count: int, task: Task) -> None:
     if counts[rarest] < count:
         raise PlanError(
             f"the class {task.names[rarest]!r} has {counts[rarest]} rows, fewer than the {count} folds; ask for fewer folds, "
-            "or let label.value put rare classes together"
+            "or merge rare classes in label.value"
         )
 
 
@@ -128,11 +128,11 @@ def _refuse_missing_class(folds: Sequence[Fold], label: Labels, task: Task) -> N
     if task.problem == "regression":
         return
     for number, fold in enumerate(folds, start=1):
-        for side, places in (("fitted", fold.fit), ("judged", fold.check)):
-            counts = np.bincount(label[places].astype(np.int64), minlength=len(task.names))
+        for side, rows in (("fit", fold.fit), ("check", fold.check)):
+            counts = np.bincount(label[rows].astype(np.int64), minlength=len(task.names))
             if not counts.all():
                 missing = task.names[int(counts.argmin())]
                 raise PlanError(
-                    f"no {side} row of fold {number} of {len(folds)} is of the class {missing!r}; ask for fewer folds, or "
+                    f"the {side} rows of fold {number} of {len(folds)} lack the class {missing!r}; ask for fewer folds, or "
                     "widen training_set.as_of"
                 )

@@ -1,4 +1,4 @@
-"""Labels: what happened to each entity within the horizon after an as-of instant."""
+"""Compute labels: the outcome of each entity within the horizon after an as-of instant."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ _DTYPES = {"binary": "int32", "multiclass": "string", "regression": "float64"}
 def label_rows(
     connection: duckdb.DuckDBPyConnection, label: Label, key: str, rows: str, grid: str, problem: Problem = "binary"
 ) -> pa.Table:
-    """Label every pair of `grid` that belongs to the label's population.
+    """Return the label of every (entity, as of) pair of `grid` that belongs to the label's population.
 
     Parameters
     ----------
     connection, key, grid : as for `feature_repo.views.rows.compute_view`.
     rows : name of the relation with the accepted rows of the label's source.
-    label : as the plan declares it. Its population is judged on the rows knowable at as of; its value on all rows with
+    label : as the plan declares it. Its population uses the rows knowable at as of. Its value uses all rows with
         as of < event time <= as of + horizon, whenever they became known.
 
     Returns
@@ -85,7 +85,7 @@ def _check(values: pa.ChunkedArray, label: Label, problem: Problem) -> None:
 def labelled_entities(
     accepted: Path, label: Label, entity: Entity, period: Period, every: str, problem: Problem = "binary"
 ) -> pa.Table:
-    """Label all entities that existed at each instant of `period`; columns: key, as_of, label."""
+    """Return the labels of all entities that existed at each instant of `period`; columns: key, as_of, label."""
     with open_duckdb() as connection:
         rows = open_rows(connection, "label_source", accepted_glob(accepted, label.source))
         files = partial(accepted_glob, accepted)

@@ -1,4 +1,4 @@
-"""What a candidate learns from: the task, and the encoded rows of one part of the split with their labels."""
+"""The input of fitting: the task, and encoded rows with their labels and weights."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Task:
-    """What is predicted: label 1 of two, one of several classes (in the order of their codes), or a number."""
+    """The prediction task: label 1 of two, one of several classes (in the order of their codes), or a number."""
 
     problem: Problem
     classes: tuple[str, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The labels by their codes; none for a number."""
+        """The class names by code; empty for a regression."""
         return ("0", "1") if self.problem == "binary" else self.classes
 
 
@@ -38,25 +38,25 @@ BINARY = Task("binary")
 
 @dataclass(frozen=True)
 class Rows:
-    """Encoded rows, and their labels of the shape (rows,): codes of classes, or numbers."""
+    """Encoded rows, and their labels of shape (rows,): codes of classes, or numbers."""
 
     inputs: Inputs
     label: Labels
 
     def take(self, rows: NDArray[np.int64]) -> Rows:
-        """Choose rows by their places."""
+        """Return the rows with these indices."""
         return Rows(self.inputs.take(rows), self.label[rows])
 
 
 def task_of(problem: Problem, train: pa.Table) -> Task:
-    """Say what is predicted; the classes of a multiclass problem are those of the training rows, in order."""
+    """Return the task; the classes of a multiclass problem are those of the training rows, in ascending order."""
     if problem != "multiclass":
         return Task(problem)
     return Task(problem, tuple(sorted(train.column("label").unique().to_pylist())))
 
 
 def labels_of(column: pa.ChunkedArray, task: Task) -> Labels:
-    """Turn a column of labels into codes or numbers.
+    """Return a column of labels as class codes or numbers.
 
     Raises
     ------
@@ -73,21 +73,21 @@ def labels_of(column: pa.ChunkedArray, task: Task) -> Labels:
         return np.asarray(column.to_numpy(), dtype=np.int32)
     codes = pc.index_in(column, value_set=pa.array(task.classes, pa.string()))
     if codes.null_count:
-        strange = column.filter(codes.is_null())[0].as_py()
+        unknown = column.filter(codes.is_null())[0].as_py()
         raise PlanError(
-            f"the class {strange!r} stands in a later part of the split, but in no training row; widen training_set.as_of, "
-            "or let label.value put rare classes together"
+            f"the class {unknown!r} occurs in a later part of the split, but in no training row; widen training_set.as_of, "
+            "or merge rare classes in label.value"
         )
     return np.asarray(codes.to_numpy(), dtype=np.int32)
 
 
 def row_weights(weight: ClassWeight | None, label: Labels, task: Task) -> NDArray[np.float64] | None:
-    """Give each row the weight of its class, on average 1; None where all weigh the same.
+    """Return the weight of each row's class, scaled to mean 1; None without class weights.
 
     Raises
     ------
     PlanError
-        If a weight is of a class that there is not.
+        If a weight is for an unknown class.
 
     """
     if weight is None:
@@ -99,12 +99,12 @@ def row_weights(weight: ClassWeight | None, label: Labels, task: Task) -> NDArra
     else:
         unknown = sorted(set(weight) - set(task.names))
         if unknown:
-            raise PlanError(f"class_weight: {unknown[0]!r} is no class; there are {', '.join(task.names)}")
+            raise PlanError(f"class_weight: {unknown[0]!r} is not a class; expected {', '.join(task.names)}")
         by_class = np.array([weight.get(name, 1.0) for name in task.names])
     weights = by_class[codes]
     return np.asarray(weights / weights.mean(), dtype=np.float64)
 
 
 def entity_codes(keys: pa.ChunkedArray) -> NDArray[np.int64]:
-    """Give each entity a number, in the order in which they first occur."""
+    """Return the number of each row's entity, in the order of first occurrence."""
     return np.asarray(keys.combine_chunks().dictionary_encode().indices.to_numpy(), dtype=np.int64)

@@ -1,4 +1,4 @@
-"""The training set as its readers see it: the parts of the split, the features of a service, encoded rows."""
+"""Read a training set: the parts of the split, the features of a service, and encoded rows."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def contract_features(section: BuildFeatures, service: str, train: pa.Table) -> tuple[ContractFeature, ...]:
-    """List the inputs of `service` in order; string features get the levels they have in the training rows."""
+    """Return the features of `service` in order; string features have the levels that occur in the training rows."""
     found = []
     for view, name in section.service_features(service):
         feature = ContractFeature(view, name, section.views[view].features[name].dtype)
@@ -34,22 +34,22 @@ def contract_features(section: BuildFeatures, service: str, train: pa.Table) -> 
 
 
 def part(table: pa.Table, name: str) -> pa.Table:
-    """Select the rows of one part of the split."""
+    """Return the rows of one part of the split."""
     return table.filter(pc.equal(table.column("split"), name))
 
 
 def rows_of(table: pa.Table, features: Sequence[ContractFeature], task: Task = BINARY) -> Rows:
-    """Encode the rows of a training table."""
+    """Return the rows of a training table, encoded."""
     return Rows(encode_table(table, features), labels_of(table.column("label"), task))
 
 
 def refuse_infinite(table: pa.Table, features: Sequence[ContractFeature]) -> None:
-    """Refuse a table with an infinite number: no scale, mean or online store can hold it.
+    """Refuse a table with an infinite number, which scaling and the online store cannot represent.
 
     Raises
     ------
     PlanError
-        If there is one; with the feature's name.
+        If there is one; with the name of its feature.
 
     """
     for feature in features:
@@ -67,5 +67,5 @@ TRAIN, VALIDATION, TEST, GAP = "train", "validation", "test", "gap"
 
 
 def read_training_set(path: Path) -> pa.Table:
-    """Read the table that this stage wrote."""
+    """Read the table that the stage `training_set` wrote."""
     return pq.read_table(require(path, "training_set"))

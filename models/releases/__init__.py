@@ -1,1 +1,1 @@
-"""Releases: the ledger, the gate, roles, promotion and rollback."""
+"""Releases: the ledger, the gate, roles, promotion, rollback and MLflow's registry."""

@@ -1,4 +1,4 @@
-"""What the gate found: how much better one release is than another, and a check in the form that the ledger keeps."""
+"""The results of the gate: the gain of one release over another, and checks as the ledger stores them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Gain(NamedTuple):
-    """What both measured, and how much better the challenger is, with the bounds of that; NaN where there are none."""
+    """A metric of both releases, and the challenger's gain (positive is better) with its interval; NaN if undefined."""
 
     challenger: float
     champion: float
@@ -25,8 +25,8 @@ class Gain(NamedTuple):
     upper: float
 
 
-def compared(metric: Metric, challenger: Observed, champion: Observed, resampling: Resampling) -> Gain:
-    """Say how much better the challenger is, positive where it is better, whichever way the metric counts."""
+def gain_of(metric: Metric, challenger: Observed, champion: Observed, resampling: Resampling) -> Gain:
+    """Return the challenger's gain over the champion; it is positive where the challenger is better, for every metric."""
     found = difference(metric, challenger, champion, resampling)
     if metric in LOWER_IS_BETTER:
         return Gain(found.first, found.second, -found.difference, -found.upper, -found.lower)
@@ -35,17 +35,17 @@ def compared(metric: Metric, challenger: Observed, champion: Observed, resamplin
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was looked at.
+    """One check of the gate.
 
     Attributes
     ----------
-    check : what, such as `wins roc_auc` or `bundle size`.
-    passed : whether it is as the plan wants it.
-    failed : whether it is surely otherwise; a check may be neither.
-    found : the numbers in words.
-    challenger, champion : what was measured of both, in the metric's own direction.
-    gain, lower, upper : how much better the challenger is, and the interval of that; None where there is none.
-    limit : what the plan asks for.
+    check : its name, such as `wins roc_auc` or `bundle size`.
+    passed : whether the requirement of the plan is met.
+    failed : whether it is violated with statistical certainty; a check may be neither.
+    found : the numbers, as a sentence.
+    challenger, champion : the value of each, in the metric's own direction.
+    gain, lower, upper : the challenger's gain and its interval; None where there is none.
+    limit : the requirement of the plan.
 
     """
 
@@ -61,10 +61,10 @@ class Check:
     limit: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Give what JSON can hold."""
+        """Return the check as JSON values."""
         return asdict(self)
 
 
-def number(value: float) -> float | None:
-    """Give what JSON can hold: undefined is null there."""
+def finite_or_none(value: float) -> float | None:
+    """Return a number for JSON: None for NaN and infinity."""
     return float(value) if math.isfinite(value) else None

@@ -1,4 +1,4 @@
-"""Whether two releases answer the same question, so that both can be measured on the same rows."""
+"""Check whether a release can be measured on the test rows of a plan."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 def obstacle(
     contract: Contract, plan: Plan, classes: Sequence[str], test: pa.Table, recorded: Mapping[str, str]
 ) -> str | None:
-    """Say why a release cannot be measured on the rows `test` of `plan`, whose labels have these `classes`, or None.
+    """Return why a release cannot be measured on the rows `test` of `plan`, or None if it can.
 
-    It must predict the same label for the same entity, read views that are defined as they were when it was trained, and
-    have seen none of the rows: they are those that it was tested on, or begin after all that it has seen. What a contract
-    of an old format does not say is not held against it. `recorded` are the fingerprints of online tables by their names.
+    The release must predict the same label for the same entity with the same `classes`. Its views must still be defined as
+    in its training. It must not have been fitted on the rows: they are its own test rows, or begin after its last label.
+    Fields that a contract of an old format lacks are not compared. `recorded` maps online tables to their fingerprints.
     """
     return next(_obstacles(contract, plan, classes, test, recorded), None)
 
@@ -35,30 +35,30 @@ def _obstacles(
     contract: Contract, plan: Plan, classes: Sequence[str], test: pa.Table, recorded: Mapping[str, str]
 ) -> Iterator[str]:
     if contract.problem != plan.project.problem:
-        yield f"it answers a {contract.problem} problem, the plan is of a {plan.project.problem} one"
+        yield f"its problem is {contract.problem}, the plan's {plan.project.problem}"
     if (contract.entity_key, contract.entity_dtype) != (plan.unit.key, plan.unit.dtype):
         yield f"it predicts for {contract.entity_key}, the plan for {plan.unit.key}"
     if contract.classes != tuple(classes):
-        yield f"it knows the classes {', '.join(contract.classes)}, the plan has {', '.join(classes)} now"
+        yield f"its classes are {', '.join(contract.classes)}, the plan's {', '.join(classes)}"
     if contract.horizon != plan.label.horizon or contract.label not in {"", label_definition(plan.label)}:
-        yield "it predicts another label than the plan has now"
+        yield "it predicts another label than the plan"
     changed = [view.name for view in contract.views if not same_definition(view, plan, recorded)]
     if changed:
-        yield f"the plan defines {', '.join(changed)} otherwise than when it was trained"
+        yield f"the plan's definition of {', '.join(changed)} has changed since it was trained"
     begins: datetime = pc.min(test.column("as_of")).as_py()
     later = contract.seen_until is None or contract.seen_until <= begins
     if not later and contract.test_rows != rows_digest(test, plan.unit.key):
         yield (
-            f"it has seen labels until {contract.seen_until:%Y-%m-%d}, and the test rows are other ones than its own and "
-            f"begin on {begins:%Y-%m-%d}"
+            f"its labels reach until {contract.seen_until:%Y-%m-%d}, but the test rows are not its own and begin on "
+            f"{begins:%Y-%m-%d}"
         )
 
 
 def same_definition(view: ContractView, plan: Plan, recorded: Mapping[str, str]) -> bool:
-    """Say whether the values of `view` are those of the plan's view of that name.
+    """Return whether `view` is defined like the plan's view of the same name.
 
-    `recorded` are the fingerprints of online tables by their names: they stand for a contract that an earlier version wrote,
-    whose own word for the definition, or the name of its table, is taken where nothing is recorded.
+    `recorded` maps online tables to their fingerprints. It serves contracts of earlier versions. Without a recorded
+    fingerprint, the definition of the contract or the name of its table decides.
     """
     if view.name not in plan.build_features.views:
         return False

@@ -1,4 +1,4 @@
-"""What the gate asks of groups: that nobody is served worse than before, and that decisions fall alike."""
+"""Checks of the gate by group: no part becomes worse, and decision rates stay similar between parts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from models.measures.fairness import fairness
 from models.measures.groups import filter_rows
-from models.releases.checks import Check, compared, number
+from models.releases.checks import Check, finite_or_none, gain_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -29,20 +29,20 @@ def no_part_worse(
     groups: Sequence[Grouping],
     resampling: Resampling,
 ) -> Check:
-    """Check that in no part of the groups a metric is surely worse by more than `margin`.
+    """Return the check that no part of the groups has a significant loss of more than `margin` in a metric.
 
-    In a small part nobody can show that nothing is lost, so a part stands against a release only where its whole interval
-    lies beyond the margin; the more parts there are, the wider each interval is (Bonferroni). Parts with fewer than 30
-    entities, and those that do not define the metric, are passed over.
+    Non-inferiority cannot be shown on small parts. A part therefore fails only if its whole interval lies below minus the
+    margin. The intervals are simultaneous over all parts (Bonferroni). Parts with fewer than 30 entities, or with an undefined
+    metric, are skipped.
     """
     name = f"no part loses {metric}"
-    sure = replace(
+    simultaneous = replace(
         resampling, confidence=1 - (1 - resampling.confidence) / max(sum(len(one.parts) for one in groups), 1)
     )
-    gains = [gain for group in groups for gain in _part_gains(metric, challenger, champion, group, sure)]
+    gains = [gain for group in groups for gain in _part_gains(metric, challenger, champion, group, simultaneous)]
     if not gains:
         return Check(
-            name, passed=True, failed=False, found="no part is large enough to say", challenger=None, limit=-margin
+            name, passed=True, failed=False, found="no part has enough entities", challenger=None, limit=-margin
         )
     part, worst = min(gains, key=lambda one: one[1].upper)
     failed = worst.upper < -margin
@@ -51,14 +51,14 @@ def no_part_worse(
         passed=not failed,
         failed=failed,
         found=(
-            f"of {len(gains)} parts {part} does worst: {worst.challenger:.4g} against {worst.champion:.4g}, better by "
-            f"{worst.gain:+.4g} ({worst.lower:+.4g} to {worst.upper:+.4g}), wanted not surely below {-margin:+.4g}"
+            f"of {len(gains)} parts {part} is worst: {worst.challenger:.4g} against {worst.champion:.4g}, better by "
+            f"{worst.gain:+.4g} ({worst.lower:+.4g} to {worst.upper:+.4g}), required: upper bound at least {-margin:+.4g}"
         ),
-        challenger=number(worst.challenger),
-        champion=number(worst.champion),
-        gain=number(worst.gain),
-        lower=number(worst.lower),
-        upper=number(worst.upper),
+        challenger=finite_or_none(worst.challenger),
+        champion=finite_or_none(worst.champion),
+        gain=finite_or_none(worst.gain),
+        lower=finite_or_none(worst.lower),
+        upper=finite_or_none(worst.upper),
         limit=-margin,
     )
 
@@ -66,9 +66,9 @@ def no_part_worse(
 def _part_gains(
     metric: Metric, challenger: Observed, champion: Observed, group: Grouping, resampling: Resampling
 ) -> Iterator[tuple[str, Gain]]:
-    for place, part in enumerate(group.parts):
-        one, other = (filter_rows(rows, group.part_index == place) for rows in (challenger, champion))
-        gain = compared(metric, one, other, resampling)
+    for index, part in enumerate(group.parts):
+        one, two = (filter_rows(rows, group.part_index == index) for rows in (challenger, champion))
+        gain = gain_of(metric, one, two, resampling)
         if np.isfinite([gain.lower, gain.upper]).all():
             yield f"{group.name}: {part}", gain
 
@@ -76,9 +76,9 @@ def _part_gains(
 def gap_within(
     rate: str, most: float, challenger: Observed, champion: Observed, group: Grouping, resampling: Resampling
 ) -> Check:
-    """Check that a rate of decisions differs by no more than `most` between the parts of a group.
+    """Return the check that a rate of decisions differs by at most `most` between the parts of a group.
 
-    It fails where the gap is surely larger; where only the number found is, it neither passes nor fails.
+    It fails if the whole interval of the gap is above `most`. If only the value is above, it neither passes nor fails.
     """
     gap, before = (fairness(rows, group, resampling).gaps[rate] for rows in (challenger, champion))
     known = np.isfinite([gap.lower, gap.upper]).all()
@@ -87,10 +87,10 @@ def gap_within(
         f"gap of {rate} in {group.name}",
         passed=bool(gap.value <= most),
         failed=bool(gap.value > most and gap.lower > most),
-        found=f"{gap.value:.4g} ({interval}) against {before.value:.4g}, at most {most:g} wanted",
-        challenger=number(gap.value),
-        champion=number(before.value),
-        lower=number(gap.lower),
-        upper=number(gap.upper),
+        found=f"{gap.value:.4g} ({interval}) against {before.value:.4g}, at most {most:g} required",
+        challenger=finite_or_none(gap.value),
+        champion=finite_or_none(before.value),
+        lower=finite_or_none(gap.lower),
+        upper=finite_or_none(gap.upper),
         limit=most,
     )

@@ -1,6 +1,6 @@
-"""The ledger of releases in PostgreSQL: what each was made of, what the gate said of it, and who had which role since when.
+"""The ledger of releases in PostgreSQL: the origin of each release, its verdicts, and the history of roles.
 
-Nothing in it is ever changed: a role is held by the newest entry of its history.
+The ledger is append-only: the newest entry of a role's history says which release has it.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ _COLUMNS = (
 
 @dataclass(frozen=True)
 class NewRelease:
-    """What is entered of a release.
+    """A release to insert into the ledger.
 
     Attributes
     ----------
-    registry_version : its version in MLflow's registry when it was entered; there, its bundle's digest names it for good.
-    lock : sha256 of the locked packages it was made with; empty if that was not kept.
-    registered_by : who entered it.
+    registry_version : its version in MLflow's registry at that time; the digest of its bundle identifies it permanently.
+    lock : sha256 of the locked packages; empty if unknown.
+    registered_by : who registered it.
 
     """
 
@@ -58,7 +58,7 @@ class NewRelease:
 
 @dataclass(frozen=True, kw_only=True)
 class LedgerRelease(NewRelease):
-    """A release as the ledger holds it."""
+    """A release as a row of the ledger."""
 
     format_version: int
     created_at: datetime
@@ -66,7 +66,7 @@ class LedgerRelease(NewRelease):
 
 @dataclass(frozen=True)
 class Act:
-    """What brings a change of roles about, who does it, and why."""
+    """The cause, the actor and the reason of a change of roles."""
 
     cause: Cause
     actor: str
@@ -75,7 +75,7 @@ class Act:
 
 @dataclass(frozen=True)
 class RoleChange:
-    """An entry of the history: from `since` on `release_id` has `role` in place of `replaced`; None is nobody."""
+    """An entry of the history: from `since` on `release_id` has `role` instead of `replaced`; None is no release."""
 
     change_id: int
     role: Role
@@ -89,7 +89,7 @@ class RoleChange:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the gate said of a release against the champion of then (None: there was none), check by check."""
+    """The gate's verdict on a release against the champion of that time (None: there was none), with all checks."""
 
     release_id: str
     against: str | None
@@ -100,7 +100,7 @@ class Verdict:
 
 @dataclass(frozen=True, kw_only=True)
 class LedgerVerdict(Verdict):
-    """A verdict as the ledger holds it."""
+    """A verdict as a row of the ledger."""
 
     actor: str
     decided_at: datetime
@@ -108,22 +108,22 @@ class LedgerVerdict(Verdict):
 
 @dataclass(frozen=True)
 class ServedDay:
-    """How many predictions a release gave on a day (in UTC) to the entities of an arm."""
+    """The number of predictions of a release on a day (in UTC) for the entities of an arm."""
 
     day: date
     arm: str
     predictions: int
 
 
-def find(connection: psycopg.Connection, release_id: str) -> LedgerRelease | None:
-    """Find a release by its id."""
+def find_release(connection: psycopg.Connection, release_id: str) -> LedgerRelease | None:
+    """Fetch a release by its id; None if there is none."""
     with connection.cursor(row_factory=class_row(LedgerRelease)) as cursor:
         cursor.execute(f"SELECT {_COLUMNS} FROM panthera.release WHERE release_id = %s", [release_id])
         return cursor.fetchone()
 
 
 def newest(connection: psycopg.Connection, model: str | None, limit: int) -> list[LedgerRelease]:
-    """List the latest releases of `model`, or of all models, the newest first."""
+    """Fetch the latest releases of `model`, or of all models, the newest first."""
     with connection.cursor(row_factory=class_row(LedgerRelease)) as cursor:
         cursor.execute(
             f"SELECT {_COLUMNS} FROM panthera.release WHERE model = coalesce(%s, model) "
@@ -134,8 +134,8 @@ def newest(connection: psycopg.Connection, model: str | None, limit: int) -> lis
 
 
 def enter(connection: psycopg.Connection, release: NewRelease) -> bool:
-    """Enter `release`; return False, and change nothing, if it stands there already."""
-    entered = connection.execute(
+    """Insert `release`; return False, and change nothing, if it already exists."""
+    inserted = connection.execute(
         "INSERT INTO panthera.release (release_id, format_version, model, candidate, bundle_digest, feature_service, "
         "data_revision, code_revision, registry_version, metrics, lock, registered_by) "
         "VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT (release_id) DO NOTHING",
@@ -154,25 +154,25 @@ def enter(connection: psycopg.Connection, release: NewRelease) -> bool:
             release.registered_by,
         ],
     )
-    return entered.rowcount == 1
+    return inserted.rowcount == 1
 
 
 def lock_roles(connection: psycopg.Connection, model: str) -> None:
-    """Wait until nobody else changes the roles of `model`, and keep others from it until the transaction ends."""
+    """Acquire the advisory lock on the roles of `model` until the transaction ends."""
     hold_on_name(connection, Lock.ROLES, model)
 
 
 def current(connection: psycopg.Connection, model: str, role: str) -> LedgerRelease | None:
-    """Find the release that now has `role` for `model`."""
+    """Fetch the release that currently has `role` for `model`, or None."""
     row = connection.execute(
         "SELECT release_id FROM panthera.release_role WHERE model = %s AND role = %s ORDER BY change_id DESC LIMIT 1",
         [model, role],
     ).fetchone()
-    return find(connection, row[0]) if row and row[0] else None
+    return find_release(connection, row[0]) if row and row[0] else None
 
 
 def roles(connection: psycopg.Connection, model: str) -> dict[Role, str | None]:
-    """Say which release has each role for `model` now."""
+    """Fetch the id of the release that currently has each role for `model`; None for a vacant role."""
     rows = connection.execute(
         "SELECT DISTINCT ON (role) role, release_id FROM panthera.release_role WHERE model = %s "
         "ORDER BY role, change_id DESC",
@@ -183,12 +183,12 @@ def roles(connection: psycopg.Connection, model: str) -> dict[Role, str | None]:
 
 
 def holders(connection: psycopg.Connection, model: str) -> dict[Role, LedgerRelease | None]:
-    """Find the release that now has each role for `model`."""
+    """Fetch the release that currently has each role for `model`; None for a vacant role."""
     return {role: current(connection, model, role) for role in ROLES}
 
 
 def appoint(connection: psycopg.Connection, model: str, role: Role, release_id: str | None, act: Act) -> bool:
-    """Give `role` to a release, or to nobody; return False, and write nothing, if that is so already."""
+    """Write that `release_id` (None: no release) has `role`; return False, and write nothing, if it already has."""
     now = roles(connection, model)[role]
     if now == release_id:
         return False
@@ -201,7 +201,7 @@ def appoint(connection: psycopg.Connection, model: str, role: Role, release_id: 
 
 
 def history(connection: psycopg.Connection, model: str) -> list[RoleChange]:
-    """List every change of the roles of `model`, the oldest first."""
+    """Fetch every change of the roles of `model`, the oldest first."""
     with connection.cursor(row_factory=class_row(RoleChange)) as cursor:
         cursor.execute(
             "SELECT change_id, role, release_id, replaced, cause, actor, reason, since FROM panthera.release_role "
@@ -212,7 +212,7 @@ def history(connection: psycopg.Connection, model: str) -> list[RoleChange]:
 
 
 def enter_verdict(connection: psycopg.Connection, model: str, verdict: Verdict, actor: str) -> None:
-    """Enter what the gate said."""
+    """Insert a verdict of the gate."""
     connection.execute(
         "INSERT INTO panthera.verdict (format_version, model, release_id, against, outcome, reason, checks, actor) "
         "VALUES (%s, %s, %s, %s, %s, %s, %s, %s)",
@@ -230,7 +230,7 @@ def enter_verdict(connection: psycopg.Connection, model: str, verdict: Verdict, 
 
 
 def verdicts(connection: psycopg.Connection, release_ids: Sequence[str]) -> list[LedgerVerdict]:
-    """List the verdicts about these releases, the oldest first."""
+    """Fetch the verdicts on these releases, the oldest first."""
     with connection.cursor(row_factory=class_row(LedgerVerdict)) as cursor:
         cursor.execute(
             "SELECT release_id, against, outcome, reason, checks, actor, decided_at FROM panthera.verdict "
@@ -241,11 +241,11 @@ def verdicts(connection: psycopg.Connection, release_ids: Sequence[str]) -> list
 
 
 def served_days(connection: psycopg.Connection, release: LedgerRelease) -> list[ServedDay]:
-    """Count what `release` answered, by day and arm."""
+    """Fetch the numbers of predictions of `release` by day and arm."""
     with connection.cursor(row_factory=class_row(ServedDay)) as cursor:
         cursor.execute(
             "SELECT (logged_at AT TIME ZONE 'UTC')::date AS day, arm, count(*) AS predictions FROM panthera.prediction "
-            # The second condition is true of all of them, and lets an index find them.
+            # All rows satisfy the second condition; it enables an index.
             "WHERE release_id = %s AND logged_at >= %s GROUP BY day, arm ORDER BY day, arm",
             [release.release_id, release.created_at],
         )

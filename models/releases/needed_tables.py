@@ -1,4 +1,4 @@
-"""Which online tables the releases of the ledger read, so that these are filled, and no other one is kept."""
+"""The online tables that the releases of the ledger read: materialization fills them and keeps no others."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 
 def needed_tables(connection: psycopg.Connection, bundles: Path, trusted: TrustedKeys) -> set[str]:
-    """Read from the contract of every release which online tables it reads.
+    """Return the names of the online tables in the contracts of all releases.
 
     Raises
     ------
     BundleError
-        If the bundle of a release is not in the folder `bundles`, or cannot be trusted: what it needs is not known then.
+        If the bundle of a release is not in the folder `bundles`, or is not trusted, so that its tables are unknown.
 
     """
     digests = connection.execute("SELECT DISTINCT bundle_digest FROM panthera.release ORDER BY 1").fetchall()
@@ -34,7 +34,7 @@ def needed_tables(connection: psycopg.Connection, bundles: Path, trusted: Truste
 
 
 def record_tables(connection: psycopg.Connection, release_id: str, views: Sequence[ContractView]) -> None:
-    """Write down which online tables a release reads, so that whatever fills tables knows it without the bundle."""
+    """Write the online tables of a release to the database, so that materialization does not need the bundle."""
     connection.cursor().executemany(
         "INSERT INTO panthera.release_table (release_id, view, online_table) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING",
         [(release_id, view.name, view.online_table) for view in views],
@@ -42,9 +42,9 @@ def record_tables(connection: psycopg.Connection, release_id: str, views: Sequen
 
 
 def record_missing_tables(connection: psycopg.Connection, bundles: Path, trusted: TrustedKeys) -> None:
-    """Do what `record_tables` does for the releases that an earlier version entered.
+    """Write the online tables of releases that an earlier version registered; see `record_tables`.
 
-    A release whose bundle cannot be read is left out: it cannot answer, and `panthera status` names it.
+    A release with an unreadable bundle is skipped: it cannot serve, and `panthera status` names it.
     """
     unknown = connection.execute(
         "SELECT release_id, bundle_digest FROM panthera.release "

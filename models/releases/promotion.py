@@ -1,7 +1,7 @@
-"""Who answers: a release gets a role, gives way to an earlier one, or loses its role, each as an entry of the ledger.
+"""Change the roles of releases: promote, roll back and retire; each change is an entry of the ledger.
 
-A release has one role at most, so that one which becomes champion is no longer the challenger. The champion's role is
-never vacant once somebody had it.
+A release has at most one role: a challenger that becomes champion is no longer the challenger. The champion's role is never
+vacant after the first promotion.
 """
 
 from __future__ import annotations
@@ -22,12 +22,13 @@ if TYPE_CHECKING:
 
 
 def promote(connection: psycopg.Connection, release: LedgerRelease, role: Role, act: Act) -> None:
-    """Give `role` to `release`, in the transaction of `connection`.
+    """Assign `role` to `release`, in the transaction of `connection`.
 
     Raises
     ------
     ReleaseError
-        If it has the role already, or is the champion and was to be the challenger.
+        If the release has the role already, or the champion would become the challenger, or there is no champion to
+        challenge.
 
     """
     ledger.lock_roles(connection, release.model)
@@ -38,12 +39,12 @@ def promote(connection: psycopg.Connection, release: LedgerRelease, role: Role, 
         )
     if role == CHALLENGER and held[CHAMPION] == release.release_id:
         raise ReleaseError(
-            f"release {release.release_id} is the champion of {release.model!r}; promote another one to champion first, "
-            "or roll back"
+            f"release {release.release_id} is the champion of {release.model!r}, expected another release; promote another "
+            "one to champion first, or roll back"
         )
     if role == CHALLENGER and held[CHAMPION] is None:
         raise ReleaseError(f"{release.model!r} has no champion to challenge; promote a release to champion first")
-    give(connection, release.model, role, release.release_id, act)
+    assign_role(connection, release.model, role, release.release_id, act)
 
 
 def roll_back(connection: psycopg.Connection, model: str, to: str | None, act: Act) -> str:
@@ -51,35 +52,35 @@ def roll_back(connection: psycopg.Connection, model: str, to: str | None, act: A
 
     Parameters
     ----------
-    to : a release that was champion before; None is the one in whose place the present champion came.
+    to : a release that was champion before; None is the predecessor of the current champion.
 
     Raises
     ------
     ReleaseError
-        If there is no such release, or it is the champion now.
+        If there is no such release, or it is the current champion.
 
     """
     ledger.lock_roles(connection, model)
     changes = ledger.history(connection, model)
     target = earlier_champion(model, changes) if to is None else _once_champion(model, changes, to)
-    give(connection, model, CHAMPION, target, act)
+    assign_role(connection, model, CHAMPION, target, act)
     return target
 
 
 def retire(connection: psycopg.Connection, release: LedgerRelease, act: Act) -> None:
-    """Take the challenger's role from `release`, in the transaction of `connection`; nobody has it then.
+    """Remove the challenger's role from `release`, in the transaction of `connection`; the role is then vacant.
 
     Raises
     ------
     ReleaseError
-        If it is not the challenger.
+        If the release is not the challenger.
 
     """
     ledger.lock_roles(connection, release.model)
     held = ledger.roles(connection, release.model)
     if held[CHAMPION] == release.release_id:
         raise ReleaseError(
-            f"release {release.release_id} is the champion of {release.model!r}, and somebody has to answer: "
+            f"release {release.release_id} is the champion of {release.model!r}, and only a challenger can be retired: "
             "roll back, or promote another one"
         )
     if held[CHALLENGER] != release.release_id:
@@ -87,17 +88,17 @@ def retire(connection: psycopg.Connection, release: LedgerRelease, act: Act) -> 
     ledger.appoint(connection, release.model, CHALLENGER, None, act)
 
 
-def give(connection: psycopg.Connection, model: str, role: Role, release_id: str, act: Act) -> None:
-    """Give `role` to a release; the other role, if it is the release's, is nobody's from then on."""
+def assign_role(connection: psycopg.Connection, model: str, role: Role, release_id: str, act: Act) -> None:
+    """Write that a release has `role`; a challenger that becomes champion leaves the challenger's role vacant."""
     ledger.appoint(connection, model, role, release_id, act)
     if role == CHAMPION and ledger.roles(connection, model)[CHALLENGER] == release_id:
         ledger.appoint(connection, model, CHALLENGER, None, act)
 
 
 def standing(changes: Iterable[RoleChange]) -> list[str]:
-    """List the champions that stand on one another's shoulders, the present one last.
+    """Return the chain of champions, the current one last; each replaced the one before it.
 
-    A rollback takes away those that it goes back over, so that the next one goes further back, and not forth again.
+    A rollback removes the champions that it undoes, so that the next rollback goes further back.
     """
     stack: list[str] = []
     for change in changes:
@@ -112,7 +113,7 @@ def standing(changes: Iterable[RoleChange]) -> list[str]:
 
 
 def earlier_champion(model: str, changes: Iterable[RoleChange]) -> str:
-    """Name the release in whose place the present champion came.
+    """Return the release that the current champion replaced.
 
     Raises
     ------
@@ -133,5 +134,5 @@ def _once_champion(model: str, changes: Iterable[RoleChange], release_id: str) -
     if champions and champions[-1] == release_id:
         raise ReleaseError(f"release {release_id} is the champion of {model!r} already; nothing was changed")
     if release_id not in champions:
-        raise ReleaseError(f"release {release_id} was never the champion of {model!r}; `panthera promote` makes it so")
+        raise ReleaseError(f"release {release_id} was never the champion of {model!r}; use `panthera promote`")
     return release_id

@@ -1,4 +1,4 @@
-"""MLflow: runs, registered versions and their aliases, for people to browse. Serving never loads anything from it."""
+"""Write runs, registered versions and aliases to MLflow, for users to browse. Serving never loads anything from MLflow."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ if TYPE_CHECKING:
     from models.candidates.tuning import Trial
     from models.releases.ledger import LedgerRelease
 
-#: MLflow keeps 200 characters of a run's artifact address, of which the run takes `/<32 digits>/artifacts`.
+#: MLflow stores 200 characters of a run's artifact URI, which ends with `/<32 digits>/artifacts`.
 _LONGEST_ARTIFACT_URI = 200 - len("/artifacts") - 33
 _DEFAULT_ARTIFACT_ROOT = "_MLFLOW_SERVER_ARTIFACT_ROOT"
 #: Tag of a registered version: the digest of its bundle.
 DIGEST = "bundle_digest"
-#: Tags of a trial and of its search: which search, and the number of the trial in it.
+#: Tags of runs: the name of the search, and the number of the trial in it.
 _STUDY, _TRIAL = "study", "trial"
 
 
 @dataclass(frozen=True)
 class CandidateRun:
-    """What MLflow is told of a candidate."""
+    """The run of a candidate in MLflow."""
 
     candidate: str
     params: Mapping[str, str]
@@ -49,20 +49,20 @@ class CandidateRun:
 
 
 def run_of(
-    made: Contract | LedgerRelease, bundle: Path, params: Mapping[str, str], metrics: Mapping[str, float]
+    origin: Contract | LedgerRelease, bundle: Path, params: Mapping[str, str], metrics: Mapping[str, float]
 ) -> CandidateRun:
-    """Compose what MLflow is told of a bundle."""
+    """Return the MLflow run of a bundle."""
     tags = {
         DIGEST: bundle.name,
-        "candidate": made.candidate,
-        "data_revision": made.data_revision,
-        "code_revision": made.code_revision,
+        "candidate": origin.candidate,
+        "data_revision": origin.data_revision,
+        "code_revision": origin.code_revision,
     }
-    return CandidateRun(made.candidate, params, metrics, tags, bundle)
+    return CandidateRun(origin.candidate, params, metrics, tags, bundle)
 
 
 def runs_of(holders: Mapping[Role, LedgerRelease | None], bundles: Path) -> dict[Role, CandidateRun | None]:
-    """Compose what MLflow is told of those who hold roles, of whose parameters the ledger knows nothing."""
+    """Return the MLflow runs of the releases with roles, without parameters, which the ledger does not store."""
     return {
         role: run_of(release, bundles / release.bundle_digest, {}, release.metrics) if release else None
         for role, release in holders.items()
@@ -70,7 +70,7 @@ def runs_of(holders: Mapping[Role, LedgerRelease | None], bundles: Path) -> dict
 
 
 class Registry:
-    """The runs of a project and the versions of its registered model."""
+    """Writes the runs of a project and the versions of its registered model."""
 
     def __init__(self, client: mlflow.MlflowClient, experiment: str, model: str) -> None:
         self._client = client
@@ -80,9 +80,9 @@ class Registry:
             client.create_registered_model(model)
 
     def register(self, run: CandidateRun) -> str:
-        """Register `run` with its bundle; return the version, the present one if it is there with its run and files.
+        """Register `run` with its bundle, unless it is registered already; return the version.
 
-        A run that somebody deleted is restored, and files that are gone are logged again. What was purged is made anew.
+        A deleted run is restored, and missing files are logged again. A purged run is registered as a new version.
         """
         return self._found(run) or self._enter(run)
 
@@ -94,7 +94,7 @@ class Registry:
         return None
 
     def _restored(self, run_id: str) -> bool:
-        """Restore a run that was deleted; return whether there is one."""
+        """Restore a deleted run; return whether the run exists."""
         from mlflow.exceptions import MlflowException
         from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
 
@@ -109,7 +109,7 @@ class Registry:
         return True
 
     def _with_files(self, run_id: str, bundle: Path) -> bool:
-        """Log the files of the bundle again where some are gone; return whether all are there."""
+        """Log missing files of the bundle again; return whether all exist."""
         logged = {Path(file.path).name for file in self._client.list_artifacts(run_id, "bundle")}
         if not bundle.is_dir():
             return bool(logged)
@@ -128,9 +128,9 @@ class Registry:
         return str(version.version)
 
     def follow(self, holders: Mapping[Role, CandidateRun | None]) -> None:
-        """Make the aliases say what the ledger says: each role points to the version of who holds it, or to none.
+        """Set the aliases to the roles of the ledger: each points to the version of its release, or is deleted.
 
-        A version that is gone is registered again, so its number may be another one. Without its bundle it cannot be.
+        A missing version is registered again with a new number, if its bundle exists.
         """
         for role, run in holders.items():
             version = self._found(run) if run else None
@@ -143,7 +143,7 @@ class Registry:
 
 
 class TrialLog:
-    """The trials of searches, each a run nested in that of its search; what is there already is not written again."""
+    """Writes the trials of searches, each a run nested in that of its search; existing runs are not written again."""
 
     def __init__(self, client: mlflow.MlflowClient, experiment: str) -> None:
         self._client = client
@@ -153,7 +153,7 @@ class TrialLog:
         self._begun: dict[str, dict[int, RunInfo]] = {}
 
     def log(self, candidate: str, study: str, trials: Sequence[Trial]) -> None:
-        """Write those of the finished `trials` of a candidate's `study` that are not there yet."""
+        """Write the finished `trials` of a candidate's `study` that MLflow lacks."""
         if study not in self._parents:
             self._find(candidate, study)
         for trial in trials:
@@ -164,21 +164,21 @@ class TrialLog:
     def _find(self, candidate: str, study: str) -> None:
         found = self._client.search_runs([self._experiment], f"tags.{_STUDY} = '{study}'", max_results=50_000)
         trials = {int(run.data.tags[_TRIAL]): run.info for run in found if _TRIAL in run.data.tags}
-        # Of a process that was killed while it wrote one, the run is there, but not all that belongs into it.
+        # A process that was killed while it wrote a run leaves it RUNNING and incomplete.
         self._begun[study] = {number: run for number, run in trials.items() if run.status == "RUNNING"}
         self._logged[study] = set(trials) - set(self._begun[study])
         parents = [run.info.run_id for run in found if _TRIAL not in run.data.tags]
         if not parents:
-            made = self._client.create_run(self._experiment, tags={_STUDY: study}, run_name=f"search of {candidate}")
-            self._client.set_terminated(made.info.run_id)
-            parents = [made.info.run_id]
+            parent = self._client.create_run(self._experiment, tags={_STUDY: study}, run_name=f"search of {candidate}")
+            self._client.set_terminated(parent.info.run_id)
+            parents = [parent.info.run_id]
         self._parents[study] = parents[0]
 
     def _write(self, candidate: str, study: str, trial: Trial) -> None:
         run = self._begun[study].pop(trial.number, None) or self._begin(candidate, study, trial.number)
         loss = {} if math.isnan(trial.loss) else {"loss": trial.loss}
         _write(self._client, run, trial.values, {**loss, "seconds": trial.seconds})
-        self._client.set_terminated(run.run_id, "KILLED" if trial.given_up else "FINISHED")
+        self._client.set_terminated(run.run_id, "KILLED" if trial.pruned else "FINISHED")
 
     def _begin(self, candidate: str, study: str, number: int) -> RunInfo:
         tags = {_STUDY: study, _TRIAL: str(number), "mlflow.parentRunId": self._parents[study]}
@@ -188,7 +188,7 @@ class TrialLog:
 def _write(
     client: mlflow.MlflowClient, run: RunInfo, params: Mapping[str, object], metrics: Mapping[str, float]
 ) -> None:
-    """Log all in one call, as of the start of the run: one by one, each takes a transaction of its own."""
+    """Log params and metrics in one batch, at the start of the run; single calls take a transaction each."""
     from mlflow.entities import Metric, Param
 
     numbers = [Metric(name, number, run.start_time, 0) for name, number in metrics.items()]
@@ -197,7 +197,7 @@ def _write(
 
 @contextmanager
 def open_registry(settings: Settings, url: str, project: str, model: str) -> Iterator[Registry]:
-    """Open MLflow's registry of models."""
+    """Open MLflow's registry of `model`."""
     with _open_mlflow(settings, url) as (client, artifacts):
         yield Registry(client, experiment_of(client, project, artifacts), model)
 
@@ -210,7 +210,7 @@ def open_trial_log(settings: Settings, url: str, project: str) -> Iterator[Trial
 
 
 def experiment_of(client: mlflow.MlflowClient, project: str, artifacts: Path | None) -> str:
-    """Return the id of the project's experiment: made with its files below `artifacts`, or restored if it was deleted."""
+    """Return the id of the project's experiment; create it with its files in `artifacts`, or restore it if it was deleted."""
     found = client.get_experiment_by_name(project)
     if found:
         if found.lifecycle_stage == "deleted":
@@ -221,14 +221,14 @@ def experiment_of(client: mlflow.MlflowClient, project: str, artifacts: Path | N
 
 @contextmanager
 def _open_mlflow(settings: Settings, url: str) -> Iterator[tuple[mlflow.MlflowClient, Path | None]]:
-    """Open MLflow: the tracking server that the settings name, or its tables in our own database at `url`."""
+    """Open MLflow: the tracking server of the settings, or its tables in the database at `url`."""
     silence_telemetry()
     os.environ.setdefault("MLFLOW_ENABLE_ASYNC_LOGGING", "false")
-    # Eight tries, its default, would keep silent for four minutes.
+    # MLflow's default of eight retries would block for four minutes without a message.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
     import mlflow
 
-    # After the import, which sets levels of its own.
+    # After the import, because the import sets log levels.
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     logging.getLogger("alembic").setLevel(logging.WARNING)
 
@@ -236,31 +236,33 @@ def _open_mlflow(settings: Settings, url: str) -> Iterator[tuple[mlflow.MlflowCl
     try:
         artifacts = None if settings.mlflow_url else artifact_folder(settings.state, Path.home())
         if artifacts:
-            # For MLflow's own experiment 0, whose folder it writes into SQL unquoted: a URI has no letter that could matter.
+            # MLflow writes the folder of its experiment 0 into SQL unquoted; a URI has no character that needs quoting.
             os.environ[_DEFAULT_ARTIFACT_ROOT] = artifacts.as_uri()
         yield mlflow.MlflowClient(address, address), artifacts
     except mlflow.exceptions.MlflowException as error:
-        place = without_login(settings.mlflow_url) if settings.mlflow_url else f"its tables in {shown(url)}"
-        told = [line for line in str(error).splitlines() if not line.startswith(("(Background", "[SQL", "[parameters"))]
-        reason = " ".join(" ".join(told).split()).replace(address.rstrip("/"), place)[:300]
+        where = without_login(settings.mlflow_url) if settings.mlflow_url else f"its tables in {shown(url)}"
+        lines = [
+            line for line in str(error).splitlines() if not line.startswith(("(Background", "[SQL", "[parameters"))
+        ]
+        reason = " ".join(" ".join(lines).split()).replace(address.rstrip("/"), where)[:300]
         raise PantheraError(
-            f"MLflow ({place}) refuses: {reason}; check PANTHERA_MLFLOW_URL, or the state of the server"
+            f"MLflow ({where}) refuses: {reason}; check PANTHERA_MLFLOW_URL, or the state of the server"
         ) from None
 
 
 def without_login(address: str) -> str:
-    """Give the address of a server as a message may show it: without user and password, path and query."""
+    """Return the URL of a server for messages: without user, password, path and query."""
     parts = urlsplit(address)
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], "", "", ""))
 
 
 def artifact_folder(state: Path, home: Path) -> Path:
-    """Make and give the folder of MLflow's artifacts: in the state folder, or below `home` where its path is too long.
+    """Create and return the folder of MLflow's artifacts: in the state folder, or in `home` if that path is too long.
 
     Raises
     ------
     PantheraError
-        If both are too long for MLflow's table.
+        If both paths are too long for MLflow's table.
 
     """
     digest = hashlib.sha256(str(state).encode()).hexdigest()[:12]
@@ -269,6 +271,6 @@ def artifact_folder(state: Path, home: Path) -> Path:
             folder.mkdir(parents=True, exist_ok=True)
             return folder
     raise PantheraError(
-        f"{state} is too long a path for MLflow, which keeps {_LONGEST_ARTIFACT_URI} characters of it, and so is {home}; "
-        "set PANTHERA_STATE to a shorter folder"
+        f"the paths {state} and {home} are too long for MLflow, expected at most {_LONGEST_ARTIFACT_URI} characters; set "
+        "PANTHERA_STATE to a shorter path"
     )

@@ -1,4 +1,4 @@
-"""What MLflow's tables in our database say otherwise than the ledger: found by SQL, since to import MLflow takes seconds."""
+"""Find differences between MLflow's tables in the project's database and the ledger; by SQL, as importing MLflow is slow."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _NEXT = "run `panthera repair`"
 
 
 class Alias(NamedTuple):
-    """The version that an alias names: the digest of its bundle, where its files are, and whether its run was deleted."""
+    """The version that an alias names: its bundle's digest, the URI of its files, and the lifecycle stage of its run."""
 
     role: str
     digest: str | None
@@ -40,9 +40,9 @@ class Alias(NamedTuple):
 def registry_faults(
     connection: psycopg.Connection, project: str, model: str, holders: Mapping[Role, LedgerRelease | None]
 ) -> Iterator[str]:
-    """Yield what somebody deleted or moved in MLflow: the experiment, a version, its run or files, an alias.
+    """Yield what was deleted or moved in MLflow, as sentences: the experiment, a version, its run or files, an alias.
 
-    An MLflow server with tables elsewhere is not looked at.
+    An MLflow server with its own database is not checked.
     """
     if connection.execute("SELECT to_regclass('mlflow.registered_model_aliases')").fetchone() == (None,):
         return
@@ -59,7 +59,7 @@ def registry_faults(
 
 def _alias_fault(alias: Alias | None, release: LedgerRelease | None) -> str | None:
     if release is None:
-        return "names a version, and the ledger gives that role to nobody" if alias else None
+        return "names a version, but no release has that role in the ledger" if alias else None
     if alias is None:
         return f"names no version; the ledger's is release {release.release_id}"
     if alias.digest != release.bundle_digest:
@@ -72,6 +72,6 @@ def _alias_fault(alias: Alias | None, release: LedgerRelease | None) -> str | No
 
 
 def _is_there(source: str | None) -> bool:
-    """Look for the files of a version; those on a server are not looked for."""
+    """Return whether the files of a version exist; files on a server are assumed to."""
     parts = urlsplit(source or "")
     return parts.scheme not in {"", "file"} or Path(unquote(parts.path)).is_dir()

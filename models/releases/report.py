@@ -1,4 +1,4 @@
-"""All that is known about one release: which data, code and features, which numbers, who had it answer, whom it answered."""
+"""The report on one release: its origin, features, metrics, verdicts, roles and predictions."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class OnlineView:
-    """A view that a release reads: the sha256 of its definition, its online table, and up to when that has been filled."""
+    """A view that a release reads: the sha256 of its definition, its online table, and the table's watermark."""
 
     name: str
     definition: str
@@ -37,14 +37,14 @@ class OnlineView:
 
 
 @dataclass(frozen=True)
-class Story:
-    """What the ledger, the bundle and the prediction log say about a release.
+class ReleaseReport:
+    """The facts about a release in the ledger, the bundle and the prediction log.
 
     Attributes
     ----------
-    role : the one that it has now.
-    contract : None if the bundle cannot be loaded, and then `fault` says why.
-    changes : those entries of the history of roles in which it comes or goes.
+    role : its current role, or None.
+    contract : None if the bundle cannot be loaded; then `fault` says why.
+    changes : the changes of roles in which the release got or lost a role.
 
     """
 
@@ -59,19 +59,19 @@ class Story:
     served: tuple[ServedDay, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """Give what JSON can hold; times and durations as text."""
-        found: dict[str, Any] = _plain(asdict(self))
-        return found
+        """Return the report as JSON values; instants are ISO 8601 texts, durations seconds."""
+        values: dict[str, Any] = _plain(asdict(self))
+        return values
 
     def table(self) -> Group:
-        """Lay the story out for a terminal."""
+        """Return the report as tables for a terminal."""
         from rich.console import Group
 
         return Group(*self._tables())
 
     def _tables(self) -> Iterator[Table]:
         yield self._facts()
-        yield _numbers_table(self.release.metrics)
+        yield _metrics_table(self.release.metrics)
         if self.contract:
             yield _features_table(self.contract)
         yield from map(_verdict_table, self.verdicts)
@@ -104,12 +104,14 @@ class Story:
                 "label", f"within {contract.horizon.days} days; definition {contract.label[:12] or 'not kept'}"
             )
         if not self.served:
-            table.add_row("answered", "nobody")
+            table.add_row("predictions", "none")
         return table
 
 
-def tell(connection: psycopg.Connection, release: LedgerRelease, bundles: Path, trusted: TrustedKeys) -> Story:
-    """Gather what is known about `release`."""
+def release_report(
+    connection: psycopg.Connection, release: LedgerRelease, bundles: Path, trusted: TrustedKeys
+) -> ReleaseReport:
+    """Fetch the facts about `release`."""
     folder = bundles / release.bundle_digest
     contract, fault = None, None
     try:
@@ -118,7 +120,7 @@ def tell(connection: psycopg.Connection, release: LedgerRelease, bundles: Path, 
         fault = str(error)
     held = ledger.roles(connection, release.model)
     changes = ledger.history(connection, release.model)
-    return Story(
+    return ReleaseReport(
         release=release,
         role=next((role for role, holder in held.items() if holder == release.release_id), None),
         contract=contract,
@@ -137,15 +139,15 @@ def _views(connection: psycopg.Connection, contract: Contract) -> Iterator[Onlin
         yield OnlineView(view.name, view.definition, view.online_table, until)
 
 
-def _numbers_table(metrics: Mapping[str, float]) -> Table:
-    table = terminal_table("metric", "validation", "test", numbers=("validation", "test"), title="Numbers")
-    found = {part: _of_part(metrics, part) for part in ("validation", "test")}
+def _metrics_table(metrics: Mapping[str, float]) -> Table:
+    table = terminal_table("metric", "validation", "test", numbers=("validation", "test"), title="Metrics")
+    found = {part: _metrics_of_part(metrics, part) for part in ("validation", "test")}
     for name in dict.fromkeys([*found["validation"], *found["test"]]):
         table.add_row(name, *(f"{found[part][name]:.6g}" if name in found[part] else "" for part in found))
     return table
 
 
-def _of_part(metrics: Mapping[str, float], part: str) -> dict[str, float]:
+def _metrics_of_part(metrics: Mapping[str, float], part: str) -> dict[str, float]:
     return {name.removeprefix(f"{part}_"): metrics[name] for name in sorted(metrics) if name.startswith(f"{part}_")}
 
 
@@ -166,8 +168,8 @@ def _roles_table(changes: Iterable[RoleChange]) -> Table:
         table.add_row(
             _time(change.since),
             change.role,
-            change.replaced or "nobody",
-            change.release_id or "nobody",
+            change.replaced or "none",
+            change.release_id or "none",
             f"{change.actor} ({change.cause})",
             change.reason,
         )

@@ -1,4 +1,4 @@
-"""What `panthera releases`, `release …`, `promote` and `rollback` do: read places, open the database, look or change."""
+"""The verbs `panthera releases`, `release …`, `promote` and `rollback`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from models.releases import ledger, promotion
 from models.releases.ledger import Act
 from models.releases.needed_tables import record_tables
 from models.releases.registry import open_registry, runs_of
-from models.releases.report import tell
+from models.releases.report import release_report
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,15 +31,15 @@ if TYPE_CHECKING:
     from core.roles import Role
     from core.settings import Settings
     from models.releases.ledger import Cause, LedgerRelease
-    from models.releases.report import Story
+    from models.releases.report import ReleaseReport
 
-#: Among so many releases is looked for the one that may have been meant.
+#: The newest releases among which a similar name is suggested.
 _MOST_KNOWN = 1000
 
 
 @dataclass(frozen=True)
-class Listed:
-    """A release among others: its role, the gate's last word on it, and what it measured on the test rows."""
+class ListedRelease:
+    """A row of the list: a release, its role, the outcome of its last verdict, and its test metrics."""
 
     release_id: str
     role: Role | None
@@ -51,19 +51,19 @@ class Listed:
 
 
 @dataclass(frozen=True)
-class Listing:
-    """The latest releases of a model, the newest first; the plan's primary metric is the one that a terminal shows."""
+class ReleaseList:
+    """The latest releases of a model, the newest first; the terminal table shows the primary metric."""
 
     model: str
     primary: str
-    releases: tuple[Listed, ...]
+    releases: tuple[ListedRelease, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """Give what JSON can hold."""
+        """Return the list as JSON values."""
         return asdict(self)
 
     def table(self) -> Table:
-        """Lay the list out for a terminal."""
+        """Return the list as a table for a terminal."""
         table = terminal_table(
             "release",
             "role",
@@ -87,38 +87,38 @@ class Listing:
 
 @dataclass(frozen=True)
 class RolesNow:
-    """Who has which role after a change, and why MLflow's aliases are behind, if they are."""
+    """The roles after a change, and why MLflow's aliases could not be updated (None: they were)."""
 
     model: str
     roles: dict[Role, str | None]
     mlflow_problem: str | None
 
     def to_dict(self) -> dict[str, Any]:
-        """Give what JSON can hold."""
+        """Return the roles as JSON values."""
         return asdict(self)
 
     def table(self) -> Table:
-        """Lay the roles out for a terminal."""
+        """Return the roles as a table for a terminal."""
         table = terminal_table("role", "release", title=f"Roles of {self.model}; a running service follows within 2 s")
         for role, release_id in self.roles.items():
-            table.add_row(role, release_id or "nobody")
+            table.add_row(role, release_id or "none")
         if self.mlflow_problem:
-            table.add_row("MLflow", f"its aliases are behind, and follow with the next change: {self.mlflow_problem}")
+            table.add_row("MLflow", f"aliases not updated; the next change updates them: {self.mlflow_problem}")
         return table
 
 
-def list_verb(settings: Settings, plan: Plan, limit: int) -> Listing:
-    """List the latest releases of the plan's model."""
+def list_verb(settings: Settings, plan: Plan, limit: int) -> ReleaseList:
+    """Return the latest releases of the plan's model."""
     model = plan.register_.model
     with connect(ensure_database(settings)) as connection:
         found = ledger.newest(connection, model, limit)
         roles = {holder: role for role, holder in ledger.roles(connection, model).items()}
-        verdicts = {said.release_id: said.outcome for said in ledger.verdicts(connection, _ids(found))}
-    return Listing(
+        verdicts = {verdict.release_id: verdict.outcome for verdict in ledger.verdicts(connection, _ids(found))}
+    return ReleaseList(
         model,
         plan.evaluate.primary,
         tuple(
-            Listed(
+            ListedRelease(
                 release_id=release.release_id,
                 role=roles.get(release.release_id),
                 verdict=verdicts.get(release.release_id),
@@ -140,20 +140,20 @@ def _ids(releases: list[LedgerRelease]) -> list[str]:
     return [release.release_id for release in releases]
 
 
-def show_verb(settings: Settings, plan: Plan, release_id: str) -> Story:
-    """Tell all that is known about a release, of whichever model."""
+def show_verb(settings: Settings, plan: Plan, release_id: str) -> ReleaseReport:
+    """Return the report on a release, of any model."""
     with connect(ensure_database(settings)) as connection:
         release = _known(connection, plan, release_id)
-        return tell(connection, release, settings.bundles, read_trusted(settings))
+        return release_report(connection, release, settings.bundles, read_trusted(settings))
 
 
 def promote_verb(settings: Settings, plan: Plan, release_id: str, role: Role, why: str) -> RolesNow:
-    """Give `role` to a release that can answer.
+    """Assign `role` to a release that is ready to serve.
 
     Raises
     ------
     PantheraError
-        If there is no such release, it cannot answer, or may not have the role.
+        If there is no such release, it is not ready, or it may not have the role.
 
     """
 
@@ -172,7 +172,7 @@ def rollback_verb(settings: Settings, plan: Plan, to: str | None, why: str) -> R
     Raises
     ------
     PantheraError
-        If there is no such release, or it cannot answer.
+        If there is no such release, or it is not ready to serve.
 
     """
 
@@ -186,7 +186,7 @@ def rollback_verb(settings: Settings, plan: Plan, to: str | None, why: str) -> R
 
 
 def retire_verb(settings: Settings, plan: Plan, release_id: str, why: str) -> RolesNow:
-    """Take the challenger's role from a release.
+    """Remove the challenger's role from a release.
 
     Raises
     ------
@@ -204,12 +204,12 @@ def retire_verb(settings: Settings, plan: Plan, release_id: str, why: str) -> Ro
 
 
 def sign_verb(settings: Settings, plan: Plan, release_id: str) -> str:
-    """Sign the bundle of a release with the key of this place, and see that it loads; return the public key.
+    """Sign the bundle of a release with the key of this project, and load it as a check; return the public key.
 
     Raises
     ------
     PantheraError
-        If there is no such release, its bytes are not those that the ledger stands for, or it does not load.
+        If there is no such release, its bundle does not match its digest, or it does not load.
 
     """
     with connect(ensure_database(settings)) as connection:
@@ -221,14 +221,14 @@ def sign_verb(settings: Settings, plan: Plan, release_id: str) -> str:
 
 
 def check_ready(connection: psycopg.Connection, settings: Settings, plan: Plan, release: LedgerRelease) -> None:
-    """See that a service of this plan could answer with `release`: its bundle loads, its online tables are filled.
+    """Refuse a release that a service of this plan could not serve; write its online tables to the database.
 
     Raises
     ------
     BundleError
-        If the bundle is absent, altered, not signed, or scores otherwise than it did.
+        If the bundle is absent, altered, not signed, or scores its golden rows differently.
     ReleaseError
-        If it predicts for another entity, or reads a table that is not filled.
+        If the release predicts for another entity, or an online table of it is not filled.
 
     """
     contract = load_bundle(settings.bundles / release.bundle_digest, read_trusted(settings)).contract
@@ -241,22 +241,22 @@ def check_ready(connection: psycopg.Connection, settings: Settings, plan: Plan, 
     missing = unfilled(connection, [view.online_table for view in contract.views])
     if missing:
         raise ReleaseError(
-            f"release {release.release_id} reads the online table {missing[0]}, which is gone or was never filled; run "
-            "`dvc repro` (or `panthera repair`) with the plan and code that it was trained with, then try again"
+            f"release {release.release_id} reads the online table {missing[0]}, which is missing or was never filled; run "
+            "`dvc repro` (or `panthera repair`) with the plan and code of its training, then try again"
         )
 
 
 def _known(connection: psycopg.Connection, plan: Plan, named: str) -> LedgerRelease:
-    """Find a release by its id, or by the role that it has for the plan's model.
+    """Fetch a release by its id, or by its role for the plan's model.
 
     Raises
     ------
     StaleStateError
-        If the ledger has none of that id, and then it names the one that may have been meant, or nobody has the role.
+        If no release has that id or role; the message suggests a similar id.
 
     """
     model = plan.register_.model
-    found = ledger.current(connection, model, named) if named in ROLES else ledger.find(connection, named)
+    found = ledger.current(connection, model, named) if named in ROLES else ledger.find_release(connection, named)
     if found is not None:
         return found
     if named in ROLES:
@@ -269,21 +269,21 @@ def _known(connection: psycopg.Connection, plan: Plan, named: str) -> LedgerRele
 def _of_this_model(release: LedgerRelease, plan: Plan) -> None:
     if release.model != plan.register_.model:
         raise ReleaseError(
-            f"release {release.release_id} is one of the model {release.model!r}, this plan registers "
-            f"{plan.register_.model!r}; name the plan of {release.model!r} by PANTHERA_PLAN"
+            f"release {release.release_id} belongs to the model {release.model!r}, this plan registers "
+            f"{plan.register_.model!r}; set PANTHERA_PLAN to the plan of {release.model!r}"
         )
 
 
 def _act(settings: Settings, cause: Cause, why: str) -> Act:
     if not why.strip():
-        raise ReleaseError("say why (--why TEXT): the ledger keeps the reason of every change")
+        raise ReleaseError("the reason is empty; give one with --why TEXT, the ledger stores it")
     if harmless(why) != why:
-        raise ReleaseError(f"the reason {why!a} has a control character; expected is plain text")
+        raise ReleaseError(f"the reason {why!a} has a control character; expected plain text")
     return Act(cause, actor(settings, Path.cwd()), why.strip())
 
 
 def _changed(settings: Settings, plan: Plan, change: Callable[[psycopg.Connection], None]) -> RolesNow:
-    """Make a change in one transaction; then have MLflow follow, whose absence must not hold up a rollback."""
+    """Make a change in one transaction, then update MLflow's aliases; an unreachable MLflow must not block a rollback."""
     url, model = ensure_database(settings), plan.register_.model
     with connect(url) as connection:
         change(connection)

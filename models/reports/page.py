@@ -45,8 +45,8 @@ MEANINGS: Mapping[str, str] = {
 #: How the test rows relate to the rows that candidates were fitted and selected on.
 _SPLITS = {
     "temporal": "later than all rows that candidates were fitted and selected on",
-    "stratified": "a random sample of the same period, with entities in several parts, so the results do not hold for later rows",
-    "grouped": "a random sample of other entities in the same period, so the results do not hold for later rows",
+    "stratified": "a random sample of the same period, with entities in several parts; the results do not hold for later rows",
+    "grouped": "a random sample of other entities in the same period; the results do not hold for later rows",
 }
 
 

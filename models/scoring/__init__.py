@@ -1,1 +1,1 @@
-"""What scores: encoding, prepared columns and model files; nothing here fits."""
+"""Scoring: encoding, preparation and model files. Modules of this room never fit anything."""

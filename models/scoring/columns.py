@@ -1,4 +1,4 @@
-"""Columns as an estimator takes them: dense, or sparse where text has become many of them."""
+"""Operations on column matrices, dense or sparse; text features become many sparse columns."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 Columns: TypeAlias = Any
 
 
-def beside(blocks: Sequence[Columns]) -> Columns:
-    """Put blocks of columns beside one another; sparse if one of them is."""
+def stack_columns(blocks: Sequence[Columns]) -> Columns:
+    """Return blocks of columns joined side by side; sparse if one of them is."""
     if len(blocks) == 1:
         return blocks[0]
     if all(isinstance(block, np.ndarray) for block in blocks):
@@ -30,10 +30,10 @@ def beside(blocks: Sequence[Columns]) -> Columns:
 
 
 def dense(columns: Columns) -> NDArray[np.float64]:
-    """Write sparse columns out."""
+    """Return columns as a dense matrix."""
     return columns if isinstance(columns, np.ndarray) else np.asarray(columns.toarray())
 
 
-def spread(rows: int, wanted: int) -> NDArray[np.int64]:
-    """Choose `wanted` places, spread evenly over `rows`; all of them if there are no more."""
+def evenly_spaced(rows: int, wanted: int) -> NDArray[np.int64]:
+    """Return `wanted` row indices at equal steps over `rows`; all indices if there are no more."""
     return np.unique(np.linspace(0, rows - 1, min(rows, wanted)).astype(np.int64))

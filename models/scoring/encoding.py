@@ -1,6 +1,6 @@
-"""The one way from a contract's vector to what a model takes; training and serving both come through it.
+"""Encode a contract's vectors for a model; training and serving both use this module.
 
-A request comes as vectors of values, a training set as columns of a table; both give the same numbers.
+Serving encodes vectors of values, training encodes columns of a table. Both return the same numbers.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     Texts = NDArray[np.object_]
 
 _MICROSECONDS = 1_000_000
-#: Most trees hold float32, which ends at 3e38, and scaling may make a number larger still.
+#: Most trees store float32, whose maximum is 3e38, and scaling may enlarge a number.
 _LARGEST = 1e30
 
 
@@ -32,10 +32,10 @@ class Inputs:
 
     Attributes
     ----------
-    matrix : shape (rows, features), in the contract's order. Missing is NaN, and so is an infinite value; a number
-        beyond 1e30, in size, is drawn in to it. A string is the place of its level, an unseen one is NaN; a time is
-        seconds since 1970; a column of free text is NaN throughout.
-    texts : by the place of its feature, the column of each free text, shape (rows,); a missing one is empty.
+    matrix : shape (rows, features), in the contract's order. Missing and infinite values are NaN; numbers are clipped to
+        +-1e30. A string is the index of its level, or NaN if it is unseen. A time is in seconds since 1970. A column of
+        free text is all NaN.
+    texts : the column of each free text by the index of its feature, shape (rows,); a missing text is empty.
 
     """
 
@@ -46,43 +46,43 @@ class Inputs:
         return len(self.matrix)
 
     def take(self, rows: NDArray[np.int64] | NDArray[np.bool_] | slice) -> Inputs:
-        """Choose rows by their places or by a mask."""
-        return Inputs(self.matrix[rows], {place: texts[rows] for place, texts in self.texts.items()})
+        """Return the rows of an array of indices, a mask or a slice."""
+        return Inputs(self.matrix[rows], {index: texts[rows] for index, texts in self.texts.items()})
 
 
 class Encoder:
-    """Encodes vectors in the order of `features`; made once for many calls, for it has the levels' codes at hand."""
+    """Encodes vectors in the order of `features`; build it once, because it prepares the codes of levels."""
 
     def __init__(self, features: Sequence[ContractFeature]) -> None:
         self._width = len(features)
-        self._texts = [place for place, feature in enumerate(features) if feature.dtype == "text"]
-        numbers = ((place, _number_of(feature)) for place, feature in enumerate(features))
-        self._numbers = [(place, number) for place, number in numbers if number]
+        self._texts = [index for index, feature in enumerate(features) if feature.dtype == "text"]
+        numbers = ((index, _number_of(feature)) for index, feature in enumerate(features))
+        self._numbers = [(index, number) for index, number in numbers if number]
 
     def __call__(self, vectors: Sequence[Sequence[Value]]) -> Inputs:
-        """Encode `vectors`.
+        """Return `vectors` encoded.
 
         Raises
         ------
         ValueError
-            If a vector has another length than there are features.
+            If the length of a vector is not the number of features.
 
         """
         rows: list[list[Any]] = []
         for vector in vectors:
             if len(vector) != self._width:
-                raise ValueError(f"a vector has {len(vector)} values, the contract {self._width}")
+                raise ValueError(f"a vector has {len(vector)} values, expected the contract's {self._width} features")
             row = list(vector)
-            for place, number in self._numbers:
-                row[place] = number(row[place])
+            for index, number in self._numbers:
+                row[index] = number(row[index])
             rows.append(row)
         matrix = np.array(rows, dtype=np.float64).reshape(len(rows), self._width)  # None becomes NaN
-        texts = {place: np.array([vector[place] or "" for vector in vectors], dtype=object) for place in self._texts}
+        texts = {index: np.array([vector[index] or "" for vector in vectors], dtype=object) for index in self._texts}
         return Inputs(_finite(matrix), texts)
 
 
 def _number_of(feature: ContractFeature) -> Callable[[Any], float] | None:
-    """Say how a value that is no number becomes one; None for values that are numbers."""
+    """Return the function that encodes a text, level or time as a number; None for numbers."""
     if feature.dtype == "text":
         return lambda _: np.nan
     if feature.dtype == "string":
@@ -94,20 +94,20 @@ def _number_of(feature: ContractFeature) -> Callable[[Any], float] | None:
 
 
 def encode(vectors: Sequence[Sequence[Value]], features: Sequence[ContractFeature]) -> Inputs:
-    """Encode vectors once; see `Encoder`."""
+    """Return vectors encoded once; see `Encoder`."""
     return Encoder(features)(vectors)
 
 
 def encode_table(table: pa.Table, features: Sequence[ContractFeature]) -> Inputs:
-    """Encode the rows of a table that has the contract's columns, column by column."""
+    """Return the rows of a table with the contract's columns encoded."""
     matrix = np.full((table.num_rows, len(features)), np.nan)
     texts: dict[int, Texts] = {}
-    for place, feature in enumerate(features):
+    for index, feature in enumerate(features):
         column = table.column(feature.column)
         if feature.dtype == "text":
-            texts[place] = np.asarray(column.fill_null(""), dtype=object)
+            texts[index] = np.asarray(column.fill_null(""), dtype=object)
         else:
-            matrix[:, place] = _numbers(column, feature)
+            matrix[:, index] = _numbers(column, feature)
     return Inputs(_finite(matrix), texts)
 
 
@@ -126,13 +126,13 @@ def _numbers(column: pa.ChunkedArray, feature: ContractFeature) -> NDArray[np.fl
 
 
 def _finite(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
-    beyond = np.abs(matrix) > _LARGEST
-    if beyond.any():
+    too_large = np.abs(matrix) > _LARGEST
+    if too_large.any():
         matrix[np.isinf(matrix)] = np.nan
         np.clip(matrix, -_LARGEST, _LARGEST, out=matrix)
     return matrix
 
 
 def vectors_of(table: pa.Table, features: Sequence[ContractFeature]) -> list[tuple[Value, ...]]:
-    """Read the contract's vectors from a table that has its columns, one Python object a value: for few rows."""
+    """Return the rows of a table with the contract's columns as vectors of Python values; slow for many rows."""
     return list(zip(*(table.column(feature.column).to_pylist() for feature in features), strict=True))

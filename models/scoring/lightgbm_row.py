@@ -1,6 +1,6 @@
-"""One row through LightGBM's trees by the entry of its C interface that is made for it.
+"""Predict one row by LightGBM's C function for single rows.
 
-`Booster.predict` takes several times as long for one row as its trees do: it makes a predictor for every call.
+`Booster.predict` creates a predictor for every call, which takes several times as long as the trees do for one row.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ from models.scoring.trees import library
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# Of LightGBM's c_api.h.
+# Constants of LightGBM's c_api.h.
 _PREDICT_NORMAL, _FLOAT64 = 0, 1
 _FROM_FIRST, _ALL = 0, -1
 
 
 class LightGbmRow:
-    """A booster's predictions for single rows; as `Booster.predict` gives them, to the last bit.
+    """Predicts single rows with a booster; the results equal those of `Booster.predict` bit for bit.
 
     Attributes
     ----------
-    width : the number of columns that the trees were made for.
+    width : the number of columns that the trees expect.
 
     """
 
     def __init__(self, booster: Any) -> None:
         basic = library("lightgbm").basic
-        self._booster = booster  # whose memory the prepared call points to
-        self._library, self._check = basic._LIB, basic._safe_call  # noqa: SLF001 - the binding has no other way to its C interface
+        self._booster = booster  # keeps its memory alive, to which the prepared call points
+        self._library, self._check = basic._LIB, basic._safe_call  # noqa: SLF001 - the only access to the C interface
         self.width = int(booster.num_feature())
         self._outputs = int(booster.num_model_per_iteration())
         self._prepared = ctypes.c_void_p()
@@ -52,15 +52,15 @@ class LightGbmRow:
         weakref.finalize(self, self._library.LGBM_FastConfigFree, self._prepared)
 
     def outputs(self, row: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Predict a row of the shape (1, width); the shape is (1, outputs)."""
-        given = np.ascontiguousarray(row, dtype=np.float64)
-        told, length = np.empty((1, self._outputs)), ctypes.c_int64()
+        """Return the predictions, of shape (1, outputs), for a row of shape (1, width)."""
+        values = np.ascontiguousarray(row, dtype=np.float64)
+        predictions, length = np.empty((1, self._outputs)), ctypes.c_int64()
         self._check(
             self._library.LGBM_BoosterPredictForMatSingleRowFast(
                 self._prepared,
-                ctypes.c_void_p(given.ctypes.data),
+                ctypes.c_void_p(values.ctypes.data),
                 ctypes.byref(length),
-                ctypes.c_void_p(told.ctypes.data),
+                ctypes.c_void_p(predictions.ctypes.data),
             )
         )
-        return told
+        return predictions

@@ -1,7 +1,7 @@
-"""A look at the text of a LightGBM model before LightGBM parses it, which trusts every number that it finds there.
+"""Check the text of a LightGBM model before LightGBM parses it, because its parser does not check ranges.
 
-Its parser takes the sizes of trees for offsets, and the numbers of features, children and categories for places in arrays,
-without comparing them with the lengths of those arrays; some of its memory faults are still open in version 4.7.
+The parser uses the sizes of trees as offsets, and the numbers of features, children and categories as array indices, without
+comparing them with the lengths of the arrays. Some of its memory faults are still open in version 4.7.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ _CATEGORICAL = 1  # the lowest bit of a node's decision_type
 
 
 def check_lightgbm_text(content: bytes) -> None:
-    """Compare every number that LightGBM uses as a place with the length of what it is a place in.
+    """Refuse a model text with an index or offset that is out of range.
 
     Raises
     ------
     BundleError
-        If one of them is out of range, or the text is not of LightGBM's form.
+        If there is one, or the text is not in LightGBM's format.
 
     """
     try:
@@ -38,12 +38,14 @@ def check_lightgbm_text(content: bytes) -> None:
         start = 0
         for number, size in enumerate(sizes.tolist()):
             tree = rest[start : start + size]
-            _require(tree.startswith(b"Tree=%d\n" % number), f"the place of tree {number}")
+            _require(tree.startswith(b"Tree=%d\n" % number), f"the offset of tree {number}")
             _check_tree(_fields(tree), number, features)
             start += size
         _require(rest[start:].startswith(b"end of trees"), "the number of trees")
     except (KeyError, ValueError, OverflowError) as error:
-        raise BundleError(f"the model is not a LightGBM text: {type(error).__name__} {error}; not parsed") from None
+        raise BundleError(
+            f"the model is not a LightGBM text: {type(error).__name__} {error}; not parsed; train again"
+        ) from None
 
 
 def _check_tree(tree: dict[bytes, bytes], number: int, features: int) -> None:
@@ -58,7 +60,7 @@ def _check_tree(tree: dict[bytes, bytes], number: int, features: int) -> None:
         _require(len(values) == len(nodes), f"the nodes of tree {number}")
     _require(_within(split, features), f"a feature of tree {number}")
     for child in (left, right):
-        # A node is made after its parent and comes after it, so that no walk goes in a circle.
+        # A node's number is larger than its parent's, so that no path is a cycle.
         inner = child >= 0
         _require((child[inner] > nodes[inner]).all() and _within(child[inner], len(nodes)), f"a node of tree {number}")
         _require(_within(~child[~inner], leaves), f"a leaf of tree {number}")
@@ -67,14 +69,14 @@ def _check_tree(tree: dict[bytes, bytes], number: int, features: int) -> None:
         _check_linear(tree, number, leaves, features)
 
 
-def _check_categories(tree: dict[bytes, bytes], number: int, categories: int, chosen: NDArray[np.bool_]) -> None:
+def _check_categories(tree: dict[bytes, bytes], number: int, categories: int, categorical: NDArray[np.bool_]) -> None:
     if categories == 0:
-        _require(not chosen.any(), f"a category of tree {number}")
+        _require(not categorical.any(), f"a category of tree {number}")
         return
     bounds, words = _integers(tree, b"cat_boundaries"), tree[b"cat_threshold"].split()
     _require(len(bounds) == categories + 1 and bounds[0] == 0, f"the categories of tree {number}")
     _require((np.diff(bounds) >= 0).all() and bounds[-1] == len(words), f"the categories of tree {number}")
-    thresholds = np.array(tree[b"threshold"].split(), dtype=np.float64)[chosen]
+    thresholds = np.array(tree[b"threshold"].split(), dtype=np.float64)[categorical]
     _require(((thresholds >= 0) & (thresholds < categories)).all(), f"a category of tree {number}")
 
 
@@ -94,10 +96,10 @@ def _integers(fields: dict[bytes, bytes], name: bytes) -> NDArray[np.int64]:
     return np.array([int(word) for word in fields[name].split()], dtype=np.int64)
 
 
-def _within(places: NDArray[np.int64], length: int) -> bool:
-    return bool(((places >= 0) & (places < length)).all())
+def _within(indices: NDArray[np.int64], length: int) -> bool:
+    return bool(((indices >= 0) & (indices < length)).all())
 
 
 def _require(sound: object, what: str) -> None:
     if not sound:
-        raise BundleError(f"the model is refused before it is parsed: {what} is out of range")
+        raise BundleError(f"the LightGBM model is not parsed: {what} is out of range; train again")

@@ -1,7 +1,7 @@
-"""From a candidate's bytes to a model that scores; serving needs this and none of what fits.
+"""Load a model from a candidate's bytes, and score with it; serving needs this and nothing that fits.
 
-Formats: `lightgbm` is the library's text, for trees over the encoded matrix alone; `parts` holds a preparation with an
-estimator, or the members of an ensemble, each in its own safe format; `skops` is what bundles held before there were parts.
+Formats: `lightgbm` is the library's text, for trees over the encoded matrix. `parts` has a preparation with an estimator, or
+the members of an ensemble, each in a safe format of its own. `skops` is the format of earlier bundles.
 """
 
 from __future__ import annotations
@@ -39,29 +39,29 @@ class Model(ABC):
 
     @abstractmethod
     def outputs(self, inputs: Inputs) -> NDArray[np.float64]:
-        """Give what the model says of each row, of the shape (rows, outputs).
+        """Return the model's outputs, of shape (rows, outputs).
 
-        One output is the probability of label 1, or the number that is predicted; several are the probabilities of the
-        classes, in the order of their codes.
+        One output is the probability of label 1, or the predicted number. Several are the probabilities of the classes, in
+        the order of their codes.
         """
 
     def score(self, inputs: Inputs) -> NDArray[np.float64]:
-        """Give one number for each row: the only output, or the probability of the most probable class."""
+        """Return one number per row: the only output, or the probability of the most probable class."""
         return score_of(self.outputs(inputs))
 
 
 def score_of(outputs: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Give one number for each row of outputs; see `Model.score`."""
+    """Return one number per row of outputs; see `Model.score`."""
     return outputs[:, 0] if outputs.shape[1] == 1 else outputs.max(axis=1)
 
 
 def calibrated(outputs: NDArray[np.float64], calibration: Calibration | None) -> NDArray[np.float64]:
-    """Make probabilities of a model's outputs, in the shape that they have.
+    """Return a model's outputs after calibration, with the same shape.
 
     Raises
     ------
     ValueError
-        If the calibration is of another number of classes.
+        If the calibration has another number of classes.
 
     """
     if calibration is None:
@@ -73,12 +73,12 @@ class Estimator(Protocol):
     """A fitted estimator over prepared columns."""
 
     def outputs(self, columns: Columns) -> NDArray[np.float64]:
-        """Give what `Model.outputs` gives."""
+        """Return the outputs; see `Model.outputs`."""
         ...
 
 
 class PreparedModel(Model):
-    """An estimator behind its preparation; without one it takes the encoded matrix as it is."""
+    """An estimator with its preparation; without one the estimator takes the encoded matrix."""
 
     def __init__(self, preparation: Preparation | None, estimator: Estimator) -> None:
         self.preparation = preparation
@@ -102,7 +102,7 @@ class BlendModel(Model):
 
 
 class StackingModel(Model):
-    """An estimator over its members' outputs beside one another."""
+    """An estimator over its members' outputs."""
 
     def __init__(self, members: Sequence[Model], estimator: Estimator) -> None:
         self.members = members
@@ -113,24 +113,24 @@ class StackingModel(Model):
 
 
 def stacked(outputs: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
-    """Put members' outputs beside one another, without each one's first class where there are several: they sum to 1."""
+    """Return members' outputs side by side; of several classes without the first one, because they sum to 1."""
     return np.hstack([output if output.shape[1] == 1 else output[:, 1:] for output in outputs])
 
 
 class ScikitEstimator:
-    """An estimator of scikit-learn."""
+    """Any estimator of scikit-learn."""
 
     def __init__(self, estimator: Any, problem: str) -> None:
         self._predict = estimator.predict if problem == "regression" else estimator.predict_proba
         self._only = slice(1, None) if problem == "binary" else slice(None)
 
     def outputs(self, columns: Columns) -> NDArray[np.float64]:  # noqa: D102
-        told = np.asarray(self._predict(columns), dtype=np.float64)
-        return told[:, None] if told.ndim == 1 else told[:, self._only]
+        predictions = np.asarray(self._predict(columns), dtype=np.float64)
+        return predictions[:, None] if predictions.ndim == 1 else predictions[:, self._only]
 
 
 class ForestTrees:
-    """The trees of a random forest of scikit-learn, asked one by one: its own way takes a thread pool for every call."""
+    """The trees of a scikit-learn random forest, called one by one; the forest itself starts a thread pool per call."""
 
     def __init__(self, forest: Any, problem: str) -> None:
         self._trees = [tree.tree_ for tree in forest.estimators_]
@@ -138,14 +138,14 @@ class ForestTrees:
 
     def outputs(self, columns: Columns) -> NDArray[np.float64]:  # noqa: D102
         numbers = np.ascontiguousarray(dense(columns), dtype=np.float32)
-        told = np.zeros_like(self._trees[0].predict(numbers))
+        total = np.zeros_like(self._trees[0].predict(numbers))
         for tree in self._trees:
-            told += tree.predict(numbers)
-        return np.asarray((told / len(self._trees)).reshape(len(numbers), -1)[:, self._only])
+            total += tree.predict(numbers)
+        return np.asarray((total / len(self._trees)).reshape(len(numbers), -1)[:, self._only])
 
 
 class LightGbmTrees:
-    """Trees of LightGBM, read from their text; one thread, as requests come beside one another."""
+    """Trees of LightGBM, read from their text; one thread, because requests run concurrently."""
 
     def __init__(self, content: bytes) -> None:
         check_lightgbm_text(content)
@@ -155,8 +155,8 @@ class LightGbmTrees:
     def outputs(self, columns: Columns) -> NDArray[np.float64]:  # noqa: D102
         if isinstance(columns, np.ndarray) and columns.shape == (1, self._one.width):
             return self._one.outputs(columns)
-        told = np.asarray(self.booster.predict(columns, num_threads=1), dtype=np.float64)
-        return told[:, None] if told.ndim == 1 else told
+        predictions = np.asarray(self.booster.predict(columns, num_threads=1), dtype=np.float64)
+        return predictions[:, None] if predictions.ndim == 1 else predictions
 
 
 class XgboostTrees:
@@ -167,13 +167,13 @@ class XgboostTrees:
         self.booster = self._xgboost.Booster({"nthread": 1}, model_file=bytearray(content))
 
     def data(self, columns: Columns) -> Any:
-        """Give columns as the library takes them."""
+        """Return columns as XGBoost's DMatrix."""
         types = self.booster.feature_types
         return self._xgboost.DMatrix(columns, feature_types=types, enable_categorical=True, nthread=1)
 
     def outputs(self, columns: Columns) -> NDArray[np.float64]:  # noqa: D102
-        told = np.asarray(self.booster.predict(self.data(columns)), dtype=np.float64)
-        return told[:, None] if told.ndim == 1 else told
+        predictions = np.asarray(self.booster.predict(self.data(columns)), dtype=np.float64)
+        return predictions[:, None] if predictions.ndim == 1 else predictions
 
 
 class CatBoostTrees:
@@ -186,18 +186,20 @@ class CatBoostTrees:
         self._only = slice(1, None) if problem == "binary" else slice(None)
 
     def outputs(self, columns: Columns) -> NDArray[np.float64]:  # noqa: D102
-        taken = catboost_columns(columns, self.model.get_cat_feature_indices())
-        told = np.asarray(self.model.predict(taken, prediction_type=self._kind, thread_count=1), dtype=np.float64)
-        return told[:, None] if told.ndim == 1 else told[:, self._only]
+        mixed = catboost_columns(columns, self.model.get_cat_feature_indices())
+        predictions = np.asarray(
+            self.model.predict(mixed, prediction_type=self._kind, thread_count=1), dtype=np.float64
+        )
+        return predictions[:, None] if predictions.ndim == 1 else predictions[:, self._only]
 
 
 def load_model(model_format: str, content: bytes) -> Model:
-    """Bring a model back from bytes whose hash the caller has checked.
+    """Return the model of bytes whose hash the caller has checked.
 
     Raises
     ------
     BundleError
-        If they are not a model of `model_format`, or name a type that is not trusted.
+        If the bytes are not a model of `model_format`, or name a type that is not trusted.
 
     """
     loaders: dict[str, Callable[[bytes], Model]] = {
@@ -206,7 +208,9 @@ def load_model(model_format: str, content: bytes) -> Model:
         SKOPS: lambda content: PreparedModel(None, ScikitEstimator(read_skops(content), "binary")),
     }
     if model_format not in loaders:
-        raise BundleError(f"the model format {model_format!r} is unknown; this version reads {', '.join(loaders)}")
+        raise BundleError(
+            f"the model format {model_format!r} is unknown, expected one of {', '.join(loaders)}; update, or train again"
+        )
     try:
         return loaders[model_format](content)
     except PantheraError:
@@ -223,12 +227,14 @@ def _load_parts(content: bytes) -> Model:
         if outline[PREPARATION] is not None:
             preparation = preparation_from(outline[PREPARATION], read_skops(parts[PREPARATION]))
         return PreparedModel(preparation, _estimator(outline[ESTIMATOR], parts[ESTIMATOR], problem))
-    members = [load_model(told["format"], parts[told["part"]]) for told in outline["of"]]
+    members = [load_model(member["format"], parts[member["part"]]) for member in outline["of"]]
     if kind == BLEND:
         return BlendModel(members, outline["weights"])
     if kind == STACKING:
         return StackingModel(members, _estimator(outline[ESTIMATOR], parts[ESTIMATOR], problem))
-    raise BundleError(f"the model's outline says {kind!r}; this version reads {PREPARED}, {BLEND} and {STACKING}")
+    raise BundleError(
+        f"the model's kind is {kind!r}, expected {PREPARED}, {BLEND} or {STACKING}; update, or train again"
+    )
 
 
 def _scikit(estimator: Any, problem: str) -> Estimator:
@@ -245,6 +251,6 @@ def _estimator(model_format: str, content: bytes, problem: str) -> Estimator:
     }
     if model_format not in readers:
         raise BundleError(
-            f"an estimator of the format {model_format!r} is unknown; this version reads {', '.join(readers)}"
+            f"the estimator format {model_format!r} is unknown, expected one of {', '.join(readers)}; update, or train again"
         )
     return readers[model_format]()

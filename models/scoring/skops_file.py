@@ -1,4 +1,4 @@
-"""Scikit-learn's objects as bytes, by skops: no pickle, only trusted types, and equal objects give equal bytes."""
+"""Scikit-learn objects as skops files: no pickle, only trusted types, and equal objects give equal bytes."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import json
 import zipfile
 from typing import Any
 
-#: The types that skops does not trust by itself and that a candidate may hold: scikit-learn's own, whose state is plain
-#: arrays, and our own transformers.
+#: The types of candidates that skops does not trust by default: scikit-learn types whose state is plain arrays, and the
+#: transformers of this project.
 TRUSTED = (
     *(
         f"{module}.{name}"
@@ -29,21 +29,21 @@ ZIP_TIME = (1980, 1, 1, 0, 0, 0)
 
 
 def write_skops(value: Any) -> bytes:
-    """Write fitted objects of scikit-learn, or lists and mappings of them."""
+    """Compose the skops file of fitted scikit-learn objects, or of lists and mappings of them."""
     import skops.io
 
-    return _settled(skops.io.dumps(value))
+    return _canonical(skops.io.dumps(value))
 
 
 def read_skops(content: bytes) -> Any:
-    """Read what `write_skops` wrote; a type that is not trusted raises skops' error before anything of it is built."""
+    """Return the objects of a skops file; skops raises its own error for an untrusted type before it creates any object."""
     import skops.io
 
     return skops.io.loads(content, trusted=list(TRUSTED))
 
 
-def _settled(content: bytes) -> bytes:
-    """Rewrite a skops file so that equal models give equal bytes: no memory addresses, no time of writing."""
+def _canonical(content: bytes) -> bytes:
+    """Return a skops file without memory addresses and write times, so that equal models give equal bytes."""
     names: dict[int, int] = {}
 
     def renumber(node: Any) -> Any:
@@ -53,8 +53,8 @@ def _settled(content: bytes) -> bytes:
             return [renumber(item) for item in node]
         return node
 
-    settled = io.BytesIO()
-    with zipfile.ZipFile(io.BytesIO(content)) as old, zipfile.ZipFile(settled, "w", zipfile.ZIP_DEFLATED) as new:
+    canonical = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(content)) as old, zipfile.ZipFile(canonical, "w", zipfile.ZIP_DEFLATED) as new:
         schema = renumber(json.loads(old.read("schema.json")))
         text = json.dumps(schema)
         for number, member in enumerate(sorted(set(old.namelist()) - {"schema.json"}, key=text.find)):
@@ -62,7 +62,7 @@ def _settled(content: bytes) -> bytes:
             text = text.replace(f'"{member}"', f'"{name}"')
             new.writestr(zipfile.ZipInfo(name, ZIP_TIME), old.read(member))
         new.writestr(zipfile.ZipInfo("schema.json", ZIP_TIME), text)
-    return settled.getvalue()
+    return canonical.getvalue()
 
 
 def _number(names: dict[int, int], address: int) -> int:

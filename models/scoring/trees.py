@@ -1,4 +1,4 @@
-"""Libraries of trees: their formats, their import, and columns in their shapes; nothing here fits."""
+"""Tree libraries: the names of their formats, their import, and columns for CatBoost."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ LIGHTGBM_TEXT, XGBOOST_UBJ, CATBOOST_CBM = "lightgbm", "xgboost", "catboost"
 
 
 def library(name: str) -> Any:
-    """Import a library of trees, which may be an extra that is not installed.
+    """Import a tree library, which may be an optional dependency.
 
     Raises
     ------
     PantheraError
-        If it is not there, or cannot be loaded.
+        If it is not installed, or cannot be loaded.
 
     """
     try:
@@ -34,18 +34,18 @@ def library(name: str) -> Any:
         if error.name != name:
             raise
         raise PlanError(f"{name} is not installed; pip install 'pantherapredict[{name}]'") from None
-    except OSError as error:  # unlike others of its kind, LightGBM's wheel brings no OpenMP library of its own
+    except OSError as error:  # LightGBM's wheel does not contain the OpenMP library
         raise PantheraError(
             f"{name} cannot be loaded ({error}); install the system's OpenMP library, on Debian the package libgomp1"
         ) from None
 
 
 def catboost_columns(columns: Columns, categories: Sequence[int]) -> Any:
-    """Write categories as whole numbers, which CatBoost demands; a missing one is a level of its own."""
+    """Return columns with categories as integers, which CatBoost requires; a missing one becomes the level -1."""
     if not categories:
         return columns
     numbers = dense(columns)
     mixed = numbers.astype(object)
-    for place in categories:
-        mixed[:, place] = np.where(np.isnan(numbers[:, place]), -1, numbers[:, place]).astype(np.int64)
+    for index in categories:
+        mixed[:, index] = np.where(np.isnan(numbers[:, index]), -1, numbers[:, index]).astype(np.int64)
     return mixed

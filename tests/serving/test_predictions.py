@@ -105,7 +105,7 @@ def test_an_entity_with_a_value_that_the_model_was_not_made_for_is_refused_and_t
         assert "score" in three
         assert two["error"] == {
             "code": "features_unfit",
-            "message": "history.orders is 2147483648; this model takes int32 there",
+            "message": "history.orders is 2147483648, expected int32",
         }
         assert (await client.predict(2)).status_code == 422
 

@@ -62,14 +62,12 @@ def test_a_value_of_the_dtype_conforms_and_so_does_a_missing_one(dtype: str, val
     ],
 )
 def test_a_value_of_another_dtype_or_a_wider_integer_is_named_in_one_line(dtype: str, value: Value, shown: str) -> None:
-    assert fault(dtype, value) == f"v.f is {shown}; this model takes {dtype} there"
+    assert fault(dtype, value) == f"v.f is {shown}, expected {dtype}"
 
 
 def test_an_unseen_level_is_missing_or_refused_as_the_contract_says() -> None:
     assert fault("string", "c") is None
-    assert fault("string", "c", "refuse") == (
-        "v.f is 'c'; this model takes one of the 2 levels that it had in training there"
-    )
+    assert fault("string", "c", "refuse") == ("v.f is 'c', expected one of the 2 levels that it had in training")
     assert fault("string", "b", "refuse") is None
 
 
@@ -79,4 +77,4 @@ def test_a_long_value_is_cut() -> None:
 
 
 def test_a_vector_of_another_length_does_not_conform() -> None:
-    assert Conformance(CONTRACT).fault([1.0]) == "a vector has 1 values, the contract 2"
+    assert Conformance(CONTRACT).fault([1.0]) == "a vector has 1 values, expected the contract's 2 features"

@@ -72,7 +72,7 @@ def test_processes_that_make_the_key_at_once_agree_on_one(places: Settings) -> N
 def test_a_key_that_others_may_read_is_refused(places: Settings) -> None:
     read_signer(places)
     (places.state / "keys" / "signing").chmod(0o640)
-    with pytest.raises(BundleError, match=r"may be read by others.*chmod 600"):
+    with pytest.raises(BundleError, match=r"is readable by others.*chmod 600"):
         read_signer(places)
 
 

@@ -150,18 +150,21 @@ def test_balanced_classes_weigh_the_same() -> None:
     [
         (
             {**_LINE, "numeric": ["standard_scale"]},
-            "logistic_regression cannot be fitted: .*NaN.*is impute_median missing",
+            "logistic_regression cannot be fitted: .*NaN.*add the step impute_median",
         ),
         (
             {**_LINE, "numeric": [{"step": "power_transform", "method": "box_cox"}]},
             "numeric .power_transform.: .*positive",
         ),
         ({**_LINE, "select": [{"by": "chi_squared", "keep": 2}]}, "select by chi_squared: .*[Nn]egative"),
-        ({**_LINE, "select": [{"by": "l1", "penalty_inverse": 1e-9}]}, "select: no column is kept by l1; ask for less"),
-        ({**_LINE, "class_weight": {"2": 1.0}}, "class_weight: '2' is no class; there are 0, 1"),
+        (
+            {**_LINE, "select": [{"by": "l1", "penalty_inverse": 1e-9}]},
+            "select: no column is kept by l1; expected at least one; relax the selectors",
+        ),
+        ({**_LINE, "class_weight": {"2": 1.0}}, "class_weight: '2' is not a class; expected 0, 1"),
         (
             {**_LINE, "categorical": [{"step": "ordinal", "order": {"v.kind": ["a", "b"]}}]},
-            "ordinal.order.v.kind: 'c' is a level of the training rows; say where it stands",
+            "ordinal.order.v.kind: the level 'c' of the training rows is missing; add it to the order",
         ),
         (
             {**_LINE, "text": ["tfidf", {"step": "truncated_svd", "components": 50}]},
@@ -195,7 +198,7 @@ def test_an_extra_that_is_not_installed_is_named(name: str, monkeypatch: pytest.
         _fit(KINDS[name], "binary"),
         rf"^{name} is not installed; pip install 'pantherapredict\[{name}\]'",
     )
-    monkeypatch.setattr("models.candidates.boosting.import_module", absent)
+    monkeypatch.setattr("models.scoring.trees.import_module", absent)
     with pytest.raises(PlanError, match=expected):
         _fit(KINDS[name], "binary")
     with pytest.raises(PlanError, match=expected):
@@ -222,7 +225,7 @@ def test_values_that_training_never_saw_are_scored(kind: str) -> None:
 
 
 def test_an_unknown_format_is_refused() -> None:
-    with pytest.raises(BundleError, match="the model format 'pickle' is unknown; this version reads parts, lightgbm"):
+    with pytest.raises(BundleError, match="the model format 'pickle' is unknown, expected one of parts, lightgbm"):
         load_model("pickle", b"")
 
 
@@ -234,7 +237,7 @@ def test_bytes_that_are_no_model_are_refused() -> None:
 def test_parts_of_another_version_or_with_strangers_are_refused() -> None:
     content = _fit(KINDS["l2"], "binary").content
     outline, members = read_parts(content)
-    with pytest.raises(BundleError, match="format version 2, this software reads 1; train again"):
+    with pytest.raises(BundleError, match="format version 2, expected 1; update, or train again"):
         load_model("parts", write_parts({**outline, "format_version": 2}, members))
     with pytest.raises(BundleError, match=r"has the parts .*'extra'"):
         load_model("parts", write_parts(outline, {**members, "extra": b""}))

@@ -13,7 +13,7 @@ from core.plan.train import Train
 from core.plan.training_set import GroupedSplit
 from models.scoring.encoding import encode, vectors_of
 from models.scoring.model_file import load_model
-from models.train import Material, Searches, fit_candidates
+from models.train import Searches, TrainingData, fit_candidates
 from tests.models.candidates.candidate_kinds import FEATURES, TASKS, rows_for, table
 
 if TYPE_CHECKING:
@@ -26,13 +26,13 @@ _BLEND = {"estimator": "blend", "of": ["line", "trees"], "weights": [1, 3]}
 _STACK = {"estimator": "stacking", "of": ["line", "trees"], "folds": 3}
 
 
-def _material(problem: Problem, entities: int = 100) -> Material:
+def _material(problem: Problem, entities: int = 100) -> TrainingData:
     rows = rows_for(problem)
     places = np.arange(len(rows.label))
-    return Material(FEATURES, TASKS[problem], rows, rows, places % entities, places, GroupedSplit(kind="grouped"))
+    return TrainingData(FEATURES, TASKS[problem], rows, rows, places % entities, places, GroupedSplit(kind="grouped"))
 
 
-def _fitted(problem: Problem, given: Material | None = None, **ensembles: dict[str, Any]) -> dict[str, Fitted]:
+def _fitted(problem: Problem, given: TrainingData | None = None, **ensembles: dict[str, Any]) -> dict[str, Fitted]:
     line = "linear_regression" if problem == "regression" else "logistic_regression"
     candidates = {
         **ensembles,  # first, though they need the others

@@ -28,13 +28,13 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from core.plan.plan import Problem
-    from models.candidates.boosting import Watch
+    from models.candidates.boosted_trees import PruneCallback
 
 _RANGE = {"penalty_inverse": {"low": 0.001, "high": 1000.0, "log": True}}
 _LINE = LogisticCandidate(estimator="logistic_regression")
 
 
-def _distance(tried: PreparedCandidate, watch: Watch) -> float:
+def _distance(tried: PreparedCandidate, watch: PruneCallback) -> float:
     """Give the distance of the penalty to 10, in decades."""
     assert isinstance(tried, LogisticCandidate)
     return abs(math.log10(tried.penalty_inverse) - 1)
@@ -104,7 +104,7 @@ def test_after_a_kill_in_the_middle_of_a_trial_the_search_ends_as_one_that_was_n
     assert done.returncode == -signal.SIGKILL
     tried: list[float] = []
 
-    def counting(candidate: LogisticCandidate, watch: Watch) -> float:
+    def counting(candidate: LogisticCandidate, watch: PruneCallback) -> float:
         tried.append(candidate.penalty_inverse)
         return _distance(candidate, watch)
 
@@ -119,18 +119,18 @@ def test_after_a_kill_in_the_middle_of_a_trial_the_search_ends_as_one_that_was_n
 def test_a_budget_of_seconds_ends_the_search(tmp_path: Path) -> None:
     import time
 
-    def slow(tried: PreparedCandidate, watch: Watch) -> float:
+    def slow(tried: PreparedCandidate, watch: PruneCallback) -> float:
         time.sleep(0.4)
         return _distance(tried, watch)
 
     assert len(_search(_tune(trials=100, seconds=1), tmp_path / "journal", slow).trials) == 3
 
 
-def test_a_trial_that_falls_behind_is_given_up(tmp_path: Path) -> None:
+def test_a_trial_that_falls_behind_is_pruned(tmp_path: Path) -> None:
     """All trials but the first five are worse than those at every round."""
     count = iter(range(100))
 
-    def worse(tried: PreparedCandidate, watch: Watch) -> float:
+    def worse(tried: PreparedCandidate, watch: PruneCallback) -> float:
         number = next(count)
         for round_ in range(0, 300, 10):
             if watch(round_, 1.0 + number):
@@ -138,14 +138,14 @@ def test_a_trial_that_falls_behind_is_given_up(tmp_path: Path) -> None:
         return 1.0 + number
 
     found = _search(_tune(trials=8), tmp_path / "journal", worse)
-    assert [trial.given_up for trial in found.trials] == [False] * 5 + [True] * 3
+    assert [trial.pruned for trial in found.trials] == [False] * 5 + [True] * 3
     assert found.best.number == 0
     patient = _search(_tune(trials=8, prune=False), tmp_path / "patient", lambda *_: 1.0)
-    assert not any(trial.given_up for trial in patient.trials)
+    assert not any(trial.pruned for trial in patient.trials)
 
 
 def test_a_search_without_a_finished_trial_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(PlanError, match="none of 2 trials was finished"):
+    with pytest.raises(PlanError, match="all 2 trials were pruned"):
         _search(_tune(trials=2), tmp_path / "journal", lambda *_: math.nan)
 
 

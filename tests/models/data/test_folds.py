@@ -71,7 +71,7 @@ def test_a_class_that_does_not_go_round_is_named() -> None:
 def test_a_class_that_is_missing_in_a_fold_is_named() -> None:
     as_of = np.repeat(np.arange(3), 4) * 30 * _DAY
     label = np.array([0] * 4 + [0, 1] * 4)
-    with pytest.raises(PlanError, match="no fitted row of fold 1 of 2 is of the class '1'"):
+    with pytest.raises(PlanError, match="the fit rows of fold 1 of 2 lack the class '1'"):
         temporal_folds(as_of, label, 2, timedelta(days=30), BINARY)
 
 

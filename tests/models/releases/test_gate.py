@@ -13,7 +13,7 @@ from core.plan.register import Register
 from models.measures.groups import Grouping
 from models.measures.intervals import Resampling
 from models.measures.metrics import Observed
-from models.releases.gate import Contender, Sides, judge, outcome_of, reason_of, row_microseconds
+from models.releases.gate import Contender, GroupRules, gate_checks, outcome_of, outcome_reason, row_microseconds
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -46,7 +46,7 @@ def blurred(truth: NDArray[np.float64], seed: int, by: float) -> NDArray[np.floa
 def checks(
     section: Register, one: NDArray[np.float64], other: NDArray[np.float64], label: NDArray[np.int32]
 ) -> list[Check]:
-    return judge(section, "roc_auc", contender(one, label), contender(other, label), RESAMPLING)
+    return gate_checks(section, "roc_auc", contender(one, label), contender(other, label), RESAMPLING)
 
 
 def test_a_release_that_is_better_wins_and_the_same_one_the_other_way_round_loses() -> None:
@@ -56,8 +56,8 @@ def test_a_release_that_is_better_wins_and_the_same_one_the_other_way_round_lose
     assert (outcome_of(won), outcome_of(lost)) == ("won", "lost")
     assert [check.check for check in won] == ["wins roc_auc", "does not lose log_loss", "time of a row", "bundle size"]
     assert [check.gain for check in won[:2]] == pytest.approx([-(check.gain or 0) for check in lost[:2]])
-    assert "wins roc_auc" in reason_of(won)
-    assert "does not lose log_loss" in reason_of(lost)
+    assert "wins roc_auc" in outcome_reason(won)
+    assert "does not lose log_loss" in outcome_reason(lost)
 
 
 def test_a_gain_is_positive_where_the_release_is_better_whichever_way_the_metric_counts() -> None:
@@ -108,7 +108,7 @@ def replace_section(**changes: object) -> Register:
 def test_without_a_metric_of_its_own_the_gate_takes_the_primary_one() -> None:
     truth, label = world(3)
     section = Register(model="churn")
-    found = judge(section, "brier", contender(truth, label), contender(truth, label), RESAMPLING)
+    found = gate_checks(section, "brier", contender(truth, label), contender(truth, label), RESAMPLING)
     assert found[0].check == "wins brier"
 
 
@@ -126,11 +126,11 @@ def test_a_release_that_is_too_slow_or_too_large_loses() -> None:
     champion = contender(blurred(truth, 4, 2.0), label)
     section = replace_section(max_row_us=10.0, max_bundle_mb=1.0)
     fast, slow, large = (contender(truth, label, us, size) for us, size in ((9, 999), (11, 999), (9, 1_000_001)))
-    assert outcome_of(judge(section, "roc_auc", fast, champion, RESAMPLING)) == "won"
-    for loser, words in ((slow, "at most 10 µs wanted"), (large, "at most 1 MB wanted")):
-        found = judge(section, "roc_auc", loser, champion, RESAMPLING)
+    assert outcome_of(gate_checks(section, "roc_auc", fast, champion, RESAMPLING)) == "won"
+    for loser, words in ((slow, "at most 10 µs required"), (large, "at most 1 MB required")):
+        found = gate_checks(section, "roc_auc", loser, champion, RESAMPLING)
         assert outcome_of(found) == "lost"
-        assert words in reason_of(found)
+        assert words in outcome_reason(found)
 
 
 def by_half(label: NDArray[np.int32]) -> Grouping:
@@ -144,12 +144,12 @@ def test_a_release_that_serves_one_part_worse_loses_although_it_wins_on_the_whol
     before = blurred(truth, 4, 2.0)
     mixed = np.where(group.part_index == 1, blurred(truth, 5, 12.0), truth)
     section = replace_section(not_lose={}, no_part_loses={"roc_auc": 0.01})
-    sides = Sides([group])
-    found = judge(section, "roc_auc", contender(mixed, label), contender(before, label), RESAMPLING, sides)
+    sides = GroupRules([group])
+    found = gate_checks(section, "roc_auc", contender(mixed, label), contender(before, label), RESAMPLING, sides)
     assert found[1].check == "no part loses roc_auc"
     assert found[1].failed
-    assert "of 2 parts half: b does worst" in found[1].found
-    better = judge(section, "roc_auc", contender(truth, label), contender(before, label), RESAMPLING, sides)
+    assert "of 2 parts half: b is worst" in found[1].found
+    better = gate_checks(section, "roc_auc", contender(truth, label), contender(before, label), RESAMPLING, sides)
     assert outcome_of(better) == "won"
 
 
@@ -160,16 +160,16 @@ def test_small_parts_do_not_stand_against_a_release() -> None:
     section = replace_section(no_part_loses={"roc_auc": 0.0})
     worse = truth.copy()
     worse[:40] = 0.5
-    sides = Sides([Grouping("size", ("large", "small"), place)])
-    found = judge(
+    sides = GroupRules([Grouping("size", ("large", "small"), place)])
+    found = gate_checks(
         section, "roc_auc", contender(worse, label), contender(blurred(truth, 4, 2.0), label), RESAMPLING, sides
     )
     assert found[2].passed
-    assert "of 1 parts size: large does worst" in found[2].found
+    assert "of 1 parts size: large is worst" in found[2].found
     few_truth, few = world(3, entities=20)
-    only = Sides([Grouping("size", ("small",), np.zeros(len(few), np.int64))])
-    none = judge(section, "roc_auc", contender(few_truth, few), contender(few_truth, few), RESAMPLING, only)[2]
-    assert (none.passed, none.found) == (True, "no part is large enough to say")
+    only = GroupRules([Grouping("size", ("small",), np.zeros(len(few), np.int64))])
+    none = gate_checks(section, "roc_auc", contender(few_truth, few), contender(few_truth, few), RESAMPLING, only)[2]
+    assert (none.passed, none.found) == (True, "no part has enough entities")
 
 
 def test_decisions_that_fall_too_far_apart_are_refused() -> None:
@@ -177,17 +177,19 @@ def test_decisions_that_fall_too_far_apart_are_refused() -> None:
     truth, label = world(3, entities=1200)
     group = by_half(label)
     apart = np.where(group.part_index == 1, 0.6, 0.4) + 0.3 * (truth - 0.5)
-    sides = Sides([group], frozenset({"half"}), 0.2)
-    found = judge(SECTION, "roc_auc", contender(apart, label), contender(truth, label), RESAMPLING, sides)[2]
+    sides = GroupRules([group], frozenset({"half"}), 0.2)
+    found = gate_checks(SECTION, "roc_auc", contender(apart, label), contender(truth, label), RESAMPLING, sides)[2]
     assert (found.check, found.passed, found.failed) == ("gap of selection_rate in half", False, True)
     assert found.challenger is not None
     assert found.challenger > 0.5
-    alike = judge(SECTION, "roc_auc", contender(truth, label), contender(truth, label), RESAMPLING, sides)[2]
+    alike = gate_checks(SECTION, "roc_auc", contender(truth, label), contender(truth, label), RESAMPLING, sides)[2]
     assert alike.passed
-    unasked = Sides([group], frozenset(), 0.2)
+    unasked = GroupRules([group], frozenset(), 0.2)
     names = [
         one.check
-        for one in judge(SECTION, "roc_auc", contender(apart, label), contender(truth, label), RESAMPLING, unasked)
+        for one in gate_checks(
+            SECTION, "roc_auc", contender(apart, label), contender(truth, label), RESAMPLING, unasked
+        )
     ]
     assert "gap of selection_rate in half" not in names
 
@@ -197,15 +199,15 @@ def test_probabilities_that_cannot_be_believed_are_refused() -> None:
     extreme = truth**4 / (truth**4 + (1 - truth) ** 4)
     section = replace_section(not_lose={}, max_ece=0.08)
     for score, passed in ((truth, True), (extreme, False)):
-        found = judge(section, "roc_auc", contender(score, label), contender(truth, label), RESAMPLING)[1]
+        found = gate_checks(section, "roc_auc", contender(score, label), contender(truth, label), RESAMPLING)[1]
         assert (found.check, found.passed, found.failed) == ("calibration error", passed, not passed)
 
 
 def test_what_was_found_in_groups_can_be_kept_by_the_ledger() -> None:
     truth, label = world(3, entities=40)
-    sides = Sides([by_half(label)], frozenset({"half"}), 0.2)
+    sides = GroupRules([by_half(label)], frozenset({"half"}), 0.2)
     section = replace_section(no_part_loses={"roc_auc": 0.0}, max_ece=0.5)
-    found = judge(section, "roc_auc", contender(truth, label), contender(truth, label), RESAMPLING, sides)
+    found = gate_checks(section, "roc_auc", contender(truth, label), contender(truth, label), RESAMPLING, sides)
     json.dumps([one.to_dict() for one in found], allow_nan=False)
     assert not next(one for one in found if one.check.startswith("gap")).failed
 
@@ -214,7 +216,7 @@ def test_other_rows_are_not_compared() -> None:
     truth, label = world(3)
     other = contender(truth, 1 - label)
     with pytest.raises(ValueError, match="not scored on the same rows"):
-        judge(SECTION, "roc_auc", contender(truth, label), other, RESAMPLING)
+        gate_checks(SECTION, "roc_auc", contender(truth, label), other, RESAMPLING)
 
 
 def test_a_release_of_equal_worth_seldom_wins() -> None:
@@ -224,7 +226,9 @@ def test_a_release_of_equal_worth_seldom_wins() -> None:
     for seed in range(200):
         truth, label = world(seed, entities=150)
         one, other = (blurred(truth, 1000 * seed + number, 0.5) for number in (1, 2))
-        found = judge(section, "brier", contender(one, label), contender(other, label), replace(RESAMPLING, seed=seed))
+        found = gate_checks(
+            section, "brier", contender(one, label), contender(other, label), replace(RESAMPLING, seed=seed)
+        )
         wins += outcome_of(found) == "won"
     assert wins <= 14
 

@@ -19,7 +19,7 @@ ACT = Act("promote", "ann", "because")
 def test_a_release_comes_back_as_it_was_entered(database_url: str) -> None:
     with psycopg.connect(database_url) as connection:
         assert ledger.enter(connection, RELEASE)
-        found = ledger.find(connection, "one-1")
+        found = ledger.find_release(connection, "one-1")
     assert found is not None
     assert {field.name: asdict(found)[field.name] for field in fields(NewRelease)} == asdict(RELEASE)
     assert found.created_at.tzinfo is not None
@@ -28,9 +28,9 @@ def test_a_release_comes_back_as_it_was_entered(database_url: str) -> None:
 def test_entering_a_release_again_changes_nothing(database_url: str) -> None:
     with psycopg.connect(database_url) as connection:
         ledger.enter(connection, RELEASE)
-        before = ledger.find(connection, "one-1")
+        before = ledger.find_release(connection, "one-1")
         assert not ledger.enter(connection, RELEASE)
-        assert ledger.find(connection, "one-1") == before
+        assert ledger.find_release(connection, "one-1") == before
 
 
 def test_the_newest_appointment_of_a_role_holds_and_each_says_whom_it_replaced(database_url: str) -> None:
@@ -113,7 +113,7 @@ def test_what_a_release_served_is_counted_by_day_and_arm(database_url: str) -> N
                 "'{}', date_trunc('day', now(), 'UTC') + interval '2 days' + make_interval(days => %s))",
                 [str(number), release_id, arm, day],
             )
-        found = ledger.find(connection, "one-1")
+        found = ledger.find_release(connection, "one-1")
         assert found is not None
         served = ledger.served_days(connection, found)
     assert [(day.arm, day.predictions) for day in served] == [("champion", 2), ("challenger", 1)]

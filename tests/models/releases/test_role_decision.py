@@ -25,7 +25,7 @@ from models.data.split import TEST, TRAIN, part, rows_of
 from models.evaluation.evaluation import CandidateResult
 from models.releases import ledger, promotion
 from models.releases.ledger import Act, LedgerRelease, NewRelease, Verdict
-from models.releases.role_decision import compare, settle
+from models.releases.role_decision import compare_with_champion, decide_roles
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,7 +61,7 @@ def roles(url: str) -> tuple[str | None, str | None]:
 
 def promote(url: str, name: str, role: Role) -> None:
     with connect(url) as connection:
-        release = ledger.find(connection, name)
+        release = ledger.find_release(connection, name)
         assert release is not None
         promotion.promote(connection, release, role, Act("promote", "bob", "by hand"))
 
@@ -83,7 +83,7 @@ class Saying:
 
 
 def first_training(url: str) -> None:
-    settle(url, enter(url, "a", "b", "c"), never, "ann")
+    decide_roles(url, enter(url, "a", "b", "c"), never, "ann")
 
 
 def test_the_first_training_gives_both_roles(database_url: str) -> None:
@@ -109,7 +109,7 @@ def test_a_later_training_gets_roles_by_its_verdict(
     database_url: str, outcome: Outcome, then: tuple[str | None, str | None]
 ) -> None:
     first_training(database_url)
-    settled = settle(database_url, enter(database_url, "d", "e"), Saying(outcome), "ann")
+    settled = decide_roles(database_url, enter(database_url, "d", "e"), Saying(outcome), "ann")
     assert roles(database_url) == then
     assert settled.words == f"d: {outcome}: so it is"
     with connect(database_url) as connection:
@@ -118,34 +118,34 @@ def test_a_later_training_gets_roles_by_its_verdict(
 
 def test_the_challenger_that_wins_leaves_its_role_to_the_champion_of_before(database_url: str) -> None:
     first_training(database_url)
-    settle(database_url, enter(database_url, "b", "a"), Saying("won"), "ann")
+    decide_roles(database_url, enter(database_url, "b", "a"), Saying("won"), "ann")
     assert roles(database_url) == ("b", "a")
 
 
 def test_a_release_that_was_judged_is_not_judged_again_so_a_rollback_stays(database_url: str) -> None:
     first_training(database_url)
     later = enter(database_url, "d")
-    settle(database_url, later, Saying("won"), "ann")
+    decide_roles(database_url, later, Saying("won"), "ann")
     with connect(database_url) as connection:
         promotion.roll_back(connection, "churn", None, Act("rollback", "bob", "complaints"))
-    settled = settle(database_url, later, never, "ann")
+    settled = decide_roles(database_url, later, never, "ann")
     assert settled.verdict is None
-    assert "was judged before (won, on " in settled.words
+    assert "was compared before (won, on " in settled.words
     assert roles(database_url) == ("a", None)
 
 
 def test_the_champion_itself_is_not_judged(database_url: str) -> None:
     first_training(database_url)
     promote(database_url, "c", "champion")
-    assert settle(database_url, enter(database_url, "c"), never, "ann").words == "c is the champion already"
+    assert decide_roles(database_url, enter(database_url, "c"), never, "ann").words == "c is the champion already"
 
 
 def test_a_challenger_that_a_person_chose_stays(database_url: str) -> None:
     first_training(database_url)
     promote(database_url, "c", "challenger")
-    settle(database_url, enter(database_url, "d"), Saying("undecided"), "ann")
+    decide_roles(database_url, enter(database_url, "d"), Saying("undecided"), "ann")
     assert roles(database_url) == ("a", "c")
-    settle(database_url, enter(database_url, "e"), Saying("won"), "ann")
+    decide_roles(database_url, enter(database_url, "e"), Saying("won"), "ann")
     assert roles(database_url) == ("e", "c")
 
 
@@ -158,7 +158,7 @@ def test_a_champion_that_changes_while_it_is_judged_is_judged_anew(database_url:
             promote(database_url, "c", "champion")
         return judge(release, champion)
 
-    settle(database_url, enter(database_url, "d"), interrupted, "ann")
+    decide_roles(database_url, enter(database_url, "d"), interrupted, "ann")
     assert judge.judged == ["a", "c"]
     assert roles(database_url) == ("d", "c")
     with connect(database_url) as connection:
@@ -202,7 +202,7 @@ def released(settings: Settings, name: str, candidate: Candidate, table: pa.Tabl
     digest = write_bundle(settings.bundles, bundle_contents(contract, fitted.content, train), read_signer(settings))
     with psycopg.connect(settings.database_url or "") as connection:
         ledger.enter(connection, replace(new(name), bundle_digest=digest))
-        found = ledger.find(connection, name)
+        found = ledger.find_release(connection, name)
     assert found is not None
     return found
 
@@ -221,7 +221,7 @@ def verdict(
         assert [feature.column for feature in features] == ["history__orders"]
         return rows.append_column("history__orders", part(TABLE, TEST).column("history__orders"))
 
-    return compare(plan, table, load, join, one, other, {})
+    return compare_with_champion(plan, table, load, join, one, other, {})
 
 
 def test_the_better_of_two_bundles_wins_on_the_test_rows_with_its_numbers(settings: Settings) -> None:
@@ -245,7 +245,7 @@ def test_a_champion_of_another_feature_service_is_given_its_features(settings: S
 @pytest.mark.parametrize(
     ("old", "new", "reason"),
     [
-        ('sql: "count(*)"', 'sql: "count(*) + 1"', "the plan defines history otherwise than when it was trained"),
+        ('sql: "count(*)"', 'sql: "count(*) + 1"', "the plan's definition of history has changed since it was trained"),
         ('value: "count(*) = 0"', 'value: "count(*) <= 1"', "it predicts another label"),
         ("horizon: 30d", "horizon: 29d", "it predicts another label"),
     ],
@@ -266,8 +266,7 @@ def test_a_champion_that_has_seen_the_labels_of_the_test_period_is_not_compared(
     found = verdict(settings, trees, majority, table=earlier)
     assert found.outcome == "not_comparable"
     assert (
-        "it has seen labels until 2026-03-01, and the test rows are other ones than its own and begin on 2026-02-19"
-        in found.reason
+        "its labels reach until 2026-03-01, but the test rows are not its own and begin on 2026-02-19" in found.reason
     )
 
 

@@ -191,12 +191,12 @@ def _unsigned(settings: Settings) -> None:
 @pytest.mark.parametrize(
     ("make", "kind", "message"),
     [
-        (_strange_model, ReleaseError, "two is one of the model 'fraud', this plan registers 'churn'"),
+        (_strange_model, ReleaseError, "two belongs to the model 'fraud', this plan registers 'churn'"),
         (_strange_entity, ReleaseError, "two predicts for household_id"),
         (
             _unfilled,
             ReleaseError,
-            "reads the online table history__2, which is gone or was never filled; run `dvc repro`",
+            "reads the online table history__2, which is missing or was never filled; run `dvc repro`",
         ),
         (_tampered, BundleError, "model was altered"),
         (_gone, BundleError, "cannot be read .* run `panthera repair`"),
@@ -249,7 +249,7 @@ def test_a_release_is_found_by_its_role_as_well(without_mlflow: Settings) -> Non
 
 def test_a_change_without_a_reason_is_refused(places: Settings) -> None:
     enter(places, "one")
-    with pytest.raises(ReleaseError, match="say why"):
+    with pytest.raises(ReleaseError, match="the reason is empty"):
         promote_verb(places, PLAN, "one", "champion", "  ")
 
 

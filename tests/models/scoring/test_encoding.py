@@ -92,5 +92,5 @@ def test_rows_are_taken_with_their_texts() -> None:
 
 
 def test_a_vector_of_another_length_is_refused() -> None:
-    with pytest.raises(ValueError, match="a vector has 1 values, the contract 8"):
+    with pytest.raises(ValueError, match="a vector has 1 values, expected the contract's 8 features"):
         encode([(1,)], FEATURES)
