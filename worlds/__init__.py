@@ -1,1 +1,1 @@
-"""Worlds whose truth is known: generated data to try the platform on. Nothing in the platform imports them."""
+"""Simulated data with known truth, to try the platform on. Nothing in the platform imports this package."""

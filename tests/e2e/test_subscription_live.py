@@ -152,7 +152,7 @@ def test_an_operation_never_begins_in_a_folder_that_is_in_use(operated: Operated
     command = [sys.executable, "-m", "worlds.subscription.live", "--folder", str(operated.folder)]
     again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert again.returncode == 2
-    assert "is not empty; an operation starts anew" in again.stderr
+    assert "is not empty; expected a new or empty folder" in again.stderr
 
 
 def test_more_days_than_the_world_has_are_refused_before_anything_is_made(tmp_path: Path) -> None:

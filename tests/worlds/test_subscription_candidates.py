@@ -41,7 +41,7 @@ from models.scoring.model_file import calibrated, load_model
 from serving.app import create_app
 from tests.fix_project import ROOT
 from tests.worlds.subscription_candidates import CASES, TRIALS
-from worlds.subscription.bayes import compare
+from worlds.subscription.bayes import compare_with_bayes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -204,7 +204,7 @@ def test_the_served_score_is_the_offline_score_of_the_same_row(name: str, traine
 def test_no_candidate_ranks_the_customers_better_than_their_true_hazard_and_the_best_comes_near(
     trained: Trained,
 ) -> None:
-    found = compare(trained.folder)
+    found = compare_with_bayes(trained.folder)
     assert found.candidates["majority"] == 0.5
     assert found.bayes > 0.85
     # A twentieth is what chance may do to the difference on some 1,000 rows.

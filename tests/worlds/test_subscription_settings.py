@@ -38,7 +38,7 @@ REFUSED = [
     ({"regions": [{"name": "a", "share": 0.5}, {"name": "a", "share": 0.5}]}, "regions", "a name occurs twice"),
     ({"changes": [{**SHIFT, "start_month": 24}]}, "changes.0.start_month", "outside the history of 24 months"),
     ({"changes": [{**SHIFT, "end_month": 3}]}, "changes.0.end_month", "not after month 3"),
-    ({"changes": [{**CONCEPT, "term": "weather"}]}, "changes.0.concept_shift.term", "no term of the hazard"),
+    ({"changes": [{**CONCEPT, "term": "weather"}]}, "changes.0.concept_shift.term", "not a term of the hazard"),
     ({"changes": [{**LOST, "column": "customer_id"}]}, "changes.0.column_missing.column", "customer_id"),
     ({"changes": [{**UNIT, "table": "weather"}]}, "changes.0.unit_change.table", "unknown table 'weather'"),
     ({"start_date": "2023-01-02"}, "start_date", "not the first of a month"),

@@ -1,1 +1,1 @@
-"""A subscription business over 24 months, drawn from a stated cancellation hazard, with the truth beside the data."""
+"""A simulated subscription business over 24 months with a known cancellation hazard; the truth is written with the data."""

@@ -9,14 +9,14 @@ from core.errors import PantheraError
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says what is wrong with the arguments in one line."""
+    """A parser whose errors are one line."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"error: {message}; see --help\n")
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Generate the world; return the exit code, 2 with one line on the standard error stream if that is refused."""
+    """Generate the world; return the exit code: 0, or 2 after one line of error message on standard error."""
     parsed = _parser().parse_args(arguments)
     # Imported here because numpy and pyarrow take longer than --help may.
     from worlds.subscription.generate import generate
@@ -57,7 +57,7 @@ def _read_values(path: Path | None) -> dict[str, Any]:
         reason = " ".join(str(failure).split())
         raise PantheraError(f"settings: {path} cannot be read: {reason}") from failure
     if not isinstance(values, dict):
-        raise PantheraError(f"settings: {path} holds no mapping of names to values")
+        raise PantheraError(f"settings: {path} contains {type(values).__name__}, expected a mapping of names to values")
     return values
 
 

@@ -1,4 +1,4 @@
-"""Names for the numpy arrays that travel between the modules of this world; one value for each customer unless said."""
+"""Type aliases of the arrays that the modules of this world exchange; one value per customer unless stated otherwise."""
 
 import numpy as np
 from numpy.typing import NDArray

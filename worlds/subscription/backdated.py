@@ -1,4 +1,4 @@
-"""Tickets that are written when a customer is gone, and dated before the month in which the customer cancelled."""
+"""Backdated tickets: written after a customer has cancelled, and dated before the month of the cancellation."""
 
 import numpy as np
 import pyarrow as pa
@@ -12,9 +12,9 @@ from worlds.subscription.support import CHANNELS, PRIORITIES
 from worlds.subscription.tables import TABLES, instants, records, words
 from worlds.subscription.ticket_text import REASONS
 
-#: How many days before the month such a ticket is dated at most.
+#: A backdated ticket is dated at most this many days before the month.
 EARLIEST_DAYS = 28
-#: Above those of all tickets that were really opened, of which a customer has two a month at most; one cancels once.
+#: Above the numbers of real tickets, of which a customer has at most two a month; a customer cancels once.
 TICKET_NUMBER = 999
 
 
@@ -26,11 +26,11 @@ def backdated_tickets(
     rows: Codes,
     cancelled: Moments,
 ) -> pa.Table:
-    """Write the tickets of a month in the schema of `tickets`.
+    """Return the backdated tickets of a month in the schema of `tickets`.
 
     Parameters
     ----------
-    rows, cancelled : the customers who cancel in the month, and when.
+    rows, cancelled : the customers who cancel in the month, and the instants.
 
     """
     draws = rng.random(len(rows))

@@ -1,7 +1,7 @@
-"""How near the plan's models come to the best that is possible: `python -m worlds.subscription.bayes PROJECT`.
+"""Compare the plan's models with the Bayes-optimal ranking: `python -m worlds.subscription.bayes PROJECT`.
 
-The true hazard ranks customers as no model can do better, since whether somebody cancels is a draw with that probability
-(Bayes-optimal). Its ROC AUC on the test rows is what is left for a model to reach; 0.5 is reached without any.
+A cancellation is drawn with the true hazard as its probability, so no model can rank customers better than the hazard. Its
+ROC AUC on the test rows is the upper bound for models; 0.5 is the AUC without a model.
 """
 
 import argparse
@@ -24,15 +24,15 @@ from models.scoring.model_file import load_model
 
 
 @dataclass(frozen=True)
-class Comparison:
+class BayesComparison:
     """ROC AUCs on the same rows.
 
     Attributes
     ----------
-    rows, test_rows : customers and instants that were compared, and how many the test part has. Those without a true
-        hazard have cancelled already, but the record of it was not known in time.
-    bayes : of the true hazard.
-    candidates : of each candidate of the plan.
+    rows, test_rows : the numbers of compared rows and of test rows. Test rows without a true hazard are left out: their
+        customers had cancelled, but the record became known too late.
+    bayes : the AUC of the true hazard.
+    candidates : the AUC of each candidate of the plan.
 
     """
 
@@ -42,17 +42,17 @@ class Comparison:
     candidates: dict[str, float]
 
     def share(self, candidate: str) -> float:
-        """How far `candidate` is on the way from 0.5 to the Bayes-optimal AUC."""
+        """Return the position of `candidate` between 0.5 (0) and the Bayes-optimal AUC (1)."""
         return (self.candidates[candidate] - 0.5) / (self.bayes - 0.5)
 
 
-def compare(project: Path) -> Comparison:
-    """Score the test rows of the plan that was run in the folder `project`, and rank them by the truth in its world.
+def compare_with_bayes(project: Path) -> BayesComparison:
+    """Return the AUCs of the plan's candidates and of the true hazard on the test rows of the folder `project`.
 
     Raises
     ------
     PantheraError
-        If the plan was not run there, or its world has no truth beside it.
+        If the plan was not run in the folder, or its world has no truth.
 
     """
     plan = read_plan(project / "params.yaml")
@@ -66,7 +66,7 @@ def compare(project: Path) -> Comparison:
     )
     folder = require(project / "data" / "candidates", "train")
     models = {name: load_model(*read_candidate(folder / name)) for name in plan.train.candidates}
-    return Comparison(
+    return BayesComparison(
         rows=len(known),
         test_rows=len(test),
         bayes=float(roc_auc_score(rows.label, known.column("hazard").to_numpy())),
@@ -78,9 +78,9 @@ def compare(project: Path) -> Comparison:
 
 
 def with_hazard(rows: pa.Table, key: str, truth: Path) -> pa.Table:
-    """Join the true hazard of the month that starts at `as_of` to those rows that have one."""
+    """Return the rows that have a true hazard of the month that starts at `as_of`, joined with it."""
     if not truth.exists():
-        raise PantheraError(f"there is no {truth}; link or generate the world as the folder `world` of the project")
+        raise PantheraError(f"{truth} is missing; link or generate the world as the folder `world` of the project")
     hazard = pq.read_table(truth, columns=["customer_id", "month_start", "hazard"])
     return rows.join(hazard, [key, "as_of"], ["customer_id", "month_start"], join_type="inner")
 
@@ -91,7 +91,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("project", type=Path, help="project folder in which the world's plan was run")
     parsed = parser.parse_args(arguments)
     try:
-        found = compare(parsed.project)
+        found = compare_with_bayes(parsed.project)
     except PantheraError as refusal:
         print(f"error: {refusal}", file=sys.stderr)
         return 2

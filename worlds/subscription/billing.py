@@ -1,4 +1,4 @@
-"""Invoices and payments. All of a month's billing lies within that month."""
+"""Invoices and payments; all payments of an invoice fall into its month."""
 
 from dataclasses import dataclass
 
@@ -23,7 +23,7 @@ PAID_WITHIN_DAYS = 3
 LATE_FROM_DAYS, LATE_TO_DAYS = 8, 13
 RETRY_AFTER_DAYS = 5
 REFUND_FROM_DAYS, REFUND_TO_DAYS = 14, 16
-#: No customer's charge fails or is late more often than this, however unlucky.
+#: Upper bound of a customer's probability that a charge fails or is late.
 HIGHEST_CHANCE = 0.9
 #: Most attempts that one invoice can have: the charge, the second charge, the refund.
 ATTEMPTS = 10
@@ -31,7 +31,7 @@ ATTEMPTS = 10
 
 @dataclass(frozen=True)
 class Invoices:
-    """A month's invoices; one value for each, `rows` say whose. Amounts are EUR."""
+    """A month's invoices, one value for each; `rows` are indices of customers, amounts are in EUR."""
 
     rows: Codes
     invoice_ids: Codes
@@ -41,7 +41,7 @@ class Invoices:
 
 @dataclass(frozen=True)
 class Attempts:
-    """Attempts to pay or refund; one value for each, `invoices` count into the month's invoices."""
+    """Attempts to pay or refund, one value for each; `invoices` are indices into the month's invoices."""
 
     invoices: Codes
     days: Days
@@ -58,7 +58,7 @@ class BillingMonth:
 
 
 class Billing:
-    """Writes the invoices of a chunk and remembers who failed to pay or paid late."""
+    """Draws the invoices and payments of a chunk, and stores failed and late payments for the hazard's terms."""
 
     def __init__(self, people: People, behaviour: Behaviour) -> None:
         self._people = people
@@ -69,7 +69,7 @@ class Billing:
         self.late = Happenings(len(people))
 
     def bill(self, prices: Floats, presence: Presence, rng: np.random.Generator, month: Month) -> BillingMonth:
-        """Invoice `prices` (EUR, one for each customer) to whoever is there on the billing day, and collect."""
+        """Return a month's invoices and payments at `prices` (EUR per customer) for customers present on the billing day."""
         billing_days = month.start + self._people.billing_day - 1
         rows = np.flatnonzero(presence.on(np.arange(len(self._people)), billing_days))
         invoices = Invoices(
@@ -87,7 +87,7 @@ class Billing:
         )
 
     def _collect(self, rng: np.random.Generator, rows: Codes, days: Days) -> Attempts:
-        """Charge every invoice, charge again where that failed, refund some of the paid."""
+        """Draw one charge per invoice, a second one after a failure, and refunds of some paid invoices."""
         size = len(rows)
         draws = rng.random(size)
         fails = self._fails[rows]
@@ -112,9 +112,9 @@ class Billing:
         )
 
     def _remember(self, rows: Codes, attempts: Attempts) -> None:
-        for status, memory in ((FAILED, self.failed), (LATE, self.late)):
+        for status, history in ((FAILED, self.failed), (LATE, self.late)):
             chosen = attempts.statuses == status
-            memory.add(rows[attempts.invoices[chosen]], attempts.days[chosen])
+            history.add(rows[attempts.invoices[chosen]], attempts.days[chosen])
 
     def _invoice_records(self, rng: np.random.Generator, invoices: Invoices, grid: MonthGrid) -> pa.Table:
         days = invoices.days

@@ -1,4 +1,4 @@
-"""What can be made to change in the world, and when: shifts, and feeds that break."""
+"""Changes that can be injected into the world: shifts, broken feeds and leaks."""
 
 from collections.abc import Mapping
 from typing import Annotated, Literal, Self
@@ -11,13 +11,13 @@ from worlds.subscription.tables import TABLES
 
 
 class Change(Section):
-    """Something that changes at the first instant of month `start_month` (0 = the first) and ends with `end_month`."""
+    """A change from the first instant of month `start_month` (0 = the first) until month `end_month`, exclusive."""
 
     start_month: int = Field(ge=0)
     end_month: int | None = Field(default=None, description="the first month without the change; None: it stays")
 
     def active(self, month: int) -> bool:
-        """Whether the change holds in `month`."""
+        """Return whether the change is active in `month`."""
         return self.start_month <= month and (self.end_month is None or month < self.end_month)
 
 
@@ -40,7 +40,7 @@ class ConceptShift(Change):
     def _know_the_term(self) -> Self:
         if self.term not in HazardCoefficients.model_fields:
             known = ", ".join(HazardCoefficients.model_fields)
-            raise ValueError(f"term: {self.term!r} is no term of the hazard; known are {known}")
+            raise ValueError(f"term: {self.term!r} is not a term of the hazard; expected one of {known}")
         return self
 
 
@@ -73,11 +73,11 @@ class UnitChange(Change):
 
 
 class BackdatedTickets(Change):
-    """A leak: a customer who cancels is given a ticket that asks how to cancel, dated before the month began.
+    """A leak: a customer who cancels gets a ticket that asks how to cancel, dated before the month began.
 
-    The desk writes it when the customer is gone. With `dated: as_written` its `created_time` says so, and whoever looks
-    at what was known by then does not see it; with `dated: back` that is dated back as well, and the ticket tells what
-    is to come. The hazard does not know of it.
+    The ticket is written after the cancellation. With `dated: as_written` its `created_time` is after the cancellation, so
+    point-in-time features do not see it. With `dated: back` its `created_time` is backdated too, and the ticket leaks the
+    label. The hazard does not depend on it.
     """
 
     kind: Literal["backdated_tickets"] = "backdated_tickets"
@@ -88,10 +88,11 @@ class BackdatedTickets(Change):
 def _require_one_of(table: str, column: str, allowed: Mapping[str, tuple[str, ...]]) -> None:
     """Refuse a table that does not exist or a column that this kind of change cannot touch."""
     if table not in allowed:
-        raise ValueError(f"table: unknown table {table!r}; known are {', '.join(allowed)}")
+        raise ValueError(f"table: unknown table {table!r}; expected one of {', '.join(allowed)}")
     if column not in allowed[table]:
         raise ValueError(
-            f"column: {column!r} of {table} cannot be changed so; possible are {', '.join(allowed[table]) or 'none'}"
+            f"column: {column!r} of {table} does not allow this change; expected one of "
+            f"{', '.join(allowed[table]) or 'none'}"
         )
 
 

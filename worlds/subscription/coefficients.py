@@ -1,4 +1,4 @@
-"""The terms of the hazard and what each adds to its logit."""
+"""The terms of the hazard and their coefficients in its logit."""
 
 from pydantic import Field
 
@@ -8,8 +8,8 @@ from worlds.subscription.section import Section
 class HazardCoefficients(Section):
     """Additions to the logit of the monthly hazard for one unit of each term; the descriptions define the terms.
 
-    `t` is the month's first instant, UTC; a window of n days is [t - n days, t); counts are of what happened, before
-    records are delayed, doubled or damaged.
+    `t` is the month's first instant, UTC; a window of n days is [t - n days, t). Counts refer to the true events, before
+    records are delayed, duplicated or damaged.
     """
 
     log_tenure: float = Field(default=-0.3, description="ln(1 + days since signup / 30)")

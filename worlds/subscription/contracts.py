@@ -1,4 +1,4 @@
-"""Plans, contracts and prices, and how they change."""
+"""Plans, contracts and prices, and their changes."""
 
 from dataclasses import dataclass
 
@@ -23,7 +23,7 @@ SMALLEST_RISE = 0.02
 
 @dataclass(frozen=True)
 class Moves:
-    """Changes to contracts; one value for each change, `rows` say whose. Prices are EUR a month."""
+    """Changes of contracts, one value for each; `rows` are indices of customers, prices are in EUR per month."""
 
     rows: Codes
     days: Days
@@ -36,7 +36,7 @@ class Moves:
 
 
 class Contracts:
-    """The contract of each customer of a chunk. `contract_end` means something only where `annual`."""
+    """The contract of each customer of a chunk; `contract_end` is defined only where `annual`."""
 
     def __init__(self, people: People, settings: SubscriptionSettings) -> None:
         self._behaviour = settings.behaviour
@@ -54,11 +54,11 @@ class Contracts:
         return prices
 
     def locked(self, day: int) -> Flags:
-        """Say whose annual contract ends more than 31 days after `day`."""
+        """Return the mask of customers whose annual contract ends more than 31 days after `day`."""
         return self.annual & (self.contract_end - day > ENDING_DAYS)
 
     def ending(self, day: int) -> Flags:
-        """Say whose annual contract ends within 31 days after `day`."""
+        """Return the mask of customers whose annual contract ends within 31 days after `day`."""
         return self.annual & (self.contract_end - day <= ENDING_DAYS)
 
     def signups(self, people: People, rows: Codes) -> Moves:
@@ -75,7 +75,7 @@ class Contracts:
         )
 
     def change(self, rng: np.random.Generator, presence: Presence, month: Month) -> Moves:
-        """Let contracts change in a month, at most once each."""
+        """Draw and apply a month's changes of contracts, at most one per customer; return them."""
         size = len(self.plan)
         due = self.annual & (self.contract_end >= month.start) & (self.contract_end < month.stop)
         kinds = np.where(due, RENEWAL, _draw_kinds(rng.random(size), self.annual, self._behaviour))
@@ -93,7 +93,7 @@ class Contracts:
         return rng.uniform(min(SMALLEST_RISE, largest), largest, size)
 
     def _within_plans(self, kinds: Codes) -> Codes:
-        """Drop upgrades of the largest plan and downgrades of the smallest."""
+        """Return `kinds` without upgrades of the largest plan and downgrades of the smallest one."""
         largest = (kinds == UPGRADE) & (self.plan == len(self._list_prices) - 1)
         smallest = (kinds == DOWNGRADE) & (self.plan == 0)
         return np.where(largest | smallest, SIGNUP, kinds)
@@ -128,7 +128,7 @@ class Contracts:
 
 
 def _draw_kinds(draws: Floats, annual: Flags, behaviour: Behaviour) -> Codes:
-    """Turn one uniform draw for each customer into what changes; `SIGNUP` stands for nothing."""
+    """Return the kind of change for one uniform draw per customer; `SIGNUP` means no change."""
     only_monthly = ~annual
     edges = np.cumsum(
         [behaviour.upgrade_rate, behaviour.price_change_rate, behaviour.downgrade_rate, behaviour.annual_switch_rate]
@@ -140,7 +140,7 @@ def _draw_kinds(draws: Floats, annual: Flags, behaviour: Behaviour) -> Codes:
 def plan_records(
     moves: Moves, people: People, plan_names: tuple[str, ...], rng: np.random.Generator, grid: MonthGrid
 ) -> pa.Table:
-    """Write changes as the table `plan_changes`; a signup happens at the second of the signup."""
+    """Return changes as records of `plan_changes`; a signup has the second of the signup."""
     drawn = rng.integers(DAY_STARTS, DAY_ENDS, len(moves.rows))
     seconds = np.where(moves.kinds == SIGNUP, people.signup_second[moves.rows], drawn)
     midnight = np.zeros_like(moves.contract_ends)

@@ -1,4 +1,4 @@
-"""From what happened to what is recorded: records come late, twice, incomplete or wrong, and feeds break."""
+"""Turn true events into records that may be late, duplicated, incomplete or wrong, with broken feeds."""
 
 from collections.abc import Iterable
 
@@ -11,7 +11,7 @@ from worlds.subscription.changes import AnyChange, ColumnMissing, UnitChange
 from worlds.subscription.settings import Faults
 from worlds.subscription.tables import TABLES, TableSpec, instants
 
-#: A record that is not late is known within half an hour, on the day of its event.
+#: A record that is not late becomes known within half an hour, on the day of its event.
 PROMPT_SECONDS = 1800
 DAY_SECONDS = 86_400
 
@@ -19,19 +19,19 @@ DAY_SECONDS = 86_400
 def as_recorded(
     table: str, happened: pa.Table, rng: np.random.Generator, faults: Faults, broken: Iterable[AnyChange]
 ) -> pa.Table:
-    """Record what happened in a month.
+    """Return the records of a month's true events.
 
     Parameters
     ----------
     table : name of the table.
     happened : true rows, without `created_time`.
-    rng : chooses the records that are late, incomplete, wrong or doubled.
-    faults : the stated rates.
-    broken : the changes that are active in the month; those that are no broken feed of this table are passed over.
+    rng : draws the records that are late, incomplete, wrong or duplicated.
+    faults : the rates of these faults.
+    broken : the changes that are active in the month; only broken feeds of this table are applied.
 
     Returns
     -------
-    The rows in the table's schema, in the same order, the doubled ones again at the end.
+    The rows in the table's schema, in the same order, followed by the duplicates.
 
     """
     spec = TABLES[table]
@@ -46,7 +46,7 @@ def as_recorded(
 
 
 def known_times(event_times: Moments, rng: np.random.Generator, late_rate: float, late_days_max: int) -> Moments:
-    """Draw when each event becomes known: within half an hour, or 1 to `late_days_max` days later if late."""
+    """Draw and return when each event becomes known: within half an hour, or 1 to `late_days_max` days later if late."""
     size = len(event_times)
     prompt = rng.integers(1, PROMPT_SECONDS + 1, size)
     late = rng.integers(DAY_SECONDS, late_days_max * DAY_SECONDS + 1, size)
@@ -56,7 +56,7 @@ def known_times(event_times: Moments, rng: np.random.Generator, late_rate: float
 
 
 def _break(recorded: pa.Table, table: str, change: AnyChange, rng: np.random.Generator) -> pa.Table:
-    """Apply a broken feed, if `change` is one and of this table."""
+    """Return the records with a broken feed applied, if `change` is a broken feed of this table."""
     if not isinstance(change, ColumnMissing | UnitChange) or change.table != table:
         return recorded
     if isinstance(change, ColumnMissing):
@@ -67,7 +67,7 @@ def _break(recorded: pa.Table, table: str, change: AnyChange, rng: np.random.Gen
 
 
 def _damage(recorded: pa.Table, spec: TableSpec, rng: np.random.Generator, faults: Faults) -> pa.Table:
-    """Take a value away from some records and write an impossible one into others."""
+    """Return the records with a value missing from some and an impossible value in others."""
     draws = rng.random(len(recorded))
     which = rng.integers(0, len(spec.may_be_missing), len(recorded))
     lacking = draws < faults.missing_rate
@@ -78,7 +78,7 @@ def _damage(recorded: pa.Table, spec: TableSpec, rng: np.random.Generator, fault
 
 
 def _with_value(recorded: pa.Table, column: str, chosen: Flags, value: float | None) -> pa.Table:
-    """Write one value, or null, into the chosen rows of a column."""
+    """Return the records with one value, or null, in the chosen rows of a column."""
     if not chosen.any():
         return recorded
     kind = recorded.schema.field(column).type

@@ -1,4 +1,4 @@
-"""Writing a whole world: chunk by chunk, one parquet part for each chunk and table, and the truth beside them."""
+"""Write a whole world: one Parquet file for each chunk and table, and the truth."""
 
 import shutil
 import tempfile
@@ -24,13 +24,13 @@ from worlds.subscription.tables import HAZARD_SCHEMA, TABLES
 from worlds.subscription.truth import TruthWriter
 
 ROW_GROUP_ROWS = 500_000
-#: Columns with few distinct values in a row group; in the others a dictionary only costs time.
+#: Columns with few distinct values in a row group, which a dictionary encoding suits.
 REPEATED = frozenset({"customer_id", "minutes", "logins", "features_used", "price", "amount", "birth_year", "priority"})
 
 
 @dataclass(frozen=True)
 class ChunkWritten:
-    """What one chunk brought: records by table, and the true hazards."""
+    """The number of records of one chunk by table, and its true hazards."""
 
     records: Mapping[str, int]
     hazard: pa.Table
@@ -38,7 +38,7 @@ class ChunkWritten:
 
 @dataclass(frozen=True)
 class WorldWritten:
-    """What was written: where, and records by table."""
+    """The folder of a written world, and its number of records by table."""
 
     folder: Path
     records: Mapping[str, int]
@@ -50,18 +50,19 @@ class WorldWritten:
 
 
 def generate(settings: SubscriptionSettings, folder: Path, workers: int = 1, *, progress: bool = False) -> WorldWritten:
-    """Write the world into a new `folder`: all of it or nothing.
+    """Write the world into a new `folder`, completely or not at all.
 
     Parameters
     ----------
-    settings : the world. The bytes depend on it alone, not on `workers`.
-    folder : must not exist, or be an empty folder.
-    workers : processes that generate; 1 generates in this one.
-    progress : whether to show a bar on the standard error stream.
+    settings : the world. The bytes depend on the settings only, not on `workers`.
+    folder : must not exist, or be empty.
+    workers : the number of processes; 1 uses the current one.
+    progress : whether to show a progress bar on standard error.
 
     Raises
     ------
-    PantheraError : if `folder` is in the way, cannot be written, or a worker dies.
+    PantheraError
+        If `folder` is not empty or cannot be written, or a worker dies.
 
     """
     if workers < 1:
@@ -69,18 +70,18 @@ def generate(settings: SubscriptionSettings, folder: Path, workers: int = 1, *, 
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise PantheraError(f"{folder} exists and is not an empty folder; remove it or choose another one")
     try:
-        with _appearing_at_once(folder) as partial_folder:
+        with _atomic_folder(folder) as partial_folder:
             counts = _write_all(settings, partial_folder, workers, progress=progress)
     except OSError as failure:
         raise PantheraError(f"the world cannot be written to {folder}: {failure}") from failure
     except BrokenProcessPool as failure:
-        raise PantheraError("a worker died, probably for want of memory; try fewer workers") from failure
+        raise PantheraError("a worker process died, probably out of memory; use fewer workers") from failure
     return WorldWritten(folder, counts)
 
 
 @contextmanager
-def _appearing_at_once(folder: Path) -> Iterator[Path]:
-    """Give a temporary folder beside `folder` that takes its place at the end, or vanishes if something fails."""
+def _atomic_folder(folder: Path) -> Iterator[Path]:
+    """Yield a temporary folder that is renamed to `folder` at the end, or deleted after an error."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
@@ -107,7 +108,7 @@ def _write_all(settings: SubscriptionSettings, folder: Path, workers: int, *, pr
 
 
 def _chunks_written(settings: SubscriptionSettings, folder: Path, workers: int) -> Iterator[ChunkWritten]:
-    """Write the chunks, in this process or in others, and tell of each in order."""
+    """Write the chunks, in this process or in worker processes, and yield the result of each in order."""
     write = partial(write_chunk, settings, folder)
     if workers == 1:
         yield from map(write, range(settings.chunks))
@@ -124,7 +125,7 @@ def _bar(chunks: int, *, shown: bool) -> Progress:
 
 
 def write_chunk(settings: SubscriptionSettings, folder: Path, chunk: int) -> ChunkWritten:
-    """Live one chunk's months and write its part of every table."""
+    """Simulate all months of one chunk and write its part of every table."""
     life = Life(settings, chunk)
     customers = life.customers()
     months = [life.advance() for _ in range(len(life.grid.starts) - 1)]
@@ -139,14 +140,14 @@ def write_chunk(settings: SubscriptionSettings, folder: Path, chunk: int) -> Chu
 
 
 def _whole(table: str, months: list[MonthOfLife]) -> pa.Table:
-    """Put the months of one table together; the lead-in has no cancellations."""
+    """Return the months of one table as one; the lead-in has no cancellations."""
     return pa.concat_tables(
         [TABLES[table].schema.empty_table(), *(month.tables[table] for month in months if table in month.tables)]
     )
 
 
 def write_part(rows: pa.Table, path: Path) -> None:
-    """Write records as one file of their table."""
+    """Write records as one Parquet file of their table."""
     repeated = [field.name for field in rows.schema if field.name in REPEATED or pa.types.is_string(field.type)]
     pq.write_table(
         rows, path, compression="zstd", compression_level=1, row_group_size=ROW_GROUP_ROWS, use_dictionary=repeated

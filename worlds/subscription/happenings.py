@@ -1,4 +1,4 @@
-"""Counting what happened to whom within the last days."""
+"""Count customers' events in a window of days."""
 
 import numpy as np
 
@@ -9,7 +9,7 @@ LONGEST_WINDOW_DAYS = 90
 
 
 class Happenings:
-    """Things that happened to the customers of a chunk: who, on which day, how much."""
+    """Events of the customers of a chunk, with the day and an amount."""
 
     def __init__(self, customers: int) -> None:
         self._customers = customers
@@ -18,13 +18,13 @@ class Happenings:
         self._amounts: Floats = np.empty(0, np.float64)
 
     def add(self, rows: Codes, days: Days, amounts: Floats | None = None) -> None:
-        """Note that something happened to the customers in `rows`, by default once each."""
+        """Add events of the customers in `rows`; the default amount is 1."""
         self._rows = np.concatenate([self._rows, rows])
         self._days = np.concatenate([self._days, days])
         self._amounts = np.concatenate([self._amounts, np.ones(len(rows)) if amounts is None else amounts])
 
     def within(self, window_days: int, day: int) -> Floats:
-        """Sum, for each customer, the amounts of the days from `day - window_days` to `day - 1`; forget older ones."""
+        """Return each customer's sum of amounts from `day - window_days` to `day - 1`; drop events older than any window."""
         recent = self._days >= day - LONGEST_WINDOW_DAYS
         self._rows, self._days, self._amounts = self._rows[recent], self._days[recent], self._amounts[recent]
         counted = (self._days >= day - window_days) & (self._days < day)

@@ -1,4 +1,4 @@
-"""The true cancellation hazard: a logistic formula of terms that the tables show."""
+"""The true cancellation hazard: a logistic function of terms that can be computed from the tables."""
 
 from dataclasses import dataclass, fields
 
@@ -21,7 +21,7 @@ FORMULA = (
 
 @dataclass(frozen=True)
 class Terms:
-    """The terms of the formula at a month's first instant, an array for each; `HazardCoefficients` defines them."""
+    """The terms of the formula at a month's first instant, one array each; `HazardCoefficients` defines them."""
 
     log_tenure: Floats
     annual_locked: Floats
@@ -43,14 +43,14 @@ class Terms:
 
 @dataclass(frozen=True)
 class Hazards:
-    """Probability to cancel within the month, for each customer, without and with the offer."""
+    """Each customer's probability to cancel within the month, without and with the offer."""
 
     hazard: Floats
     hazard_with_offer: Floats
 
 
 def hazards(terms: Terms, people: People, settings: SubscriptionSettings, month: Month) -> Hazards:
-    """Apply the formula to the terms of one month, with the concept shifts that are active in it."""
+    """Return the hazards of one month by the formula, with the concept shifts that are active in it."""
     coefficients = coefficients_in(settings, month.number)
     logit = settings.intercept + attribute_logit(people, settings)
     logit += wave(settings.seasonality.hazard_amplitude, settings.seasonality.hazard_peak_month, month.of_year)
@@ -61,13 +61,13 @@ def hazards(terms: Terms, people: People, settings: SubscriptionSettings, month:
 
 
 def coefficients_in(settings: SubscriptionSettings, month: int) -> HazardCoefficients:
-    """Return the coefficients of `month`; of two active shifts of one term the later in the settings holds."""
+    """Return the coefficients of `month`; of two active shifts of one term the later one in the settings applies."""
     shifts = [c for c in settings.changes if isinstance(c, ConceptShift) and c.active(month)]
     return settings.hazard.model_copy(update={shift.term: shift.coefficient for shift in shifts})
 
 
 def attribute_logit(people: People, settings: SubscriptionSettings) -> Floats:
-    """Add up what segment, region, channel and the protected gender add to the logit."""
+    """Return the sum of the logits of segment, region, channel, gender and protected gender, per customer."""
     protected = np.array([settings.protected.logit * (g.name == settings.protected.gender) for g in settings.genders])
     total: Floats = protected[people.gender]
     for categories, codes in (
@@ -87,5 +87,5 @@ def wave(amplitude: float, peak_month: int, month_of_year: int) -> float:
 
 def sigmoid(logit: Floats) -> Floats:
     """Return 1 / (1 + exp(-logit))."""
-    # Below -700 the exponential is beyond float64.
+    # Below -700 the exponential overflows float64.
     return 1 / (1 + np.exp(-np.maximum(logit, -700)))

@@ -1,8 +1,8 @@
-"""The lives of one chunk of customers, a month at a time.
+"""Simulate one chunk of customers, month by month.
 
-`advance` takes who received the offer for the month, so the same code writes a history (nobody did) and lets a driver
-act on the world: score the customers with what is recorded so far, decide, advance, replay the records in the order of
-`created_time`.
+`advance` takes the customers who received the offer for the month. The same code thus writes a history without offers, and
+lets a driver act on the world: score the customers by the records so far, decide, advance, and replay the records in the
+order of `created_time`.
 """
 
 from collections.abc import Iterator, Mapping
@@ -25,17 +25,17 @@ from worlds.subscription.settings import SubscriptionSettings
 from worlds.subscription.streams import Streams, Topic
 from worlds.subscription.support import BILLING, CANCELLATION, OUTAGE, Circumstances, Support
 from worlds.subscription.tables import HAZARD_SCHEMA, TABLES, instants, records, words
-from worlds.subscription.usage import Interest, Usage, daily_chances
+from worlds.subscription.usage import Interest, Usage, daily_probabilities
 
 CANCEL_REASONS = ("price", "service", "not_using", "other")
 LONGEST_NOTICE_DAYS = 14
-#: A customer who leaves says that this was for want of use if the share of active days was below this.
+#: A cancelling customer states `not_using` as the reason if the share of active days was below this.
 LITTLE_USE = 0.15
 
 
 @dataclass(frozen=True)
 class MonthOfLife:
-    """What a month brought.
+    """The records and the truth of one month.
 
     Attributes
     ----------
@@ -51,7 +51,7 @@ class MonthOfLife:
 
 
 class Life:
-    """One chunk of customers, from the lead-in on."""
+    """The simulation of one chunk of customers, from the lead-in on."""
 
     def __init__(self, settings: SubscriptionSettings, chunk: int) -> None:
         self.settings = settings
@@ -68,18 +68,18 @@ class Life:
         self._support = Support(self.people, settings.behaviour.ticket_rate, self._plan_names)
 
     def customers(self) -> pa.Table:
-        """Return the records of the table `customers`, also of those who sign up later."""
+        """Return the records of the table `customers`, including those who sign up later."""
         happened = customer_records(self.people, self.settings, self.streams, self.grid)
         rng = self.streams.of(Topic.FEED, part=len(TABLES))
         return as_recorded("customers", happened, rng, self.settings.faults, ())
 
     def at_risk(self) -> Flags:
-        """Say who has signed up before the coming month and has not left: those who may cancel in it."""
+        """Return the mask of customers who may cancel in the next month: signed up before it, and not cancelled."""
         start = self.grid.start_day(self.month)
         return (self.people.signup_day < start) & (self._cancel_day >= start) & (self.month >= 0)
 
     def terms(self) -> Terms:
-        """Return the hazard's terms when the coming month starts; those of customers not at risk mean nothing."""
+        """Return the hazard's terms at the start of the next month; they are undefined for customers not at risk."""
         day = self.grid.start_day(self.month)
         by_reason = {reason: seen.within(90, day) for reason, seen in self._support.by_reason.items()}
         return Terms(
@@ -99,11 +99,11 @@ class Life:
         )
 
     def advance(self, offered: Flags | None = None) -> MonthOfLife:
-        """Live the coming month.
+        """Simulate the next month; return its records and hazards.
 
         Parameters
         ----------
-        offered : for each customer, whether the offer was received for this month; by default nobody's was.
+        offered : for each customer, whether the offer was received for this month; by default none was.
 
         """
         month, hazard, happened = self.grid.month(self.month), HAZARD_SCHEMA.empty_table(), {}
@@ -120,14 +120,14 @@ class Life:
         return MonthOfLife(month.number, recorded, hazard)
 
     def _cancel(self, terms: Terms, truth: Hazards, offered: Flags | None) -> tuple[Codes, pa.Table]:
-        """Decide who cancels in the month; return their rows and records."""
+        """Draw the cancellations of the month; return the customers' rows and the records."""
         rng = self.streams.of(Topic.HAZARD, self.month)
         size = len(self.people)
-        chances = truth.hazard if offered is None else np.where(offered, truth.hazard_with_offer, truth.hazard)
-        # Everyone's draws are made whether at risk or not, so an offer changes nobody else's fate.
+        probabilities = truth.hazard if offered is None else np.where(offered, truth.hazard_with_offer, truth.hazard)
+        # Values are drawn for all customers, at risk or not, so that an offer to one does not change another's draws.
         draws, days = rng.random(size), rng.integers(0, self.settings.horizon_days, size)
         seconds, notice = rng.integers(DAY_STARTS, DAY_ENDS, size), rng.integers(0, LONGEST_NOTICE_DAYS + 1, size)
-        rows = np.flatnonzero(self.at_risk() & (draws < chances))
+        rows = np.flatnonzero(self.at_risk() & (draws < probabilities))
         self._cancel_day[rows] = self.grid.start_day(self.month) + days[rows]
         return rows, records(
             "cancellations",
@@ -138,7 +138,7 @@ class Life:
         )
 
     def _live(self, presence: Presence, month: Month) -> dict[str, pa.Table]:
-        """Let those who are there pay, use, ask and change their contracts."""
+        """Simulate billing, usage, tickets and contract changes of the customers who are present; return their events."""
         billed = self._billing.bill(self._contracts.price, presence, self._stream(Topic.BILLING), month)
         self._interest.pass_month(self._stream(Topic.INTEREST))
         used = self._use(presence, month)
@@ -162,11 +162,11 @@ class Life:
     def _use(self, presence: Presence, month: Month) -> pa.Table:
         seasonality = self.settings.seasonality
         season = wave(seasonality.usage_amplitude, seasonality.usage_peak_month, month.of_year)
-        chances = daily_chances(self._interest, season)
-        return self._usage.use(chances, self._minutes_factors(), presence, self._stream(Topic.USAGE), month)
+        probabilities = daily_probabilities(self._interest, season)
+        return self._usage.use(probabilities, self._minutes_factors(), presence, self._stream(Topic.USAGE), month)
 
     def _minutes_factors(self) -> Floats:
-        """Multiply the factors of the covariate shifts that are active, for each customer."""
+        """Return the product of the factors of the active covariate shifts, per customer."""
         factors = np.ones(len(self.settings.segments))
         for change in self.settings.changes:
             if isinstance(change, CovariateShift) and change.active(self.month):
@@ -174,7 +174,7 @@ class Life:
         return factors[self.people.segment]
 
     def _change_plans(self, presence: Presence, month: Month) -> pa.Table:
-        """Sign up and change contracts, after the month's billing: a new price is billed from the next month on."""
+        """Return signups and contract changes, drawn after the month's billing: a new price is billed from the next month."""
         rng = self._stream(Topic.PLANS)
         signed = self._contracts.signups(self.people, self._signed_up_in(month))
         changed = self._contracts.change(rng, presence, month)
@@ -183,13 +183,13 @@ class Life:
         )
 
     def _signed_up_in(self, month: Month) -> Codes:
-        """Rows of the customers who sign up in the month; in the first of the lead-in, also of those who did before."""
+        """Return the rows of customers who sign up in the month; in the first month of the lead-in, also of earlier ones."""
         signup = self.people.signup_day
         since = signup.min() if month.ordinal == 0 else month.start
         return np.flatnonzero((signup >= since) & (signup < month.stop))
 
     def _hazard_records(self, truth: Hazards, cancelled: Codes) -> pa.Table:
-        # Who has just been given a day in this month to cancel on is still at risk when it starts.
+        # Customers who cancel during this month are still at risk at its start.
         rows = np.flatnonzero(self.at_risk())
         protected = np.array([g.name == self.settings.protected.gender for g in self.settings.genders])
         return pa.table(
@@ -206,7 +206,7 @@ class Life:
         )
 
     def _backdated(self, month: Month, cancelled: Codes, happened: Mapping[str, pa.Table]) -> Iterator[pa.Table]:
-        """Write tickets of customers who are gone, if the world has that leak."""
+        """Yield the backdated tickets of the month, if the world has that leak."""
         for change in self.settings.changes:
             if isinstance(change, BackdatedTickets) and change.active(month.number) and len(cancelled):
                 when = happened["cancellations"]["event_time"].to_numpy()
@@ -224,7 +224,7 @@ class Life:
 
 
 def _cancel_reasons(terms: Terms) -> Codes:
-    """Say why each customer would leave, the first that applies: code into `CANCEL_REASONS`."""
+    """Return each customer's reason to cancel as a code into `CANCEL_REASONS`; the first that applies."""
     tickets = terms.open_tickets + terms.outage_tickets_90d + terms.angry_tickets_90d
     return np.select(
         [terms.price_rise_90d > 0, tickets > 0, terms.active_share_30d < LITTLE_USE],

@@ -1,7 +1,7 @@
 """The month grid: calendar months in UTC, days counted from the first day of the lead-in.
 
-The lead-in is the three months before `start_date`. In it the customers who are there at the start already use, pay and
-ask, and nobody cancels (they are there because they did not), so that a 90-day window is complete in month 0.
+The lead-in is the three months before `start_date`. Existing customers use the service, pay and open tickets in it, but do not
+cancel (they exist because they did not), so that 90-day windows are complete in month 0.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ LEAD_IN_MONTHS = 3
 
 @dataclass(frozen=True)
 class MonthGrid:
-    """Where the months start.
+    """The first days of the months.
 
     Attributes
     ----------
@@ -44,11 +44,11 @@ class MonthGrid:
         return self.days - self.start_day(0)
 
     def start_day(self, month: int) -> int:
-        """First day of `month`; -3 to -1 are the lead-in, `months` gives the day after the history."""
+        """Return the first day of `month`; -3 to -1 are the lead-in, `months` is the one after the history."""
         return int(self.starts[month + LEAD_IN_MONTHS])
 
     def moments(self, days: Days, seconds: Codes) -> Moments:
-        """Instants at so many seconds into each day, microseconds, UTC."""
+        """Return the instants at these seconds of these days, as datetime64[us] in UTC."""
         micros = (days * 86_400 + seconds) * 1_000_000
         moments: Moments = self.first.astype("datetime64[us]") + micros.astype("timedelta64[us]")
         return moments
@@ -60,7 +60,7 @@ class MonthGrid:
 
 @dataclass(frozen=True)
 class Month:
-    """One month of a grid. The days `start` to `stop - 1` are its own; `number` 0 is the first of the history."""
+    """One month of a grid: the days `start` to `stop - 1`; `number` 0 is the first of the history."""
 
     grid: MonthGrid
     number: int
@@ -93,7 +93,7 @@ class Month:
 
 
 def month_grid(start_date: date, months: int) -> MonthGrid:
-    """Lay the grid of `months` months from `start_date`, the first of a month, with the lead-in before it."""
+    """Return the grid of `months` months from `start_date`, the first of a month, with the lead-in before it."""
     start = np.datetime64(start_date, "M")
     edges = (start + np.arange(-LEAD_IN_MONTHS, months + 1)).astype("datetime64[D]")
     return MonthGrid(first=edges[0], starts=(edges - edges[0]).astype(np.int64))

@@ -1,4 +1,4 @@
-"""Who the customers are: the attributes they keep for life, and their names."""
+"""The constant attributes of customers, and their names."""
 
 from dataclasses import dataclass
 
@@ -24,27 +24,27 @@ FAMILY_NAMES = (
 DEVICES = ("android", "ios", "web", "tv")
 DEVICE_SHARES = (0.35, 0.3, 0.25, 0.1)
 
-#: Customers of the start signed up within so many days before it, so no annual contract of theirs has ended by then.
+#: Existing customers signed up at most this many days before the start, so that none of their annual contracts has ended.
 EXISTING_SIGNUP_DAYS = 360
-#: Everything happens between 06:00 and 23:00 UTC: a record that is not late is known on the day of its event.
+#: Events happen between 06:00 and 23:00 UTC, so that a record that is not late becomes known on the day of its event.
 DAY_STARTS, DAY_ENDS = 6 * 3600, 23 * 3600
 
 
 @dataclass(frozen=True)
 class People:
-    """One chunk of customers; every array has one value for each, codes count into the settings' tuples.
+    """One chunk of customers, one value for each; codes are indices into the settings' tuples.
 
     Attributes
     ----------
-    customer_id : 1 to the number of customers; says nothing about the customer.
+    customer_id : 1 to the number of customers, independent of the attributes.
     signup_day, signup_second : when the customer signed up; day 0 is the first of the lead-in.
     annual : whether the first contract is annual.
-    engagement : logit of the usual daily chance of use.
+    engagement : logit of the usual daily probability of use.
     log_minutes : mean of the logarithm of the minutes on a day of use.
-    breadth : mean number of further features used on a day of use, beside the first.
+    breadth : mean number of features used on a day of use, minus 1.
     device : the usual device, a code into `DEVICES`.
     billing_day : day of the month on which invoices are written, 1 to 12.
-    payment_risk, late_risk, ticket_risk : factors with mean 1 on the stated mean rates.
+    payment_risk, late_risk, ticket_risk : factors with mean 1 that multiply the mean rates of the settings.
 
     """
 
@@ -68,15 +68,15 @@ class People:
     ticket_risk: Floats
 
     def __len__(self) -> int:
-        """Count the customers."""
+        """Return the number of customers."""
         return len(self.customer_id)
 
 
 def draw_people(settings: SubscriptionSettings, streams: Streams, grid: MonthGrid) -> People:
-    """Draw the customers of one chunk."""
+    """Draw and return the customers of one chunk."""
     rng = streams.of(Topic.PEOPLE)
     first = streams.chunk * settings.chunk_customers
-    # A whole chunk is drawn even if the last one is cut, so a customer does not depend on how many others there are.
+    # The last chunk is drawn completely and then cut, so that a customer does not depend on the number of customers.
     size = settings.chunk_customers
     segment = _codes(rng, settings.segments, size)
     people = People(
@@ -103,7 +103,7 @@ def draw_people(settings: SubscriptionSettings, streams: Streams, grid: MonthGri
 
 
 def _first_of(people: People, count: int) -> People:
-    """Keep the first `count` customers."""
+    """Return the first `count` customers."""
     return People(**{name: values[:count] for name, values in vars(people).items()})
 
 
@@ -113,7 +113,7 @@ def _codes(rng: np.random.Generator, categories: tuple[Category, ...] | tuple[Pl
 
 
 def _signup_days(rng: np.random.Generator, existing_share: float, grid: MonthGrid, size: int) -> Days:
-    """Spread the existing customers over the year before the start, the others over the history."""
+    """Draw signup days: of existing customers in the year before the start, of the others in the history."""
     start = grid.start_day(0)
     existing = rng.random(size) < existing_share
     before = rng.integers(start - EXISTING_SIGNUP_DAYS, start, size)
@@ -121,13 +121,13 @@ def _signup_days(rng: np.random.Generator, existing_share: float, grid: MonthGri
 
 
 def customer_records(people: People, settings: SubscriptionSettings, streams: Streams, grid: MonthGrid) -> pa.Table:
-    """Write the customers as the table `customers`: the only place of names, mail addresses and telephone numbers."""
+    """Return the records of `customers`, the only table with names, mail addresses and telephone numbers."""
     rng = streams.of(Topic.PEOPLE, part=1)
     given = words(GIVEN_NAMES, rng.integers(0, len(GIVEN_NAMES), len(people)))
     family = words(FAMILY_NAMES, rng.integers(0, len(FAMILY_NAMES), len(people)))
     number = pa.array(people.customer_id).cast(pa.string())
     mailbox = pc.utf8_lower(pc.binary_join_element_wise(given, family, number, "."))
-    # No country has the code 999 and nobody can own a name under .example, so nobody is called or written to.
+    # No country has the code 999 and no domain under .example can be registered, so no number or address is real.
     line = pa.array(rng.integers(10**8, 10**9, len(people))).cast(pa.string())
     return records(
         "customers",

@@ -1,4 +1,4 @@
-"""When each customer is there."""
+"""The days on which each customer is present."""
 
 from dataclasses import dataclass
 
@@ -12,16 +12,16 @@ NEVER = np.int64(2**40)
 
 @dataclass(frozen=True)
 class Presence:
-    """From the day after signup to the day before the cancellation a customer is there all day."""
+    """A customer is present from the day after the signup to the day before the cancellation."""
 
     signup_day: Days
     cancel_day: Days
 
     def on(self, rows: Codes, days: Days) -> Flags:
-        """Say whether the customers in `rows` are there on `days`."""
-        there: Flags = (days > self.signup_day[rows]) & (days < self.cancel_day[rows])
-        return there
+        """Return whether the customers in `rows` are present on `days`."""
+        present: Flags = (days > self.signup_day[rows]) & (days < self.cancel_day[rows])
+        return present
 
     def during(self, start: int, stop: int) -> Codes:
-        """Rows of the customers who are there on some day from `start` to `stop - 1`."""
+        """Return the rows of customers who are present on some day from `start` to `stop - 1`."""
         return np.flatnonzero((self.signup_day < stop - 1) & (self.cancel_day > start))

@@ -1,7 +1,7 @@
-"""The command: `python -m worlds.subscription.scan DIR`, whether a project keeps any customer's name, address or number.
+"""Search a project for customers' names, mail addresses and phone numbers: `python -m worlds.subscription.scan DIR`.
 
-Every file below the project's folder is looked into, also inside parquet, zip and gzip, and every table of its database.
-The sources themselves, `world/` in the project's folder, are left out: they are where the identifiers come from.
+The scan covers every file in the project's folder, including the contents of Parquet, zip and gzip files, and every table of
+its database. It skips the sources in the subfolder `world`, which contain the identifiers by design.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 SOURCES = "world"
-#: What a value of each identifying column of the table `customers` looks like; looked ahead for, since two may overlap.
+#: The pattern of each identifying column of the table `customers`; lookaheads, because two matches may overlap.
 SHAPES = {
     "name": re.compile(rb"(?<![A-Za-z])(?=([A-Z][a-z]+ [A-Z][a-z]+)(?![a-z]))"),
     "email": re.compile(rb"(?<![a-z])(?=([a-z]+\.[a-z]+\.\d+@mail\.example))"),
@@ -40,7 +40,7 @@ _PARQUET, _ZIP, _GZIP = b"PAR1", b"PK\x03\x04", b"\x1f\x8b"
 
 @dataclass(frozen=True)
 class Leak:
-    """An identifier where none may be: in which file or table, and of which kind; itself it is not repeated."""
+    """Identifiers of one kind in a file or table that must not contain any; the identifiers are not repeated."""
 
     place: str
     kind: str
@@ -48,7 +48,7 @@ class Leak:
 
 
 class Scanner:
-    """Knows the identifiers of a world's customers, and recognises them in bytes."""
+    """Finds the identifiers of a world's customers in bytes."""
 
     def __init__(self, customers: Path) -> None:
         table = pq.read_table(sorted(customers.glob("*.parquet")), columns=list(SHAPES))
@@ -57,10 +57,10 @@ class Scanner:
         }
         for kind, values in self._known.items():
             if any(SHAPES[kind].findall(value)[:1] != [value] for value in values):
-                raise PantheraError(f"{customers}: a {kind} has another shape than the scan looks for; correct SHAPES")
+                raise PantheraError(f"{customers}: a {kind} does not match the pattern of the scan; correct SHAPES")
 
     def look(self, place: str, content: bytes) -> Iterator[Leak]:
-        """Yield what stands in `content`, also where it is packed."""
+        """Yield the leaks in `content`, including those in packed content."""
         for part in _unpacked(content):
             for kind, shape in SHAPES.items():
                 times = sum(found in self._known[kind] for found in shape.findall(part))
@@ -69,7 +69,7 @@ class Scanner:
 
 
 def _unpacked(content: bytes) -> Iterator[bytes]:
-    """Yield `content`, and what is inside if it is a parquet, zip or gzip file, to any depth."""
+    """Yield `content`, and recursively the contents of a Parquet, zip or gzip file."""
     yield content
     inside: Iterable[bytes] = ()
     if content.startswith(_PARQUET):
@@ -80,7 +80,7 @@ def _unpacked(content: bytes) -> Iterator[bytes]:
     elif content.startswith(_GZIP):
         try:
             inside = [gzip.decompress(content)]
-        except (OSError, EOFError, zlib.error):  # only begins like one
+        except (OSError, EOFError, zlib.error):  # not a gzip file in spite of its first bytes
             inside = ()
     for part in inside:
         yield from _unpacked(part)
@@ -93,7 +93,7 @@ def _texts(table: pa.Table) -> Iterator[bytes]:
 
 
 def scan_files(scanner: Scanner, project: Path) -> Iterator[Leak]:
-    """Look into every file below `project` but the sources; links lead to code and are not followed."""
+    """Yield the leaks in all files of `project` except the sources; links point to code and are not followed."""
     for folder, folders, files in os.walk(project):
         folders[:] = [name for name in folders if Path(folder) != project or name != SOURCES]
         for file in (Path(folder) / name for name in files):
@@ -102,7 +102,7 @@ def scan_files(scanner: Scanner, project: Path) -> Iterator[Leak]:
 
 
 def scan_tables(scanner: Scanner, url: str) -> Iterator[Leak]:
-    """Look into every table of the database at `url`."""
+    """Yield the leaks in all tables of the database at `url`."""
     with connect(url) as connection:
         tables = connection.execute(
             "SELECT schemaname, tablename FROM pg_tables WHERE schemaname NOT IN ('pg_catalog', 'information_schema')"
@@ -114,7 +114,7 @@ def scan_tables(scanner: Scanner, url: str) -> Iterator[Leak]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Scan; return 0, 3 if something was found, or 2 with one line on the standard error stream."""
+    """Scan a project; return 0, 3 if there are leaks, or 2 after one line of error message on standard error."""
     parser = argparse.ArgumentParser(prog="python -m worlds.subscription.scan", description=__doc__)
     parser.add_argument("project", type=Path, help="project folder in which a plan of this world was run")
     parsed = parser.parse_args(arguments)
@@ -130,7 +130,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     for leak in leaks:
         print(f"{leak.place}: {leak.times} times a {leak.kind}")
-    print(f"{len(leaks)} places hold a direct identifier")
+    print(f"{len(leaks)} places contain a direct identifier")
     return 3 if leaks else 0
 
 

@@ -1,6 +1,6 @@
-"""What every part of the settings has in common.
+"""The base class of all sections of the settings.
 
-The modules of the settings evaluate their annotations at run time because pydantic reads them.
+The modules of the settings do not postpone annotations, because pydantic reads them at run time.
 """
 
 from typing import Annotated
@@ -12,7 +12,7 @@ Rate = Annotated[float, Field(ge=0, le=1)]
 
 
 class Section(BaseModel):
-    """A part of the settings: frozen, every key known, every number finite."""
+    """A section of the settings: frozen, without unknown keys, with finite numbers only."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -21,4 +21,4 @@ def require_known(field: str, names: tuple[str, ...], known: tuple[str, ...], no
     """Refuse the first of `names` that is not in `known`."""
     for name in names:
         if name not in known:
-            raise ValueError(f"{field}: unknown {noun} {name!r}; known are {', '.join(known)}")
+            raise ValueError(f"{field}: unknown {noun} {name!r}; expected one of {', '.join(known)}")

@@ -1,4 +1,4 @@
-"""Everything that shapes the world, typed and frozen: the same settings give the same bytes."""
+"""The settings of the world, typed and frozen: equal settings generate equal bytes."""
 
 import math
 from collections.abc import Mapping
@@ -41,7 +41,7 @@ class Plan(Section):
 
 
 class Behaviour(Section):
-    """How often things happen to a customer; probabilities are per month unless said."""
+    """The rates of customers' events; probabilities are per month unless stated otherwise."""
 
     annual_share: Rate = Field(default=0.3, description="share of signups that take an annual contract")
     annual_switch_rate: Rate = Field(default=0.01, description="a monthly contract becomes annual")
@@ -62,9 +62,9 @@ class Behaviour(Section):
 
 
 class Faults(Section):
-    """How the records differ from what happened; rates are per record of every table.
+    """Rates of faulty records, per record of every table.
 
-    A record has at most one missing and no impossible value at the same time, so the two rates add up to at most 1.
+    A record has at most one missing or impossible value, so the sum of the two rates is at most 1.
     """
 
     late_rate: Rate = Field(default=0.02, description="becomes known 1 to `late_days_max` days late; not for customers")
@@ -92,14 +92,14 @@ class Seasonality(Section):
 
 
 class ProtectedGroup(Section):
-    """The customers of one gender, whose hazard's logit is higher by `logit` with all else equal."""
+    """The customers of one gender, whose hazard has a logit that is higher by `logit`, all else equal."""
 
     gender: str = "female"
     logit: float = 0.3
 
 
 class Offer(Section):
-    """The retention offer: what it adds to the logit of the month in which it is received, by segment name."""
+    """The retention offer: its effect on the logit of the month in which it is received, by segment name."""
 
     effects: Mapping[str, float] = {"consumer": -0.7, "family": -0.4, "student": -0.1, "business": 0.2}
 
@@ -132,7 +132,7 @@ PLANS = (
     Plan(name="standard", share=0.35, price=15.99),
     Plan(name="premium", share=0.2, price=24.99),
 )
-#: One after another and late, so that a model can be trained and tested on the months before them.
+#: One after another and late, so that a model can be trained and tested on earlier months.
 CHANGES: tuple[AnyChange, ...] = (
     CovariateShift(start_month=18, segments=("consumer", "family"), minutes_factor=0.6),
     ColumnMissing(start_month=20, end_month=21, table="usage_daily", column="features_used"),
@@ -142,7 +142,7 @@ CHANGES: tuple[AnyChange, ...] = (
 
 
 class SubscriptionSettings(Section):
-    """The whole world. Raises `PantheraError`, one line that names the field, when a value is refused."""
+    """All settings of the world. An invalid value raises `PantheraError` with one line that names the field."""
 
     seed: int = Field(default=7, ge=0)
     customers: int = Field(default=10_000, ge=1, description="all who ever sign up")
@@ -224,7 +224,7 @@ class SubscriptionSettings(Section):
     @model_validator(mode="wrap")
     @classmethod
     def _refuse_in_one_line(cls, values: object, handler: ModelWrapValidatorHandler[Self]) -> Self:
-        # The last of the validators, so that it also sees what those above refuse.
+        # Defined last, so that it also handles the errors of the validators above.
         try:
             return handler(values)
         except ValidationError as refusal:
@@ -238,7 +238,7 @@ class SubscriptionSettings(Section):
 
 
 def _one_line(location: tuple[int | str, ...], message: str, found: object) -> str:
-    """Say which field was refused and why; a check across fields names its field itself."""
+    """Compose the message about a refused field; a check across fields names its field itself."""
     where = ".".join(map(str, location))
     if message.startswith("Value error, "):
         message = message.removeprefix("Value error, ")
@@ -247,6 +247,6 @@ def _one_line(location: tuple[int | str, ...], message: str, found: object) -> s
 
 
 def _shown(found: object) -> str:
-    """Write a refused value on one line, shortened."""
+    """Compose a refused value as one shortened line."""
     text = repr(found).replace("\n", " ")
     return text if len(text) <= 60 else f"{text[:57]}..."  # noqa: PLR2004  # fits a terminal's line

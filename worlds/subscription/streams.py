@@ -1,7 +1,7 @@
-"""Independent random streams, each fixed by the seed, the chunk, the topic and the month alone.
+"""Independent random streams; each depends only on the seed, the chunk, the topic and the month.
 
-A stream never depends on how many chunks there are or who draws first, so the bytes do not depend on the number of
-workers, and drawing more in one topic does not shift another.
+A stream does not depend on the number of chunks or on the order of draws. So the bytes do not depend on the number of workers,
+and more draws in one topic do not shift another.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from worlds.subscription.months import LEAD_IN_MONTHS
 
 
 class Topic(IntEnum):
-    """What is drawn. The numbers are part of the world: changing one changes the bytes."""
+    """The topics of draws. Their numbers are part of the world: another number changes the bytes."""
 
     PEOPLE = 0
     HAZARD = 1
@@ -34,6 +34,6 @@ class Streams:
     chunk: int
 
     def of(self, topic: Topic, month: int = -LEAD_IN_MONTHS, part: int = 0) -> np.random.Generator:
-        """Start the stream of a topic in a month (-3 is the first of the lead-in); `part` splits a topic further."""
+        """Return a new generator for a topic in a month (-3 is the first of the lead-in); `part` subdivides a topic."""
         key = (self.chunk, int(topic), month + LEAD_IN_MONTHS, part)
         return np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=key))

@@ -1,4 +1,4 @@
-"""Support tickets: when they open and close, what about, in which mood."""
+"""Support tickets: when they open and close, their reasons and moods."""
 
 from dataclasses import dataclass, fields
 
@@ -12,14 +12,14 @@ from worlds.subscription.people import DAY_ENDS, DAY_STARTS, People
 from worlds.subscription.presence import Presence
 from worlds.subscription.settings import SHORTEST_MONTH_DAYS
 from worlds.subscription.tables import instants, records, words
-from worlds.subscription.ticket_text import MOODS, REASONS, write_texts
+from worlds.subscription.ticket_text import MOODS, REASONS, draw_texts
 
 CHANNELS = ("email", "chat", "phone")
-#: Chances to open a ticket that each customer has in a month; with it a ticket's id is unique.
+#: The largest number of tickets of a customer in a month; a ticket's id depends on it.
 CHANCES = 2
 HIGHEST_CHANCE = 0.9
 
-#: By reason, in the order of `REASONS`: how often, the mean days until closed, the priority, the shares of the moods.
+#: By reason, in the order of `REASONS`: weights, mean days until closed, priorities, and shares of the moods.
 REASON_WEIGHTS = np.array([0.33, 0.22, 0.2, 0.08, 0.17])
 MEAN_DAYS_OPEN = np.array([2.0, 5.0, 8.0, 4.0, 12.0])
 PRIORITIES = np.array([1, 2, 3, 2, 1])
@@ -27,16 +27,16 @@ MOOD_SHARES = np.array([[0.8, 0.17, 0.03], [0.4, 0.3, 0.3], [0.3, 0.3, 0.4], [0.
 BILLING, OUTAGE, CANCELLATION = REASONS.index("billing"), REASONS.index("outage"), REASONS.index("cancellation")
 ANGRY = MOODS.index("angry")
 
-#: A failed payment or a higher price in the last 31 days makes a ticket so many times as likely, and one about billing.
+#: A failed payment or a price rise in the last 31 days multiplies the probability of a ticket, and the weight of `billing`.
 MONEY_FACTOR = 2.0
 MONEY_BILLING_FACTOR = 4.0
-#: Someone who loses interest asks so many times as often how to cancel.
+#: Losing interest multiplies the weight of `cancellation`.
 SLIDING_CANCELLATION_FACTOR = 4.0
 
 
 @dataclass(frozen=True)
 class Tickets:
-    """Tickets; one value for each, `rows` say whose. Codes count into `REASONS`, `MOODS`, `CHANNELS`."""
+    """Tickets, one value for each; `rows` are indices of customers, codes are indices into `REASONS`, `MOODS`, `CHANNELS`."""
 
     rows: Codes
     ticket_ids: Codes
@@ -49,17 +49,17 @@ class Tickets:
     channels: Codes
 
     def only(self, kept: Flags) -> "Tickets":
-        """Keep some of the tickets."""
+        """Return the tickets of a mask."""
         return Tickets(**{name: values[kept] for name, values in vars(self).items()})
 
     def with_more(self, others: "Tickets") -> "Tickets":
-        """Put other tickets behind these."""
+        """Return these tickets followed by `others`."""
         return Tickets(**{name: np.concatenate([values, getattr(others, name)]) for name, values in vars(self).items()})
 
 
 @dataclass(frozen=True)
 class Circumstances:
-    """What makes customers ask: payment failed or price rose within 31 days, interest is being lost; and their plan."""
+    """Causes of tickets per customer: a failed payment or price rise within 31 days, loss of interest; and the plan."""
 
     money_trouble: Flags
     sliding: Flags
@@ -67,7 +67,7 @@ class Circumstances:
 
 
 class Support:
-    """The tickets of a chunk: those that are open, and what was asked in the last 90 days."""
+    """The tickets of a chunk: the open ones, and those of the last 90 days by reason and mood."""
 
     def __init__(self, people: People, ticket_rate: float, plan_names: tuple[str, ...]) -> None:
         self._people = people
@@ -79,23 +79,23 @@ class Support:
         self.angry = Happenings(len(people))
 
     def open_counts(self) -> Floats:
-        """Count each customer's tickets that are open when the next month starts."""
+        """Return each customer's number of tickets that are open when the next month starts."""
         return np.bincount(self._open.rows, minlength=len(self._people)).astype(np.float64)
 
     def serve(
         self, circumstances: Circumstances, presence: Presence, rng: np.random.Generator, month: Month
     ) -> pa.Table:
-        """Open and close a month's tickets and return them as records of `tickets`."""
+        """Draw the tickets that open or close in a month; return them as records of `tickets`."""
         opened = self._open_tickets(rng, circumstances, month)
         opened = opened.only(presence.on(opened.rows, opened.open_days))
         self._remember(opened)
-        waiting = self._open.with_more(opened)
-        closing = waiting.close_days < month.stop
-        closed = waiting.only(closing)
+        unresolved = self._open.with_more(opened)
+        closing = unresolved.close_days < month.stop
+        closed = unresolved.only(closing)
         closed = closed.only(presence.on(closed.rows, closed.close_days))
-        self._open = waiting.only(~closing)
+        self._open = unresolved.only(~closing)
         plans = circumstances.plans[opened.rows]
-        texts = write_texts(rng, opened.reasons, opened.moods, plans, self._plan_names)
+        texts = draw_texts(rng, opened.reasons, opened.moods, plans, self._plan_names)
         no_texts = pa.nulls(len(closed.rows), pa.string())
         return pa.concat_tables(
             [self._records(opened, "opened", texts, month.grid), self._records(closed, "closed", no_texts, month.grid)]
@@ -121,9 +121,9 @@ class Support:
         )
 
     def _remember(self, opened: Tickets) -> None:
-        for reason, memory in self.by_reason.items():
+        for reason, history in self.by_reason.items():
             chosen = opened.reasons == reason
-            memory.add(opened.rows[chosen], opened.open_days[chosen])
+            history.add(opened.rows[chosen], opened.open_days[chosen])
         angry = opened.moods == ANGRY
         self.angry.add(opened.rows[angry], opened.open_days[angry])
 
@@ -152,7 +152,7 @@ def _draw_reasons(rng: np.random.Generator, money_trouble: Flags, sliding: Flags
 
 
 def _choose(rng: np.random.Generator, shares: Floats) -> Codes:
-    """Choose a column for each row of `shares`, whose rows add up to 1."""
+    """Draw a column for each row of `shares`, whose rows sum to 1; return the indices."""
     passed = rng.random(len(shares))[:, None] >= np.cumsum(shares, axis=1)[:, :-1]
     chosen: Codes = passed.sum(axis=1)
     return chosen

@@ -1,4 +1,4 @@
-"""The tables of the world: columns, types, meanings, and which values a record may lack or have wrong."""
+"""The tables of the world: columns, types, meanings, and the values that may be missing or wrong."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -15,14 +15,14 @@ INSTANT = pa.timestamp("us", tz="UTC")
 
 @dataclass(frozen=True)
 class TableSpec:
-    """A table.
+    """The definition of a table.
 
     Attributes
     ----------
-    schema : columns in order; each field's metadata holds its `meaning`.
-    may_be_missing : columns that are null at random at the stated rate and that a broken feed can lose.
+    schema : columns in order; each field's metadata has its `meaning`.
+    may_be_missing : columns that are null at random, and that a broken feed can lose.
     measured : number columns whose unit a broken feed can change.
-    impossible_column, impossible_value : what an impossible record contains.
+    impossible_column, impossible_value : the wrong value of an impossible record, and its column.
 
     """
 
@@ -38,7 +38,7 @@ def _column(name: str, kind: pa.DataType, meaning: str) -> pa.Field:
 
 
 def _schema(*columns: pa.Field) -> pa.Schema:
-    """Start every table with who and when."""
+    """Return a schema that starts with the customer and the two times."""
     return pa.schema(
         [
             _column("customer_id", pa.int64(), "the customer, 1 to the number of customers"),
@@ -157,11 +157,12 @@ HAZARD_SCHEMA = pa.schema(
 
 
 def records(table: str, **columns: NDArray[Any] | pa.Array) -> pa.Table:
-    """Put columns, in any order, into the table's types and order; `created_time` is added by the feed.
+    """Return columns as a table with its types and order, without `created_time`, which the feed adds.
 
     Raises
     ------
-    KeyError : a column of the table is not given.
+    KeyError
+        If a column of the table is missing.
 
     """
     fields = [field for field in TABLES[table].schema if field.name != "created_time"]
@@ -170,15 +171,15 @@ def records(table: str, **columns: NDArray[Any] | pa.Array) -> pa.Table:
 
 
 def words(names: tuple[str, ...], codes: Codes) -> pa.Array:
-    """Write codes into `names` as strings."""
+    """Return codes, indices into `names`, as strings."""
     return pa.array(names, pa.string()).take(pa.array(codes))
 
 
 def instants(moments: Moments) -> pa.Array:
-    """Mark datetime64[us] as UTC."""
+    """Return datetime64[us] as timestamps in UTC."""
     return pa.array(moments.astype("datetime64[us]"), type=INSTANT)
 
 
 def dates(moments: Moments, known: NDArray[np.bool_] | None = None) -> pa.Array:
-    """Write datetime64 as days, null where not `known`."""
+    """Return datetime64 as dates, null where not `known`."""
     return pa.array(moments.astype("datetime64[D]"), type=pa.date32(), mask=None if known is None else ~known)

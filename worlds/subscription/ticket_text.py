@@ -1,4 +1,4 @@
-"""What customers write: sentences chosen by the ticket's reason and mood. The mood stands nowhere else."""
+"""The texts of tickets: sentences by the ticket's reason and mood. No other column contains the mood."""
 
 import numpy as np
 import pyarrow as pa
@@ -50,16 +50,16 @@ MOOD_SENTENCES = {
 VARIANTS = 3
 
 
-def write_texts(
+def draw_texts(
     rng: np.random.Generator, reasons: Codes, moods: Codes, plans: Codes, names: tuple[str, ...]
 ) -> pa.Array:
-    """Write one text for each ticket.
+    """Draw and return one text for each ticket.
 
     Parameters
     ----------
-    rng : chooses among the wordings.
-    reasons, moods : codes into `REASONS` and `MOODS`.
-    plans, names : the customer's plan as a code into the plans' names.
+    rng : draws the wordings.
+    reasons, moods : indices into `REASONS` and `MOODS`.
+    plans, names : the customer's plan as an index into the plans' names.
 
     """
     size = len(reasons)

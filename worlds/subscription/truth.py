@@ -1,4 +1,4 @@
-"""The truth beside the data: the hazards, their formula, and what the offer, the group and the changes do."""
+"""Write the truth: the hazards, their formula, and the effects of the offer, the protected group and the changes."""
 
 import json
 from collections.abc import Mapping
@@ -22,12 +22,12 @@ SUMMED = ("customer_months", "hazard", "hazard_with_offer", "cancelled")
 
 @dataclass
 class HazardSums:
-    """Sums of the hazard table over the chunks, kept so that the whole table need not be."""
+    """Sums of the hazard table over the chunks, so that the whole table need not be in memory."""
 
     _by_group: list[pa.Table] = field(default_factory=list)
 
     def add(self, hazard: pa.Table) -> None:
-        """Take in one chunk's rows, in the order of the chunks."""
+        """Add one chunk's rows, in the order of the chunks."""
         counted = hazard.append_column("customer_months", pa.array([1] * len(hazard), pa.int64()))
         self._by_group.append(_sum_by(counted, ["segment", "protected"]))
 
@@ -40,7 +40,7 @@ class HazardSums:
 
 
 def _sum_by(table: pa.Table, keys: list[str]) -> pa.Table:
-    """Sum by `keys` on one thread, so that the order of the additions and with it the last digit is fixed."""
+    """Return sums by `keys`; one thread adds in a fixed order, so that the last digit is reproducible."""
     sums = table.group_by(keys, use_threads=False).aggregate([(name, "sum") for name in SUMMED])
     return sums.rename_columns({f"{name}_sum": name for name in SUMMED})
 
@@ -56,7 +56,7 @@ def _means(sums: Mapping[str, Any]) -> dict[str, float]:
 
 
 class TruthWriter:
-    """Writes `truth/`: hazards as the chunks come, the rest when all have come."""
+    """Writes the folder `truth`: the hazards chunk by chunk, the rest at the end."""
 
     def __init__(self, folder: Path, settings: SubscriptionSettings) -> None:
         folder.mkdir()
@@ -66,17 +66,17 @@ class TruthWriter:
         self._hazards = pq.ParquetWriter(folder / "hazard.parquet", HAZARD_SCHEMA, compression="zstd")
 
     def add(self, hazard: pa.Table) -> None:
-        """Append one chunk's hazards, in the order of the chunks."""
+        """Write one chunk's hazards, in the order of the chunks."""
         self._hazards.write_table(hazard)
         if len(hazard):
             self._sums.add(hazard)
 
     def close(self) -> None:
-        """Release the file of the hazards."""
+        """Close the file of the hazards."""
         self._hazards.close()
 
     def finish(self) -> None:
-        """Close the hazards and write everything else."""
+        """Close the file of the hazards and write all other files."""
         self.close()
         settings = self._settings
         self._write("settings", settings.model_dump(mode="json"))
@@ -91,7 +91,7 @@ class TruthWriter:
 
 
 def formula_truth(settings: SubscriptionSettings) -> dict[str, Any]:
-    """Describe the hazard: the formula, its terms' meanings and every coefficient."""
+    """Return the description of the hazard: the formula, the meanings of its terms and all coefficients."""
     described = type(settings.hazard).model_fields
     return {
         "formula": FORMULA,
@@ -117,7 +117,7 @@ def _logits(categories: tuple[Category, ...]) -> dict[str, float]:
 
 
 def changes_truth(settings: SubscriptionSettings) -> dict[str, Any]:
-    """List the injected changes with their first instants, and the seasonality that is always there."""
+    """Return the injected changes with their first instants, and the seasonality."""
     grid = month_grid(settings.start_date, settings.months)
     return {
         "changes": [_change_truth(change, grid) for change in settings.changes],
@@ -134,12 +134,12 @@ def _change_truth(change: AnyChange, grid: MonthGrid) -> dict[str, Any]:
 
 
 def _instant(grid: MonthGrid, month: int) -> str:
-    """Write a month's first instant as ISO 8601."""
+    """Return a month's first instant in ISO 8601."""
     return f"{grid.month(month).begins.astype('datetime64[s]')}Z"
 
 
 def offer_truth(settings: SubscriptionSettings, sums: HazardSums) -> dict[str, Any]:
-    """State what the offer adds to the logit, and its mean effect on the hazard over the customer months."""
+    """Return the offer's effect on the logit, and its mean effect on the hazard over the customer months."""
     means = sums.means("segment")
     return {
         "effect": "added to the logit of the hazard of the month for which the offer is received; "
@@ -153,7 +153,7 @@ def offer_truth(settings: SubscriptionSettings, sums: HazardSums) -> dict[str, A
 
 
 def disparity_truth(settings: SubscriptionSettings, sums: HazardSums) -> dict[str, Any]:
-    """State what belonging to the protected group adds to the logit, and the mean hazards inside and outside it."""
+    """Return the protected group's effect on the logit, and the mean hazards inside and outside the group."""
     means = sums.means("protected")
     return {
         "attribute": "gender",

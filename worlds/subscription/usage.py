@@ -1,4 +1,4 @@
-"""Daily use of the service: the bulk of the records."""
+"""Daily use of the service, the largest table."""
 
 from dataclasses import dataclass
 
@@ -17,7 +17,7 @@ from worlds.subscription.tables import records, words
 MOST_MINUTES = 720
 #: Customers use their usual device on this share of the days.
 USUAL_DEVICE_SHARE = 0.8
-#: How much interest falls in a month of losing it, and how it otherwise returns to the usual level and wavers.
+#: Monthly change of the interest's logit while sliding; otherwise the share of the return to the usual level; and the noise.
 SLIDE, RETURN, WAVER = -0.8, 0.4, 0.3
 LOWEST_INTEREST = -6.0
 MINUTES_SPREAD = 0.5
@@ -26,7 +26,7 @@ MINUTES_PER_LOGIN = 25
 
 @dataclass(frozen=True)
 class UsageTerms:
-    """The hazard's terms of use; `HazardCoefficients` defines them."""
+    """The hazard's terms about usage; `HazardCoefficients` defines them."""
 
     active_share_30d: Floats
     usage_trend: Floats
@@ -35,7 +35,7 @@ class UsageTerms:
 
 
 class Interest:
-    """How likely each customer is to use the service on a day: a logit that wavers, and now and then slides."""
+    """The logit of each customer's daily probability of use: noise around the usual level, with periods of decline."""
 
     def __init__(self, people: People, behaviour: Behaviour) -> None:
         self._usual = people.engagement
@@ -44,7 +44,7 @@ class Interest:
         self.level = people.engagement.copy()
 
     def pass_month(self, rng: np.random.Generator) -> None:
-        """Move everyone's interest on by a month."""
+        """Update the interest of all customers by a month."""
         draws = rng.random(len(self.level))
         starts = ~self.sliding & (draws < self._behaviour.slide_start_rate)
         stays = self.sliding & (draws >= self._behaviour.slide_end_rate)
@@ -55,7 +55,7 @@ class Interest:
 
 
 class Usage:
-    """Draws the use of a chunk and remembers it by customer and day."""
+    """Draws the usage of a chunk, and stores it by customer and day for the hazard's terms."""
 
     def __init__(self, people: People, days: int) -> None:
         self._people = people
@@ -64,22 +64,22 @@ class Usage:
         self._last_day: Days = people.signup_day.copy()
 
     def use(
-        self, chances: Floats, minutes_factors: Floats, presence: Presence, rng: np.random.Generator, month: Month
+        self, probabilities: Floats, minutes_factors: Floats, presence: Presence, rng: np.random.Generator, month: Month
     ) -> pa.Table:
-        """Draw a month's use and return it as records of `usage_daily`.
+        """Draw a month's usage; return it as records of `usage_daily`.
 
         Parameters
         ----------
-        chances : probability of use on a day, for each customer.
-        minutes_factors : what multiplies the minutes of a day of use, for each customer.
-        presence : when the customers are there.
-        rng, month : where the randomness and the days come from.
+        chances : each customer's probability of use on a day.
+        minutes_factors : each customer's factor on the minutes of a day of use.
+        presence : the days on which customers are present.
+        rng, month : the random generator and the month.
 
         """
-        there = presence.during(month.start, month.stop)
-        used = rng.random((len(there), month.stop - month.start), np.float32) < chances[there, None]
+        candidates = presence.during(month.start, month.stop)
+        used = rng.random((len(candidates), month.stop - month.start), np.float32) < probabilities[candidates, None]
         which, offsets = np.nonzero(used)
-        rows, days = there[which], month.start + offsets
+        rows, days = candidates[which], month.start + offsets
         present = presence.on(rows, days)
         rows, days = rows[present], days[present]
         minutes = self._draw_minutes(rng, rows, minutes_factors)
@@ -107,11 +107,11 @@ class Usage:
     def _remember(self, rows: Codes, days: Days, minutes: Codes, features: Codes) -> None:
         self._minutes[rows, days] = minutes
         self._features[rows, days] = features
-        # Rows come customer by customer in the order of days, so the last assignment is the last day.
+        # Rows are ordered by customer and day, so the last assignment is the last day.
         self._last_day[rows] = days
 
     def terms(self, day: int) -> UsageTerms:
-        """Compute the terms from the use before `day`."""
+        """Return the terms from the usage before `day`."""
         minutes = self._minutes[:, day - 90 : day].sum(axis=1, dtype=np.int32)
         recent = self._minutes[:, day - 30 : day]
         active_days = np.count_nonzero(recent, axis=1)
@@ -124,6 +124,6 @@ class Usage:
         )
 
 
-def daily_chances(interest: Interest, season: float) -> Floats:
-    """Probability of use on a day, for each customer, with the season's addition to the logit."""
+def daily_probabilities(interest: Interest, season: float) -> Floats:
+    """Return each customer's probability of use on a day; `season` is added to the logit."""
     return sigmoid(interest.level + season)

@@ -1,1 +1,1 @@
-"""The business in operation: it lives day by day against a running service, and keeps a journal of all that it sent."""
+"""The business in operation: a simulation, day by day, against a running service, with a journal of everything sent."""

@@ -1,4 +1,4 @@
-"""The command: `python -m worlds.subscription.live --folder DIR`, the plan of this world in operation for a quarter."""
+"""Operate the plan of this world against a running service for a quarter: `python -m worlds.subscription.live --folder DIR`."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ if TYPE_CHECKING:
     from core.plan.plan import Plan
     from core.settings import Settings
     from worlds.subscription.live.business import Business
-    from worlds.subscription.live.checks import Check
+    from worlds.subscription.live.checks import TruthCheck
     from worlds.subscription.settings import SubscriptionSettings
 
 PLAN = Path(__file__).parents[1] / "plan.yaml"
 DATA, SOURCES, JOURNAL = Path("data"), Path("world"), Path("live")
-#: July, August, September and the first of October, on which the broken feed of September shows.
+#: July, August, September and 1 October, the first day whose features contain the broken feed of September.
 DAYS = 93
 _DAY = timedelta(days=1)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Operate; return 0, or 2 with one line on the standard error stream, or 3 if the platform and the truth disagree."""
+    """Operate; return 0, 2 after one line of error message on standard error, or 3 if the platform contradicts the truth."""
     parsed = _parser().parse_args(arguments)
     try:
         checks = operate(parsed.plan, parsed.folder, parsed.customers, parsed.seed, parsed.days)
@@ -48,7 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m worlds.subscription.live",
-        description="Train on the history, serve, and live on day by day; then hold what was measured against the truth.",
+        description="Train on the history, serve, and simulate day by day; then compare the measurements with the truth.",
     )
     parser.add_argument(
         "--folder", type=Path, required=True, help="project folder to make; must not exist, or be empty"
@@ -60,13 +60,13 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def operate(plan_path: Path, folder: Path, customers: int, seed: int, days: int) -> list[Check]:
-    """Make the project, train on what is known when the history is cut, operate `days` days, and check.
+def operate(plan_path: Path, folder: Path, customers: int, seed: int, days: int) -> list[TruthCheck]:
+    """Make the project, train on the records known at the start, operate `days` days, and return the checks.
 
     Raises
     ------
     PantheraError
-        If the folder is in the way, the world has not so many days, or a stage or the service fails.
+        If the folder is not empty, the world has fewer days, or a stage or the service fails.
 
     """
     from core.plan.file import read_plan
@@ -75,7 +75,7 @@ def operate(plan_path: Path, folder: Path, customers: int, seed: int, days: int)
     from worlds.subscription.settings import SubscriptionSettings
 
     if folder.exists() and any(folder.iterdir()):
-        raise PantheraError(f"{folder} is not empty; an operation starts anew: remove it or choose another folder")
+        raise PantheraError(f"{folder} is not empty; expected a new or empty folder: remove it, or choose another one")
     world = SubscriptionSettings(customers=customers, seed=seed)
     start = min(source.observed_until for source in read_plan(plan_path).ingest.values())
     _refuse_days(world, start, days)
@@ -96,34 +96,38 @@ def _refuse_days(world: SubscriptionSettings, start: datetime, days: int) -> Non
         )
 
 
-def _operate(settings: Settings, plan: Plan, world: SubscriptionSettings, start: datetime, days: int) -> list[Check]:
+def _operate(
+    settings: Settings, plan: Plan, world: SubscriptionSettings, start: datetime, days: int
+) -> list[TruthCheck]:
     from core.postgres.database import running_database
     from panthera.pipeline import reproduce
     from worlds.subscription.live.business import Business, deliver, month_of
 
     clock = _Clock()
     business = Business(world)
-    business.live_until(month_of(world, start))
+    business.simulate_until(month_of(world, start))
     history = business.known_before(start)
-    clock.say(f"the business has lived until {start:%Y-%m-%d}: {deliver(history, SOURCES, start):,} records are known")
+    clock.print(f"simulated until {start:%Y-%m-%d}: {deliver(history, SOURCES, start):,} records are known")
     with running_database(settings):
         reproduce(settings, plan, DATA)
-        clock.say("the releases are trained")
-        _live_on(settings, plan, world, business, history, [start + timedelta(days=day) for day in range(days)], clock)
-        return _checked(settings, plan, world, start + timedelta(days=days), clock)
+        clock.print("the releases are trained")
+        _serve_and_operate(
+            settings, plan, world, business, history, [start + timedelta(days=day) for day in range(days)], clock
+        )
+        return _run_checks(settings, plan, world, start + timedelta(days=days), clock)
 
 
 class _Clock:
-    """Says things, with the seconds since it was made."""
+    """Prints messages with the seconds since its creation."""
 
     def __init__(self) -> None:
         self._began = time.monotonic()
 
-    def say(self, text: str) -> None:
+    def print(self, text: str) -> None:
         print(f"[{time.monotonic() - self._began:5.0f} s] {text}", flush=True)
 
 
-def _live_on(
+def _serve_and_operate(
     settings: Settings,
     plan: Plan,
     world: SubscriptionSettings,
@@ -161,24 +165,24 @@ def _live_on(
         operation.known.learn(history)
         for day in days:
             done = operation.day(day)
-            told = ", ".join(f"{count:,} {what}" for what, count in done.items() if isinstance(count, int) and count)
-            clock.say(f"{day:%Y-%m-%d}: {told}")
+            counts = ", ".join(f"{count:,} {what}" for what, count in done.items() if isinstance(count, int) and count)
+            clock.print(f"{day:%Y-%m-%d}: {counts}")
 
 
-def _checked(settings: Settings, plan: Plan, world: SubscriptionSettings, end: datetime, clock: _Clock) -> list[Check]:
-    """Check, show what was found, and write it to `live/checks.json`."""
+def _run_checks(
+    settings: Settings, plan: Plan, world: SubscriptionSettings, end: datetime, clock: _Clock
+) -> list[TruthCheck]:
+    """Return all checks; print them, and write them to `live/checks.json`."""
     from worlds.subscription.live.checks import all_checks
 
     checks = list(all_checks(settings, plan, world, JOURNAL, DATA, end))
-    table = terminal_table(
-        "what", "the platform says", "the truth", "agree", title="The operation, held against the truth"
-    )
+    table = terminal_table("check", "platform", "truth", "agree", title="The operation compared with the truth")
     for check in checks:
         table.add_row(check.what, check.found, check.truth, "yes" if check.holds else "NO")
     print_whole(table)
     target = JOURNAL / "checks.json"
     target.write_text(json.dumps([asdict(check) for check in checks], indent=2) + "\n")
-    clock.say(
+    clock.print(
         f"{sum(check.holds for check in checks)} of {len(checks)} agree; what was sent is in {JOURNAL.absolute()}"
     )
     return checks

@@ -1,4 +1,4 @@
-"""The business as it lives on: what happens to its customers, and which of it is known by when."""
+"""The simulated business month by month, and the records that are known by an instant."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ if TYPE_CHECKING:
 
     from worlds.subscription.settings import SubscriptionSettings
 
-#: The truth of a month with what was done about it.
+#: The true hazards of a month, and who received the offer.
 TRUTH_SCHEMA = HAZARD_SCHEMA.append(pa.field("offered", pa.bool_()))
 
 
 class Business:
-    """All customers of a world, from the lead-in on; records wait here until they are known."""
+    """All customers of a world, from the lead-in on; it holds back records until they become known."""
 
     def __init__(self, settings: SubscriptionSettings) -> None:
         self._lives = [Life(settings, chunk) for chunk in range(settings.chunks)]
         self._pending: dict[str, list[pa.Table]] = {table: [] for table in TABLES}
         self._pending["customers"] = [life.customers() for life in self._lives]
 
-    def live_until(self, month: int) -> None:
-        """Live the months before `month` in which nobody gets an offer."""
+    def simulate_until(self, month: int) -> None:
+        """Simulate the months before `month`, without offers."""
         for _ in range(-LEAD_IN_MONTHS, month):
             self.advance(())
 
     def advance(self, offered: Collection[int]) -> pa.Table:
-        """Live the coming month, for which the customers in `offered` received the offer; return its truth."""
+        """Simulate the next month with offers to the customers in `offered`; return its truth."""
         chosen = np.fromiter(offered, np.int64, len(offered))
         truths = [TRUTH_SCHEMA.empty_table()]
         for life in self._lives:
@@ -52,10 +52,10 @@ class Business:
         return pa.concat_tables(truths)
 
     def known_before(self, instant: datetime) -> dict[str, pa.Table]:
-        """Hand over the records that became known before `instant`, by table and in the order in which they did."""
+        """Return the records that became known before `instant` and were not returned yet, by table and `created_time`."""
         known = {}
-        for table, waiting in self._pending.items():
-            rows = pa.concat_tables([TABLES[table].schema.empty_table(), *waiting])
+        for table, pending in self._pending.items():
+            rows = pa.concat_tables([TABLES[table].schema.empty_table(), *pending])
             early = pc.less(rows["created_time"], pa.scalar(instant, rows.schema.field("created_time").type))
             self._pending[table] = [rows.filter(pc.invert(early))]
             known[table] = rows.filter(early).sort_by("created_time")
@@ -63,12 +63,12 @@ class Business:
 
 
 def month_of(settings: SubscriptionSettings, instant: datetime) -> int:
-    """Say which month of the history begins at `instant`.
+    """Return the number of the month that begins at `instant`.
 
     Raises
     ------
     PantheraError
-        If none does: offers and cancellations are decided by calendar months.
+        If none does: offers and cancellations are decided per calendar month.
 
     """
     grid = month_grid(settings.start_date, settings.months)
@@ -82,7 +82,7 @@ def month_of(settings: SubscriptionSettings, instant: datetime) -> int:
 
 
 def deliver(known: Mapping[str, pa.Table], folder: Path, instant: datetime) -> int:
-    """Add records, known before `instant`, to the files of the sources in `folder`; return how many there were."""
+    """Write records that are known before `instant` to new source files in `folder`; return their number."""
     for table, rows in known.items():
         if len(rows):
             (folder / table).mkdir(parents=True, exist_ok=True)

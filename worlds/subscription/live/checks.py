@@ -1,4 +1,4 @@
-"""What the platform says of an operation, held against what is known to be true of it."""
+"""Compare the platform's reports on an operation with the known truth."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from worlds.subscription.changes import AnyChange
     from worlds.subscription.settings import SubscriptionSettings
 
-#: How many standard errors a rate may be from its expectation: 1 in 1,000 by chance.
+#: The largest deviation of a rate from its expectation in standard errors: exceeded in 1 of 1,000 cases by chance.
 _DEVIATIONS = 3.3
 
 
 @dataclass(frozen=True)
-class Check:
-    """One thing that the platform says, and the truth; `holds` says whether they agree."""
+class TruthCheck:
+    """One report of the platform, and the truth; `holds` is whether they agree."""
 
     what: str
     found: str
@@ -40,8 +40,8 @@ class Check:
 
 def all_checks(
     settings: Settings, plan: Plan, world: SubscriptionSettings, journal: Path, data: Path, end: datetime
-) -> Iterator[Check]:
-    """Ask the platform about an operation that ended at `end`, and hold each answer against the truth."""
+) -> Iterator[TruthCheck]:
+    """Yield the checks of an operation that ended at `end`."""
     from core.postgres.database import connect, ensure_database
     from monitoring.verbs import cohorts_verb, drift_verb, parity_verb
 
@@ -50,20 +50,20 @@ def all_checks(
         outcomes = connection.execute("SELECT count(*) FROM panthera.outcome").fetchone()
     yield check_log(journal, predictions)
     yield check_outcomes(journal, outcomes[0] if outcomes else 0)
-    yield check_parity(parity_verb(settings, plan, data=data))
+    yield check_served_values(parity_verb(settings, plan, data=data))
     yield from check_cohorts(cohorts_verb(settings, plan, as_of=end), expected_rates(journal))
     for campaign in campaigns(journal):
         drift = drift_verb(settings, plan, as_of=campaign, window=timedelta(days=1))
-        # What the features of the first of a month show is the month before.
+        # The features on the first of a month describe the previous month.
         before = [change for change in world.changes if change.active(month_of(world, campaign) - 1)]
         yield check_drift(campaign, drift, plan, before)
 
 
-def check_log(folder: Path, stored: Collection[str]) -> Check:
-    """Every acknowledged prediction is in the log, and is there once; `stored` are the ids that the log has of them."""
+def check_log(folder: Path, stored: Collection[str]) -> TruthCheck:
+    """Return the check that the log has every acknowledged prediction exactly once; `stored` are the ids in the log."""
     acknowledged = [entry["prediction_id"] for entry in read_entries(folder, PREDICTIONS) if "prediction_id" in entry]
     distinct = set(acknowledged)
-    return Check(
+    return TruthCheck(
         "predictions: acknowledged = stored = distinct",
         f"{len(stored):,} stored",
         f"{len(acknowledged):,} acknowledged, {len(distinct):,} distinct",
@@ -71,22 +71,22 @@ def check_log(folder: Path, stored: Collection[str]) -> Check:
     )
 
 
-def check_outcomes(folder: Path, stored: int) -> Check:
-    """Every outcome is stored once, however often it was told."""
+def check_outcomes(folder: Path, stored: int) -> TruthCheck:
+    """Return the check that every outcome is stored once, even if it was sent twice."""
     ids = [entry["outcome_id"] for entry in read_entries(folder, OUTCOMES)]
     duplicates = sum(day["duplicates"] for day in read_entries(folder, DAYS))
-    return Check(
-        "outcomes: told twice, stored once",
+    return TruthCheck(
+        "outcomes: sent twice, stored once",
         f"{stored:,} stored, {duplicates:,} duplicates answered",
-        f"{len(set(ids)):,} outcomes, {len(ids) - len(set(ids)):,} told twice",
+        f"{len(set(ids)):,} outcomes, {len(ids) - len(set(ids)):,} sent twice",
         stored == len(set(ids)) and duplicates == len(ids) - len(set(ids)),
     )
 
 
-def check_parity(parity: ParityResult) -> Check:
-    """No served value differs from its recomputation but for late or restated records."""
+def check_served_values(parity: ParityResult) -> TruthCheck:
+    """Return the check that served values equal their recomputation, except for late or restated records."""
     late = sum(parity.mismatches.values()) - parity.defects
-    return Check(
+    return TruthCheck(
         "parity: served values against offline ones",
         f"{parity.defects} defects, {late:,} late or restated, of {parity.values_compared:,}",
         "0 defects",
@@ -95,7 +95,7 @@ def check_parity(parity: ParityResult) -> Check:
 
 
 def expected_rates(folder: Path) -> dict[str, float]:
-    """Give the true mean chance, by arm, that a customer leaves in the month of the first exposure.
+    """Return the true mean probability, by arm, to cancel in the month of the first exposure.
 
     It is the hazard with the offer for those who received it, without it for the others.
     """
@@ -106,9 +106,9 @@ def expected_rates(folder: Path) -> dict[str, float]:
     sums: Counter[str] = Counter()
     units: Counter[str] = Counter()
     for customer, entry in _first_exposures(folder).items():
-        chance = truth.get((customer, datetime.fromisoformat(entry["as_of"])))
-        if chance is not None:
-            sums[entry["arm"]] += chance
+        hazard = truth.get((customer, datetime.fromisoformat(entry["as_of"])))
+        if hazard is not None:
+            sums[entry["arm"]] += hazard
             units[entry["arm"]] += 1
     return {arm: sums[arm] / units[arm] for arm in units}
 
@@ -122,17 +122,17 @@ def _first_exposures(folder: Path) -> dict[int, dict[str, Any]]:
 
 
 def campaigns(folder: Path) -> list[datetime]:
-    """List the instants at which all customers were asked about."""
-    asked = {entry["as_of"] for entry in read_entries(folder, PREDICTIONS) if entry["why"] == CAMPAIGN}
-    return sorted(map(datetime.fromisoformat, asked))
+    """Return the instants at which all customers were scored, in order."""
+    instants = {entry["as_of"] for entry in read_entries(folder, PREDICTIONS) if entry["why"] == CAMPAIGN}
+    return sorted(map(datetime.fromisoformat, instants))
 
 
-def check_cohorts(cohorts: Comparison, expected: Mapping[str, float]) -> Iterator[Check]:
-    """Each arm's rate, and their difference, agree with the true hazards."""
+def check_cohorts(cohorts: Comparison, expected: Mapping[str, float]) -> Iterator[TruthCheck]:
+    """Yield the checks that each arm's rate, and their difference, agree with the true hazards."""
     for arm in (cohorts.arms.champion, cohorts.arms.challenger):
         yield _check_rate(arm, expected[arm.arm])
     difference = expected["challenger"] - expected["champion"]
-    yield Check(
+    yield TruthCheck(
         "cohorts: difference of the arms",
         f"{cohorts.difference:+.4f} [{cohorts.ci_lower:+.4f}, {cohorts.ci_upper:+.4f}]",
         f"{difference:+.4f}",
@@ -140,9 +140,9 @@ def check_cohorts(cohorts: Comparison, expected: Mapping[str, float]) -> Iterato
     )
 
 
-def _check_rate(arm: ArmCounts, expected: float) -> Check:
+def _check_rate(arm: ArmCounts, expected: float) -> TruthCheck:
     error = math.sqrt(expected * (1 - expected) / max(arm.with_outcome, 1))
-    return Check(
+    return TruthCheck(
         f"cohorts: rate of the {arm.arm}",
         f"{arm.rate:.4f} of {arm.with_outcome:,}",
         f"{expected:.4f} +- {_DEVIATIONS * error:.4f}",
@@ -151,7 +151,7 @@ def _check_rate(arm: ArmCounts, expected: float) -> Check:
 
 
 def columns_touched(plan: Plan, change: AnyChange) -> set[str]:
-    """Name the feature columns whose SQL reads what `change` changes, directly or through other features."""
+    """Return the feature columns whose SQL reads the column of `change`, directly or through other features."""
     column = "minutes" if change.kind == "covariate_shift" else getattr(change, "column", None)
     return set() if column is None else set(_reading(plan, column))
 
@@ -165,13 +165,13 @@ def _reading(plan: Plan, column: str) -> Iterator[str]:
                 yield f"{name}__{feature}"
 
 
-def check_drift(month: datetime, drift: DriftResult, plan: Plan, active: Iterable[AnyChange]) -> Check:
-    """Each active change of the world raises an alarm in at least one of the columns that show it."""
+def check_drift(month: datetime, drift: DriftResult, plan: Plan, active: Iterable[AnyChange]) -> TruthCheck:
+    """Return the check that each active change raises an alarm in at least one column that depends on it."""
     alarms = set(drift.alarms)
     expected = {change.kind: columns_touched(plan, change) for change in active}
     seen = {kind: sorted(alarms & columns) for kind, columns in expected.items() if columns}
     others = alarms - set().union(*expected.values()) if expected else alarms
-    return Check(
+    return TruthCheck(
         f"drift: month of {month:%Y-%m}",
         f"{len(alarms)} columns alarm, {len(others)} of them untouched by a change: {', '.join(sorted(others)) or 'none'}",
         "; ".join(f"{kind} alarms {len(columns)}" for kind, columns in seen.items()) or "no change",

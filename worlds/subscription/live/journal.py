@@ -1,4 +1,4 @@
-"""The journal of an operation: all that was sent and answered, and the truth beside it, written as it happens."""
+"""The journal of an operation: all requests, answers and outcomes, and the truth, written day by day."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ PREDICTIONS, OUTCOMES, DAYS = "predictions", "outcomes", "days"
 
 
 class Journal:
-    """Files below `folder`: `predictions.jsonl`, `outcomes.jsonl`, `days.jsonl` and a `truth-MONTH.parquet` a month."""
+    """Writes the files `predictions.jsonl`, `outcomes.jsonl`, `days.jsonl` and one `truth-MONTH.parquet` per month."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True)
         self._folder = folder
 
     def note(self, kind: str, entries: Iterable[Mapping[str, Any]]) -> None:
-        """Add entries to the file of their kind; they are on the disk before the next day begins."""
+        """Write entries to the end of the file of their kind; they are on disk before the next day begins."""
         with (self._folder / f"{kind}.jsonl").open("a") as file:
             file.writelines(json.dumps(entry, default=str) + "\n" for entry in entries)
 
     def note_truth(self, month: int, truth: pa.Table) -> None:
-        """Keep the true hazards of a month, and who received the offer."""
+        """Write the true hazards of a month, and who received the offer."""
         pq.write_table(truth, self._folder / f"truth-{month:03d}.parquet", compression="zstd")
 
 
 def read_entries(folder: Path, kind: str) -> list[dict[str, Any]]:
-    """Read the entries of one kind in the order in which they were noted; none if nothing was."""
+    """Read the entries of one kind in the order of writing; an empty list if there is no file."""
     file = folder / f"{kind}.jsonl"
     return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
 
