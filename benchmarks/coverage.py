@@ -18,7 +18,7 @@ from core.plan.evaluate import METRICS, Money, Threshold
 from models.measures.fairness import RATES, fairness
 from models.measures.groups import Grouping
 from models.measures.intervals import Estimate, Resampling, difference, estimates
-from models.measures.metrics import Observed, measure, statistic
+from models.measures.metrics import Observed, metric_value, statistic
 from models.measures.money import best_threshold
 from models.measures.thresholds import choose_threshold
 
@@ -123,10 +123,10 @@ def _fairness_measures(drawn: Study, resampling: Resampling) -> Iterator[tuple[s
 def truth(problem: Problem, many: int = MANY, seed: int = 10**6) -> dict[str, float]:
     """Return the value of every measure over `many` entities."""
     drawn = study(problem, seed, many)
-    found = {f"{problem} {metric}": measure(metric, drawn.rows) for metric in METRICS[problem]}
+    found = {f"{problem} {metric}": metric_value(metric, drawn.rows) for metric in METRICS[problem]}
     for metric in METRICS[problem]:
         if metric in _DIFFERENCES:
-            other = measure(metric, drawn.other)
+            other = metric_value(metric, drawn.other)
             found[f"{problem} difference of {metric}"] = found[f"{problem} {metric}"] - other
     if problem == "binary":
         found |= {name: estimate.value for name, estimate in _fairness_measures(drawn, Resampling(repeats=1))}

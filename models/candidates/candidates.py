@@ -28,7 +28,7 @@ from models.data.folds import refuse_few_rows
 from models.data.rows import BINARY, Rows, Task, row_weights
 from models.scoring.model_file import ESTIMATOR, PARTS, PREPARATION, PREPARED, SKOPS
 from models.scoring.parts_file import write_parts
-from models.scoring.preparation import Group, Preparation
+from models.scoring.preparation import ColumnGroup, Preparation
 from models.scoring.skops_file import write_skops
 from models.scoring.trees import LIGHTGBM_TEXT
 
@@ -103,7 +103,7 @@ def _(
     )
     columns = steps.fit_transform(train.inputs.matrix[:, [index]])
     curve = LinearRegression() if task.problem == "regression" else LogisticRegression(random_state=seed)
-    return _scikit(Preparation((Group("numeric", (index,), steps),)), curve.fit(columns, train.label), task, {})
+    return _scikit(Preparation((ColumnGroup("numeric", (index,), steps),)), curve.fit(columns, train.label), task, {})
 
 
 @fit.register(OfNumbersCandidate)

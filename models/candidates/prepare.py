@@ -13,7 +13,7 @@ from models.candidates.selection import select_columns
 from models.candidates.steps import Fitting, scikit_step
 from models.data.folds import refuse_few_rows
 from models.scoring.columns import Columns, dense, stack_columns
-from models.scoring.preparation import Group, Kind, Preparation
+from models.scoring.preparation import ColumnGroup, Kind, Preparation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,12 +44,12 @@ def prepare(
     """
     groups, blocks = [], []
     for kind, indices, steps in _grouped(candidate, features):
-        group = Group(kind, indices, None)
+        group = ColumnGroup(kind, indices, None)
         columns = group.input_columns(rows.inputs)
         if steps:
             fitting = Fitting(tuple(features[index] for index in indices), task, seed)
             pipeline, columns = _fit_steps(steps, columns, rows, fitting, kind)
-            group = Group(kind, indices, pipeline)
+            group = ColumnGroup(kind, indices, pipeline)
         groups.append(group)
         blocks.append(columns)
     if not groups:

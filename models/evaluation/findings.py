@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from core.plan.evaluate import Threshold
-from models.measures.fairness import Fairness, fairness
+from models.measures.fairness import GroupFairness, fairness
 from models.measures.groups import Grouping, PartResult, by_part
 from models.measures.metrics import confusion
 from models.measures.money import MoneyResult, best_threshold, money_result
@@ -56,7 +56,7 @@ class Findings:
     confusion: list[list[int]]
     parts: tuple[PartResult, ...]
     worst_slices: tuple[WorstSlice, ...]
-    fairness: tuple[Fairness, ...]
+    fairness: tuple[GroupFairness, ...]
     money: MoneyResult | None
 
     def to_json(self) -> str:

@@ -23,7 +23,7 @@ from models.measures.metrics import (
     PROBABILITY_METRICS,
     Observed,
     entity_numbers,
-    measure,
+    metric_value,
     statistic,
 )
 from models.measures.thresholds import choose_threshold
@@ -106,7 +106,7 @@ def measure_candidate(
     out_of_fold = replace(on_validation, score=cross_fitted(section.calibration, label, raw, validation.entity, seed))
     uncalibrated = replace(on_validation, score=raw)
     rows = {**dict.fromkeys(PROBABILITY_METRICS, out_of_fold), **dict.fromkeys(ORDER_METRICS, uncalibrated)}
-    measured = {metric: measure(metric, rows.get(metric, on_validation)) for metric in section.metrics}
+    measured = {metric: metric_value(metric, rows.get(metric, on_validation)) for metric in section.metrics}
     result = CandidateResult(name, _defined(measured), {}, threshold, calibration=calibration)
     return MeasuredCandidate(result, on_validation, on_test_part)
 

@@ -47,7 +47,7 @@ class PartRates:
 
 
 @dataclass(frozen=True)
-class Fairness:
+class GroupFairness:
     """The decision rates of one model in all parts of one group.
 
     Attributes
@@ -65,7 +65,7 @@ class Fairness:
     gaps: dict[str, Estimate]
 
 
-def fairness(rows: Observed, group: Grouping, resampling: Resampling) -> Fairness:
+def fairness(rows: Observed, group: Grouping, resampling: Resampling) -> GroupFairness:
     """Return the rates of each part of `group`; a rate without rows is NaN and does not count towards a gap."""
     statistics = {(part, rate): _rate(rows, group.part_index == index, rate) for index, part, rate in _rates_of(group)}
     points = _points(rows, group)
@@ -96,7 +96,7 @@ def fairness(rows: Observed, group: Grouping, resampling: Resampling) -> Fairnes
     )
     smallest = min(sizes.values())
     gaps = {rate: _gap(rate, group.parts, points, by_key, smallest, resampling) for rate in RATES}
-    return Fairness(group.name, reference, parts, gaps)
+    return GroupFairness(group.name, reference, parts, gaps)
 
 
 def _rates_of(group: Grouping) -> list[tuple[int, str, str]]:

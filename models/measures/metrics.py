@@ -88,7 +88,7 @@ def entity_numbers(keys: Sequence[object] | NDArray[np.generic]) -> NDArray[np.i
     return np.unique(np.asarray(keys), return_inverse=True)[1].astype(np.int64)
 
 
-def measure(metric: Metric, rows: Observed) -> float:
+def metric_value(metric: Metric, rows: Observed) -> float:
     """Return `metric` of `rows`; NaN where it is undefined, or a score is NaN or infinite."""
     return float(statistic(metric, rows)(np.ones((1, rows.entities)))[0]) if len(rows.label) else np.nan
 

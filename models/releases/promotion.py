@@ -95,7 +95,7 @@ def assign_role(connection: psycopg.Connection, model: str, role: Role, release_
         ledger.appoint(connection, model, CHALLENGER, None, act)
 
 
-def standing(changes: Iterable[RoleChange]) -> list[str]:
+def champion_chain(changes: Iterable[RoleChange]) -> list[str]:
     """Return the chain of champions, the current one last; each replaced the one before it.
 
     A rollback removes the champions that it undoes, so that the next rollback goes further back.
@@ -121,7 +121,7 @@ def earlier_champion(model: str, changes: Iterable[RoleChange]) -> str:
         If there is none.
 
     """
-    stack = standing(changes)
+    stack = champion_chain(changes)
     if not stack:
         raise ReleaseError(f"{model!r} has no champion; run `dvc repro`, or `panthera promote` a release")
     if len(stack) == 1:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from core.plan.evaluate import Metric
     from models.evaluation.evaluation import CandidateResult
     from models.evaluation.findings import Findings
-    from models.measures.fairness import Fairness
+    from models.measures.fairness import GroupFairness
 
 
 def groups_section(findings: Findings, primary: Metric, best: CandidateResult) -> str:
@@ -48,7 +48,7 @@ def groups_section(findings: Findings, primary: Metric, best: CandidateResult) -
     )
 
 
-def fairness_section(found: Sequence[Fairness]) -> str:
+def fairness_section(found: Sequence[GroupFairness]) -> str:
     """Compose the section with decision rates by group; empty if the plan compares none."""
     if not found:
         return ""
@@ -61,7 +61,7 @@ def fairness_section(found: Sequence[Fairness]) -> str:
     )
 
 
-def _one_fairness(found: Fairness) -> str:
+def _one_fairness(found: GroupFairness) -> str:
     rates = ("selection_rate", "true_positive_rate", "false_positive_rate")
     names = [rate.replace("_", " ") for rate in rates]
     rows = [

@@ -17,7 +17,7 @@ Kind: TypeAlias = Literal["categorical", "timestamp", "numeric", "text"]
 
 
 @dataclass(frozen=True)
-class Group:
+class ColumnGroup:
     """Columns of one kind, as indices into the contract, and the fitted steps for them; None leaves them unchanged."""
 
     kind: Kind
@@ -38,7 +38,7 @@ class Group:
 class Preparation:
     """All groups, the steps over their joined columns, and the indices of the columns that a selection kept."""
 
-    groups: tuple[Group, ...]
+    groups: tuple[ColumnGroup, ...]
     joined: Any | None = None
     kept: tuple[int, ...] | None = None
 
@@ -86,7 +86,7 @@ def preparation_from(outline: Mapping[str, Any], fitted: Sequence[Any]) -> Prepa
         expected = len(outline["groups"])
         raise BundleError(f"the preparation has {len(steps)} fitted groups, its outline {expected}; train again")
     groups = [
-        Group(group["kind"], tuple(int(place) for place in group["places"]), fitted_steps)
+        ColumnGroup(group["kind"], tuple(int(place) for place in group["places"]), fitted_steps)
         for group, fitted_steps in zip(outline["groups"], steps, strict=True)
     ]
     kept = outline["kept"]

@@ -9,7 +9,7 @@ from worlds.subscription.feed import PROMPT_SECONDS
 from worlds.subscription.months import Month
 from worlds.subscription.people import DAY_ENDS, DAY_STARTS, People
 from worlds.subscription.support import CHANNELS, PRIORITIES
-from worlds.subscription.tables import TABLES, instants, records, words
+from worlds.subscription.tables import TABLES, records, strings, utc_timestamps
 from worlds.subscription.ticket_text import REASONS
 
 #: A backdated ticket is dated at most this many days before the month.
@@ -48,12 +48,12 @@ def backdated_tickets(
         event_time=opened,
         ticket_id=people.customer_id[rows[chosen]] * 1_000 + TICKET_NUMBER,
         state=pa.repeat("opened", len(chosen)),
-        opened_at=instants(opened),
-        channel=words(CHANNELS, channels[chosen]),
-        reason=words(REASONS, reason),
+        opened_at=utc_timestamps(opened),
+        channel=strings(CHANNELS, channels[chosen]),
+        reason=strings(REASONS, reason),
         priority=PRIORITIES[reason],
         text=pa.nulls(len(chosen), pa.string()),
     )
     schema = TABLES["tickets"].schema
     known = written + (prompt[chosen] * 1_000_000).astype("timedelta64[us]")
-    return happened.add_column(2, schema.field("created_time"), instants(known)).cast(schema)
+    return happened.add_column(2, schema.field("created_time"), utc_timestamps(known)).cast(schema)

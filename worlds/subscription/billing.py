@@ -6,12 +6,12 @@ import numpy as np
 import pyarrow as pa
 
 from worlds.subscription.arrays import Codes, Days, Flags, Floats
-from worlds.subscription.happenings import Happenings
+from worlds.subscription.happenings import EventHistory
 from worlds.subscription.months import Month, MonthGrid
 from worlds.subscription.people import DAY_ENDS, DAY_STARTS, People
 from worlds.subscription.presence import Presence
 from worlds.subscription.settings import Behaviour
-from worlds.subscription.tables import dates, records, words
+from worlds.subscription.tables import dates, records, strings
 
 STATUSES = ("paid", "late", "failed", "refunded")
 PAID, LATE, FAILED, REFUNDED = range(len(STATUSES))
@@ -65,8 +65,8 @@ class Billing:
         self._fails = np.minimum(behaviour.payment_failure_rate * people.payment_risk, HIGHEST_CHANCE)
         self._lates = np.minimum(behaviour.late_payment_rate * people.late_risk, HIGHEST_CHANCE)
         self._behaviour = behaviour
-        self.failed = Happenings(len(people))
-        self.late = Happenings(len(people))
+        self.failed = EventHistory(len(people))
+        self.late = EventHistory(len(people))
 
     def bill(self, prices: Floats, presence: Presence, rng: np.random.Generator, month: Month) -> BillingMonth:
         """Return a month's invoices and payments at `prices` (EUR per customer) for customers present on the billing day."""
@@ -139,8 +139,8 @@ class Billing:
             payment_id=invoice_ids * ATTEMPTS + attempts.numbers,
             invoice_id=invoice_ids,
             amount=invoices.amounts[attempts.invoices],
-            status=words(STATUSES, attempts.statuses),
-            method=words(METHODS, rng.choice(len(METHODS), size, p=[0.6, 0.25, 0.15])),
+            status=strings(STATUSES, attempts.statuses),
+            method=strings(METHODS, rng.choice(len(METHODS), size, p=[0.6, 0.25, 0.15])),
         )
 
 

@@ -6,12 +6,12 @@ import numpy as np
 import pyarrow as pa
 
 from worlds.subscription.arrays import Codes, Days, Flags, Floats
-from worlds.subscription.happenings import Happenings
+from worlds.subscription.happenings import EventHistory
 from worlds.subscription.months import Month, MonthGrid
 from worlds.subscription.people import DAY_ENDS, DAY_STARTS, People
 from worlds.subscription.presence import Presence
 from worlds.subscription.settings import SHORTEST_MONTH_DAYS, Behaviour, SubscriptionSettings
-from worlds.subscription.tables import dates, records, words
+from worlds.subscription.tables import dates, records, strings
 
 CONTRACT_DAYS = 365
 KINDS = ("signup", "price_change", "upgrade", "downgrade", "contract", "renewal")
@@ -46,8 +46,8 @@ class Contracts:
         self.price = self._price_of(people.plan, np.arange(len(people)))
         self.annual = people.annual.copy()
         self.contract_end = people.signup_day + CONTRACT_DAYS
-        self.price_rises = Happenings(len(people))
-        self.downgrades = Happenings(len(people))
+        self.price_rises = EventHistory(len(people))
+        self.downgrades = EventHistory(len(people))
 
     def _price_of(self, plans: Codes, rows: Codes) -> Floats:
         prices: Floats = np.round(self._list_prices[plans] * self._factors[rows], 2)
@@ -148,9 +148,9 @@ def plan_records(
         "plan_changes",
         customer_id=people.customer_id[moves.rows],
         event_time=grid.moments(moves.days, seconds),
-        kind=words(KINDS, moves.kinds),
-        plan=words(plan_names, moves.plans),
-        contract=words(("monthly", "annual"), moves.annual.astype(np.int64)),
+        kind=strings(KINDS, moves.kinds),
+        plan=strings(plan_names, moves.plans),
+        contract=strings(("monthly", "annual"), moves.annual.astype(np.int64)),
         contract_end=dates(grid.moments(moves.contract_ends, midnight), moves.annual),
         price=moves.prices,
         previous_price=pa.array(moves.previous_prices, from_pandas=True),

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 from worlds.subscription.arrays import Flags, Moments
 from worlds.subscription.changes import AnyChange, ColumnMissing, UnitChange
 from worlds.subscription.settings import Faults
-from worlds.subscription.tables import TABLES, TableSpec, instants
+from worlds.subscription.tables import TABLES, TableSpec, utc_timestamps
 
 #: A record that is not late becomes known within half an hour, on the day of its event.
 PROMPT_SECONDS = 1800
@@ -37,7 +37,7 @@ def as_recorded(
     spec = TABLES[table]
     late_rate = 0.0 if table == "customers" else faults.late_rate
     created = known_times(happened["event_time"].to_numpy(), rng, late_rate, faults.late_days_max)
-    recorded = happened.add_column(2, spec.schema.field("created_time"), instants(created))
+    recorded = happened.add_column(2, spec.schema.field("created_time"), utc_timestamps(created))
     for change in broken:
         recorded = _break(recorded, table, change, rng)
     recorded = _damage(recorded, spec, rng, faults)

@@ -8,7 +8,7 @@ from worlds.subscription.arrays import Codes, Days, Floats
 LONGEST_WINDOW_DAYS = 90
 
 
-class Happenings:
+class EventHistory:
     """Events of the customers of a chunk, with the day and an amount."""
 
     def __init__(self, customers: int) -> None:

@@ -24,7 +24,7 @@ from worlds.subscription.presence import NEVER, Presence
 from worlds.subscription.settings import SubscriptionSettings
 from worlds.subscription.streams import Streams, Topic
 from worlds.subscription.support import BILLING, CANCELLATION, OUTAGE, Circumstances, Support
-from worlds.subscription.tables import HAZARD_SCHEMA, TABLES, instants, records, words
+from worlds.subscription.tables import HAZARD_SCHEMA, TABLES, records, strings, utc_timestamps
 from worlds.subscription.usage import Interest, Usage, daily_probabilities
 
 CANCEL_REASONS = ("price", "service", "not_using", "other")
@@ -133,7 +133,7 @@ class Life:
             "cancellations",
             customer_id=self.people.customer_id[rows],
             event_time=self.grid.moments(self._cancel_day[rows], seconds[rows]),
-            reason=words(CANCEL_REASONS, _cancel_reasons(terms)[rows]),
+            reason=strings(CANCEL_REASONS, _cancel_reasons(terms)[rows]),
             notice_days=notice[rows],
         )
 
@@ -195,8 +195,8 @@ class Life:
         return pa.table(
             [
                 pa.array(self.people.customer_id[rows]),
-                instants(np.full(len(rows), self.grid.month(self.month).begins)),
-                words(tuple(s.name for s in self.settings.segments), self.people.segment[rows]),
+                utc_timestamps(np.full(len(rows), self.grid.month(self.month).begins)),
+                strings(tuple(s.name for s in self.settings.segments), self.people.segment[rows]),
                 pa.array(protected[self.people.gender[rows]]),
                 pa.array(truth.hazard[rows]),
                 pa.array(truth.hazard_with_offer[rows]),

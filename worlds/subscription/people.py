@@ -10,7 +10,7 @@ from worlds.subscription.arrays import Codes, Days, Flags, Floats
 from worlds.subscription.months import MonthGrid
 from worlds.subscription.settings import Category, Plan, SubscriptionSettings
 from worlds.subscription.streams import Streams, Topic
-from worlds.subscription.tables import records, words
+from worlds.subscription.tables import records, strings
 
 GIVEN_NAMES = (
     "Ada", "Bruno", "Carla", "Dario", "Edith", "Felix", "Greta", "Hugo", "Irene", "Jonas", "Kira", "Leo", "Mira",
@@ -123,8 +123,8 @@ def _signup_days(rng: np.random.Generator, existing_share: float, grid: MonthGri
 def customer_records(people: People, settings: SubscriptionSettings, streams: Streams, grid: MonthGrid) -> pa.Table:
     """Return the records of `customers`, the only table with names, mail addresses and telephone numbers."""
     rng = streams.of(Topic.PEOPLE, part=1)
-    given = words(GIVEN_NAMES, rng.integers(0, len(GIVEN_NAMES), len(people)))
-    family = words(FAMILY_NAMES, rng.integers(0, len(FAMILY_NAMES), len(people)))
+    given = strings(GIVEN_NAMES, rng.integers(0, len(GIVEN_NAMES), len(people)))
+    family = strings(FAMILY_NAMES, rng.integers(0, len(FAMILY_NAMES), len(people)))
     number = pa.array(people.customer_id).cast(pa.string())
     mailbox = pc.utf8_lower(pc.binary_join_element_wise(given, family, number, "."))
     # No country has the code 999 and no domain under .example can be registered, so no number or address is real.
@@ -136,9 +136,9 @@ def customer_records(people: People, settings: SubscriptionSettings, streams: St
         name=pc.binary_join_element_wise(given, family, " "),
         email=pc.binary_join_element_wise(mailbox, "mail.example", "@"),
         phone=pc.binary_join_element_wise("+999", line, " "),
-        gender=words(tuple(c.name for c in settings.genders), people.gender),
+        gender=strings(tuple(c.name for c in settings.genders), people.gender),
         birth_year=people.birth_year,
-        region=words(tuple(c.name for c in settings.regions), people.region),
-        acquisition_channel=words(tuple(c.name for c in settings.channels), people.channel),
-        segment=words(tuple(c.name for c in settings.segments), people.segment),
+        region=strings(tuple(c.name for c in settings.regions), people.region),
+        acquisition_channel=strings(tuple(c.name for c in settings.channels), people.channel),
+        segment=strings(tuple(c.name for c in settings.segments), people.segment),
     )

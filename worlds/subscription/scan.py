@@ -42,7 +42,7 @@ _PARQUET, _ZIP, _GZIP = b"PAR1", b"PK\x03\x04", b"\x1f\x8b"
 class Leak:
     """Identifiers of one kind in a file or table that must not contain any; the identifiers are not repeated."""
 
-    place: str
+    location: str
     kind: str
     times: int
 
@@ -59,13 +59,13 @@ class Scanner:
             if any(SHAPES[kind].findall(value)[:1] != [value] for value in values):
                 raise PantheraError(f"{customers}: a {kind} does not match the pattern of the scan; correct SHAPES")
 
-    def look(self, place: str, content: bytes) -> Iterator[Leak]:
+    def scan(self, location: str, content: bytes) -> Iterator[Leak]:
         """Yield the leaks in `content`, including those in packed content."""
         for part in _unpacked(content):
             for kind, shape in SHAPES.items():
                 times = sum(found in self._known[kind] for found in shape.findall(part))
                 if times:
-                    yield Leak(place, kind, times)
+                    yield Leak(location, kind, times)
 
 
 def _unpacked(content: bytes) -> Iterator[bytes]:
@@ -98,7 +98,7 @@ def scan_files(scanner: Scanner, project: Path) -> Iterator[Leak]:
         folders[:] = [name for name in folders if Path(folder) != project or name != SOURCES]
         for file in (Path(folder) / name for name in files):
             if file.is_file() and not file.is_symlink():
-                yield from scanner.look(str(file.relative_to(project)), file.read_bytes())
+                yield from scanner.scan(str(file.relative_to(project)), file.read_bytes())
 
 
 def scan_tables(scanner: Scanner, url: str) -> Iterator[Leak]:
@@ -110,7 +110,7 @@ def scan_tables(scanner: Scanner, url: str) -> Iterator[Leak]:
         for schema, table in tables:
             name = sql.Identifier(schema, table)
             with connection.cursor().copy(sql.SQL("COPY {} TO STDOUT").format(name)) as rows:
-                yield from scanner.look(f"table {schema}.{table}", b"".join(map(bytes, rows)))
+                yield from scanner.scan(f"table {schema}.{table}", b"".join(map(bytes, rows)))
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -129,8 +129,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {refusal}", file=sys.stderr)
         return 2
     for leak in leaks:
-        print(f"{leak.place}: {leak.times} times a {leak.kind}")
-    print(f"{len(leaks)} places contain a direct identifier")
+        print(f"{leak.location}: {leak.times} times a {leak.kind}")
+    print(f"{len(leaks)} files or tables contain a direct identifier")
     return 3 if leaks else 0
 
 

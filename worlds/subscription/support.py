@@ -6,12 +6,12 @@ import numpy as np
 import pyarrow as pa
 
 from worlds.subscription.arrays import Codes, Days, Flags, Floats
-from worlds.subscription.happenings import Happenings
+from worlds.subscription.happenings import EventHistory
 from worlds.subscription.months import Month, MonthGrid
 from worlds.subscription.people import DAY_ENDS, DAY_STARTS, People
 from worlds.subscription.presence import Presence
 from worlds.subscription.settings import SHORTEST_MONTH_DAYS
-from worlds.subscription.tables import instants, records, words
+from worlds.subscription.tables import records, strings, utc_timestamps
 from worlds.subscription.ticket_text import MOODS, REASONS, draw_texts
 
 CHANNELS = ("email", "chat", "phone")
@@ -75,8 +75,8 @@ class Support:
         self._chances = np.minimum(ticket_rate / CHANCES * people.ticket_risk, HIGHEST_CHANCE)
         nothing = np.empty(0, np.int64)
         self._open = Tickets(*[nothing] * len(fields(Tickets)))
-        self.by_reason = {reason: Happenings(len(people)) for reason in (BILLING, OUTAGE, CANCELLATION)}
-        self.angry = Happenings(len(people))
+        self.by_reason = {reason: EventHistory(len(people)) for reason in (BILLING, OUTAGE, CANCELLATION)}
+        self.angry = EventHistory(len(people))
 
     def open_counts(self) -> Floats:
         """Return each customer's number of tickets that are open when the next month starts."""
@@ -136,9 +136,9 @@ class Support:
             event_time=opened if state == "opened" else closed,
             ticket_id=tickets.ticket_ids,
             state=pa.repeat(state, len(tickets.rows)),
-            opened_at=instants(opened),
-            channel=words(CHANNELS, tickets.channels),
-            reason=words(REASONS, tickets.reasons),
+            opened_at=utc_timestamps(opened),
+            channel=strings(CHANNELS, tickets.channels),
+            reason=strings(REASONS, tickets.reasons),
             priority=PRIORITIES[tickets.reasons],
             text=texts,
         )

@@ -170,12 +170,12 @@ def records(table: str, **columns: NDArray[Any] | pa.Array) -> pa.Table:
     return pa.table(arrays, schema=pa.schema(fields))
 
 
-def words(names: tuple[str, ...], codes: Codes) -> pa.Array:
+def strings(names: tuple[str, ...], codes: Codes) -> pa.Array:
     """Return codes, indices into `names`, as strings."""
     return pa.array(names, pa.string()).take(pa.array(codes))
 
 
-def instants(moments: Moments) -> pa.Array:
+def utc_timestamps(moments: Moments) -> pa.Array:
     """Return datetime64[us] as timestamps in UTC."""
     return pa.array(moments.astype("datetime64[us]"), type=INSTANT)
 

@@ -5,7 +5,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from worlds.subscription.arrays import Codes
-from worlds.subscription.tables import words
+from worlds.subscription.tables import strings
 
 REASONS = ("how_to", "billing", "outage", "cancellation", "feature_request")
 MOODS = ("calm", "annoyed", "angry")
@@ -66,9 +66,9 @@ def draw_texts(
     about = tuple(sentence for reason in REASONS for sentence in SENTENCES[reason])
     felt = tuple(sentence for mood in MOODS for sentence in MOOD_SENTENCES[mood])
     return pc.binary_join_element_wise(
-        words(OPENINGS, rng.integers(0, len(OPENINGS), size)),
-        words(about, reasons * VARIANTS + rng.integers(0, VARIANTS, size)),
-        words(tuple(f"I have the {name} plan." for name in names), plans),
-        words(felt, moods * VARIANTS + rng.integers(0, VARIANTS, size)),
+        strings(OPENINGS, rng.integers(0, len(OPENINGS), size)),
+        strings(about, reasons * VARIANTS + rng.integers(0, VARIANTS, size)),
+        strings(tuple(f"I have the {name} plan." for name in names), plans),
+        strings(felt, moods * VARIANTS + rng.integers(0, VARIANTS, size)),
         " ",
     )

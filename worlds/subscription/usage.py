@@ -11,7 +11,7 @@ from worlds.subscription.months import Month
 from worlds.subscription.people import DAY_ENDS, DAY_STARTS, DEVICES, People
 from worlds.subscription.presence import Presence
 from worlds.subscription.settings import Behaviour
-from worlds.subscription.tables import records, words
+from worlds.subscription.tables import records, strings
 
 #: Minutes of one day at most; a day has 1440.
 MOST_MINUTES = 720
@@ -92,7 +92,7 @@ class Usage:
             logins=1 + (minutes * rng.random(len(rows)) / MINUTES_PER_LOGIN).astype(np.int64),
             minutes=minutes,
             features_used=features,
-            device=words(DEVICES, self._draw_devices(rng, rows)),
+            device=strings(DEVICES, self._draw_devices(rng, rows)),
         )
 
     def _draw_minutes(self, rng: np.random.Generator, rows: Codes, factors: Floats) -> Codes:

@@ -7,7 +7,7 @@ import pytest
 from sklearn.metrics import auc
 
 from models.measures import curves
-from models.measures.metrics import Observed, measure
+from models.measures.metrics import Observed, metric_value
 
 #: From the highest score down the labels are 1, 1, 0, then 1 and 0 at the same score, then 0.
 ROWS = Observed(
@@ -24,7 +24,7 @@ def test_the_roc_curve_by_hand() -> None:
     found = curves.roc(ROWS)
     # Points on a straight line between two others are dropped.
     assert all(any(np.allclose(point, wanted) for wanted in expected) for point in found)
-    assert auc(*found.T) == pytest.approx(measure("roc_auc", ROWS)) == pytest.approx(7.5 / 9)
+    assert auc(*found.T) == pytest.approx(metric_value("roc_auc", ROWS)) == pytest.approx(7.5 / 9)
 
 
 def test_precision_over_recall_by_hand() -> None:
@@ -56,7 +56,7 @@ def test_a_long_curve_keeps_its_ends_and_its_shape() -> None:
     found = curves.roc(rows)
     assert len(found) <= 202
     np.testing.assert_array_equal(found[[0, -1]], [[0, 0], [1, 1]])
-    assert auc(*found.T) == pytest.approx(measure("roc_auc", rows), abs=0.005)
+    assert auc(*found.T) == pytest.approx(metric_value("roc_auc", rows), abs=0.005)
 
 
 def test_a_curve_is_written_a_point_a_line() -> None:

@@ -18,7 +18,7 @@ from models.measures.intervals import (
     paired_difference,
     replicates,
 )
-from models.measures.metrics import Observed, measure, statistic
+from models.measures.metrics import Observed, metric_value, statistic
 
 
 def rows_of_entities(seed: int, entities: int = 200, rows: int = 5, lift: float = 1.0) -> Observed:
@@ -157,7 +157,7 @@ def test_a_difference_is_paired() -> None:
     rows = rows_of_entities(3)
     better = 0.9 * rows.score + 0.1 * rows.label
     found = paired_difference("roc_auc", rows.label, better, rows.score, rows.entity)
-    assert found.first == measure("roc_auc", Observed("binary", rows.label, better, rows.entity))
+    assert found.first == metric_value("roc_auc", Observed("binary", rows.label, better, rows.entity))
     assert found.difference == found.first - found.second
     assert 0 < found.lower < found.difference < found.upper
     unpaired = estimate("roc_auc", rows, Resampling())

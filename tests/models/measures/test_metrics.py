@@ -13,7 +13,15 @@ from hypothesis import strategies as st
 from sklearn import metrics
 
 from core.plan.evaluate import METRICS, Metric
-from models.measures.metrics import ECE_BINS, LOWER_IS_BETTER, Observed, entity_numbers, equal_bins, measure, statistic
+from models.measures.metrics import (
+    ECE_BINS,
+    LOWER_IS_BETTER,
+    Observed,
+    entity_numbers,
+    equal_bins,
+    metric_value,
+    statistic,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,32 +54,32 @@ def binary(
     ],
 )
 def test_four_rows_by_hand(metric: Metric, expected: float) -> None:
-    assert measure(metric, binary()) == pytest.approx(expected)
+    assert metric_value(metric, binary()) == pytest.approx(expected)
 
 
 def test_profit_is_of_a_thousand_rows() -> None:
     # Two of four are approached: one would have been lost (earns 10), one would have stayed (costs 3).
-    assert measure("profit", binary(earned=(10.0, -3.0))) == pytest.approx(1000 * (10 - 3) / 4)
+    assert metric_value("profit", binary(earned=(10.0, -3.0))) == pytest.approx(1000 * (10 - 3) / 4)
 
 
 def test_gain_and_lift_are_of_the_highest_scores() -> None:
     rows = binary(top=0.25)
-    assert measure("gain", rows) == pytest.approx(1 / 2)
-    assert measure("lift", rows) == pytest.approx(2)
+    assert metric_value("gain", rows) == pytest.approx(1 / 2)
+    assert metric_value("lift", rows) == pytest.approx(2)
 
 
 def test_a_tie_at_the_edge_of_the_top_counts_in_part() -> None:
     # The top half is the row at 0.9 and one of the three at 0.5, drawn by lot: 1 + 1/3 of 2 positives.
     rows = binary(score=np.array([0.9, 0.5, 0.5, 0.5]), top=0.5)
-    assert measure("gain", rows) == pytest.approx((1 + 1 / 3) / 2)
+    assert metric_value("gain", rows) == pytest.approx((1 + 1 / 3) / 2)
 
 
 def test_a_sure_and_wrong_score_costs_much_and_not_everything() -> None:
-    assert np.isfinite(measure("log_loss", binary(score=np.array([0.0, 1.0, 0.5, 0.5]))))
+    assert np.isfinite(metric_value("log_loss", binary(score=np.array([0.0, 1.0, 0.5, 0.5]))))
 
 
 def test_the_calibration_error_of_one_score_is_its_distance_from_the_rate() -> None:
-    assert measure("ece", binary(score=np.full(4, 0.8))) == pytest.approx(0.3)
+    assert metric_value("ece", binary(score=np.full(4, 0.8))) == pytest.approx(0.3)
 
 
 def test_bins_hold_equal_numbers_and_keep_equal_values_together() -> None:
@@ -83,49 +91,49 @@ def test_bins_hold_equal_numbers_and_keep_equal_values_together() -> None:
 def test_three_classes_by_hand() -> None:
     score = np.array([[0.6, 0.3, 0.1], [0.2, 0.5, 0.3], [0.5, 0.3, 0.2], [0.1, 0.2, 0.7]])
     rows = Observed("multiclass", np.array([0, 1, 2, 2], dtype=np.int32), score, np.arange(4))
-    assert measure("accuracy", rows) == pytest.approx(3 / 4)
-    assert measure("balanced_accuracy", rows) == pytest.approx((1 + 1 + 1 / 2) / 3)
-    assert measure("f1", rows) == pytest.approx((2 / 3 + 1 + 2 / 3) / 3)
-    assert measure("log_loss", rows) == pytest.approx(-(log(0.6) + log(0.5) + log(0.2) + log(0.7)) / 4)
+    assert metric_value("accuracy", rows) == pytest.approx(3 / 4)
+    assert metric_value("balanced_accuracy", rows) == pytest.approx((1 + 1 + 1 / 2) / 3)
+    assert metric_value("f1", rows) == pytest.approx((2 / 3 + 1 + 2 / 3) / 3)
+    assert metric_value("log_loss", rows) == pytest.approx(-(log(0.6) + log(0.5) + log(0.2) + log(0.7)) / 4)
     # One against the rest: class 0 and class 1 rank right, class 2 has (0.2, 0.3) of four pairs in the wrong order.
-    assert measure("roc_auc", rows) == pytest.approx((1 + 1 + 3 / 4) / 3)
+    assert metric_value("roc_auc", rows) == pytest.approx((1 + 1 + 3 / 4) / 3)
 
 
 def test_numbers_by_hand() -> None:
     label, score = np.array([1.0, 2.0, 6.0]), np.array([2.0, 2.0, 4.0])
     rows = Observed("regression", label, score, np.arange(3), quantile=0.9)
-    assert measure("rmse", rows) == pytest.approx((5 / 3) ** 0.5)
-    assert measure("mae", rows) == pytest.approx(1)
-    assert measure("r2", rows) == pytest.approx(1 - 5 / 14)
-    assert measure("pinball", rows) == pytest.approx((0.1 * 1 + 0.9 * 2) / 3)
+    assert metric_value("rmse", rows) == pytest.approx((5 / 3) ** 0.5)
+    assert metric_value("mae", rows) == pytest.approx(1)
+    assert metric_value("r2", rows) == pytest.approx(1 - 5 / 14)
+    assert metric_value("pinball", rows) == pytest.approx((0.1 * 1 + 0.9 * 2) / 3)
 
 
 @pytest.mark.parametrize("metric", ["roc_auc", "balanced_accuracy"])
 def test_one_class_does_not_define_what_compares_two(metric: Metric) -> None:
-    assert np.isnan(measure(metric, binary(label=np.ones(4, np.int32))))
+    assert np.isnan(metric_value(metric, binary(label=np.ones(4, np.int32))))
 
 
 def test_nobody_decided_leaves_the_precision_undefined() -> None:
-    assert np.isnan(measure("precision", binary(threshold=1.1)))
+    assert np.isnan(metric_value("precision", binary(threshold=1.1)))
 
 
 def test_no_threshold_leaves_decisions_undefined() -> None:
-    assert np.isnan(measure("f1", binary(threshold=np.nan)))
+    assert np.isnan(metric_value("f1", binary(threshold=np.nan)))
 
 
 @pytest.mark.parametrize("metric", METRICS["binary"])
 def test_a_score_that_is_no_number_makes_every_measure_undefined(metric: Metric) -> None:
-    assert np.isnan(measure(metric, binary(score=np.array([0.9, np.nan, 0.1, 0.2]))))
+    assert np.isnan(metric_value(metric, binary(score=np.array([0.9, np.nan, 0.1, 0.2]))))
 
 
 @pytest.mark.parametrize("metric", METRICS["binary"])
 def test_no_rows_define_nothing(metric: Metric) -> None:
-    assert np.isnan(measure(metric, binary(np.empty(0, np.int32), np.empty(0))))
+    assert np.isnan(metric_value(metric, binary(np.empty(0, np.int32), np.empty(0))))
 
 
 def test_a_metric_of_another_problem_is_refused() -> None:
     with pytest.raises(ValueError, match="'rmse' is not a metric of a binary problem; expected roc_auc, "):
-        measure("rmse", binary())
+        metric_value("rmse", binary())
 
 
 def test_lengths_must_agree() -> None:
@@ -143,7 +151,7 @@ def test_every_metric_of_the_plan_belongs_to_a_problem_and_is_known_here() -> No
     }
     for problem, rows in some.items():
         for metric in METRICS[problem]:
-            assert np.isfinite(measure(metric, rows)), (problem, metric)
+            assert np.isfinite(metric_value(metric, rows)), (problem, metric)
 
 
 def test_entities_are_numbered_in_order() -> None:
@@ -197,7 +205,7 @@ def test_a_weight_is_as_good_as_as_many_copies(drawn: tuple[Observed, NDArray[np
     copies = np.repeat(np.arange(len(rows.label)), weights[rows.entity].astype(np.int64))
     many = Observed("binary", rows.label[copies], rows.score[copies], np.arange(len(copies)), rows.threshold)
     for metric in ("lift", "gain"):
-        assert statistic(metric, rows)(weights[None, :])[0] == pytest.approx(measure(metric, many))
+        assert statistic(metric, rows)(weights[None, :])[0] == pytest.approx(metric_value(metric, many))
 
 
 @given(
@@ -210,10 +218,10 @@ def test_measures_of_classes_are_scikit_learns(label: list[int], seed: int) -> N
     score = chance.dirichlet(np.ones(3), len(truth))
     rows = Observed("multiclass", truth, score, np.arange(len(truth)))
     decided = score.argmax(axis=1)
-    assert measure("roc_auc", rows) == pytest.approx(metrics.roc_auc_score(truth, score, multi_class="ovr"))
-    assert measure("log_loss", rows) == pytest.approx(metrics.log_loss(truth, score))
-    assert measure("f1", rows) == pytest.approx(metrics.f1_score(truth, decided, average="macro"))
-    assert measure("balanced_accuracy", rows) == pytest.approx(metrics.balanced_accuracy_score(truth, decided))
+    assert metric_value("roc_auc", rows) == pytest.approx(metrics.roc_auc_score(truth, score, multi_class="ovr"))
+    assert metric_value("log_loss", rows) == pytest.approx(metrics.log_loss(truth, score))
+    assert metric_value("f1", rows) == pytest.approx(metrics.f1_score(truth, decided, average="macro"))
+    assert metric_value("balanced_accuracy", rows) == pytest.approx(metrics.balanced_accuracy_score(truth, decided))
 
 
 @given(seed=st.integers(0, 1000), rows=st.integers(3, 50))

@@ -7,7 +7,7 @@ import pytest
 
 from core.plan.evaluate import Money, Threshold
 from models.measures.intervals import Resampling
-from models.measures.metrics import Observed, measure
+from models.measures.metrics import Observed, metric_value
 from models.measures.money import best_threshold, money_result, profit_curve
 from models.measures.thresholds import NOBODY, choose_threshold
 
@@ -40,7 +40,7 @@ def test_every_point_of_the_curve_is_the_profit_at_its_threshold() -> None:
     assert curve[-1].share == 1
     for point in curve[::10]:
         at = Observed("binary", rows.label, rows.score, rows.entity, point.threshold, earned=rows.earned)
-        assert point.profit.value == pytest.approx(measure("profit", at))
+        assert point.profit.value == pytest.approx(metric_value("profit", at))
 
 
 def test_treating_all_and_none_stand_beside_the_threshold() -> None:

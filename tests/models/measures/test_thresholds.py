@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.plan.evaluate import Money, Threshold
-from models.measures.metrics import Observed, measure
+from models.measures.metrics import Observed, metric_value
 from models.measures.thresholds import NOBODY, choose_threshold
 
 LABEL = np.array([1, 0, 1, 0], dtype=np.int32)
@@ -73,7 +73,7 @@ def test_no_other_threshold_is_better(goal: str, drawn: list[tuple[int, int]]) -
     def value(threshold: float) -> float:
         earned = (MONEY.earned_of_lost, MONEY.earned_of_staying)
         rows = Observed("binary", label, score, np.arange(len(label)), threshold, earned=earned)
-        return measure(goal, rows)  # type: ignore[arg-type]
+        return metric_value(goal, rows)  # type: ignore[arg-type]
 
     found = value(choose_threshold(Threshold(maximise=goal), MONEY, label, score))  # type: ignore[arg-type]
     assert found >= max(value(threshold / 10) for threshold in range(1, 10)) - 1e-12

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from core.errors import ReleaseError
 from models.releases import ledger
 from models.releases.ledger import Act, LedgerRelease, NewRelease, RoleChange
-from models.releases.promotion import promote, retire, roll_back, standing
+from models.releases.promotion import champion_chain, promote, retire, roll_back
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -140,4 +140,4 @@ def test_each_rollback_takes_away_the_last_promotion_that_still_stands(steps: li
         elif step is not None and (not oracle or oracle[-1] != step):
             oracle.append(step)
             changes.append(RoleChange(number, "champion", step, None, "promote", "ann", "", NOW))
-    assert standing(changes) == oracle
+    assert champion_chain(changes) == oracle
