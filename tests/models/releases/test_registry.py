@@ -130,7 +130,7 @@ def test_artifacts_of_a_checkout_in_a_long_path_lie_below_the_home(tmp_path: Pat
 
 
 def test_a_path_that_is_too_long_everywhere_says_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(PantheraError, match="set PANTHERA_STATE to a shorter folder"):
+    with pytest.raises(PantheraError, match="set PANTHERA_STATE to a shorter path"):
         artifact_folder(tmp_path / ("y" * 150), tmp_path / ("z" * 150))
 
 

@@ -221,7 +221,7 @@ def test_a_rollback_to_a_release_that_cannot_answer_changes_nothing(without_mlfl
         promote_verb(without_mlflow, PLAN, name, "champion", "better")
     with psycopg.connect(without_mlflow.database_url or "") as connection:
         connection.execute("ALTER TABLE online.history__1 RENAME TO away")
-    with pytest.raises(ReleaseError, match="one reads the online table history__1, which is gone"):
+    with pytest.raises(ReleaseError, match="one reads the online table history__1, which is missing"):
         rollback_verb(without_mlflow, PLAN, None, "worse")
     assert champion(without_mlflow) == "two"
 
