@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import psycopg
 
     from core.contracts import Link
+    from core.roles import Role
     from feature_repo.online.query import EntityLookup
     from models.bundles.bundle import Bundle
     from models.bundles.signing import TrustedKeys
@@ -137,11 +138,16 @@ class _Pinned:
 
 
 class BundleFolder:
-    """The folder of bundles; a bundle that failed to load is not read again until its files or the trusted keys change."""
+    """The folder of bundles.
+
+    A bundle that failed to load is not read again until its files or the trusted keys change. One that was preloaded is kept
+    until `forget`.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._failed: dict[str, tuple[object, BundleError]] = {}
+        self._preloaded: dict[str, tuple[object, Bundle]] = {}
 
     def load(self, digest: str, trusted: TrustedKeys) -> Bundle:
         """Load the bundle with this digest.
@@ -153,6 +159,9 @@ class BundleFolder:
 
         """
         state = (trusted, _fingerprint(self._path / digest))
+        preloaded_state, bundle = self._preloaded.get(digest, (None, None))
+        if bundle and preloaded_state == state:
+            return bundle
         failed_state, error = self._failed.get(digest, (None, None))
         if error and failed_state == state:
             raise error.with_traceback(None)  # an exception that is raised again collects tracebacks
@@ -161,6 +170,19 @@ class BundleFolder:
         except BundleError as new_error:
             self._failed[digest] = state, new_error
             raise
+
+    def preload(self, digest: str, trusted: TrustedKeys) -> bool:
+        """Load a bundle and keep it for `load`; return whether it could be loaded."""
+        state = (trusted, _fingerprint(self._path / digest))
+        try:
+            self._preloaded[digest] = state, self.load(digest, trusted)
+        except BundleError:
+            return False
+        return True
+
+    def forget(self) -> None:
+        """Drop the preloaded bundles."""
+        self._preloaded.clear()
 
 
 def _fingerprint(folder: Path) -> object:
@@ -179,6 +201,29 @@ class Loader:
     bundles: BundleFolder
     key: EntityKey
     lookup: EntityLookup
+
+    def absent(self, connection: psycopg.Connection, present: ActiveReleases | None) -> list[list[LedgerRelease]]:
+        """Fetch the releases in a role whose bundle is not loaded, each followed by what may answer in its place."""
+        ledger_releases = {role: current(connection, self.model, role) for role in (CHAMPION, CHALLENGER)}
+        return [
+            [release, *self._stand_ins(connection, role, release, present)]
+            for role, release in ledger_releases.items()
+            if release and not (present and present.bundle_of(release.release_id))
+        ]
+
+    def _stand_ins(
+        self, connection: psycopg.Connection, role: Role, release: LedgerRelease, present: ActiveReleases | None
+    ) -> list[LedgerRelease]:
+        if present or role != CHAMPION:
+            return []
+        return _earlier_champions(connection, self.model, release.release_id)
+
+    def preload(self, absent: Sequence[Sequence[LedgerRelease]], trusted: TrustedKeys) -> None:
+        """Load the first sound bundle of each list of `absent`; this may take long, and needs no database."""
+        for releases in absent:
+            for release in releases:
+                if self.bundles.preload(release.bundle_digest, trusted):
+                    break
 
     def load_active(
         self, connection: psycopg.Connection, trusted: TrustedKeys, present: ActiveReleases | None

@@ -28,7 +28,7 @@ from serving.wire.problems import public_message
 from serving.wire.refusals import NotAvailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from datetime import datetime
 
     import psycopg
@@ -37,11 +37,12 @@ if TYPE_CHECKING:
     from core.roles import Role
     from core.settings import Settings
     from feature_repo.online.tables import OnlineTable
+    from models.bundles.signing import TrustedKeys
 
 _LOGGER = logging.getLogger(__name__)
 #: Interval of the refresh: a change of the ledger, or a restarted database, is noticed within this time.
 _SECONDS_BETWEEN_LOOKS = 2.0
-#: Time limit of a refresh, which includes loading bundles; a server that stopped responding is given up after it.
+#: Time limit of a refresh's use of the database; a server that stopped responding is given up after it.
 _SECONDS_TO_LOOK = 10.0
 _LIMITS = "-cstatement_timeout=4000 -clock_timeout=2000"
 
@@ -163,15 +164,32 @@ class Runtime:
         if self._url is None:
             self._url = ensure_database(self.settings)
         try:
-            with connect(self._url, _LIMITS) as connection, hung_up_after(connection, _SECONDS_TO_LOOK):
-                self.appointed = {**roles(connection, self.plan.register_.model)}
-                active = self._loader.load_active(connection, read_trusted(self.settings), self.active)
-                self.upkeep = upkeep_of(connection, self.plan, self._declared, active.tables_in_use)
-                return active, self._in_phase(connection, active)
+            trusted = read_trusted(self.settings)
+            with self._looking(self._url) as connection:
+                absent = self._loader.absent(connection, self.active)
+                if not absent:
+                    return self._load_active(connection, trusted)
+            self._loader.preload(absent, trusted)
+            with self._looking(self._url) as connection:
+                return self._load_active(connection, trusted)
         except DatabaseError:
             if self.settings.database_url is None:
                 self._url = None  # the embedded server was stopped; the next refresh starts it
             raise
+        finally:
+            self._loader.bundles.forget()
+
+    def _load_active(self, connection: psycopg.Connection, trusted: TrustedKeys) -> tuple[ActiveReleases, Experiment]:
+        self.appointed = {**roles(connection, self.plan.register_.model)}
+        active = self._loader.load_active(connection, trusted, self.active)
+        self.upkeep = upkeep_of(connection, self.plan, self._declared, active.tables_in_use)
+        return active, self._in_phase(connection, active)
+
+    @staticmethod
+    @contextlib.contextmanager
+    def _looking(url: str) -> Iterator[psycopg.Connection]:
+        with connect(url, _LIMITS) as connection, hung_up_after(connection, _SECONDS_TO_LOOK):
+            yield connection
 
     async def _prepare(self, active: ActiveReleases | None) -> None:
         """Open the pools, and fetch the handle's table metadata, so that no request has to."""

@@ -142,11 +142,16 @@ def contract_over(features: Sequence[tuple[str, str, str]]) -> Contract:
 
 
 @pytest.fixture
-def bare_world(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> World:
-    """A world with a plan and a migrated database, and nothing else; its service is patient with a busy machine."""
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Deadlines that fit a busy machine."""
     monkeypatch.setattr("serving.connections._SECONDS", 2.0)
     for module in ("serving.endpoints", "serving.app"):
         monkeypatch.setattr(f"{module}._SECONDS_TO_ANSWER", 30.0)
+
+
+@pytest.fixture
+def bare_world(settings: Settings, patient: None, monkeypatch: pytest.MonkeyPatch) -> World:
+    """A world with a plan and a migrated database, and nothing else."""
     world = World(settings)
     world.write_plan()
     monkeypatch.setattr("serving.releases.load_bundle", world.load)

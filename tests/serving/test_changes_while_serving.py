@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -120,6 +121,21 @@ def test_a_challenger_that_cannot_be_loaded_does_not_keep_the_champion_from_answ
         assert {entry["release"] for entry in await client.entries(10, 11, 12, 13, 14)} == {"old", "new"}
 
     serve(bare_world, use)
+
+
+def test_bundles_may_load_for_longer_than_the_database_may_be_silent(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(folder: Path, trusted: TrustedKeys) -> HandMadeBundle | Bundle:
+        time.sleep(1.5)
+        return world.load(folder, trusted)
+
+    async def use(client: Client) -> None:
+        assert {entry["release"] for entry in await client.entries(1, 2, 3, 4, 5)} == {"old", "new"}
+
+    monkeypatch.setattr("serving.releases.load_bundle", load)
+    monkeypatch.setattr("serving.runtime._SECONDS_TO_LOOK", 1.0)
+    serve(world, use)
 
 
 def _refusing(world: World, monkeypatch: pytest.MonkeyPatch, *release_ids: str) -> None:
