@@ -1,6 +1,6 @@
 # One command each; every one of them does its own set-up. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test bench-world bench-features bench-repro bench-wide soak-features conformance bench-training soak-candidates soak-models check lock clean FORCE
+.PHONY: help setup demo test bench-world bench-features bench-repro bench-wide soak-features conformance bench-training soak-candidates soak-models check docs lock clean FORCE
 
 # dvc's stages and tools call one another by name, so this checkout's programs come first.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -38,6 +38,7 @@ help:
 	@echo "make soak-models      what evaluations say, against worlds whose truth is known (a quarter of an hour)"
 	@echo "make soak-candidates  every candidate kind, step and selector on 100,000 customers, to the served score (minutes)"
 	@echo "make check   lint, format, types and import rules; changes nothing"
+	@echo "make docs    build the documentation as a site in .site; a broken link fails"
 	@echo "make lock    resolve requirements.lock again from pyproject.toml"
 	@echo "make clean   remove .venv and caches; keeps .panthera, data and reports"
 
@@ -125,6 +126,10 @@ soak-candidates: setup
 soak-models: setup
 	@$(PYTHON) -m benchmarks.soak_models
 
+docs: setup
+	@NO_MKDOCS_2_WARNING=1 $(PYTHON) -m mkdocs build --quiet --strict
+	@echo "docs: .site/index.html"
+
 lock: setup
 	@echo "lock: resolving (a minute)"
 	@$(PYTHON) -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
@@ -132,5 +137,5 @@ lock: setup
 
 clean:
 	@if [ -x .venv/bin/panthera ]; then $(PYTHON) -m panthera.cli down; fi
-	@rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .grimp_cache .hypothesis dist
+	@rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .grimp_cache .hypothesis .site dist
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

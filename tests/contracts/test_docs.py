@@ -6,10 +6,14 @@ import argparse
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
+import jsonschema_rs
 import pytest
 
+from core.plan.yaml_text import load_yaml
 from panthera.cli import _parser
+from panthera.plan_schema import plan_schema
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -129,10 +133,38 @@ def test_every_target_of_make_and_variable_that_a_page_names_is_there(page: Path
     assert {name for name in variables if name not in code} == set()
 
 
+def without_required(schema: Any) -> Any:
+    """Return a schema that allows parts of sections: a page may show a few keys of one."""
+    if isinstance(schema, list):
+        return [without_required(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    is_branch = "if" in schema and "then" in schema
+    return {
+        key: part if is_branch and key == "if" else without_required(part)
+        for key, part in schema.items()
+        if key != "required"
+    }
+
+
+@pytest.mark.parametrize("page", [page for page in ALL if "```yaml" in page.read_text()], ids=name_of)
+def test_every_yaml_block_of_a_page_is_a_part_of_a_plan(page: Path) -> None:
+    validator = jsonschema_rs.Draft7Validator(without_required(plan_schema()))
+    for kind, block in _BLOCK.findall(page.read_text()):
+        raw = load_yaml(block) if kind == "yaml" else None
+        faults = [] if raw is None else [error.message for error in validator.iter_errors(raw)]
+        assert faults == [], block
+
+
 def test_every_page_stands_in_the_index() -> None:
     index = set(_LINK.findall((DOCS / "README.md").read_text()))
     pages = {page.name for page in DOCS.glob("*.md")} - {"README.md"}
     assert pages - index == set()
+
+
+def test_every_decision_stands_in_their_index() -> None:
+    index = _LINK.findall((DOCS / "adr/README.md").read_text())
+    assert index == sorted(page.name for page in DOCS.glob("adr/0*.md"))
 
 
 @pytest.mark.parametrize(

@@ -1,20 +1,16 @@
-"""Every command of the README runs, in its order, in a fresh checkout, as it is written there."""
+"""Every command of the README and the guides runs, in their order, in a fresh checkout, as it is written there."""
 
 from __future__ import annotations
 
 import json
-import os
 import re
-import shlex
 import shutil
-import signal
 import subprocess
-import time
 from typing import TYPE_CHECKING, Any
 
-import httpx
 import pytest
 
+from tests.e2e.shell import Shell, commands_of
 from tests.fix_project import ROOT
 
 if TYPE_CHECKING:
@@ -24,70 +20,18 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.long
 
-README = (ROOT / "README.md").read_text()
+#: In an order in which a reader may take them: all speak of the project folder that the README enters.
+GUIDES = ("train", "serve", "watch", "release", "features", "operate")
+#: Begins in the checkout.
+WORLDS = ROOT / "docs/worlds.md"
 COMMANDS = [
-    line
-    for block in re.findall(r"^```bash\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
-    for line in block.splitlines()
+    *commands_of(ROOT / "README.md"),
+    *(line for guide in GUIDES for line in commands_of(ROOT / f"docs/{guide}.md")),
+    *("cd ../../..", "bentoml build"),
+    *commands_of(WORLDS),
 ]
 #: What runs this very test, and what tests/e2e/test_subscription_live.py runs with fewer customers and days.
 RUN_ELSEWHERE = {"make test", "python -m worlds.subscription.live --folder .panthera/live"}
-SERVE = "bentoml serve serving.service:PredictionService"
-SECONDS_TO_START = 60
-
-
-class Shell:
-    """Runs the README's lines; the service runs beside the lines that follow it."""
-
-    def __init__(self, project: Project) -> None:
-        self._folder, self._environment = project.folder, dict(project.environment)
-        # A reader has named no state folder: that of the project folder is taken.
-        del self._environment["PANTHERA_STATE"]
-        self._activate = f". {shlex.quote(str(project.folder / '.venv/bin/activate'))}; "
-        self._service: subprocess.Popen[bytes] | None = None
-
-    def run(self, line: str) -> str:
-        if line == SERVE:
-            return self._serve(line)
-        if line.startswith("cd ") and "&&" not in line:
-            self._folder = (self._folder / line.removeprefix("cd ")).resolve(strict=True)
-            return ""
-        activate = "" if line.startswith("make ") else self._activate
-        done = subprocess.run(
-            ["bash", "-c", activate + line],
-            cwd=self._folder,
-            env=self._environment,
-            capture_output=True,
-            text=True,
-            check=False,
-            stdin=subprocess.DEVNULL,
-        )
-        assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
-        return done.stdout
-
-    def _serve(self, line: str) -> str:
-        with (self._folder / "service.log").open("wb") as log:
-            self._service = subprocess.Popen(
-                ["bash", "-c", f"{self._activate}exec {line}"],
-                cwd=self._folder,
-                env=self._environment,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-        deadline = time.monotonic() + SECONDS_TO_START
-        while time.monotonic() < deadline and self._service.poll() is None:
-            try:
-                if httpx.get("http://localhost:3000/readyz", timeout=5).is_success:
-                    return ""
-            except httpx.TransportError:
-                time.sleep(0.2)
-        pytest.fail((self._folder / "service.log").read_text())
-
-    def close(self) -> None:
-        if self._service is not None:
-            os.killpg(self._service.pid, signal.SIGTERM)
-            self._service.wait(30)
 
 
 @pytest.fixture(scope="module")
@@ -117,6 +61,20 @@ def answer(said: dict[str, str], part: str) -> Any:
 
 def test_the_readme_has_the_two_commands_first() -> None:
     assert COMMANDS[:2] == ["make demo", "make test"]
+
+
+def test_the_readme_shows_what_the_demo_prints(said: dict[str, str]) -> None:
+    (block,) = re.findall(r"^```text\n(champion .*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    rows = re.split(r"\n(?=\w)", block.strip())[
+        1:
+    ]  # without the champion, whose name says of which data and code it is
+    assert len(rows) > 5
+    printed = _without_digits(said["make demo"])
+    assert [row for row in rows if _without_digits(row) not in printed] == []
+
+
+def _without_digits(text: str) -> str:
+    return re.sub(r"[+-]?\d", "0", " ".join(text.split()))
 
 
 def test_make_test_runs_the_tests() -> None:

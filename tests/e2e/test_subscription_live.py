@@ -26,7 +26,7 @@ PII_KEY = "a key that the tests alone know"
 #: July, and the first of August, on which the shift of July shows.
 DAYS_OPERATED = 32
 HORIZON = timedelta(days=28)
-#: As the README has it.
+#: As docs/worlds.md has it.
 COMMAND = "python -m worlds.subscription.live --folder .panthera/live"
 
 
@@ -59,8 +59,8 @@ def operated(tmp_path_factory: pytest.TempPathFactory, module_database_url: str)
     return Operated(folder, done)
 
 
-def test_the_command_stands_in_the_readme() -> None:
-    assert COMMAND in (ROOT / "README.md").read_text().splitlines()
+def test_the_command_stands_in_the_guide() -> None:
+    assert COMMAND in (ROOT / "docs/worlds.md").read_text().splitlines()
 
 
 def test_what_the_platform_says_agrees_with_the_truth(operated: Operated) -> None:

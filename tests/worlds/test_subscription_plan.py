@@ -45,9 +45,9 @@ def test_the_model_is_trained_and_tested_before_the_first_injected_change() -> N
     assert found.training_set.as_of.end + found.label.horizon <= datetime.fromisoformat(first)
 
 
-def test_the_readme_shows_a_second_entity_as_the_plan_has_it() -> None:
-    readme = (PLAN.parents[2] / "README.md").read_text()
-    (block,) = re.findall(r"^```yaml\n(entities:.*?)^```", readme, flags=re.MULTILINE | re.DOTALL)
+def test_the_guide_shows_a_second_entity_as_the_plan_has_it() -> None:
+    guide = (PLAN.parents[2] / "docs/features.md").read_text()
+    (block,) = re.findall(r"^```yaml\n(entities:.*?)^```", guide, flags=re.MULTILINE | re.DOTALL)
     shown, full = yaml.safe_load(block), yaml.safe_load(PLAN.read_text())
     view, of_plan = (told["build_features"]["views"]["region_churn"] for told in (shown, full))
     assert shown["entities"]["region"] == full["entities"]["region"]

@@ -299,9 +299,9 @@ def test_no_section_of_a_plan_can_bechanged() -> None:
                 setattr(section, name, getattr(section, name))
 
 
-def test_the_candidates_of_the_readme_are_read() -> None:
-    readme = (Path(__file__).parents[3] / "README.md").read_text()
-    (block,) = re.findall(r"^```yaml\n(train:.*?)^```", readme, flags=re.MULTILINE | re.DOTALL)
+def test_the_candidates_of_the_guide_are_read() -> None:
+    guide = (Path(__file__).parents[3] / "docs/train.md").read_text()
+    (block,) = re.findall(r"^```yaml\n(train:.*?)^```", guide, flags=re.MULTILINE | re.DOTALL)
     assert list(Train.model_validate(yaml.safe_load(block)["train"]).candidates) == [
         "majority",
         "logistic",
