@@ -22,8 +22,8 @@ def plain(value: Any) -> Any:
 
     Examples
     --------
-    >>> plain({"as_of": datetime(2026, 1, 2), "psi": math.nan, "names": ("a", "b")})
-    {'as_of': '2026-01-02T00:00:00', 'psi': None, 'names': ['a', 'b']}
+    >>> plain({"as_of": date(2026, 1, 2), "psi": math.nan, "names": ("a", "b")})
+    {'as_of': '2026-01-02', 'psi': None, 'names': ['a', 'b']}
 
     """
     if is_dataclass(value) and not isinstance(value, type):

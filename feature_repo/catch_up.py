@@ -16,6 +16,7 @@ import duckdb
 
 from core.errors import QualityError, SourceError
 from core.files import private_folder, require, whole_folder
+from core.json_text import plain
 from core.plan.ingest import QualityRules
 from core.postgres.database import connect, ensure_database
 from feature_repo.files.datasets import (
@@ -95,7 +96,7 @@ class CatchUpResult:
     def to_dict(self) -> dict[str, object]:
         """Return the result for JSON."""
         return {
-            "as_of": self.as_of.isoformat(),
+            "as_of": plain(self.as_of),
             "sources": {
                 name: {
                     **vars(self.changes[name]),

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +16,7 @@ import pyarrow.compute as pc
 from core.entry import run
 from core.errors import PlanError
 from core.files import require, write_whole
+from core.json_text import plain
 from core.plan.file import read_plan
 from core.settings import read_settings
 from feature_repo.views.linked_rows import linked_by
@@ -107,9 +106,7 @@ def refuse_leaks(found: Sequence[Suspicion], section: Leakage) -> None:
 
 def to_json(scores: Sequence[LeakScore], found: Sequence[Suspicion], section: Leakage) -> str:
     """Compose the JSON of leak scores and suspicions, the highest score first; undefined numbers are null."""
-    alone = [asdict(one) for one in sorted(scores, key=lambda one: -one.reached)]
-    for one in alone:
-        one["surest"] = None if math.isnan(one["surest"]) else one["surest"]
+    alone = [plain(one) for one in sorted(scores, key=lambda one: -one.reached)]
     content = {"format_version": FORMAT_VERSION, "alone": alone, "found": found, "allowed": section.allow}
     return json.dumps(content, indent=2, sort_keys=True) + "\n"
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from core.json_text import plain
 from core.reference import BinCounts
 from core.terminal import terminal_table
 
@@ -95,14 +96,14 @@ class DriftResult:
         """Return the result as JSON types: instants as ISO 8601, NaN as None."""
         return {
             "release_id": self.release_id,
-            "start": self.start and self.start.isoformat(),
-            "end": self.end and self.end.isoformat(),
+            "start": plain(self.start),
+            "end": plain(self.end),
             "alarms": list(self.alarms),
             "moved_as_expected": list(self.moved_as_expected),
             "report": self.report and str(self.report.path),
             "report_leaves_out": list(self.report.dropped) if self.report else [],
             "columns": {
-                column.name: {key: _or_none(value) for key, value in asdict(column).items() if key != "name"}
+                column.name: {key: value for key, value in plain(column).items() if key != "name"}
                 for column in self.columns
             },
         }
@@ -133,10 +134,6 @@ class DriftResult:
                 Text("drift", style="red") if column.alarm else "expected" if column.moved_as_expected else "",
             )
         return table
-
-
-def _or_none(value: float | str) -> float | str | None:
-    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def population_stability_index(reference: BinCounts, current: BinCounts) -> float:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from core.json_text import plain
 from core.terminal import terminal_table
-from monitoring.parity import json_value
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -28,13 +28,12 @@ class ExplainedPrediction:
         return {
             "prediction_id": str(self.logged.prediction_id),
             "release_id": self.release_id,
-            "as_of": self.logged.as_of.isoformat(),
+            "as_of": plain(self.logged.as_of),
             "score": self.logged.score,
             "base": self.why.base,
             "raw_score": self.why.raw_score,
             "contributions": [
-                {"feature": one.feature, "value": json_value(one.value), "adds": one.adds}
-                for one in self.why.contributions
+                {"feature": one.feature, "value": plain(one.value), "adds": one.adds} for one in self.why.contributions
             ],
         }
 
@@ -46,8 +45,6 @@ class ExplainedPrediction:
         )
         table.add_row("(base value)", "", f"{self.why.base:+.4f}")
         for one in self.why.contributions:
-            table.add_row(
-                one.feature, "missing" if one.value is None else str(json_value(one.value)), f"{one.adds:+.4f}"
-            )
+            table.add_row(one.feature, "missing" if one.value is None else str(plain(one.value)), f"{one.adds:+.4f}")
         table.add_row("(raw score)", "", f"{self.why.raw_score:+.4f}")
         return table

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from core.json_text import plain
 from core.terminal import terminal_table
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ class ParityResult:
             "mismatches": {cause.value: self.mismatches[cause] for cause in Cause},
             "score_mismatches": self.score_mismatches,
             "defects": self.defects,
-            "examples": [{key: json_value(value) for key, value in vars(example).items()} for example in self.examples],
+            "examples": plain(self.examples),
         }
 
     def table(self) -> Table:
@@ -125,11 +126,6 @@ class ParityResult:
         for release_id in self.skipped_releases:
             table.add_row(f"not checked, since its views had other definitions: {release_id}", "")
         return table
-
-
-def json_value(value: Any) -> Any:
-    """Return a feature's value as a JSON type: times as ISO 8601."""
-    return value.isoformat() if isinstance(value, datetime) else value
 
 
 def _example_line(example: Mismatch) -> str:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from psycopg.rows import class_row
 
 from core.experiment.phases import ARMS, CONTROL, TREATMENT, PhaseTerms
+from core.json_text import plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -182,13 +183,13 @@ class PhaseResult:
         releases = {CONTROL: self.arms.champion_releases, TREATMENT: self.arms.challenger_releases}
         return {
             "phase": phase.phase_id if phase else None,
-            "since": phase.since.isoformat() if phase else None,
+            "since": plain(phase.since) if phase else None,
             "weights": {arm: self.weights.get(arm, 0) for arm in ARMS},
             "releases": {arm: list(names) for arm, names in releases.items()},
             "arms": {arm.arm: _arm_dict(arm, arm.rate) for arm in (self.arms.champion, self.arms.challenger)},
             "imported": self.arms.imported,
-            "sample_ratio_p": _or_none(self.sample_ratio_p),
-            "sample_ratio_p_joined": _or_none(self.sample_ratio_p_joined),
+            "sample_ratio_p": plain(self.sample_ratio_p),
+            "sample_ratio_p_joined": plain(self.sample_ratio_p_joined),
             "left_out": self.left_out,
         }
 
@@ -233,18 +234,18 @@ class Comparison:
         """Return the comparison as JSON types: instants as ISO 8601, NaN as None."""
         return {
             "experiment": self.arms.experiment,
-            "as_of": self.arms.as_of.isoformat(),
+            "as_of": plain(self.arms.as_of),
             "arms": {
                 CONTROL: _arm_dict(self.arms.champion, self.champion_rate),
                 TREATMENT: _arm_dict(self.arms.challenger, self.challenger_rate),
             },
             "confidence": self.confidence,
-            "difference": _or_none(self.difference),
-            "ci_lower": _or_none(self.ci_lower),
-            "ci_upper": _or_none(self.ci_upper),
-            "p_value": _or_none(self.p_value),
-            "sample_ratio_p": _or_none(self.sample_ratio_p),
-            "sample_ratio_p_joined": _or_none(self.sample_ratio_p_joined),
+            "difference": plain(self.difference),
+            "ci_lower": plain(self.ci_lower),
+            "ci_upper": plain(self.ci_upper),
+            "p_value": plain(self.p_value),
+            "sample_ratio_p": plain(self.sample_ratio_p),
+            "sample_ratio_p_joined": plain(self.sample_ratio_p_joined),
             "verdict": self.verdict,
             "withheld_because": self.withheld_because,
             "phases": [phase.to_dict() for phase in self.phases],
@@ -258,12 +259,8 @@ def _arm_dict(arm: ArmCounts, rate: float) -> dict[str, float | None]:
         "censored": arm.censored,
         "with_outcome": arm.with_outcome,
         "unmatched": arm.unmatched,
-        "rate": _or_none(rate),
+        "rate": plain(rate),
     }
-
-
-def _or_none(value: float) -> float | None:
-    return None if math.isnan(value) else value
 
 
 def fetch_arms(connection: psycopg.Connection, experiment: str, horizon: timedelta, as_of: datetime) -> ExperimentArms:

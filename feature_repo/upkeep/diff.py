@@ -12,6 +12,7 @@ from psycopg import sql
 
 from core.clock import TOLERATED_AHEAD
 from core.files import private_folder
+from core.json_text import plain
 from core.postgres.database import copy_query_to_csv
 from core.postgres.session import session_options
 from core.terminal import terminal_table
@@ -100,11 +101,8 @@ class FeaturesDiff:
     def to_dict(self) -> dict[str, object]:
         """Return the comparison for JSON."""
         return {
-            "as_of": self.as_of.isoformat(),
-            "views": [
-                {**view.__dict__, "watermark": view.watermark.isoformat() if view.watermark else None}
-                for view in self.views
-            ],
+            "as_of": plain(self.as_of),
+            "views": plain(self.views),
             "unfilled": [table.to_dict() for table in self.unfilled],
             "defects": self.defects,
         }

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from psycopg import sql
 
 from core.clock import TOLERATED_AHEAD
+from core.json_text import plain
 from core.terminal import terminal_table
 from feature_repo.online import history
 from feature_repo.online.tables import SCHEMA, exists
@@ -98,8 +99,8 @@ class FeaturesStatus:
     def to_dict(self) -> dict[str, object]:
         """Return the status for JSON."""
         return {
-            "as_of": self.as_of.isoformat(),
-            "views": [_plain(view.__dict__) for view in self.views],
+            "as_of": plain(self.as_of),
+            "views": plain(self.views),
             "copying_rows": self.copying_rows,
             "retired": list(self.retired),
             "unfilled": [table.to_dict() for table in self.unfilled],
@@ -186,19 +187,6 @@ def _view_status(
         future_rows=future,
         runs=tuple(history.runs(connection, table.name, _RUNS_SHOWN)),
     )
-
-
-def _plain(value: Any) -> Any:
-    """Return `value` for JSON: times as text, NaN as null."""
-    if isinstance(value, dict):
-        return {name: _plain(each) for name, each in value.items()}
-    if isinstance(value, tuple):
-        return [_plain(each.__dict__) for each in value]
-    if isinstance(value, datetime):
-        return value.isoformat()
-    if isinstance(value, float) and value != value:  # noqa: PLR0124 - only NaN differs from itself
-        return None
-    return value if isinstance(value, int | float | str | None) else str(value)
 
 
 def _day(time: datetime | None) -> str:

@@ -6,11 +6,12 @@ run that fills the plan's tables also fills these, by the definitions that are r
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from psycopg.rows import class_row
 
+from core.json_text import plain
 from feature_repo.online import history
 from feature_repo.online.tables import exists
 from feature_repo.views.definitions import FORMAT_VERSION, definition_from_json, earlier_name, view_definitions
@@ -84,7 +85,7 @@ class Unfilled:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields for JSON."""
-        return {**asdict(self), "watermark": self.watermark.isoformat() if self.watermark else None}
+        return dict(plain(self))
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from core.errors import BundleError
+from core.json_text import plain
 from core.terminal import terminal_table
 from feature_repo.online import history
 from models.bundles.bundle import load_bundle
@@ -60,7 +61,7 @@ class ReleaseReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as JSON values; instants are ISO 8601 texts, durations seconds."""
-        values: dict[str, Any] = _plain(asdict(self))
+        values: dict[str, Any] = plain(self)
         return values
 
     def table(self) -> Group:
@@ -194,15 +195,3 @@ def _verdict_table(verdict: LedgerVerdict) -> Table:
 
 def _time(value: datetime) -> str:
     return f"{value:%Y-%m-%d %H:%M:%S}"
-
-
-def _plain(value: Any) -> Any:
-    from datetime import date, timedelta
-
-    if isinstance(value, dict):
-        return {name: _plain(item) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, timedelta):
-        return value.total_seconds()
-    return value.isoformat() if isinstance(value, date) else value
