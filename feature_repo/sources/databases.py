@@ -21,7 +21,7 @@ from feature_repo.sources.parts import Part, by_position, position
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from core.plan.ingest import DuckdbReader, SqliteReader, SqlReader
+    from core.plan.ingest import DatabaseFileReader, DuckdbReader, SqliteReader, SqlReader
 
 _POSTGRESQL = ("postgresql://", "postgres://")
 _CHUNK = 10_000
@@ -96,7 +96,7 @@ def sqlite_part(reader: SqliteReader, scratch: Path) -> Part:
         If the file is none of SQLite, lacks the table, or refuses the query.
 
     """
-    (file,) = source_files(reader.path, reader.sha256, (), scratch)
+    file = _only_file(reader, scratch)
     query = reader.query or f"SELECT * FROM {identifier(reader.table or '')}"
     try:
         with closing(sqlite3.connect(f"file:{quote(str(file.absolute()))}?mode=ro", uri=True)) as connection:
@@ -106,6 +106,13 @@ def sqlite_part(reader: SqliteReader, scratch: Path) -> Part:
             return object_part(header, _fetched(cursor), shown(file), scratch)
     except sqlite3.Error as error:
         raise SourceError(f"the SQLite file {shown(file)} cannot be read: {error}; {_NEXT}") from None
+
+
+def _only_file(reader: DatabaseFileReader, scratch: Path) -> Path:
+    files = source_files(reader, scratch)
+    if len(files) > 1:
+        raise SourceError(f"{reader.path} names {len(files)} files, {', '.join(file.name for file in files)}; name one")
+    return files[0]
 
 
 _NEXT = "correct the reader's path, table or query, or fetch the file again"
@@ -135,7 +142,7 @@ def duckdb_part(reader: DuckdbReader, connection: duckdb.DuckDBPyConnection, scr
         If the file is none of DuckDB, another program writes it, it lacks the table, or refuses the query.
 
     """
-    (file,) = source_files(reader.path, reader.sha256, (), scratch)
+    file = _only_file(reader, scratch)
     copy = scratch / "selected.parquet"
     scratch.mkdir(parents=True, exist_ok=True)
     try:

@@ -10,6 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core.errors import SourceError
+from core.plan.ingest import (
+    CsvReader,
+    DuckdbReader,
+    ExcelReader,
+    FilesReader,
+    JsonLinesReader,
+    ParquetReader,
+    SqliteReader,
+)
 from feature_repo.files.duck import files_literal
 from feature_repo.sources.addresses import fetched, is_address
 
@@ -17,14 +26,21 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
 _CHUNK = 1 << 20
+#: The endings of the files in a folder that a reader takes.
+_SUFFIXES: dict[type[FilesReader], tuple[str, ...]] = {
+    CsvReader: (".csv", ".tsv", ".txt"),
+    JsonLinesReader: (".jsonl", ".ndjson", ".json"),
+    ParquetReader: (".parquet", ".pq"),
+    ExcelReader: (".xlsx", ".xlsm"),
+    SqliteReader: (".sqlite", ".sqlite3", ".db"),
+    DuckdbReader: (".duckdb", ".db"),
+}
 #: Endings that a packed file has after its own.
 _PACKED_SUFFIXES = frozenset({".gz", ".zst", ".bz2"})
 
 
-def source_files(path: str, sha256: str | None, suffixes: Collection[str], scratch: Path) -> list[Path]:
-    """Find the files at `path`; in a folder those that end in one of `suffixes`, packed or not, hidden ones left out.
-
-    What an address names is fetched into `scratch`.
+def source_files(reader: FilesReader, scratch: Path) -> list[Path]:
+    """Find the files that `reader` names; what an address names is fetched into `scratch`.
 
     Raises
     ------
@@ -33,13 +49,27 @@ def source_files(path: str, sha256: str | None, suffixes: Collection[str], scrat
         after another, as `cat` joins them.
 
     """
-    files = [fetched(path, scratch)] if is_address(path) else _found(Path(path), suffixes)
-    if not files:
-        raise SourceError(_not_found(Path(path), suffixes))
+    files = [fetched(reader.path, scratch)] if is_address(reader.path) else local_files(reader)
     for file in files:
         _refuse_unreadable(file)
-    if sha256 is not None:
-        check_hash(_digest(files), sha256, path)
+    if reader.sha256 is not None:
+        check_hash(sha256_of(files), reader.sha256, reader.path)
+    return files
+
+
+def local_files(reader: FilesReader) -> list[Path]:
+    """Find the files at a reader's path; in a folder those with an ending of its kind, packed or not, hidden ones left out.
+
+    Raises
+    ------
+    SourceError
+        If there are none.
+
+    """
+    suffixes = _SUFFIXES[type(reader)]
+    files = _found(Path(reader.path), suffixes)
+    if not files:
+        raise SourceError(_not_found(Path(reader.path), suffixes))
     return files
 
 
@@ -106,7 +136,8 @@ def check_hash(found: str, expected: str, what: str) -> None:
         )
 
 
-def _digest(files: Sequence[Path]) -> str:
+def sha256_of(files: Sequence[Path]) -> str:
+    """Return the sha256 of the contents of files, one after another."""
     digest = hashlib.sha256()
     for file in files:
         with file.open("rb") as content:

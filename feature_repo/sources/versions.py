@@ -1,0 +1,89 @@
+"""Versions of sources: what is another one when a source's content is another one."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING
+
+from core.files import write_whole
+from core.plan.ingest import DatabaseFileReader, FilesReader, WheelReader
+from feature_repo.sources.addresses import address_version, is_address
+from feature_repo.sources.files import local_files
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from core.plan.ingest import Reader
+
+#: A file that was changed within so short a time before its digest was written may change again without a trace.
+_TICK_NS = 2_000_000_000
+#: What stands beside a database file and belongs to its content.
+_WRITE_AHEAD = ("-wal", ".wal")
+
+
+class Digests:
+    """The sha256 of files, kept in a file, so that one that nobody touched is not read again.
+
+    A file is taken as untouched if its size, its number and its times are the same, as git and DVC do.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._known = self._read()
+        self._used: dict[str, list[object]] = {}
+
+    def _read(self) -> dict[str, list[object]]:
+        try:
+            written = self._path.stat().st_mtime_ns
+            known = json.loads(self._path.read_text())
+            return {name: entry for name, entry in known.items() if max(entry[2:4]) + _TICK_NS < written}
+        except (OSError, ValueError, AttributeError, TypeError):
+            return {}
+
+    def of(self, file: Path) -> str:
+        """Return the sha256 of a file."""
+        status, name = file.stat(), str(file.absolute())
+        marks: list[object] = [status.st_size, status.st_ino, status.st_mtime_ns, status.st_ctime_ns]
+        known = self._known.get(name, [])
+        if known[:-1] == marks:
+            digest = str(known[-1])
+        else:
+            with file.open("rb") as content:
+                digest = hashlib.file_digest(content, "sha256").hexdigest()
+        self._used[name] = [*marks, digest]
+        return digest
+
+    def write(self) -> None:
+        """Write the digests that were asked for, for the next time."""
+        write_whole(self._path, json.dumps(self._used))
+
+
+def source_version(reader: Reader, digests: Digests) -> str | None:
+    """Return the version of what `reader` reads; None if it cannot be told.
+
+    Raises
+    ------
+    SourceError
+        If a file is not there or cannot be read.
+
+    """
+    if isinstance(reader, WheelReader):
+        return f"sha256 {reader.sha256}"
+    if not isinstance(reader, FilesReader):
+        return None
+    if is_address(reader.path):
+        return address_version(reader.path)
+    digest = hashlib.sha256()
+    for file in _files(reader):
+        digest.update(bytes.fromhex(digests.of(file)))
+    return f"sha256 {digest.hexdigest()}"
+
+
+def _files(reader: FilesReader) -> Iterator[Path]:
+    for file in local_files(reader):
+        yield file
+        if isinstance(reader, DatabaseFileReader):
+            beside = (file.with_name(file.name + ending) for ending in _WRITE_AHEAD)
+            yield from (log for log in beside if log.exists() and log.stat().st_size)
