@@ -127,7 +127,7 @@ soak-models: setup
 	@$(PYTHON) -m benchmarks.soak_models
 
 docs: setup
-	@NO_MKDOCS_2_WARNING=1 $(PYTHON) -m mkdocs build --quiet --strict
+	@NO_MKDOCS_2_WARNING=1 $(PYTHON) -m mkdocs build --strict
 	@echo "docs: .site/index.html"
 
 lock: setup
