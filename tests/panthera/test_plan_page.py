@@ -74,10 +74,11 @@ def test_editors_accept_every_plan_of_the_repository_and_find_its_schema() -> No
     found = plans()
     assert len(found) >= 3
     for plan in found:
-        first = plan.read_text().partition("\n")[0]
-        assert first.startswith("# yaml-language-server: $schema="), plan
-        assert (plan.parent / first.partition("=")[2]).resolve() == SCHEMA
         assert faults_of(plan.read_text()) == [], plan
+        first = plan.read_text().partition("\n")[0]
+        if not plan.parent.name.startswith("kept_version"):  # as an earlier version wrote it
+            assert first.startswith("# yaml-language-server: $schema="), plan
+            assert (plan.parent / first.partition("=")[2]).resolve() == SCHEMA
 
 
 def test_editors_accept_every_kind_of_candidate_step_and_selector() -> None:
