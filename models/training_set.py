@@ -148,11 +148,12 @@ def main() -> None:
     every = section.as_of.every
     labelled = labelled_entities(arguments.accepted, plan.label, plan.unit, section.as_of, every, problem)
     store = open_store(settings)
-    table = training_set(store, labelled, section.service, section.split, problem, section.attributes)
+    table = training_set(store, labelled.rows, section.service, section.split, problem, section.attributes)
     counts = check_parts(table, problem)
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")
     write_whole(arguments.out, sink.getvalue().to_pybytes())
+    counts |= {"without a label, left out": labelled.unlabelled} if labelled.unlabelled else {}
     print("training_set: " + ", ".join(f"{rows:,} {part}" for part, rows in counts.items()))
 
 

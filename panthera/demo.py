@@ -153,7 +153,7 @@ def _labels(plan: Plan, as_of: datetime) -> list[tuple[Key, int]]:
             f"{plan.label.horizon.days} days closes after ingest.{plan.label.source}.observed_until "
             f"({source.observed_until:%Y-%m-%d}); choose an earlier materialize.as_of"
         )
-    table = labelled_entities(DATA / "accepted", plan.label, plan.unit, Period(start=as_of, end=as_of), "1 day")
+    table = labelled_entities(DATA / "accepted", plan.label, plan.unit, Period(start=as_of, end=as_of), "1 day").rows
     return list(zip(table.column(plan.unit.key).to_pylist(), table.column("label").to_pylist(), strict=True))
 
 

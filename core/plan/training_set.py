@@ -15,6 +15,7 @@ class Label(Section):
     """The label: `value` aggregates the source's rows in (as of, as of + horizon].
 
     The training set contains the entities for which `population` holds over the rows known at the as-of instant.
+    A null value is no label; an entity without a label is served like any other.
     """
 
     source: Name
@@ -24,7 +25,9 @@ class Label(Section):
     population: str = "count(*) >= 1"
     """SQL condition over the rows known as of the instant; other entities are left out."""
     value: str
-    """SQL aggregate over the rows in the label window: true or false, a class, or a number."""
+    """SQL aggregate over the rows in the label window: true or false, a class, or a number; null is no label."""
+    unlabelled: Literal["refuse", "leave_out"] = "refuse"
+    """What to do with rows without a label: fail, or leave them out of training and count them."""
 
 
 class TemporalSplit(Section):

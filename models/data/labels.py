@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import duckdb
 import pyarrow as pa
@@ -25,6 +25,13 @@ if TYPE_CHECKING:
     from core.plan.training_set import Label
 
 
+class Labelled(NamedTuple):
+    """Rows with a label, and the number of those that have none."""
+
+    rows: pa.Table
+    unlabelled: int
+
+
 #: What a label is kept as, by problem.
 _DTYPES = {"binary": "int32", "multiclass": "string", "regression": "float64"}
 
@@ -44,12 +51,13 @@ def label_rows(
     Returns
     -------
     Columns `key`, `as_of` and `label`, sorted by the first two: an int32 that is 0 or 1, of a multiclass problem the class
-    as a string, of a regression a float64.
+    as a string, of a regression a float64; null where the label is not known and the plan leaves such rows out.
 
     Raises
     ------
     PlanError
-        If the SQL of population or value fails, or a value is not a label of such a problem.
+        If the SQL of population or value fails, a value is not a label of such a problem, or it is null and the plan
+        does not say what that means.
 
     """
     after = Span(label.source, window=label.horizon, lag=-label.horizon, knowable=False)
@@ -65,29 +73,40 @@ def label_rows(
         table = fetch(connection, f"SELECT {identifier(key)}, as_of, {value} AS label FROM {chosen} ORDER BY ALL")
     except duckdb.Error as error:
         raise PlanError(f"label: its SQL fails: {' '.join(str(error).split())}") from None
-    _check(table.column("label"), label, problem)
+    _refuse_unlabelled(table.column("label"), label)
+    _check(table.column("label").drop_null(), label, problem)
     return table
 
 
+def _refuse_unlabelled(values: pa.ChunkedArray, label: Label) -> None:
+    if values.null_count and label.unlabelled == "refuse":
+        raise PlanError(
+            f"label.value: {label.value!r} is null for {values.null_count:,} of {len(values):,} rows, which have no label; "
+            "write label.unlabelled: leave_out to train without them, or correct the SQL"
+        )
+
+
 def _check(values: pa.ChunkedArray, label: Label, problem: Problem) -> None:
+    if problem == "multiclass":
+        return
     if problem == "binary":
-        strange = values.filter(pc.invert(pc.fill_null(pc.is_in(values, pa.array([0, 1], values.type)), False)))
+        strange = values.filter(pc.invert(pc.is_in(values, pa.array([0, 1], values.type))))
         wanted = "a binary problem needs a condition, 0 or 1"
-    elif problem == "multiclass":
-        strange, wanted = values.filter(pc.is_null(values)), "a multiclass problem needs a class for every row"
     else:
-        strange = values.filter(pc.invert(pc.fill_null(pc.is_finite(values), False)))
-        wanted = "a regression needs a finite number for every row; coalesce what is null"
+        strange = values.filter(pc.invert(pc.is_finite(values)))
+        wanted = "a regression needs a finite number for every row"
     if len(strange):
         raise PlanError(f"label.value: {label.value!r} gives {strange[0].as_py()}; {wanted}")
 
 
 def labelled_entities(
     accepted: Path, label: Label, entity: Entity, period: Period, every: str, problem: Problem = "binary"
-) -> pa.Table:
+) -> Labelled:
     """Return the labels of all entities that existed at each instant of `period`; columns: key, as_of, label."""
     with open_duckdb() as connection:
         rows = open_rows(connection, "label_source", accepted_glob(accepted, label.source))
         files = partial(accepted_glob, accepted)
         grid = open_existence(connection, "grid", entity, files, instants(period, every))
-        return label_rows(connection, label, entity.key, rows, grid, problem)
+        table = label_rows(connection, label, entity.key, rows, grid, problem)
+    known = table.filter(pc.is_valid(table.column("label")))
+    return Labelled(known, len(table) - len(known))

@@ -84,7 +84,7 @@ def run_stages(key: str, columns: list[str], features: list[str]) -> list[dict[s
         assert pq.read_schema(rejected).names[:2] == ["source_row", "reasons"]
         (folder / "features").mkdir()
         assert dict(build_views(plan, accepted, folder / "features")) == {"history": 2}
-        labelled = labelled_entities(accepted, plan.label, plan.unit, plan.build_features.snapshots, "6 months")
+        labelled = labelled_entities(accepted, plan.label, plan.unit, plan.build_features.snapshots, "6 months").rows
         assert labelled.column_names == [key, "as_of", "label"]
         asked = datetime(2023, 6, 1, tzinfo=UTC)
         assert list(look_ahead(accepted, view, plan.unit, linked_by(plan, view), asked)) == []

@@ -54,8 +54,8 @@ def test_an_empty_part_is_refused() -> None:
         check_parts(table)
 
 
-def labels(value: str, problem: Problem = "binary") -> list[dict[str, object]]:
-    label = Label.model_validate({"source": "s", "horizon": "10d", "value": value})
+def labels(value: str, problem: Problem = "binary", unlabelled: str = "refuse") -> list[dict[str, object]]:
+    label = Label.model_validate({"source": "s", "horizon": "10d", "value": value, "unlabelled": unlabelled})
     times = [parse_instant(day) for day in ("2024-01-01", "2024-01-11", "2024-01-12")]
     with open_duckdb() as connection:
         rows = pa.table({"who": [1, 1, 1], "event_time": times, "created_time": times})
@@ -143,11 +143,23 @@ def test_labels_are_of_the_problems_type(problem: Problem, value: str, found: li
 @pytest.mark.parametrize(
     ("problem", "value", "told"),
     [
-        ("multiclass", "nullif('a', 'a')", "gives None; a multiclass problem needs a class for every row"),
-        ("regression", "count(*) / nullif(0, 0)", "gives None; a regression needs a finite number for every row"),
         ("regression", "'inf'::double", "gives inf; a regression needs a finite number for every row"),
     ],
 )
 def test_a_label_that_is_none_of_the_problem_is_refused(problem: Problem, value: str, told: str) -> None:
     with pytest.raises(PlanError, match=re.escape(told)):
         labels(value, problem)
+
+
+@pytest.mark.parametrize(
+    ("problem", "value", "known"),
+    [("binary", "count(*) = 1", 1), ("multiclass", "'n1'", "n1"), ("regression", "0.5", 0.5)],
+)
+def test_a_null_is_no_label_and_the_plan_says_whether_such_rows_are_left_out(
+    problem: Problem, value: str, known: object
+) -> None:
+    sometimes = f"CASE WHEN count(*) = 1 THEN {value} END"
+    told = r"is null for 1 of 2 rows, which have no label; write label\.unlabelled: leave_out"
+    with pytest.raises(PlanError, match=told):
+        labels(sometimes, problem)
+    assert [row["label"] for row in labels(sometimes, problem, "leave_out")] == [known, None]
