@@ -21,11 +21,12 @@ UnseenLevel: TypeAlias = Literal["as_missing", "refuse"]
 
 
 class Freshness(StrEnum):
-    """Freshness of a feature row: FRESH within its ttl, STALE beyond it, MISSING without a row."""
+    """Freshness of a feature row: FRESH within its ttl, STALE beyond it, MISSING without a row; GIVEN came with the request."""
 
     FRESH = "FRESH"
     STALE = "STALE"
     MISSING = "MISSING"
+    GIVEN = "GIVEN"
 
 
 @dataclass(frozen=True)
@@ -164,7 +165,7 @@ class ViewRead(NamedTuple):
 
     Attributes
     ----------
-    event : its event time in microseconds since 2000 (see `microseconds_of`); None if the status is MISSING.
+    event : its event time in microseconds since 2000 (see `microseconds_of`); None if the status is MISSING or GIVEN.
     values : in the order of the requested features; all None if the status is MISSING.
 
     """

@@ -21,10 +21,11 @@ from core.entry import run
 from core.errors import PlanError
 from core.files import require, whole_folder
 from core.plan.file import read_plan
+from core.plan.times import WITHOUT_TIME
 from core.settings import read_settings
 from feature_repo.files.datasets import BUCKETS, MEMBERS, bucket_file, bucket_of, renamed, snapshots_ledger, write_table
 from feature_repo.files.duck import identifier, instant, open_duckdb
-from feature_repo.files.kept_snapshots import add_kept
+from feature_repo.files.kept_snapshots import add_kept, keep_computed
 from feature_repo.join.time_line import microseconds
 from feature_repo.sources.ledger import changing_ledger
 from feature_repo.views.definitions import declared_table
@@ -212,7 +213,11 @@ def main() -> None:
     with changing_ledger(ledger), whole_folder(arguments.features) as fresh:
         for name, rows in build_views(plan, arguments.accepted, fresh):
             print(f"build_features: {name}: {rows:,} rows")
-            add_kept(ledger / declared_table(plan, name).name, fresh / name)
+            versions = ledger / declared_table(plan, name).name
+            if plan.build_features.has_time:
+                add_kept(versions, fresh / name)
+            else:
+                keep_computed(versions, fresh / name, WITHOUT_TIME)
 
 
 if __name__ == "__main__":

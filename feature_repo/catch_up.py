@@ -18,6 +18,7 @@ from core.errors import QualityError, SourceError
 from core.files import private_folder, require, whole_folder
 from core.json_text import plain
 from core.plan.ingest import QualityRules
+from core.plan.times import WITHOUT_TIME
 from core.postgres.database import connect, ensure_database
 from feature_repo.files.datasets import (
     accepted_glob,
@@ -29,7 +30,7 @@ from feature_repo.files.datasets import (
     write_table,
 )
 from feature_repo.files.duck import files_literal, literal, open_duckdb
-from feature_repo.files.kept_snapshots import is_kept, keep_online, keep_snapshots, stamp, write_if_any
+from feature_repo.files.kept_snapshots import is_kept, keep_alone, keep_online, keep_snapshots, stamp, write_if_any
 from feature_repo.ingest import key_for, key_mark, numbered_rows
 from feature_repo.materialize import latest_snapshots, release_loads, write_online
 from feature_repo.online.history import watermark
@@ -96,7 +97,7 @@ class CatchUpResult:
     def to_dict(self) -> dict[str, object]:
         """Return the result for JSON."""
         return {
-            "as_of": plain(self.as_of),
+            "as_of": None if self.as_of == WITHOUT_TIME else plain(self.as_of),
             "sources": {
                 name: {
                     **vars(self.changes[name]),
@@ -122,7 +123,7 @@ class CatchUpResult:
                 "rejected": rows.rejected - rows.duplicates,
                 "duplicates of accepted rows": rows.duplicates,
                 "with a value at fault, now missing": rows.mended,
-                "late (their own times are before the last look)": changes.late,
+                "late (their own times are before the last look)": 0 if self.as_of == WITHOUT_TIME else changes.late,
                 "corrected": changes.corrected,
                 "known before": changes.known,
                 "no longer in the source, kept": changes.gone,
@@ -134,7 +135,8 @@ class CatchUpResult:
     def _view_lines(self) -> Iterator[str]:
         for name, online in self.views.items():
             changed = self.online_changes[name]
-            yield f"{name}: {online:,} rows as of {self.as_of:%Y-%m-%d %H:%M}, {changed:,} changed online"
+            when = "" if self.as_of == WITHOUT_TIME else f" as of {self.as_of:%Y-%m-%d %H:%M}"
+            yield f"{name}: {online:,} rows{when}, {changed:,} changed online"
 
 
 def catch_up(settings: Settings, plan: Plan, data: Path, as_of: datetime) -> CatchUpResult:
@@ -146,6 +148,7 @@ def catch_up(settings: Settings, plan: Plan, data: Path, as_of: datetime) -> Cat
     Parameters
     ----------
     data : folder of the stages' tables; the stages must have run.
+    as_of : without meaning for a plan whose label has no time.
 
     Raises
     ------
@@ -157,6 +160,7 @@ def catch_up(settings: Settings, plan: Plan, data: Path, as_of: datetime) -> Cat
         If more of a source's new rows are rejected than the plan allows.
 
     """
+    as_of = as_of if plan.has_time else WITHOUT_TIME
     for name in plan.ingest:
         if not raw_file(data / "raw", name).exists():
             require(data / "accepted" / name, "validate")
@@ -320,7 +324,7 @@ def _write_views_online(
         features, kept = data / "features" / name, snapshots_ledger(data) / definition.table.name
         _keep_online(url, definition.table, features, kept)
         rows = rows_at(definition, data / "accepted", as_of)
-        keep_snapshots(kept, features, rows, as_of)
+        (keep_snapshots if plan.has_time else keep_alone)(kept, features, rows, as_of)
         loads[name] = Load(definition.table, rows)
     tables = {name: load.table for name, load in loads.items()}
     in_use = release_loads(url, plan, data / "accepted", as_of, lambda name, _: loads[name].rows)

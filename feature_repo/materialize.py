@@ -15,6 +15,7 @@ from core.entry import run
 from core.errors import StaleStateError
 from core.files import require, write_receipt
 from core.plan.file import read_plan
+from core.plan.times import WITHOUT_TIME
 from core.postgres.database import connect, ensure_database
 from core.settings import read_settings
 from feature_repo.files.datasets import snapshot_glob
@@ -205,7 +206,8 @@ def main() -> None:
         written = materialize(url, tables, arguments.features, as_of, progress, kept)
     views = {name: {"online_table": table.name, "rows": written[name]} for name, table in tables.items()}
     for name, rows in written.items():
-        print(f"materialize: {name}: {rows:,} rows as of {as_of:%Y-%m-%d} ({progress.rate(tables[name].name)})")
+        when = f" as of {as_of:%Y-%m-%d}" if as_of != WITHOUT_TIME else ""
+        print(f"materialize: {name}: {rows:,} rows{when} ({progress.rate(tables[name].name)})")
     for each in kept:
         print(f"materialize: {each.view}: online.{each.load.table.name} too, which a release reads")
     write_receipt(arguments.receipt, {"as_of": as_of.isoformat(), "views": views})

@@ -1,7 +1,8 @@
-"""Stage `rules`: write the quality rules of the plan to a file, so that DVC sees whether they changed.
+"""Stage `rules`: write the sections that a plan may leave out to files, so that DVC sees whether they changed.
 
 DVC refuses to run a stage if the plan lacks the section that is its params. The section `validate` may be absent: then there
-are no rules. So this stage depends on the plan as a file, and the stage `validate` depends on the file written here.
+are no rules. So may `materialize`: then there are no instants. So this stage depends on the plan as a file, and the stages that
+read these sections depend on the files written here.
 """
 
 from __future__ import annotations
@@ -31,10 +32,12 @@ def rules_json(rules: Mapping[str, QualityRules]) -> str:
 def main() -> None:
     """Run the stage."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
+    parser.add_argument("--out", type=Path, required=True, help="JSON file to write, of the section `validate`")
+    parser.add_argument("--instant", type=Path, required=True, help="JSON file to write, of the section `materialize`")
     arguments = parser.parse_args()
     plan = read_sections(read_settings().plan)
     write_whole(arguments.out, rules_json(plan.validate_))
+    write_whole(arguments.instant, plan.materialize.model_dump_json() + "\n")
     print(f"rules: of {len(plan.validate_)} sources")
 
 

@@ -148,10 +148,12 @@ def _profit(findings: Findings) -> NDArray[np.float64] | None:
     return np.array([[point.share, point.profit.value] for point in findings.money.curve])
 
 
-def _span(table: pa.Table) -> str:
-    """Return the first and last as-of date of the rows and their number, as text."""
+def _span(table: pa.Table, has_time: bool) -> str:
+    """Return the number of the rows and, if they have instants, their first and last as-of date, as text."""
+    if not has_time:
+        return f"{len(table):,} rows"
     times = table.column("as_of").unique().to_pylist()
-    return f"{min(times):%Y-%m-%d} to {max(times):%Y-%m-%d} ({len(table):,} rows)"
+    return f"{len(table):,} rows as of {min(times):%Y-%m-%d} to {max(times):%Y-%m-%d}"
 
 
 def main() -> None:
@@ -181,8 +183,8 @@ def main() -> None:
     intervals = section.intervals
     method = Method(
         plan.training_set.split.kind,
-        _span(validation_rows),
-        _span(test_rows),
+        _span(validation_rows, plan.has_time),
+        _span(test_rows, plan.has_time),
         intervals.repeats,
         intervals.confidence,
         section.calibration,

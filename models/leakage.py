@@ -60,7 +60,12 @@ def _source_of(view: View, name: str) -> str | None:
 
 def _begins_the_day(source: Source) -> bool:
     time = source.event_time
-    return source.columns[time.column].dtype == "date" and time.at == "start_of_day" and source.created_time is None
+    return (
+        time is not None
+        and source.columns[time.column].dtype == "date"
+        and time.at == "start_of_day"
+        and source.created_time is None
+    )
 
 
 def times_to_come(table: pa.Table, features: Sequence[ContractFeature]) -> Iterator[Suspicion]:
@@ -129,7 +134,7 @@ def main() -> None:
     found = [
         *look_aheads(pairs, plan, accepted, table),
         *begun_windows(pairs, plan),
-        *times_to_come(table, features),
+        *(times_to_come(table, features) if plan.has_time else ()),
         *((one.feature, reason) for one in scores if (reason := suspicion(one, section, task))),
     ]
     refuse_leaks(found, section)

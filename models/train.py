@@ -15,7 +15,7 @@ from core.errors import PlanError
 from core.files import whole_folder
 from core.plan.file import read_plan
 from core.plan.train import BlendCandidate, Ensemble, PreparedCandidate, StackingCandidate
-from core.plan.training_set import GroupedSplit, TemporalSplit
+from core.plan.training_set import GroupedSplit, RandomSplit, TemporalSplit
 from core.postgres.database import ensure_database
 from core.settings import read_settings
 from models.bundles.revisions import data_revision
@@ -23,7 +23,7 @@ from models.candidates.candidates import fit, write_candidate
 from models.candidates.ensembles import blend, stack
 from models.candidates.trial_loss import TrialLoss
 from models.candidates.tuning import search, study_name
-from models.data.folds import grouped_folds, stratified_folds, temporal_folds
+from models.data.folds import grouped_folds, random_folds, stratified_folds, temporal_folds
 from models.data.rows import Rows, Task, entity_codes, task_of
 from models.data.split import TRAIN, VALIDATION, contract_features, part, read_training_set, refuse_infinite, rows_of
 from models.releases.registry import open_trial_log
@@ -142,6 +142,8 @@ def tuning_folds(data: TrainingData, count: int, seed: int) -> list[tuple[Rows, 
         folds = temporal_folds(data.as_of, label, count, split.gap, task)
     elif isinstance(split, GroupedSplit):
         folds = grouped_folds(data.entities, label, count, task, seed)
+    elif isinstance(split, RandomSplit):
+        folds = random_folds(len(label), count, seed)
     else:
         folds = stratified_folds(label, count, task, seed)
     return [(data.fitting.take(fold.fit), data.fitting.take(fold.check)) for fold in folds]

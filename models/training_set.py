@@ -15,13 +15,13 @@ from core.entry import run
 from core.errors import PlanError
 from core.files import write_whole
 from core.plan.file import read_plan
-from core.plan.training_set import GroupedSplit, TemporalSplit
+from core.plan.training_set import GroupedSplit, RandomSplit, TemporalSplit
 from core.postgres.database import ensure_database
 from core.settings import read_settings
 from feature_repo.stores.linked_retrieval import historical_features
 from feature_repo.stores.registry import open_store
 from feature_repo.upkeep.applied import applied_tables
-from models.data.folds import grouped_folds, stratified_folds
+from models.data.folds import grouped_folds, random_folds, stratified_folds
 from models.data.labels import labelled_entities
 from models.data.rows import entity_codes, labels_of, task_of
 from models.data.split import GAP, TEST, TRAIN, VALIDATION
@@ -63,6 +63,8 @@ def parts_of(split: Split, rows: pa.Table, key: str, problem: Problem) -> pa.Arr
     try:
         if isinstance(split, GroupedSplit):
             folds = grouped_folds(entity_codes(rows.column(key)), label, split.folds, task, split.seed)
+        elif isinstance(split, RandomSplit):
+            folds = random_folds(len(label), split.folds, split.seed)
         else:
             folds = stratified_folds(label, split.folds, task, split.seed)
     except PlanError as error:
@@ -146,7 +148,9 @@ def main() -> None:
     applied_tables(arguments.applied, ensure_database(settings))
     section, problem = plan.training_set, plan.project.problem
     every = section.as_of.every
-    labelled = labelled_entities(arguments.accepted, plan.label, plan.unit, section.as_of, every, problem)
+    labelled = labelled_entities(
+        arguments.accepted, plan.label, plan.unit, section.as_of, every, problem, has_time=plan.has_time
+    )
     store = open_store(settings)
     table = training_set(store, labelled.rows, section.service, section.split, problem, section.attributes)
     counts = check_parts(table, problem)

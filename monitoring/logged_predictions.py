@@ -37,7 +37,7 @@ class LoggedPrediction:
     ----------
     features : by `view__feature`, as JSON values.
     event_times : by view, the event time of the row that was read, as ISO 8601; None without a row.
-    statuses : by view, FRESH, STALE or MISSING.
+    statuses : by view, FRESH, STALE, MISSING or GIVEN.
 
     """
 
@@ -58,6 +58,10 @@ class LoggedPrediction:
     def is_stale(self, view: str) -> bool:
         """Return whether the row of `view` was older than its ttl."""
         return self.statuses.get(view) == Freshness.STALE
+
+    def is_given(self, view: str) -> bool:
+        """Whether the features of `view` came with the request."""
+        return self.statuses.get(view) == Freshness.GIVEN
 
     def linked_to(self, link: Link) -> Any:
         """Return the key in a link feature; None if the link was not fresh."""

@@ -11,8 +11,10 @@ import pyarrow as pa
 
 from core.clock import TOLERATED_AHEAD
 from core.errors import StaleStateError
+from core.plan.times import WITHOUT_TIME
 from feature_repo.files.datasets import snapshot_glob
 from feature_repo.files.duck import files_literal, identifier, literal, open_duckdb
+from feature_repo.files.kept_snapshots import versions_of
 from feature_repo.views.rows import compute_view
 from feature_repo.views.sources import open_view
 
@@ -40,6 +42,7 @@ class OfflineRow:
         there is none.
     kept : earlier versions of the snapshots of that event time that were online, from before late or corrected rows.
     pushed : whether the row that was read had been pushed; if no row was read, whether a row after `as_of` had been pushed.
+    came_later : whether no row was read because its table, which has no times, did not have the entity yet.
     superseded : whether no row was read because the store held a row after `as_of`. The store keeps only the latest row of
         an entity, so it cannot answer as of a past instant.
 
@@ -49,6 +52,7 @@ class OfflineRow:
     snapshot: Mapping[str, Any] | None
     kept: Sequence[Mapping[str, Any]] = ()
     pushed: bool = False
+    came_later: bool = False
     superseded: bool = False
 
 
@@ -154,12 +158,14 @@ def recompute(
         offline_rows = _joined(connection, view, entity.key, snapshot_glob(features, name))
         superseded = _superseded(connection, entity.key, snapshot_glob(features, name))
         kept_versions = _kept(connection, view, entity.key, kept) if kept else {}
+        came_later = _came_later(connection, entity.key, versions_of(kept, WITHOUT_TIME))
     recorded = pushes or Pushes()
     return [
         replace(
             row,
             kept=kept_versions.get(position, ()),
             pushed=recorded.made(key, logged.event_time(name), logged),
+            came_later=position in came_later,
             superseded=position in superseded,
         )
         for position, (row, key, logged) in enumerate(
@@ -227,6 +233,20 @@ def _kept(
     for row in table.to_pylist():
         versions.setdefault(row["_position"], []).append(row)
     return versions
+
+
+def _came_later(connection: duckdb.DuckDBPyConnection, key: str, versions: Sequence[Path]) -> set[int]:
+    """Return the positions that read no row, of whose entity an earlier version of the snapshots has none either."""
+    if not versions:
+        return set()
+    files, column = ", ".join(map(files_literal, versions)), identifier(key)
+    found = connection.execute(
+        f"""SELECT logged._position FROM logged LEFT JOIN (
+                SELECT {column}, count(DISTINCT filename) AS versions FROM read_parquet([{files}], filename = true)
+                GROUP BY ALL) AS kept ON kept.{column} = logged.{column}
+            WHERE NOT logged._found AND coalesce(kept.versions, 0) < {len(versions)}"""
+    )
+    return {position for (position,) in found.fetchall()}
 
 
 def _superseded(connection: duckdb.DuckDBPyConnection, key: str, snapshots: str) -> set[int]:

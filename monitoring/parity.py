@@ -67,6 +67,7 @@ class ParityResult:
     ----------
     predictions_checked : number of sampled predictions.
     values_compared : number of their feature values, without stale values that the plan's policy replaced by missing.
+    given_values : number of values that came with the request; there is nothing to compare them with.
     stale_values : number of values read from a row older than its ttl; not a difference.
     mismatches : number of differing values by cause.
     score_mismatches : number of predictions whose logged vector, scored again, differs from the logged score by over 1e-9.
@@ -84,6 +85,7 @@ class ParityResult:
     score_mismatches: int
     examples: tuple[Mismatch, ...]
     skipped_releases: tuple[str, ...] = ()
+    given_values: int = 0
 
     @property
     def defects(self) -> int:
@@ -98,6 +100,7 @@ class ParityResult:
             "predictions_checked": self.predictions_checked,
             "values_compared": self.values_compared,
             "stale_values": self.stale_values,
+            "given_values": self.given_values,
             "mismatches": {cause.value: self.mismatches[cause] for cause in Cause},
             "score_mismatches": self.score_mismatches,
             "defects": self.defects,
@@ -117,6 +120,7 @@ class ParityResult:
             "predictions checked": self.predictions_checked,
             "values compared": self.values_compared,
             "of them stale": self.stale_values,
+            "given by the caller": self.given_values,
             **{f"mismatch: {cause}": self.mismatches[cause] for cause in Cause},
             "mismatch: score": self.score_mismatches,
             "defects": self.defects,
@@ -212,10 +216,10 @@ def cause_of(logged: Any, feature: ContractFeature, has_row: bool, offline: Offl
 def _cause_without_row(value: Value, recomputed: Value, offline: OfflineRow, snapshot: Value) -> Cause | None:
     if value is not None:
         return Cause.TRANSFORMATION
-    if snapshot is not None:
+    if snapshot is not None and not offline.came_later:
         current_cause = Cause.PUSHED if offline.pushed else Cause.TRANSFORMATION
         return Cause.REPLAYED if offline.superseded else current_cause
-    return None if recomputed is None else Cause.LATE_OR_RESTATED
+    return None if recomputed is None and snapshot is None else Cause.LATE_OR_RESTATED
 
 
 def _offline_value(row: Mapping[str, Any] | None, feature: ContractFeature) -> Value:
@@ -237,6 +241,7 @@ def logged_vector(logged: LoggedPrediction, features: Iterable[ContractFeature])
 class _Tally:
     values: int = 0
     stale: int = 0
+    given: int = 0
     mismatches: Counter[Cause] = field(default_factory=Counter)
     examples: list[Mismatch] = field(default_factory=list)
 
@@ -275,12 +280,16 @@ def check_parity(
         # `not ... <=` counts NaN as a difference.
         score_mismatches=sum(not abs(logged.score - score) <= _SCORE_TOLERANCE for logged, score in scores),
         examples=tuple(tally.examples),
+        given_values=tally.given,
     )
 
 
 def _compare(
     tally: _Tally, logged: LoggedPrediction, feature: ContractFeature, offline: OfflineRow, stale_is_missing: bool
 ) -> None:
+    if logged.is_given(feature.view):
+        tally.given += 1
+        return
     value = logged.features.get(feature.column)
     stale = logged.is_stale(feature.view)
     tally.stale += stale
@@ -311,6 +320,7 @@ def combined(results: Sequence[ParityResult], skipped_releases: Sequence[str] = 
         score_mismatches=sum(result.score_mismatches for result in results),
         examples=tuple(_flatten(result.examples for result in results))[:_EXAMPLES],
         skipped_releases=tuple(skipped_releases),
+        given_values=sum(result.given_values for result in results),
     )
 
 

@@ -106,6 +106,11 @@ def run_demo(settings: Settings, plan: Plan) -> None:
     """Run the loop, write `.panthera/demo.json` and print the summary; stop the processes that the demo started."""
     from monitoring.verbs import expose_verb
 
+    if not plan.has_time:
+        raise PantheraError(
+            f"the demo plays what happened after an instant, and the label's source {plan.label.source!r} has no event_time; "
+            "run `dvc repro`, then `bentoml serve serving.service:PredictionService`"
+        )
     progress = Progress(steps=7)
     with ExitStack() as cleanup:
         progress.begin("start the database")

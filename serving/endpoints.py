@@ -20,6 +20,7 @@ from core.postgres.liveness import hung_up_after
 from core.postgres.pool import lent
 from feature_repo.online.push import push
 from serving import respond
+from serving.given import with_given
 from serving.predict import Answer, predict
 from serving.wire.decode import (
     decode_as_of,
@@ -83,8 +84,8 @@ class Endpoints:
     async def predict(self, request: Request) -> Response:
         """POST /v1/predict."""
         now = self.clock()
-        key, most = self.runtime.key, self._max_entities
-        decoded = await self.bodies.decoded(request, lambda body: decode_predict(body, key, most, now))
+        key, most, views = self.runtime.key, self._max_entities, self.runtime.views
+        decoded = await self.bodies.decoded(request, lambda body: decode_predict(body, key, most, now, views))
         ready = self.runtime.ready()
         try:
             async with asyncio.timeout(_SECONDS_TO_ANSWER):
@@ -102,6 +103,7 @@ class Endpoints:
         facts = await ready.connections.facts.read(ready.active.handle, decoded.keys, decoded.as_of)
         if perf_counter() - began > _SECONDS_BEFORE_CHECK and await request.is_disconnected():
             raise ClientDisconnect
+        facts = with_given(facts, decoded.given, ready.active)
         entries = await predict(decoded.keys, facts, ready.active, ready.experiment, self.runtime.policy)
         await _log(ready, entries)
         return facts, entries

@@ -39,12 +39,13 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An entity's prediction, with the online rows of the views that its release reads."""
+    """An entity's prediction, with the online rows of the views that its release reads, and the probabilities of classes."""
 
     key: Key
     prediction: Prediction
     exposure: Exposure | None
     views: Mapping[str, ViewRead]
+    probabilities: Mapping[str, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,4 +171,4 @@ def _answer(case: _Case, scored: Scored, facts: Facts, experiment: Experiment, p
             facts.read_at,
             experiment.phase_id,
         )
-    return Answer(case.key, prediction, exposure, case.views)
+    return Answer(case.key, prediction, exposure, case.views, scored.probabilities)

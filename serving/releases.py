@@ -92,6 +92,11 @@ class ActiveReleases:
     faults: tuple[str, ...] = ()
 
     @property
+    def releases(self) -> tuple[Release, ...]:
+        """Champion, and challenger if there is one."""
+        return (self.champion, self.challenger) if self.challenger else (self.champion,)
+
+    @property
     def ids(self) -> tuple[str | None, str | None]:
         """The ids of champion and challenger."""
         return self.champion.release_id, self.challenger.release_id if self.challenger else None
@@ -108,8 +113,7 @@ class ActiveReleases:
 
     def bundle_of(self, release_id: str) -> Bundle | None:
         """Return the bundle of an active release; None if it is not active."""
-        releases = [self.champion, *([self.challenger] if self.challenger else [])]
-        return next((release.bundle for release in releases if release.release_id == release_id), None)
+        return next((release.bundle for release in self.releases if release.release_id == release_id), None)
 
 
 @dataclass(frozen=True)

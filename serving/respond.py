@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.responses import Response
 
 from core.experiment.prediction_log import is_replay
+from core.plan.times import WITHOUT_TIME
 from serving.predict import Answer
 
 if TYPE_CHECKING:
@@ -29,8 +30,8 @@ def json_response(content: Mapping[str, Any]) -> Response:
 
 
 def instant(value: datetime | None) -> str | None:
-    """Return an instant in UTC as ISO 8601 with the suffix Z; None stays None."""
-    return None if value is None else value.isoformat().replace("+00:00", "Z")
+    """Return an instant in UTC as ISO 8601 with the suffix Z; None if there is none, as of a row of a table without times."""
+    return None if value is None or value == WITHOUT_TIME else value.isoformat().replace("+00:00", "Z")
 
 
 def predictions(entries: Iterable[Entry], key: EntityKey, facts: Facts) -> dict[str, Any]:
@@ -50,6 +51,7 @@ def _entry(entry: Entry, key: EntityKey) -> dict[str, Any]:
         "arm": entry.prediction.arm,
         "score": entry.prediction.score,
         "decision": entry.prediction.decision or None,
+        **({"probabilities": dict(entry.probabilities)} if entry.probabilities else {}),
         "features": statuses,
     }
 

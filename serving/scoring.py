@@ -10,7 +10,7 @@ from core.batching import Batcher
 from core.errors import BundleError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from core.contracts import Value
     from models.bundles.bundle import Bundle
@@ -18,10 +18,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """The output of a model for one vector: the score and, for a multiclass problem, the most probable class it belongs to."""
+    """The output of a model for one vector.
+
+    Attributes
+    ----------
+    score : probability of class 1, a number, or the probability of `chosen`.
+    chosen : most probable class of a multiclass problem.
+    probabilities : of each class of a multiclass problem.
+
+    """
 
     score: float
     chosen: str | None = None
+    probabilities: Mapping[str, float] | None = None
 
 
 class Scorer:
@@ -50,9 +59,13 @@ class Scorer:
         classes = self._bundle.contract.classes
         if not classes:
             return [Scored(_finite(score)) for score in self._bundle.score(vectors)]
-        outputs = self._bundle.outputs(vectors)
-        best = outputs.argmax(axis=1)
-        return [Scored(_finite(float(row[index])), classes[index]) for row, index in zip(outputs, best, strict=True)]
+        return [_of_classes(classes, row) for row in self._bundle.outputs(vectors).tolist()]
+
+
+def _of_classes(classes: Sequence[str], row: Sequence[float]) -> Scored:
+    probabilities = dict(zip(classes, map(_finite, row), strict=True))
+    chosen = max(probabilities, key=probabilities.__getitem__)
+    return Scored(probabilities[chosen], chosen, probabilities)
 
 
 def _finite(score: float) -> float:

@@ -14,6 +14,7 @@ from core.plan.candidate_checks import candidate_findings
 from core.plan.evaluate import METRICS
 from core.plan.limits import limit_findings
 from core.plan.training_set import TemporalSplit
+from core.plan.without_time import flat_findings, missing_keys
 from core.suggestions import allowed_here
 
 if TYPE_CHECKING:
@@ -60,9 +61,8 @@ def _sources(plan: Plan) -> Iterator[Finding]:
         yield from _undeclared(f"{path}.entity", "entity", source.entity, plan.entities)
         for reserved in RESERVED.intersection(source.columns):
             yield f"{path}.columns.{reserved}", "this name is the platform's own; declare another with rename_from"
-        for key, time in (("event_time", source.event_time), ("created_time", source.created_time)):
-            if time is not None:
-                yield from _undeclared(f"{path}.{key}.column", "column", time.column, source.columns)
+        for key, time in zip(("event_time", "created_time"), source.times, strict=False):
+            yield from _undeclared(f"{path}.{key}.column", "column", time.column, source.columns)
         entity = plan.entities.get(source.entity)
         if entity is not None and entity.key not in source.columns:
             yield f"{path}.columns", f"the key {entity.key!r} of the entity {source.entity!r} is not among the columns"
@@ -74,10 +74,9 @@ def _sources(plan: Plan) -> Iterator[Finding]:
 def _personal(plan: Plan) -> Iterator[Finding]:
     for name, source in plan.ingest.items():
         entity = plan.entities.get(source.entity)
-        needed = {
+        needed: dict[str | None, str] = {
             entity.key if entity else None: "the key of the entity; use a key that identifies no person",
-            source.event_time.column: "the event time",
-            source.created_time.column if source.created_time else None: "the created time",
+            **{time.column: f"the {what} time" for what, time in zip(("event", "created"), source.times, strict=False)},
         }
         for column, declared in source.columns.items():
             path = f"ingest.{name}.columns.{column}.pii"
@@ -120,7 +119,7 @@ def _of_person(path: str, rule: str, column: str, declared: Column | None) -> It
 
 def _needed_values(path: str, source: Source, rules: QualityRules, keys: set[str]) -> Iterator[Finding]:
     """Yield a finding for each column in `as_missing` that must have a value in every row."""
-    times = (time.column for time in (source.event_time, source.created_time) if time is not None)
+    times = (time.column for time in source.times)
     for column in sorted({*keys, *times, *rules.not_null, *rules.unique}.intersection(rules.as_missing)):
         yield path, f"{column!r} must have a value in every row; take it out here, or out of not_null or unique"
 
@@ -226,16 +225,17 @@ def _links(plan: Plan) -> Iterator[Finding]:
 
 
 def _label(plan: Plan) -> Iterator[Finding]:
-    yield from _undeclared("label.source", "source", plan.label.source, plan.ingest)
+    if plan.label.source:
+        yield from _undeclared("label.source", "source", plan.label.source, plan.ingest)
     yield from _undeclared(
         "training_set.service", "feature service", plan.training_set.service, plan.build_features.services
     )
     period = plan.training_set.as_of
-    if isinstance(plan.training_set.split, TemporalSplit):
+    if isinstance(plan.training_set.split, TemporalSplit) and plan.has_time:
         yield from _temporal(plan.training_set.split, period, plan.label.horizon)
     source = plan.ingest.get(plan.label.source)
     closes = period.end + plan.label.horizon
-    if source is not None and closes > source.observed_until:
+    if source is not None and plan.has_time and closes > source.observed_until:
         yield (
             "training_set.as_of.end",
             (
@@ -401,12 +401,13 @@ def findings(plan: Plan) -> list[Finding]:
     """Return all findings between the sections of `plan`; the later checks run only if all names are declared."""
     found = [
         finding
-        for check in (_entities, _sources, _personal, _quality, _views, _links, _label)
+        for check in (missing_keys, _entities, _sources, _personal, _quality, _views, _links, _label)
         for finding in check(plan)
     ]
     if found:
         return found
     later = (
+        flat_findings,
         limit_findings,
         _one_entity,
         _candidates,

@@ -10,7 +10,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from core.plan.section import Name, Section, Share
-from core.plan.times import Instant, TimeFormat, Zone  # noqa: TC001 - pydantic reads the annotations
+from core.plan.times import Instant, TimeFormat, Zone, without_time
 
 DType = Literal["int32", "int64", "float32", "float64", "string", "bool", "date", "timestamp"]
 
@@ -260,22 +260,40 @@ class Source(Section):
     `observed_until` is the instant at which the extract was cut: a label window that ends later is not closed. A later row
     is an error by default. For a source that grows, `later_rows: leave_out` reads only the rows that had happened and were
     known by then.
+
+    A table without `event_time` has one row for each key. Its features are expressions over that row.
     """
 
     reader: Reader
     """Location and format of the table."""
     entity: Name
     """Entity whose key each row has."""
-    event_time: TimeColumn
-    """When a row happened."""
+    event_time: TimeColumn | None = None
+    """When a row happened; without it the table has one row for each key, whose values hold at any time."""
     created_time: TimeColumn | None = None
     """When a row became known; without it: when it happened."""
-    observed_until: Instant
-    """Instant at which the extract was cut."""
+    observed_until: Instant = Field(default_factory=without_time)
+    """Instant at which the extract was cut; required with `event_time`."""
     later_rows: Literal["reject", "leave_out"] = "reject"
     """Treatment of rows after `observed_until`."""
     columns: Annotated[dict[Name, Column], Field(min_length=1)]
     """Columns that are read, by name; others of the table are ignored."""
+
+    @model_validator(mode="after")
+    def _has_all_times_or_none(self) -> Self:
+        given = [key for key in ("created_time", "observed_until", "later_rows") if key in self.model_fields_set]
+        if self.event_time is None and given:
+            raise ValueError(
+                f"{given[0]} needs event_time, the column of when a row happened; a table of one row for each key has neither"
+            )
+        if self.event_time is not None and "observed_until" not in self.model_fields_set:
+            raise ValueError("the key observed_until is missing; add it: the instant at which the extract was cut")
+        return self
+
+    @property
+    def times(self) -> tuple[TimeColumn, ...]:
+        """The columns of the times that a row has."""
+        return tuple(time for time in (self.event_time, self.created_time) if time is not None)
 
     def ingested(self) -> Source:
         """Return the source as it is after ingestion: without the removed columns."""

@@ -11,7 +11,7 @@ from core.plan.evaluate import Evaluate  # noqa: TC001 - pydantic reads the anno
 from core.plan.ingest import QualityRules, Source  # noqa: TC001 - pydantic reads the annotations
 from core.plan.register import Register  # noqa: TC001 - pydantic reads the annotations
 from core.plan.section import Name, Section
-from core.plan.times import Cadence, Duration, Instant, Period  # noqa: TC001 - pydantic reads the annotations
+from core.plan.times import WITHOUT_TIME, Cadence, Duration, Instant, Period, without_end, without_time
 from core.plan.train import Train  # noqa: TC001 - pydantic reads the annotations
 from core.plan.training_set import Label, TrainingSet  # noqa: TC001 - pydantic reads the annotations
 from core.roles import Role  # noqa: TC001 - pydantic reads the annotations
@@ -78,11 +78,11 @@ class Feature(Section):
 
     `window` keeps only rows younger than it; `lag` moves the window back. The rows are those of the view's source, or of
     another `source` of the same entity. With `over: features`, the SQL reads the features declared earlier in the view,
-    whichever source they come from.
+    whichever source they come from. Over a source without `event_time` it is an expression over the entity's one row.
     """
 
     sql: str
-    """SQL aggregate over the entity's rows known as of the instant, which is `as_of`."""
+    """SQL aggregate over the entity's rows known as of the instant, which is `as_of`; or an expression over its one row."""
     dtype: FeatureDType
     """Type of the value."""
     source: Name | None = None
@@ -91,8 +91,8 @@ class Feature(Section):
     """Age up to which rows count; without it: all rows."""
     lag: Duration | None = None
     """Time by which the window ends before the instant."""
-    over: Literal["rows", "features"] = "rows"
-    """What the SQL reads: rows, or the view's earlier features."""
+    over: Literal["rows", "row", "features"] = "rows"
+    """What the SQL reads: rows, the one row of a source without `event_time`, or the view's earlier features."""
     unit: str = ""
     """Unit of measurement; this or `meaning` is required."""
     meaning: str = ""
@@ -118,12 +118,20 @@ class View(Section):
     """Source of the rows."""
     entity: Name | None = None
     """Entity of the view, if not that of the source."""
-    ttl: Duration
-    """Age up to which a value is fresh."""
-    every: Cadence
-    """Distance between two snapshots."""
-    features: Annotated[dict[Name, Feature], Field(min_length=1)]
+    ttl: Duration = Field(default_factory=without_end)
+    """Age up to which a value is fresh; a plan whose label has no time has none."""
+    every: Cadence = Field(default_factory=lambda: "1 day")
+    """Distance between two snapshots; a plan whose label has no time has none."""
+    features: dict[Name, Feature] = Field(default_factory=dict)
     """Features by name."""
+    columns: Literal["all"] | Annotated[tuple[Name, ...], Field(strict=False, min_length=1)] | None = None
+    """Columns of a source without `event_time` that are features as they are; `all` is without keys and the label."""
+
+    @model_validator(mode="after")
+    def _has_features(self) -> Self:
+        if not self.features and self.columns is None:
+            raise ValueError("a view needs features, or columns of a source without event_time that are features")
+        return self
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -135,12 +143,17 @@ class View(Section):
 class BuildFeatures(Section):
     """The feature views, the period of their snapshots, and the feature services that models read."""
 
-    snapshots: Period
-    """Period of the snapshots."""
+    snapshots: Period = Field(default_factory=lambda: Period(start=WITHOUT_TIME, end=WITHOUT_TIME))
+    """Period of the snapshots; a plan whose label has no time has none."""
     views: Annotated[dict[Name, View], Field(min_length=1)]
     """Feature views by name."""
     services: Annotated[dict[Name, Annotated[tuple[str, ...], Field(strict=False, min_length=1)]], Field(min_length=1)]
     """Ordered lists of `view.feature` or `view.*`, by name."""
+
+    @property
+    def has_time(self) -> bool:
+        """Whether there are instants of snapshots: the label has a time."""
+        return self.snapshots.end != WITHOUT_TIME
 
     def service_features(self, service: str) -> tuple[tuple[str, str], ...]:
         """Return the (view, feature) pairs of `service` in its order, with `view.*` expanded."""
@@ -155,8 +168,8 @@ class BuildFeatures(Section):
 class Materialize(Section):
     """The instant as of which the online store holds the latest snapshot of every entity."""
 
-    as_of: Instant
-    """Instant as of which `dvc repro` fills the online tables."""
+    as_of: Instant = Field(default_factory=without_time)
+    """Instant as of which `dvc repro` fills the online tables; a plan whose label has no time has none."""
 
 
 class Decisions(Section):
@@ -245,7 +258,7 @@ class Plan(Section):
     """Measures of candidates."""
     register_: Register = Field(alias="register")
     """Name of the model, and what a release must show before it answers."""
-    materialize: Materialize
+    materialize: Materialize = Field(default_factory=Materialize)
     """Instant of the online features."""
     serve: Serve
     """How requests are answered."""
@@ -256,6 +269,12 @@ class Plan(Section):
     def unit(self) -> Entity:
         """The predicted entity: the one of the label's source."""
         return self.entities[self.ingest[self.label.source].entity]
+
+    @property
+    def has_time(self) -> bool:
+        """Whether the label's source has event times; without them the plan has no as-of instants."""
+        source = self.ingest.get(self.label.source)
+        return source is None or source.event_time is not None
 
     def entity_name(self, view: View) -> str:
         """Return the name of the entity that `view` is about."""

@@ -29,6 +29,8 @@ _UNKNOWN = f"is no function that DuckDB knows; {_ALONE}"
 _OUTSIDE = f"reads something outside the plan's rows; {_ALONE}"
 _BY_ORDER = "depends on the order in which rows are read; name one, as in {name}(... ORDER BY event_time)"
 _OVER_NO_ORDER = "depends on the order in which rows are read; name one, as in {name}(...) OVER (ORDER BY event_time)"
+_ONE_ROW = "write an expression over the columns of the row"
+_OVER_ROWS = f"looks at several rows, and a source without event_time has one for each key; {_ONE_ROW}"
 _WITHOUT_ORDER = (
     "depends on the order in which rows are read, and takes none; quantile_cont, mode or list(... ORDER BY ...) do not"
 )
@@ -113,6 +115,7 @@ class _Catalogue:
     connection: duckdb.DuckDBPyConnection
     known: frozenset[str]
     inconsistent: frozenset[str]
+    aggregates: frozenset[str]
     macros: dict[str, tuple[str, ...]]
     cached_faults: dict[str, str | None] = field(default_factory=dict)
 
@@ -148,14 +151,17 @@ def _catalogue() -> _Catalogue:
     connection = duckdb.connect(config={"autoload_known_extensions": "false", "threads": "1"})
     rows = connection.execute(
         "SELECT lower(function_name), coalesce(stability, 'CONSISTENT') <> 'CONSISTENT' OR coalesce(has_side_effects, false), "
-        "macro_definition FROM duckdb_functions() WHERE function_type IN ('scalar', 'aggregate', 'macro')"
+        "macro_definition, function_type = 'aggregate' FROM duckdb_functions() "
+        "WHERE function_type IN ('scalar', 'aggregate', 'macro')"
     ).fetchall()
     macros: dict[str, tuple[str, ...]] = {}
-    for name, _, definition in rows:
+    for name, _, definition, _ in rows:
         if definition:
             macros[name] = (*macros.get(name, ()), definition)
-    inconsistent = _NOT_CONSISTENT.union(name for name, is_inconsistent, _ in rows if is_inconsistent)
-    return _Catalogue(connection, frozenset({"unnest", *(name for name, _, _ in rows)}), inconsistent, macros)
+    inconsistent = _NOT_CONSISTENT.union(name for name, is_inconsistent, _, _ in rows if is_inconsistent)
+    aggregates = frozenset(name for name, _, _, is_aggregate in rows if is_aggregate)
+    known = frozenset({"unnest", *(name for name, *_ in rows)})
+    return _Catalogue(connection, known, inconsistent, aggregates, macros)
 
 
 def sql_findings(plan: Plan) -> Iterator[Finding]:
@@ -164,6 +170,7 @@ def sql_findings(plan: Plan) -> Iterator[Finding]:
     faults = expression_faults([(sql, columns) for _, sql, columns in expressions])
     for (path, _, _), found in zip(expressions, faults, strict=True):
         yield from ((path, fault) for fault in found)
+    yield from _row_findings(plan)
     for name, source in plan.ingest.items():
         if source.reader.kind == "sql":
             yield from ((f"ingest.{name}.reader.query", fault) for fault in query_faults(source.reader.query))
@@ -174,15 +181,59 @@ def _expressions(plan: Plan) -> Iterator[tuple[str, str, Collection[str]]]:
     for name, view in plan.build_features.views.items():
         for key, feature in view.features.items():
             rows = plan.ingest[feature.source or view.source].columns
-            columns = rows if feature.over == "rows" else view.features
+            columns = view.features if feature.over == "features" else rows
             yield f"build_features.views.{name}.features.{key}.sql", feature.sql, columns
-    for key in ("population", "value"):
-        yield f"label.{key}", getattr(plan.label, key), plan.ingest[plan.label.source].columns
+    columns = plan.ingest[plan.label.source].columns
+    yield "label.population", plan.label.population, columns
+    yield plan.label.path, plan.label.expression, columns
+
+
+def _row_findings(plan: Plan) -> Iterator[Finding]:
+    """Find the expressions over one row that look at more than its columns."""
+    expressions = list(_row_expressions(plan))
+    parsed = _catalogue().parse([_as_statement(sql) for _, sql, _ in expressions])
+    for (path, _, columns), tree in zip(expressions, parsed, strict=True):
+        yield from ((path, fault) for fault in _beyond_the_row(tree, _lowered(columns)))
+
+
+def _row_expressions(plan: Plan) -> Iterator[tuple[str, str, Collection[str]]]:
+    for name, view in plan.build_features.views.items():
+        for key, feature in view.features.items():
+            if feature.over == "row":
+                rows = plan.ingest[feature.source or view.source].columns
+                yield f"build_features.views.{name}.features.{key}.sql", feature.sql, rows
+    if not plan.has_time:
+        columns = plan.ingest[plan.label.source].columns
+        yield plan.label.path, plan.label.expression, columns
+        if plan.label.states_population:
+            yield "label.population", plan.label.population, columns
+
+
+def _beyond_the_row(parsed: Node, columns: frozenset[str]) -> Iterator[str]:
+    """Yield what in a parsed expression needs other rows, an instant, or columns that it does not name."""
+    nodes = () if parsed["error"] else list(_nodes(parsed))
+    for node in nodes:
+        name = str(node.get("function_name") or "").lower()
+        if node.get("class") == "WINDOW" or name in _catalogue().aggregates:
+            yield f"{name}() {_OVER_ROWS}"
+        elif node.get("class") == "SUBQUERY":
+            yield f"a subquery {_OVER_ROWS}"
+        elif node.get("class") == "STAR":
+            yield f"* reads every column, the label too; {_ONE_ROW}"
+        elif node.get("class") == "COLUMN_REF" and (first := node["column_names"][0].lower()) not in columns:
+            if first == "as_of":
+                yield f"as_of is no column: the source has no event_time, so there is no instant; {_ONE_ROW}"
+            elif first == "source":
+                yield f"source reads every column, the label too; {_ONE_ROW}"
+
+
+def _as_statement(sql: str) -> str:
+    return f"SELECT CAST((\n{sql}\n) AS VARCHAR)"
 
 
 def expression_faults(expressions: Sequence[tuple[str, Collection[str]]]) -> list[list[str]]:
     """Return the faults of each (expression, columns that it can read): what is not SQL or not deterministic."""
-    parsed = _catalogue().parse([f"SELECT CAST((\n{sql}\n) AS VARCHAR)" for sql, _ in expressions])
+    parsed = _catalogue().parse([_as_statement(sql) for sql, _ in expressions])
     return [_faults(sql, columns, tree) for (sql, columns), tree in zip(expressions, parsed, strict=True)]
 
 

@@ -13,7 +13,11 @@ from core.plan.section import Section
 
 #: The years that every tool of the platform can represent; the bound is nanoseconds in 64 bits.
 YEARS = range(1700, 2200)
-_LONGEST = timedelta(days=36_525)
+LONGEST = timedelta(days=36_525)
+#: Rows of a table without event_time stand before every instant that a plan can name.
+ROWS_WITHOUT_TIME = datetime(YEARS.start, 1, 1, tzinfo=UTC)
+#: The one instant of a plan whose label has no time. It is never shown; no clock writes it, so no row of a table has it.
+WITHOUT_TIME = datetime(2000, 1, 1, microsecond=1, tzinfo=UTC)
 
 
 def parse_instant(value: object) -> datetime:
@@ -54,8 +58,8 @@ def parse_duration(value: object) -> timedelta:
         duration = timedelta(**{_UNITS[match[2]]: int(match[1])})
     except (OverflowError, ValueError):  # int() refuses a text of more than 4,300 digits
         duration = timedelta.max
-    if duration > _LONGEST:
-        raise ValueError(f"{match[0][:20]!r} is longer than {_LONGEST.days} days; leave the key out for no limit")
+    if duration > LONGEST:
+        raise ValueError(f"{match[0][:20]!r} is longer than {LONGEST.days} days; leave the key out for no limit")
     return duration
 
 
@@ -125,6 +129,16 @@ def _time_format(form: str) -> str:
     if "Z" in used and not (form.endswith("%Z") and used.index("Z") == len(used) - 1):
         raise ValueError(f"{form!r} has %Z before its end; a zone in words stands last")
     return form
+
+
+def without_time() -> datetime:
+    """Return `WITHOUT_TIME`: as a factory of a default, it stands in no page or schema of the plan."""
+    return WITHOUT_TIME
+
+
+def without_end() -> timedelta:
+    """Return `LONGEST`, likewise."""
+    return LONGEST
 
 
 Zone = Annotated[str, AfterValidator(_zone)]

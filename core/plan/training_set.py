@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from core.plan.leakage import Leakage
 from core.plan.section import Name, Section
-from core.plan.times import Cadence, Duration, Instant, Period
+from core.plan.times import WITHOUT_TIME, Cadence, Duration, Instant, Period, without_end
 
 
 class Label(Section):
@@ -16,18 +16,58 @@ class Label(Section):
 
     The training set contains the entities for which `population` holds over the rows known at the as-of instant.
     A null value is no label; an entity without a label is served like any other.
+
+    Of a source without `event_time` the label stands in the entity's own row: in `column`, or as the expression `value`.
+    No feature may read a column of the label.
     """
 
-    source: Name
-    """Source whose rows make the label."""
-    horizon: Duration
-    """Length of the label window after the as-of instant."""
+    source: Name = ""
+    """Source whose rows make the label; it may be left out where only one has no `event_time`."""
+    horizon: Duration = Field(default_factory=without_end)
+    """Length of the label window after the as-of instant; required with `event_time`, and without meaning else."""
     population: str = "count(*) >= 1"
     """SQL condition over the rows known as of the instant; other entities are left out."""
-    value: str
+    value: str = ""
     """SQL aggregate over the rows in the label window: true or false, a class, or a number; null is no label."""
+    column: Name | None = None
+    """Column of a source without `event_time` that holds the label, in place of `value`."""
+    positive: bool | int | str | None = None
+    """Value of `column` that is class 1 of a binary problem; every other one is class 0. A text needs it."""
     unlabelled: Literal["refuse", "leave_out"] = "refuse"
     """What to do with rows without a label: fail, or leave them out of training and count them."""
+
+    @model_validator(mode="after")
+    def _has_one_value(self) -> Self:
+        if bool(self.value) == (self.column is not None):
+            raise ValueError("a label has either value, an SQL expression, or column, which holds it")
+        if self.positive is not None and self.column is None:
+            raise ValueError("positive needs column, whose value it is; write the condition as value otherwise")
+        return self
+
+    @property
+    def expression(self) -> str:
+        """SQL of the label: the aggregate, or the expression over the row."""
+        if self.column is None:
+            return self.value
+        column = f'"{self.column}"'
+        if self.positive is None:
+            return column
+        return f"{column} = {sql_constant(self.positive)}"
+
+    @property
+    def states_population(self) -> bool:
+        """Whether the plan limits the training set to some entities."""
+        return "population" in self.model_fields_set
+
+    @property
+    def path(self) -> str:
+        """Key of the plan that says what the label is."""
+        return "label.value" if self.column is None else "label.column"
+
+
+def sql_constant(value: bool | int | str) -> str:
+    """Compose the SQL of a constant."""
+    return "'" + value.replace("'", "''") + "'" if isinstance(value, str) else str(value).lower()
 
 
 class TemporalSplit(Section):
@@ -65,7 +105,17 @@ class GroupedSplit(Section):
     """Seed of the assignment to folds."""
 
 
-Split = Annotated[TemporalSplit | StratifiedSplit | GroupedSplit, Field(discriminator="kind")]
+class RandomSplit(Section):
+    """Deal rows to folds at random: one for testing, one for validation, the rest to train."""
+
+    kind: Literal["random"]
+    folds: Annotated[int, Field(ge=3)] = 5
+    """Number of folds; one tests, one validates, the rest train."""
+    seed: int = 0
+    """Seed of the draw."""
+
+
+Split = Annotated[TemporalSplit | StratifiedSplit | GroupedSplit | RandomSplit, Field(discriminator="kind")]
 
 
 class AsOf(Period):
@@ -84,7 +134,7 @@ class TrainingSet(Section):
 
     service: Name
     """Feature service that the models take."""
-    as_of: AsOf
+    as_of: AsOf = Field(default_factory=lambda: AsOf(start=WITHOUT_TIME, end=WITHOUT_TIME, every="1 day"))
     """Instants as of which entities are labelled."""
     split: Split
     """Parts to train, to validate and to test on."""

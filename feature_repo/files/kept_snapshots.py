@@ -12,11 +12,11 @@ import shutil
 from typing import TYPE_CHECKING
 
 from core.files import unfinished
-from feature_repo.files.datasets import write_table
-from feature_repo.files.duck import files_literal, open_duckdb
+from feature_repo.files.datasets import files_of, write_table
+from feature_repo.files.duck import files_literal, literal, open_duckdb
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from datetime import datetime
     from pathlib import Path
 
@@ -33,13 +33,40 @@ def stamp(instant: datetime) -> str:
 
 def keep_snapshots(kept: Path, features: Path, rows: pa.Table, as_of: datetime) -> None:
     """Write the snapshots `rows` as of an instant to both folders; in `kept`, as a new version if they differ."""
-    versions = [version for version in _versions(kept) if version[0] == stamp(as_of)]
     with open_duckdb() as connection:
         connection.register("snapshots", rows)
-        if not versions or _differ(connection, versions[-1][2], len(rows)):
-            number = versions[-1][1] + 1 if versions else 1
-            write_if_any(connection, kept / f"as-of-{stamp(as_of)}-{number}.parquet", "FROM snapshots")
+        _keep_version(connection, kept, len(rows), as_of)
         write_if_any(connection, features / f"as-of-{stamp(as_of)}.parquet", "FROM snapshots")
+
+
+def keep_computed(kept: Path, features: Path, as_of: datetime) -> None:
+    """Keep the snapshots as of an instant that the stage computed to `features`, if they differ from the last version."""
+    with open_duckdb() as connection:
+        connection.execute(f"CREATE TEMP VIEW snapshots AS FROM read_parquet({literal(files_of(features))})")
+        found = connection.execute("SELECT count(*) FROM snapshots").fetchone()
+        _keep_version(connection, kept, int(found[0]) if found else 0, as_of)
+
+
+def keep_alone(kept: Path, features: Path, rows: pa.Table, as_of: datetime) -> None:
+    """Write the snapshots `rows` in the place of all others in `features`, and keep them as a version."""
+    earlier = list(features.glob("*.parquet"))
+    keep_snapshots(kept, features, rows, as_of)
+    for file in earlier:
+        if file.name != f"as-of-{stamp(as_of)}.parquet":
+            file.unlink()
+
+
+def versions_of(files: Iterable[Path], as_of: datetime) -> list[Path]:
+    """Return those of the kept `files` that are versions of all snapshots as of an instant."""
+    return [file for file in files if stamp(as_of) in file.name]
+
+
+def _keep_version(connection: duckdb.DuckDBPyConnection, kept: Path, rows: int, as_of: datetime) -> None:
+    """Write the relation `snapshots` of so many rows as another version, unless the last one is the same."""
+    versions = [version for version in _versions(kept) if version[0] == stamp(as_of)]
+    if not versions or _differ(connection, versions[-1][2], rows):
+        number = versions[-1][1] + 1 if versions else 1
+        write_if_any(connection, kept / f"as-of-{stamp(as_of)}-{number}.parquet", "FROM snapshots")
 
 
 def is_kept(kept: Path, as_of: datetime) -> bool:

@@ -124,7 +124,7 @@ class Comparison:
         """Fill the table `pairs` with the fresh rows that correct a missing one."""
         rules = {
             "same unique": _digest(self.rules.unique) if self.rules.unique else "NULL",
-            "same event": _digest((self.key, self.source.event_time.column)),
+            "same event": _digest((self.key, *(time.column for time in self.source.times[:1]))),
         }
         columns = ", ".join(f"{sql} AS {identifier(name)}" for name, sql in rules.items())
         for name, relation, position in (("fresh", present, "source_row"), ("missing", known, POSITION)):

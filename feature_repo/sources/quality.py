@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from core.contracts import LONGEST_KEY
+from core.plan.times import ROWS_WITHOUT_TIME
 from feature_repo.files.duck import SQL_TYPES, identifier, instant, literal
 from feature_repo.files.exact import exact_or_null
 from feature_repo.sources.parts import UNREAD
@@ -43,15 +44,13 @@ def _why(time: str) -> str:
 
 def times_of(source: Source) -> dict[str, TimeColumn]:
     """Map the platform's times to the columns that tell them."""
-    times = {"event_timestamp": source.event_time}
-    if source.created_time is not None:
-        times["created_timestamp"] = source.created_time
-    return times
+    return dict(zip(("event_timestamp", "created_timestamp"), source.times, strict=False))
 
 
 def typed_rows(source: Source, relation: str, found: Mapping[str, str]) -> str:
     """Write the query of `typed` over the ingested rows in `relation`, whose columns have the DuckDB types `found`."""
     typed = _typed_columns(source, found)
+    typed.setdefault("event_timestamp", instant(ROWS_WITHOUT_TIME))
     typed.setdefault("created_timestamp", typed["event_timestamp"])
     columns = [f"{sql} AS {identifier(name)}" for name, sql in typed.items()]
     before = [f"raw.{identifier(name)} AS {as_ingested(name)}" for name in source.columns]
@@ -103,7 +102,7 @@ def row_faults(source: Source, rules: QualityRules, key: str) -> Iterator[Fault]
             yield from value_faults(source, rules, name)
     for name, time in times_of(source).items():
         yield from (Fault(f"{time.column}: {reason}", f"{_why(name)} = {literal(reason)}") for reason in REASONS)
-    if source.later_rows == "reject":
+    if source.event_time is not None and source.later_rows == "reject":
         observed = source.observed_until.isoformat()
         yield Fault(
             f"{source.event_time.column}: after observed_until {observed}",
@@ -114,7 +113,7 @@ def row_faults(source: Source, rules: QualityRules, key: str) -> Iterator[Fault]
             f"{key}: of no character, or of more than the {LONGEST_KEY} that a key may have",
             f"length({identifier(key)}) NOT BETWEEN 1 AND {LONGEST_KEY}",
         )
-    for name in dict.fromkeys((key, source.event_time.column, *rules.not_null)):
+    for name in dict.fromkeys((key, *(time.column for time in source.times[:1]), *rules.not_null)):
         yield Fault(f"{name}: null", f"{as_ingested(name)} IS NULL")
 
 

@@ -13,6 +13,7 @@ from psycopg import sql
 from core.clock import TOLERATED_AHEAD
 from core.files import private_folder
 from core.json_text import plain
+from core.plan.times import WITHOUT_TIME
 from core.postgres.database import copy_query_to_csv
 from core.postgres.session import session_options
 from core.terminal import terminal_table
@@ -144,7 +145,7 @@ def diff_view(
         counted = connection.execute("SELECT cause, count(*) FROM compared GROUP BY 1 ORDER BY 1").fetchall()
         return ViewDiff(
             view=view,
-            watermark=watermark,
+            watermark=None if watermark == WITHOUT_TIME else watermark,
             entities=sum(count for _, count in counted),
             equal=sum(count for cause, count in counted if cause is None),
             causes={Cause(cause): count for cause, count in counted if cause is not None},

@@ -10,6 +10,7 @@ from psycopg import sql
 
 from core.clock import TOLERATED_AHEAD
 from core.json_text import plain
+from core.plan.times import WITHOUT_TIME
 from core.terminal import terminal_table
 from feature_repo.online import history
 from feature_repo.online.tables import SCHEMA, exists
@@ -173,7 +174,7 @@ def _view_status(
         statement = sql.SQL(_ROWS).format(sql.Identifier(SCHEMA, table.name))
         counted = connection.execute(statement, [now - ttl, now + TOLERATED_AHEAD]).fetchone()
     rows, expired, oldest, newest, future = counted or (None, 0, None, None, 0)
-    mark = history.watermark(connection, table.name)
+    mark = _shown(history.watermark(connection, table.name))
     return ViewStatus(
         view=name,
         online_table=table.name,
@@ -181,12 +182,17 @@ def _view_status(
         rows=rows,
         watermark=mark,
         age_seconds=(now - mark).total_seconds() if mark else None,
-        oldest_event=oldest,
-        newest_event=newest,
+        oldest_event=_shown(oldest),
+        newest_event=_shown(newest),
         expired_share=expired / rows if rows else float("nan"),
         future_rows=future,
         runs=tuple(history.runs(connection, table.name, _RUNS_SHOWN)),
     )
+
+
+def _shown(time: datetime | None) -> datetime | None:
+    """Return a time that a table has: one without times has none."""
+    return None if time == WITHOUT_TIME else time
 
 
 def _day(time: datetime | None) -> str:

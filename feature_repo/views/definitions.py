@@ -157,15 +157,14 @@ def _meaning(plan: Plan, name: str, view: View, link: Link | None, holder: View 
     sql = " ".join(_sql_over(name, view) + (_sql_over(name, holder) if holder else []))
     always = {
         key,
-        source.event_time.column,
-        *([source.created_time.column] if source.created_time else []),
+        *(time.column for time in source.times),
         *([link.key] if link else []),
         *(column for _, column in rules.columns()),
     }
     read = always.intersection(source.columns).union(named(source.columns, sql))
     return {
         "key": key,
-        "times": [_time(source.event_time), _time(source.created_time) if source.created_time else None],
+        "times": [_time(time) if time else None for time in (source.event_time, source.created_time)],
         "columns": {column: _column(column, source.columns[column]) for column in read},
         "reader": _reader(source),
         "rules": _rules(rules),
@@ -176,7 +175,7 @@ def _sql_over(source: str, view: View) -> list[str]:
     return [
         feature.sql
         for feature in view.features.values()
-        if feature.over == "rows" and (feature.source or view.source) == source
+        if feature.over != "features" and (feature.source or view.source) == source
     ]
 
 

@@ -99,10 +99,16 @@ def facts_of(view: View) -> Facts:
     """Return the features of `view` that aggregate rows, grouped by span."""
     facts: Facts = {}
     for name, feature in view.features.items():
-        if feature.over == "rows":
+        if feature.over != "features":
             span = Span(feature.source or view.source, feature.window, feature.lag or timedelta())
-            facts.setdefault(span, {})[name] = Fact(feature.sql, feature.dtype)
+            sql = of_the_row(feature.sql) if feature.over == "row" else feature.sql
+            facts.setdefault(span, {})[name] = Fact(sql, feature.dtype)
     return facts
+
+
+def of_the_row(sql: str) -> str:
+    """Compose the aggregate of an expression over the one row that an entity has."""
+    return f"max({parenthesized(sql)})"
 
 
 def cast(feature: Feature) -> str:

@@ -114,7 +114,7 @@ def rows_digest(rows: pa.Table, key: str) -> str:
 
 def label_definition(label: Label) -> str:
     """Return the sha256 of the label's definition."""
-    return hashlib.sha256(label.model_dump_json(exclude={"unlabelled"}).encode()).hexdigest()
+    return hashlib.sha256(label.model_dump_json(exclude={"unlabelled"}, exclude_none=True).encode()).hexdigest()
 
 
 def _with_nulls(feature: ContractFeature, train: pa.Table) -> ContractFeature:

@@ -44,6 +44,21 @@ def stratified_folds(label: Labels, count: int, task: Task, seed: int) -> list[F
     return _folds(kind(count, shuffle=True, random_state=seed).split(label, label))
 
 
+def random_folds(rows: int, count: int, seed: int) -> list[Fold]:
+    """Deal rows to `count` folds at random.
+
+    Raises
+    ------
+    PlanError
+        If there are fewer rows than folds.
+
+    """
+    from sklearn.model_selection import KFold
+
+    _refuse_few(rows, count, "rows")
+    return _folds(KFold(count, shuffle=True, random_state=seed).split(np.empty((rows, 0))))
+
+
 def grouped_folds(groups: NDArray[np.int64], label: Labels, count: int, task: Task, seed: int) -> list[Fold]:
     """Return `count` random folds of groups, so that all rows of one entity are in one fold.
 

@@ -14,7 +14,7 @@ from feature_repo.files.datasets import accepted_glob, open_rows
 from feature_repo.files.duck import fetch, identifier, open_duckdb
 from feature_repo.files.exact import exact_or_error
 from feature_repo.views.existence import asked_in, instants, open_existence
-from feature_repo.views.facts import Fact, Span
+from feature_repo.views.facts import Fact, Span, of_the_row
 from feature_repo.views.instant_facts import facts_at_instants
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from core.plan.plan import Entity, Problem
     from core.plan.times import Period
     from core.plan.training_set import Label
+    from feature_repo.views.facts import Facts
 
 
 class Labelled(NamedTuple):
@@ -37,7 +38,14 @@ _DTYPES = {"binary": "int32", "multiclass": "string", "regression": "float64"}
 
 
 def label_rows(
-    connection: duckdb.DuckDBPyConnection, label: Label, key: str, rows: str, grid: str, problem: Problem = "binary"
+    connection: duckdb.DuckDBPyConnection,
+    label: Label,
+    key: str,
+    rows: str,
+    grid: str,
+    problem: Problem = "binary",
+    *,
+    has_time: bool = True,
 ) -> pa.Table:
     """Return the label of every (entity, as of) pair of `grid` that belongs to the label's population.
 
@@ -47,6 +55,7 @@ def label_rows(
     rows : name of the relation with the accepted rows of the label's source.
     label : as the plan declares it. Its population uses the rows knowable at as of. Its value uses all rows with
         as of < event time <= as of + horizon, whenever they became known.
+    has_time : whether its source has event times; without them both are judged on the entity's one row.
 
     Returns
     -------
@@ -60,9 +69,7 @@ def label_rows(
         does not say what that means.
 
     """
-    after = Span(label.source, window=label.horizon, lag=-label.horizon, knowable=False)
-    facts = {Span(label.source): {"_member": Fact(label.population)}, after: {"_label": Fact(label.value)}}
-
+    facts = _facts_after(label) if has_time else _facts_of_row(label)
     try:
         found = pa.concat_tables(
             facts_at_instants(connection, facts, {label.source: rows}, asked_in(connection, key, grid))
@@ -78,11 +85,21 @@ def label_rows(
     return table
 
 
+def _facts_after(label: Label) -> Facts:
+    after = Span(label.source, window=label.horizon, lag=-label.horizon, knowable=False)
+    return {Span(label.source): {"_member": Fact(label.population)}, after: {"_label": Fact(label.value)}}
+
+
+def _facts_of_row(label: Label) -> Facts:
+    member = of_the_row(label.population) if label.states_population else "true"
+    return {Span(label.source): {"_member": Fact(member), "_label": Fact(of_the_row(label.expression))}}
+
+
 def _refuse_unlabelled(values: pa.ChunkedArray, label: Label) -> None:
     if values.null_count and label.unlabelled == "refuse":
         raise PlanError(
-            f"label.value: {label.value!r} is null for {values.null_count:,} of {len(values):,} rows, which have no label; "
-            "write label.unlabelled: leave_out to train without them, or correct the SQL"
+            f"{label.path}: {label.expression!r} is null for {values.null_count:,} of {len(values):,} rows, which have no "
+            "label; write label.unlabelled: leave_out to train without them, or correct the SQL"
         )
 
 
@@ -96,17 +113,24 @@ def _check(values: pa.ChunkedArray, label: Label, problem: Problem) -> None:
         strange = values.filter(pc.invert(pc.is_finite(values)))
         wanted = "a regression needs a finite number for every row"
     if len(strange):
-        raise PlanError(f"label.value: {label.value!r} gives {strange[0].as_py()}; {wanted}")
+        raise PlanError(f"{label.path}: {label.expression!r} gives {strange[0].as_py()}; {wanted}")
 
 
 def labelled_entities(
-    accepted: Path, label: Label, entity: Entity, period: Period, every: str, problem: Problem = "binary"
+    accepted: Path,
+    label: Label,
+    entity: Entity,
+    period: Period,
+    every: str,
+    problem: Problem = "binary",
+    *,
+    has_time: bool = True,
 ) -> Labelled:
     """Return the labels of all entities that existed at each instant of `period`; columns: key, as_of, label."""
     with open_duckdb() as connection:
         rows = open_rows(connection, "label_source", accepted_glob(accepted, label.source))
         files = partial(accepted_glob, accepted)
         grid = open_existence(connection, "grid", entity, files, instants(period, every))
-        table = label_rows(connection, label, entity.key, rows, grid, problem)
+        table = label_rows(connection, label, entity.key, rows, grid, problem, has_time=has_time)
     known = table.filter(pc.is_valid(table.column("label")))
     return Labelled(known, len(table) - len(known))

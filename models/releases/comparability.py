@@ -51,6 +51,8 @@ def _obstacles(
         yield (
             f"its labels reach until {contract.seen_until:%Y-%m-%d}, but the test rows are not its own and begin on "
             f"{begins:%Y-%m-%d}"
+            if plan.has_time
+            else "the test rows are not its own, and it may have been trained on them"
         )
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from core.errors import BundleError
 from core.json_text import plain
+from core.plan.times import LONGEST
 from core.terminal import terminal_table
 from feature_repo.online import history
 from models.bundles.bundle import load_bundle
@@ -101,9 +102,8 @@ class ReleaseReport:
         if contract:
             calibration = contract.calibration.kind if contract.calibration else "none"
             table.add_row("decision", f"at or above {contract.threshold:.6g}; calibration {calibration}")
-            table.add_row(
-                "label", f"within {contract.horizon.days} days; definition {contract.label[:12] or 'not kept'}"
-            )
+            window = f"within {contract.horizon.days} days; " if contract.horizon < LONGEST else ""
+            table.add_row("label", f"{window}definition {contract.label[:12] or 'not kept'}")
         if not self.served:
             table.add_row("predictions", "none")
         return table

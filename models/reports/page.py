@@ -46,6 +46,7 @@ MEANINGS: Mapping[str, str] = {
 _SPLITS = {
     "temporal": "later than all rows that candidates were fitted and selected on",
     "stratified": "a random sample of the same period, with entities in several parts; the results do not hold for later rows",
+    "random": "a random sample of the same period, with entities in several parts; the results do not hold for later rows",
     "grouped": "a random sample of other entities in the same period; the results do not hold for later rows",
 }
 
@@ -54,7 +55,7 @@ _SPLITS = {
 class Method:
     """How the metrics were computed: parts of the split as text, bootstrap settings, and revisions of data and code."""
 
-    split: Literal["temporal", "stratified", "grouped"]
+    split: Literal["temporal", "stratified", "grouped", "random"]
     validation: str
     test: str
     repeats: int
@@ -164,8 +165,8 @@ def _measured(result: CandidateResult, metric: str) -> str:
 def _method(method: Method, findings: Findings) -> str:
     return html.section(
         "How this was measured",
-        f"<p>Validation rows are as of {escape(method.validation)}; they select the candidate, the threshold and the "
-        f"calibration ({escape(method.calibration)}). Test rows are as of {escape(method.test)}: {_SPLITS[method.split]}; "
+        f"<p>The validation part has {escape(method.validation)}; they select the candidate, the threshold and the "
+        f"calibration ({escape(method.calibration)}). The test part has {escape(method.test)}: {_SPLITS[method.split]}; "
         f"they select nothing. Intervals are bootstrap quantiles over {method.repeats:,} draws of the {findings.entities:,} "
         f"test entities, each with all of its rows, at {method.confidence:.0%} confidence (cluster bootstrap, widened for few "
         "entities). With fewer than 30 entities there is no interval.</p>",

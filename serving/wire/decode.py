@@ -7,7 +7,8 @@ import math
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from struct import Struct
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from core.clock import is_ahead
 from core.contracts import LONGEST_KEY
@@ -24,7 +25,10 @@ if TYPE_CHECKING:
     from core.contracts import Key, Value
     from feature_repo.online.tables import OnlineTable
 
+GivenFeatures: TypeAlias = "Mapping[str, Mapping[str, Value]]"
+
 _INT64_TEXT = re.compile(r"-?[0-9]{1,19}", re.ASCII)
+_FLOAT32 = Struct("f")
 LONGEST_TEXT = LONGEST_KEY
 LONGEST_FEATURE = 100_000
 _LONGEST_SHOWN = 60
@@ -45,14 +49,25 @@ class EntityKey:
 
 @dataclass(frozen=True)
 class EntitiesRequest:
-    """The requested entities in their order, and the instant `as_of`; None is now."""
+    """The requested entities in their order, and the instant `as_of`; None is now.
+
+    `given` are the features that came with each entity, in the same order: values by view and name; empty if none came.
+    """
 
     keys: tuple[Key, ...]
     as_of: datetime | None
+    given: tuple[GivenFeatures, ...] = ()
 
 
-def decode_predict(body: bytes, key: EntityKey, most: int, now: datetime) -> EntitiesRequest:
-    """Return the decoded `{"entities": [{"<key>": ...}, ...], "as_of": ...}`, or one `"entity"`; at most `most` entities.
+def decode_predict(
+    body: bytes, key: EntityKey, most: int, now: datetime, views: Mapping[str, OnlineTable] | None = None
+) -> EntitiesRequest:
+    """Return the decoded `{"entities": [{"<key>": ..., "features": ...}, ...], "as_of": ...}`, or one `"entity"`.
+
+    Parameters
+    ----------
+    most : largest number of entities.
+    views : views whose features an entity may bring along, by name.
 
     Raises
     ------
@@ -60,16 +75,44 @@ def decode_predict(body: bytes, key: EntityKey, most: int, now: datetime) -> Ent
         If the body is malformed.
 
     """
-    parsed = parse_json(body, Extent(objects=most + 2, values=2 * most + 4))
-    content = _object(parsed, "the body", ["entities", "entity", "as_of"])
+    views = views or {}
+    values = sum(len(table.features) for table in views.values())
+    extent = Extent(objects=(2 + len(views)) * most + 2, values=(2 + len(views) + values) * most + 4)
+    content = _object(parse_json(body, extent), "the body", ["entities", "entity", "as_of"])
     as_of = _instant(content["as_of"], "as_of", now) if "as_of" in content else None
     if ("entity" in content) == ("entities" in content):
         found = "both 'entities' and 'entity'" if "entity" in content else "neither 'entities' nor 'entity'"
         raise Refusal(f"found {found} in the body; expected one of them")
     if "entity" in content:
-        return EntitiesRequest((_entity(content["entity"], key, "entity"),), as_of)
-    listed = _rows(content["entities"], "entities", most)
-    return EntitiesRequest(tuple(_entity(row, key, f"entities[{at}]") for at, row in enumerate(listed)), as_of)
+        rows = {"entity": content["entity"]}
+    else:
+        listed = _rows(content["entities"], "entities", most)
+        rows = {f"entities[{at}]": row for at, row in enumerate(listed)}
+    keys = tuple(_entity(row, key, where) for where, row in rows.items())
+    given = tuple(_given(row, views, where) for where, row in rows.items())
+    return EntitiesRequest(keys, as_of, given if any(given) else ())
+
+
+def _given(row: object, views: Mapping[str, OnlineTable], where: str) -> GivenFeatures:
+    """Read the features that come with an entity, if any do: of each view that is named, all."""
+    if not isinstance(row, dict) or "features" not in row:
+        return {}
+    path = f"{where}.features"
+    content = _object(row["features"], path, list(views))
+    return {view: _given_view(value, views[view], f"{path}.{view}") for view, value in content.items()}
+
+
+def _given_view(value: object, table: OnlineTable, where: str) -> Mapping[str, Value]:
+    names = [name for name, _ in table.features]
+    content = _complete(_object(value, where, names), where, names)
+    return {
+        name: _as_stored(_feature(content[name], dtype, f"{where}.{name}"), dtype) for name, dtype in table.features
+    }
+
+
+def _as_stored(value: Value, dtype: str) -> Value:
+    """Return a value as an online table would give it back: a number of 32 bits is rounded to one."""
+    return _FLOAT32.unpack(_FLOAT32.pack(value))[0] if dtype == "float32" and value is not None else value
 
 
 def decode_features(query: Sequence[tuple[str, str]], key: EntityKey, most: int, now: datetime) -> EntitiesRequest:
@@ -264,7 +307,7 @@ def _rows(value: object, where: str, most: int) -> list[object]:
 
 
 def _entity(value: object, key: EntityKey, where: str) -> Key:
-    content = _object(value, where, [key.name])
+    content = _object(value, where, [key.name, "features"])
     if key.name not in content:
         raise Refusal(f"found no {key.name!r} in {where}; expected an object such as {_example(key)}")
     return _key(content[key.name], key, f"{where}.{key.name}")

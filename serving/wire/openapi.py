@@ -42,7 +42,7 @@ _VALUES: dict[str, Schema] = {
 }
 #: The freshness of a view's values.
 _STATUS: dict[str, Schema] = {
-    "status": {"enum": ["FRESH", "STALE", "MISSING"]},
+    "status": {"enum": ["FRESH", "STALE", "MISSING", "GIVEN"]},
     "event_time": {"type": ["string", "null"], "format": "date-time"},
 }
 _AS_OF = {
@@ -128,7 +128,7 @@ def _responses(answer: Schema, media_type: str = "application/json") -> Schema:
 
 def _schemas(plan: Plan) -> dict[str, Schema]:
     unit = plan.unit
-    entity = _object({unit.key: _key(unit)})
+    entity = _object({unit.key: _key(unit), "features": _given(plan)}, required=[unit.key])
     outcome = {"outcome_id": _IDENTIFIER, unit.key: _key(unit), "observed_at": _INSTANT, "value": _NUMBER}
     return {
         "Predict": _predict(entity, plan.serve.max_entities),
@@ -170,18 +170,28 @@ def _predict(entity: Schema, most: int) -> Schema:
     return {**_object(properties, required=[]), "oneOf": one_of}
 
 
+def _given(plan: Plan) -> Schema:
+    """Return the schema of the features that an entity may bring along: of each view that is named, all."""
+    views = plan.build_features.views.items()
+    return _object({name: _features(view) for name, view in views}, required=[])
+
+
+def _features(view: View) -> Schema:
+    return _object({name: _feature(feature) for name, feature in view.features.items()})
+
+
 def _answer(unit: Entity) -> Schema:
-    return _open(
-        {
-            "prediction_id": {"type": "string", "format": "uuid"},
-            unit.key: _key(unit),
-            "release": _TEXT,
-            "arm": _TEXT,
-            "score": _NUMBER,
-            "decision": _NOTE,
-            "features": _map(_open(_STATUS)),
-        }
-    )
+    """Return the schema of a prediction; of several classes it has all their probabilities."""
+    always = {
+        "prediction_id": {"type": "string", "format": "uuid"},
+        unit.key: _key(unit),
+        "release": _TEXT,
+        "arm": _TEXT,
+        "score": _NUMBER,
+        "decision": _NOTE,
+        "features": _map(_open(_STATUS)),
+    }
+    return _open({**always, "probabilities": _map(_NUMBER)}, required=list(always))
 
 
 def _refused(unit: Entity) -> Schema:
@@ -201,7 +211,7 @@ def _push(plan: Plan, name: str, view: View) -> Schema:
         "event_id": _IDENTIFIER,
         entity.key: _key(entity),
         "event_time": _INSTANT,
-        "features": _object({name: _feature(feature) for name, feature in view.features.items()}),
+        "features": _features(view),
     }
     return _object({"view": {"const": name}, "rows": _list(_object(row), MOST_PUSHED)})
 

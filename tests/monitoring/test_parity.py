@@ -227,7 +227,7 @@ def test_the_checks_of_two_releases_add_up(world: World) -> None:
         "transformation": 1,
     }
     assert both.release_ids == ("r1", "r1")
-    assert both.table().row_count == 10
+    assert both.table().row_count == 11
 
 
 @pytest.mark.parametrize(

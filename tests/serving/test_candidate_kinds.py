@@ -145,6 +145,9 @@ def _serve_the_offline_answers(world: World, digest: str, problem: Problem, outp
         for entries in (together, alone):
             assert [entry["score"] for entry in entries] == pytest.approx(offline.tolist(), rel=0, abs=1e-9)
             assert [entry["decision"] for entry in entries] == _decisions(problem, outputs)
+            if problem == "multiclass":
+                shares = [dict(zip(TASKS[problem].classes, row, strict=True)) for row in outputs.tolist()]
+                assert [entry["probabilities"] for entry in entries] == [pytest.approx(share) for share in shares]
 
     serve(world, use)
 

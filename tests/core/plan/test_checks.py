@@ -292,7 +292,7 @@ FAULTS: Faults = {
     ),
     "a key that is hashed away": (
         {"ingest/orders/columns/buyer_id/pii": "hash"},
-        "ingest.orders.columns.buyer_id.pii: hash would take away the key of the entity; give the source a key",
+        "ingest.orders.columns.buyer_id.pii: hash would take away the key of the entity; use a key",
     ),
     "an event time that is removed": (
         {"ingest/orders/columns/day/pii": "remove"},

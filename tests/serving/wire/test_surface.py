@@ -109,7 +109,9 @@ def test_the_description_names_every_route_with_its_method_and_nothing_else(bare
 def test_the_description_holds_the_key_and_the_features_of_the_plan(bare_world: World) -> None:
     schemas = describe(read_sections(bare_world.settings.plan))["components"]["schemas"]
     assert schemas["Predict"]["properties"]["entities"]["maxItems"] == 5
-    assert list(schemas["Predict"]["properties"]["entity"]["properties"]) == ["account_id"]
+    entity = schemas["Predict"]["properties"]["entity"]
+    assert (list(entity["properties"]), entity["required"]) == (["account_id", "features"], ["account_id"])
+    assert list(entity["properties"]["features"]["properties"]["history"]["properties"]) == ["orders"]
     (push,) = schemas["Push"]["oneOf"]
     assert push["properties"]["view"] == {"const": "history"}
     row = push["properties"]["rows"]["items"]

@@ -1,0 +1,60 @@
+"""Features that came with a request: they stand in the place of what the online store holds of their views."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from core.contracts import Freshness, ViewRead
+from serving.wire.refusals import Refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from core.contracts import Value
+    from feature_repo.online.handle import HandleView
+    from serving.features import Facts
+    from serving.releases import ActiveReleases
+    from serving.wire.decode import GivenFeatures
+
+
+def with_given(facts: Facts, given: Sequence[GivenFeatures], active: ActiveReleases) -> Facts:
+    """Return the facts with the features that came with each entity.
+
+    Raises
+    ------
+    Refusal
+        If a release reads a feature that was not given with the rest of its view, or a view of another entity that a given
+        feature names.
+
+    """
+    if not any(given):
+        return facts
+    views = {view.name: view for view in active.handle.views}
+    entities = [
+        replace(known, reads={**known.reads, **dict(_reads(features, views, active))})
+        for known, features in zip(facts.entities, given, strict=True)
+    ]
+    return replace(facts, entities=entities)
+
+
+def _reads(
+    given: GivenFeatures, views: Mapping[str, HandleView], active: ActiveReleases
+) -> Iterator[tuple[str, ViewRead]]:
+    tables = {table: view for release in active.releases for view, table in release.tables.items()}
+    for table, view in tables.items():
+        link = views[table].link
+        if view in given:
+            yield table, ViewRead(None, Freshness.GIVEN, tuple(_values(given[view], view, views[table].columns)))
+        elif link and tables.get(link.view) in given:
+            raise Refusal(
+                f"found the features of {tables[link.view]!r}, which name the entity that {view!r} is about, without those of "
+                f"{view!r}; expected both"
+            )
+
+
+def _values(given: Mapping[str, Value], view: str, names: Sequence[str]) -> Iterator[Value]:
+    for name in names:
+        if name not in given:
+            raise Refusal(f"found no {name!r} among the features of {view!r} in the plan, and the release reads it")
+        yield given[name]

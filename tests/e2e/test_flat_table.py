@@ -1,0 +1,173 @@
+"""A table without times, one row for each entity, from a csv file to answers, parity and a new delivery."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import sys
+from datetime import UTC, datetime
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+import yaml
+from sklearn.datasets import load_breast_cancer
+
+from core.plan.file import read_plan
+from core.settings import read_settings
+from feature_repo.catch_up import catch_up
+from models.data.split import read_training_set
+from monitoring.verbs import parity_verb
+from panthera import online_features
+from serving.app import create_app
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.fix_project import Project
+
+#: A stage leaves its connections to the end of its process, which is not the end of this one.
+pytestmark = [pytest.mark.long, pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")]
+
+PLAN = Path(__file__).with_name("tumours.yaml")
+DATA = Path("data")
+#: Entities whose diagnosis is not known.
+UNKNOWN = 9
+
+
+def rows() -> list[dict[str, Any]]:
+    """The tumours of scikit-learn's set, under keys with leading zeros."""
+    found = load_breast_cancer(as_frame=True).frame
+    names = ["mean radius", "mean texture", "mean area", "mean concavity"]
+    return [
+        {
+            "tumour_id": f"{number:04d}",
+            **{name: float(row[name]) for name in names},
+            "size": "large" if row["mean radius"] > 14 else "small",
+            "diagnosis": "" if number < UNKNOWN else ["malignant", "benign"][int(row["target"])],
+        }
+        for number, (_, row) in enumerate(found.iterrows())
+    ]
+
+
+def write(folder: Path, table: list[dict[str, Any]]) -> None:
+    with (folder / "tumours.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(table[0]))
+        writer.writeheader()
+        writer.writerows(table)
+
+
+def run_stages() -> None:
+    """Run every stage of dvc.yaml in this process, as its command line says."""
+    for stage in yaml.safe_load(Path("dvc.yaml").read_text())["stages"].values():
+        _, _, module, *arguments = stage["cmd"].split()
+        sys.argv[1:] = arguments
+        import_module(module).main()
+
+
+def ask(*bodies: dict[str, Any]) -> list[dict[str, Any]]:
+    """Send requests for predictions to the service, one after another; return the answers, with their status."""
+
+    async def run() -> list[dict[str, Any]]:
+        app = create_app()
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        async with (
+            app.router.lifespan_context(app),
+            httpx.AsyncClient(transport=transport, base_url="http://localhost") as http,
+        ):
+            responses = [await http.post("/v1/predict", json=body) for body in bodies]
+            return [{"http": response.status_code, **response.json()} for response in responses]
+
+    return asyncio.run(run())
+
+
+@pytest.fixture(scope="module")
+def tumours(project: Project) -> Iterator[Project]:
+    """The plan, run through every stage; the process stands in its folder."""
+    (project.folder / "params.yaml").write_text(PLAN.read_text())
+    write(project.folder, rows())
+    arguments = list(sys.argv)
+    with project.entered():
+        run_stages()
+        yield project
+    sys.argv[:] = arguments
+
+
+def parity() -> dict[str, Any]:
+    settings = read_settings()
+    return parity_verb(settings, read_plan(settings.plan), data=DATA).to_dict()
+
+
+def unequal_online() -> int:
+    found = online_features.diff(read_plan(Path("params.yaml")), DATA, None)
+    return sum(view.entities - view.equal for view in found.views)
+
+
+def test_the_rows_without_a_diagnosis_are_not_trained_on_and_the_column_is_no_feature(tumours: Project) -> None:
+    table = read_training_set(tumours.folder / "data" / "training_set.parquet")
+    assert len(table) == 569 - UNKNOWN
+    assert sum(table.column("label").to_pylist()) == 212 - UNKNOWN  # the first of the set are all malignant
+    assert [name for name in table.column_names if name.startswith("shape__")] == [
+        f"shape__{name}" for name in ("radius", "texture", "area", "concavity", "size", "roundness", "concave")
+    ]
+
+
+def test_the_report_names_no_instant_that_the_plan_does_not_have(tumours: Project) -> None:
+    page = (tumours.folder / "reports" / "evaluation.html").read_text()
+    assert "The test part has 112 rows: a random sample" in page
+    assert "2000-01-01" not in page
+
+
+def test_features_that_come_with_the_request_give_the_score_of_the_stored_ones(tumours: Project) -> None:
+    row = rows()[0]
+    radius, area = row["mean radius"], row["mean area"]
+    features = {
+        "radius": radius,
+        "texture": row["mean texture"],
+        "area": area,
+        "concavity": row["mean concavity"],
+        "size": row["size"],
+        "roundness": 4 * 3.141592653589793 * area / (2 * 3.141592653589793 * radius) ** 2,
+        "concave": bool(row["mean concavity"] > 0.1),
+    }
+    stored, given, partly = ask(
+        {"entities": [{"tumour_id": "0000"}, {"tumour_id": "nobody"}]},
+        {"entities": [{"tumour_id": "never seen", "features": {"shape": features}}]},
+        {"entities": [{"tumour_id": "never seen", "features": {"shape": {"radius": 1.0}}}]},
+    )
+    known, unknown = stored["predictions"]
+    assert known["features"] == {"shape": {"status": "FRESH", "event_time": None}}
+    assert unknown["features"] == {"shape": {"status": "MISSING", "event_time": None}}
+    (answer,) = given["predictions"]
+    assert answer["features"] == {"shape": {"status": "GIVEN", "event_time": None}}
+    assert answer["score"] == pytest.approx(known["score"], abs=1e-12)
+    assert partly["http"] == 422
+    assert "found no 'area' in entities[0].features.shape" in partly["detail"]
+    found = parity()
+    assert (found["predictions_checked"], found["given_values"], found["defects"]) == (3, 7, 0)
+    assert found["values_compared"] == 14
+    assert unequal_online() == 0
+
+
+def test_a_row_that_is_new_and_one_that_is_corrected_are_taken_in_and_parity_says_so(tumours: Project) -> None:
+    (before,) = ask({"entities": [{"tumour_id": "new"}, {"tumour_id": "0001"}]})
+    table = rows()
+    table[1]["mean radius"] = 25.0
+    write(tumours.folder, [*table, {**table[0], "tumour_id": "new"}])
+    settings = read_settings()
+    caught_up = catch_up(settings, read_plan(settings.plan), DATA, datetime.now(UTC))
+    assert (caught_up.changes["tumours"].new, caught_up.changes["tumours"].corrected) == (1, 1)
+    assert "2000" not in caught_up.text()
+    (after,) = ask({"entities": [{"tumour_id": "new"}, {"tumour_id": "0001"}]})
+    assert [entry["features"]["shape"]["status"] for entry in after["predictions"]] == ["FRESH", "FRESH"]
+    assert before["predictions"][0]["features"]["shape"]["status"] == "MISSING"
+    assert before["predictions"][1]["score"] != after["predictions"][1]["score"]
+    found = parity()
+    assert found["defects"] == 0
+    assert found["mismatches"]["late_or_restated"] > 0
+    assert unequal_online() == 0
+    run_stages()
+    assert parity()["defects"] == 0
+    assert unequal_online() == 0
