@@ -48,7 +48,7 @@ def plain_text(file: Path, encoding: str, scratch: Path) -> Path:
 
     """
     packed = _packing(file)
-    decoded = codecs.lookup(encoding).name not in {_UTF_8, "utf-8-sig", "ascii"}
+    decoded = codecs.lookup(encoding).name not in _plain_encodings(file, packed)
     if packed is None and not decoded:
         return file
     plain = copy_of(file, scratch, "plain")
@@ -58,6 +58,16 @@ def plain_text(file: Path, encoding: str, scratch: Path) -> Path:
             out.write(chunk)
     if plain.stat().st_size == 0:
         raise SourceError(f"the file {shown(file)} is empty once unpacked; expected a header and rows")
+    return plain
+
+
+def _plain_encodings(file: Path, packed: str | None) -> set[str]:
+    """Return the encodings of which `file` is plain text as it is; a byte order mark is left out of a copy."""
+    plain = {_UTF_8, "ascii"}
+    if packed is None:
+        with file.open("rb") as content:
+            if content.read(len(codecs.BOM_UTF8)) != codecs.BOM_UTF8:
+                plain.add("utf-8-sig")
     return plain
 
 

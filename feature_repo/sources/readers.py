@@ -121,7 +121,8 @@ def without_rows(error: duckdb.Error) -> str:
     if line := re.search(r"CSV Error on Line: (\d+)", text):
         return _csv_fault(text, line[1])
     text = re.sub(r"^Original Line:.*?(\n\n|\Z)", "", text, flags=re.MULTILINE | re.DOTALL)
-    return " ".join(re.sub(r'\bInput: ".*', "", text, flags=re.DOTALL).split())
+    statement = r"\nLINE \d+: .*"
+    return " ".join(re.sub(rf'\bInput: ".*|{statement}', "", text, flags=re.DOTALL).split())
 
 
 def _csv_fault(text: str, line: str) -> str:
@@ -179,7 +180,7 @@ def _(reader: CsvReader, _connection: duckdb.DuckDBPyConnection, scratch: Path) 
 
 @open_reader.register
 def _(reader: JsonLinesReader, connection: duckdb.DuckDBPyConnection, scratch: Path) -> list[Part]:
-    files = [plain_text(file, "utf-8", scratch) for file in source_files(reader, scratch)]
+    files = [plain_text(file, "utf-8-sig", scratch) for file in source_files(reader, scratch)]
     objects = f"read_json_objects({listed_files(files)}, format = 'newline_delimited', compression = 'none')"
     found = [keys or [] for (keys,) in connection.execute(f"SELECT DISTINCT json_keys(json) FROM {objects}").fetchall()]
     doubled = sorted({key for keys in found if len(set(keys)) < len(keys) for key in keys if keys.count(key) > 1})

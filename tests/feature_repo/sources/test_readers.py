@@ -62,6 +62,14 @@ def test_json_lines_give_the_same_table(tmp_path: Path) -> None:
     assert found == [(number, *row) for number, row in enumerate(ROWS, 1)]
 
 
+def test_json_lines_may_be_packed_and_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    line = json.dumps({"who": "é", "day": "2024-01-01", "Note": "7"}, ensure_ascii=False).encode("utf-8-sig")
+    for name, content in {"a.jsonl": line, "b.jsonl.gz": gzip.compress(line)}.items():
+        (tmp_path / name).write_bytes(content)
+    found = read(source({"kind": "jsonl", "path": str(tmp_path)}), tmp_path)
+    assert found == [(number, "é", "2024-01-01", "7") for number in (1, 2)]
+
+
 def test_parquet_gives_the_same_table_from_one_file_or_many(tmp_path: Path) -> None:
     for number, row in enumerate(ROWS):
         table = pa.table({name: [value] for name, value in zip(("who", "day", "Note"), row, strict=True)})
