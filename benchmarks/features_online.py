@@ -32,7 +32,8 @@ from feature_repo.files.datasets import BUCKETS, bucket_file, snapshot_glob
 from feature_repo.files.duck import literal, open_duckdb
 from feature_repo.materialize import materialize
 from feature_repo.online.handle import HandleView, OnlineHandle
-from feature_repo.online.tables import OnlineTable, create
+from feature_repo.online.table import OnlineTable
+from feature_repo.online.tables import create
 from serving.workers.collector import tune_collector
 
 if TYPE_CHECKING:

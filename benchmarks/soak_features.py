@@ -29,7 +29,8 @@ from feature_repo.files.datasets import bucket_file, snapshot_glob, write_table
 from feature_repo.files.duck import open_duckdb
 from feature_repo.materialize import increment
 from feature_repo.online.handle import HandleView, OnlineHandle
-from feature_repo.online.tables import OnlineTable, create, merge_values
+from feature_repo.online.table import OnlineTable
+from feature_repo.online.tables import create, merge_values
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

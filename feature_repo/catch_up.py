@@ -68,7 +68,7 @@ if TYPE_CHECKING:
 
     from core.plan.plan import Plan
     from core.settings import Settings
-    from feature_repo.online.tables import OnlineTable
+    from feature_repo.online.table import OnlineTable
     from feature_repo.sources.ledger import Ledger
 
 #: Standard errors by which the rejected share of new rows may exceed the plan's limit, since a small sample may by chance.

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from core.plan.plan import Plan
-    from feature_repo.online.tables import OnlineTable
+    from feature_repo.online.table import OnlineTable
 
     Rows: TypeAlias = pa.Table | pa.RecordBatchReader
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from core.dtypes import DTYPES
 from core.json_text import plain
 from core.terminal import terminal_table
 
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 _RELATIVE_TOLERANCE = 1e-9
 _SCORE_TOLERANCE = 1e-9
 _EXAMPLES = 10
-_INT_BOUNDS = {"int32": 2**31, "int64": 2**63}
 
 
 class Cause(StrEnum):
@@ -158,7 +158,8 @@ def typed(value: Any, dtype: str) -> Value:
     if dtype in ("float32", "float64") and isinstance(value, int | float) and not isinstance(value, bool):
         number = float(np.float32(value)) if dtype == "float32" else float(value)
         return number if math.isfinite(number) else None
-    if dtype in _INT_BOUNDS and _is_whole(value) and -_INT_BOUNDS[dtype] <= value < _INT_BOUNDS[dtype]:
+    bounds = DTYPES[dtype].bounds if dtype in DTYPES else None
+    if bounds and _is_whole(value) and bounds.start <= value < bounds.stop:
         return int(value)
     if dtype == "bool" and isinstance(value, bool):
         return value

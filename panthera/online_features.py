@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from core.plan.plan import Entity, Plan
     from core.settings import Settings
     from feature_repo.online.push import PushReceipt
-    from feature_repo.online.tables import OnlineTable
+    from feature_repo.online.table import OnlineTable
     from feature_repo.upkeep.diff import FeaturesDiff
     from feature_repo.upkeep.status import FeaturesStatus
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from core.plan.plan import Plan
     from core.roles import Role
     from core.settings import Settings
-    from feature_repo.online.tables import OnlineTable
+    from feature_repo.online.table import OnlineTable
     from models.bundles.signing import TrustedKeys
 
 _LOGGER = logging.getLogger(__name__)

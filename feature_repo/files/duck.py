@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import duckdb
 
+from core.dtypes import DTYPES
 from feature_repo.files.local_times import add_functions
 
 if TYPE_CHECKING:
@@ -16,18 +17,8 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-#: The DuckDB type of each dtype of the plan.
-SQL_TYPES = {
-    "int32": "INTEGER",
-    "int64": "BIGINT",
-    "float32": "FLOAT",
-    "float64": "DOUBLE",
-    "string": "VARCHAR",
-    "bool": "BOOLEAN",
-    "date": "DATE",
-    "timestamp": "TIMESTAMPTZ",
-    "text": "VARCHAR",
-}
+#: DuckDB's type of each dtype.
+SQL_TYPES = {name: dtype.duckdb for name, dtype in DTYPES.items() if dtype.duckdb}
 #: The exact casts of `feature_repo.files.exact`; DuckDB's own casts turn 1.6 into 2 and 2 into true.
 _MACROS = r"""
 CREATE TEMP MACRO panthera_whole(v) AS CASE

@@ -11,10 +11,9 @@ DuckDB rounds 1.6 to 2 when it casts to an integer. With these casts:
 
 from __future__ import annotations
 
+from core.dtypes import FLOATS, INTEGERS
 from feature_repo.files.duck import SQL_TYPES, literal
 
-_INTEGERS = frozenset({"int32", "int64"})
-_FLOATS = frozenset({"float32", "float64"})
 #: DuckDB's integer types.
 _WHOLE_TYPES = frozenset(
     f"{sign}{size}INT" for sign in ("", "U") for size in ("TINY", "SMALL", "BIG", "HUGE")
@@ -31,9 +30,9 @@ _SCIENTIFIC = r"\s*[+-]?[0-9]{1,9}(\.[0-9]{0,6})?[eE]\+?[0-9]{1,2}\s*"
 def exact_or_null(value: str, found: str, dtype: str) -> str:
     """Compose the cast of a source's `value`, of the DuckDB type `found`, to `dtype`; null where no exact value exists."""
     cast = f"TRY_CAST({value} AS {SQL_TYPES[dtype]})"
-    if dtype in _INTEGERS:
+    if dtype in INTEGERS:
         return _integer(value, found, cast)
-    if dtype in _FLOATS:
+    if dtype in FLOATS:
         return _float(value, found, dtype, cast)
     if dtype == "bool" and found != "BOOLEAN":
         return _truth(value, found, cast)
@@ -88,6 +87,6 @@ def exact_or_error(value: str, dtype: str) -> str:
 
     The connection must be from `open_duckdb`, which defines the two macros. They repeat their argument.
     """
-    if dtype in _INTEGERS:
+    if dtype in INTEGERS:
         return f"CAST(panthera_whole({value}) AS {SQL_TYPES[dtype]})"
     return f"panthera_truth({value})" if dtype == "bool" else f"CAST({value} AS {SQL_TYPES[dtype]})"

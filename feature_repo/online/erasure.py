@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from psycopg import sql
 
-from feature_repo.online.tables import SCHEMA, exists, joint_tables_of, lock
+from feature_repo.online.table import SCHEMA
+from feature_repo.online.tables import exists, joint_tables_of, lock
 from feature_repo.online.types import column_name
 
 if TYPE_CHECKING:

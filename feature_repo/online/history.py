@@ -11,7 +11,8 @@ from psycopg.rows import class_row
 
 from core.clock import TOLERATED_AHEAD
 from feature_repo.online import joint_tables
-from feature_repo.online.tables import SCHEMA, joint_tables_of, lock
+from feature_repo.online.table import SCHEMA
+from feature_repo.online.tables import joint_tables_of, lock
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     import psycopg
 
-    from feature_repo.online.tables import OnlineTable
+    from feature_repo.online.table import OnlineTable
 
 Kind = Literal["full", "increment", "range"]
 

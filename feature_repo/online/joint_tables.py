@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from psycopg import sql
 
 from core.plan.limits import MOST_BYTES, MOST_COLUMNS
-from feature_repo.online.tables import EVENT_TIME, SCHEMA, OnlineTable, add_primary_key, fresh_table, listed, lock
+from feature_repo.online.table import EVENT_TIME, SCHEMA, OnlineTable, listed
+from feature_repo.online.tables import add_primary_key, fresh_table, lock
 from feature_repo.online.types import most_bytes, name_hash, short_name
 
 if TYPE_CHECKING:

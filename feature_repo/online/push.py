@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from core.contracts import Key, Value
     from core.postgres.pool import Pool
-    from feature_repo.online.tables import OnlineTable
+    from feature_repo.online.table import OnlineTable
 
 _INSERT_IDS = """
 INSERT INTO panthera.pushed_row (online_table, event_id, digest, entity, event_timestamp)

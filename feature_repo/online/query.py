@@ -10,7 +10,7 @@ from psycopg import sql
 
 from feature_repo.online.joint_tables import joint_column
 from feature_repo.online.packed_columns import reading
-from feature_repo.online.tables import EVENT_TIME, SCHEMA, column_identifier, listed
+from feature_repo.online.table import EVENT_TIME, SCHEMA, column_identifier, listed
 from feature_repo.online.types import postgres_type
 
 if TYPE_CHECKING:

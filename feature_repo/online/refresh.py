@@ -15,16 +15,14 @@ from core.clock import TOLERATED_AHEAD
 from core.errors import DatabaseError
 from feature_repo.online import joint_tables
 from feature_repo.online.joint_tables import JointTable
+from feature_repo.online.table import SCHEMA, OnlineTable, listed
 from feature_repo.online.tables import (
-    SCHEMA,
-    OnlineTable,
     add_primary_key,
     copy_rows,
     declared_columns,
     exists,
     fresh_table,
     joint_tables_of,
-    listed,
     lock,
     on_conflict,
 )

@@ -14,26 +14,12 @@ from psycopg import adapters, sql
 from psycopg.adapt import PyFormat, Transformer
 from psycopg.pq import Format
 
+from core.dtypes import DTYPES
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-_SCALARS: dict[str, LiteralString] = {
-    "int32": "int4",
-    "int64": "int8",
-    "float32": "float4",
-    "float64": "float8",
-    "string": "text",
-    "text": "text",
-    "bool": "bool",
-    "timestamp": "timestamptz",
-    "bytes": "bytea",
-    "uuid": "uuid",
-    "decimal": "numeric",
-    "message": "bytea",
-}
 LIST = "[]"
-#: The bytes of a value of fixed width, with alignment padding.
-_FIXED_BYTES = {"int32": 8, "int64": 8, "float32": 8, "float64": 8, "bool": 8, "timestamp": 8, "uuid": 16}
 #: The bytes that a value of varying length may take in its row even when PostgreSQL moves long values out of it.
 _BYTES_KEPT_IN_A_ROW = 24
 #: The most bytes of a name in PostgreSQL.
@@ -49,13 +35,13 @@ def postgres_type(dtype: str) -> sql.SQL:
 
 
 def _type_name(dtype: str) -> LiteralString:
-    scalar = _SCALARS[dtype.removesuffix(LIST)]
+    scalar = DTYPES[dtype.removesuffix(LIST)].postgres
     return f"{scalar}[]" if dtype.endswith(LIST) else scalar
 
 
 def most_bytes(dtype: str) -> int:
     """Return the most bytes of a page that a value of `dtype` needs; PostgreSQL moves long values out of the row."""
-    return _FIXED_BYTES.get(dtype, _BYTES_KEPT_IN_A_ROW)
+    return (DTYPES[dtype].width if dtype in DTYPES else None) or _BYTES_KEPT_IN_A_ROW
 
 
 def type_oid(dtype: str) -> int:

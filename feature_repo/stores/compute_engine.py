@@ -18,7 +18,7 @@ from feast.infra.compute_engines.local.job import LocalMaterializationJob
 from feast.utils import _get_column_names
 
 from core.errors import SourceError
-from feature_repo.online.tables import CREATED_TIME, EVENT_TIME
+from feature_repo.online.table import CREATED_TIME, EVENT_TIME
 from feature_repo.stores.online_store import PantheraOnlineStore
 from feature_repo.stores.stored_views import StoredView, stored_view
 

@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from feast.protos.feast.core.Registry_pb2 import Registry
     from feast.protos.feast.serving.ServingService_pb2 import GetOnlineFeaturesResponse
 
-    from feature_repo.online.tables import OnlineTable
+    from feature_repo.online.table import OnlineTable
 
 _Row = tuple[EntityKey, dict[str, Value], datetime, datetime | None]
 _Read = tuple[datetime | None, dict[str, Value] | None]

@@ -14,7 +14,7 @@ from feast.protos.feast.types.Value_pb2 import Value
 from core.errors import SourceError
 from core.plan.limits import MOST_FEATURES, MOST_LISTS
 from feature_repo.online.packed_columns import needs_packing
-from feature_repo.online.tables import PACKED, OnlineTable, versioned_name
+from feature_repo.online.table import PACKED, OnlineTable, versioned_name
 from feature_repo.online.types import LIST, name_hash
 from feature_repo.stores.definitions import ONLINE_TABLE
 from feature_repo.stores.feast_values import Codec, codec, key_codec

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from psycopg import sql
 
 from feature_repo.online import history, tables
-from feature_repo.online.tables import CREATED_TIME, EVENT_TIME, PACKED, SCHEMA, OnlineTable, listed, lock, on_conflict
+from feature_repo.online.table import CREATED_TIME, EVENT_TIME, PACKED, SCHEMA, OnlineTable, listed
+from feature_repo.online.tables import lock, on_conflict
 from feature_repo.online.types import column_name
 
 if TYPE_CHECKING:

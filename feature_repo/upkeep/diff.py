@@ -18,7 +18,7 @@ from core.postgres.database import copy_query_to_csv
 from core.postgres.session import session_options
 from core.terminal import terminal_table
 from feature_repo.files.duck import SQL_TYPES, files_literal, identifier, instant, literal, open_duckdb
-from feature_repo.online.tables import CREATED_TIME, EVENT_TIME, listed
+from feature_repo.online.table import CREATED_TIME, EVENT_TIME, listed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from feature_repo.online.packed_columns import StoredColumn
-    from feature_repo.online.tables import OnlineTable
+    from feature_repo.online.table import OnlineTable
     from feature_repo.upkeep.tables_in_use import Unfilled
 
 #: The most features of one expression: DuckDB's planning time grows faster than their number.

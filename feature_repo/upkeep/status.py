@@ -13,7 +13,8 @@ from core.json_text import plain
 from core.plan.times import WITHOUT_TIME
 from core.terminal import terminal_table
 from feature_repo.online import history
-from feature_repo.online.tables import SCHEMA, exists
+from feature_repo.online.table import SCHEMA
+from feature_repo.online.tables import exists
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from feature_repo.online.history import Run
-    from feature_repo.online.tables import OnlineTable
+    from feature_repo.online.table import OnlineTable
     from feature_repo.upkeep.tables_in_use import Unfilled
 
 _RUNS_SHOWN = 5

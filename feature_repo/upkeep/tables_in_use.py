@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import psycopg
 
     from core.plan.plan import Plan
-    from feature_repo.online.tables import OnlineTable
+    from feature_repo.online.table import OnlineTable
     from feature_repo.views.definitions import ViewDefinition
 
 _IN_USE = """

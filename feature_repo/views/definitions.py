@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from core.contracts import Link
 from core.plan.ingest import QualityRules
 from core.plan.plan import Entity, View
-from feature_repo.online.tables import PACKED, OnlineTable, versioned_name
+from feature_repo.online.table import PACKED, OnlineTable, versioned_name
 from feature_repo.views.sql_names import named
 
 if TYPE_CHECKING:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-import sys
 from datetime import datetime
 from typing import TYPE_CHECKING, TypeAlias
+
+from core.dtypes import DTYPES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -14,8 +15,6 @@ if TYPE_CHECKING:
 
 _Conforms: TypeAlias = "Callable[[Value], bool]"
 
-_INTEGERS = {"int32": range(-(2**31), 2**31), "int64": range(-(2**63), 2**63)}
-_LARGEST = {"float32": 3.4028234663852886e38, "float64": sys.float_info.max}
 _INFINITE = (math.inf, -math.inf)
 _KINDS: dict[str, type] = {"bool": bool, "timestamp": datetime}
 _LONGEST_SHOWN = 40
@@ -52,11 +51,10 @@ class Conformance:
 
 
 def _check(feature: ContractFeature, unseen_level: UnseenLevel) -> _Conforms:
-    if feature.dtype in _INTEGERS:
-        allowed = _INTEGERS[feature.dtype]
+    allowed, largest = DTYPES[feature.dtype].bounds, DTYPES[feature.dtype].largest
+    if allowed is not None:
         return lambda value: type(value) is int and value in allowed
-    if feature.dtype in _LARGEST:
-        largest = _LARGEST[feature.dtype]
+    if largest is not None:
         # `not >` lets NaN through.
         return lambda value: type(value) in {float, int} and (not abs(value) > largest or value in _INFINITE)  # type: ignore[arg-type]
     if feature.dtype == "string" and unseen_level == "refuse":

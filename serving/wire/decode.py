@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from core.contracts import Key, Value
-    from feature_repo.online.tables import OnlineTable
+    from feature_repo.online.table import OnlineTable
 
 GivenFeatures: TypeAlias = "Mapping[str, Mapping[str, Value]]"
 

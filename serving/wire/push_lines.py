@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from feature_repo.online.push import PushedRow
-    from feature_repo.online.tables import OnlineTable
+    from feature_repo.online.table import OnlineTable
 
 
 async def push_lines(

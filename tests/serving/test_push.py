@@ -13,7 +13,8 @@ from core.plan.file import read_plan
 from core.plan.plan import View
 from core.postgres.database import connect
 from feature_repo.online.push import PushReceipt
-from feature_repo.online.tables import OnlineTable, create
+from feature_repo.online.table import OnlineTable
+from feature_repo.online.tables import create
 from feature_repo.views.definitions import declared_table
 from serving.wire.decode import decode_push
 from serving.wire.push_lines import push_lines

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from feature_repo.online.tables import OnlineTable
+from feature_repo.online.table import OnlineTable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

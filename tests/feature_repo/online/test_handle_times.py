@@ -11,7 +11,8 @@ import pytest
 from core.contracts import Freshness, ViewRead, instant_of, microseconds_of
 from core.postgres.database import connect
 from feature_repo.online.handle import HandleView, OnlineHandle
-from feature_repo.online.tables import OnlineTable, create, merge_values
+from feature_repo.online.table import OnlineTable
+from feature_repo.online.tables import create, merge_values
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -22,7 +22,8 @@ from feature_repo.online.erasure import delete_entity
 from feature_repo.online.handle import HandleLink, HandleView, OnlineHandle
 from feature_repo.online.joint_tables import JointTable
 from feature_repo.online.refresh import Load, refresh
-from feature_repo.online.tables import OnlineTable, create, exists, lock, merge_values
+from feature_repo.online.table import OnlineTable
+from feature_repo.online.tables import create, exists, lock, merge_values
 from tests.feature_repo.online.online_rows import SPENDING, UTC_MICROSECONDS, Row, arrow, at, joint_rows, row, stored
 
 if TYPE_CHECKING:

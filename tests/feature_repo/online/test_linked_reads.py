@@ -10,7 +10,8 @@ import pytest
 from core.contracts import Freshness
 from core.postgres.database import connect
 from feature_repo.online.handle import HandleLink, HandleView, OnlineHandle
-from feature_repo.online.tables import OnlineTable, create, merge_values
+from feature_repo.online.table import OnlineTable
+from feature_repo.online.tables import create, merge_values
 from tests.feature_repo.online.online_rows import SPENDING, at, row
 
 if TYPE_CHECKING:

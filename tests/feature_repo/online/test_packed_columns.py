@@ -19,7 +19,8 @@ from feature_repo.materialize import materialize
 from feature_repo.online import joint_tables
 from feature_repo.online.handle import HandleLink, HandleView, OnlineHandle
 from feature_repo.online.packed_columns import needs_packing, reading
-from feature_repo.online.tables import OnlineTable, create, exists, merge, merge_values
+from feature_repo.online.table import OnlineTable
+from feature_repo.online.tables import create, exists, merge, merge_values
 from feature_repo.upkeep.diff import ViewDiff, diff_view
 from tests.feature_repo.online.online_rows import SPENDING, UTC_MICROSECONDS, arrow, at, row
 from tests.feature_repo.stores.feast_shop import CUSTOMER, read, source, view

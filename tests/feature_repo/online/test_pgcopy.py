@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from core.errors import SourceError
 from core.postgres.database import connect
-from feature_repo.online.tables import OnlineTable, copy_rows, create
+from feature_repo.online.table import OnlineTable
+from feature_repo.online.tables import copy_rows, create
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

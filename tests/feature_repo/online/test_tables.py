@@ -14,7 +14,8 @@ from core.postgres.database import connect
 from feature_repo.online import history
 from feature_repo.online.erasure import delete_entity
 from feature_repo.online.refresh import Load, refresh
-from feature_repo.online.tables import OnlineTable, create, exists, merge, merge_values, versioned_name
+from feature_repo.online.table import OnlineTable, versioned_name
+from feature_repo.online.tables import create, exists, merge, merge_values
 from tests.feature_repo.online.online_rows import SPENDING, Row, arrow, at, row, stored
 
 if TYPE_CHECKING:
