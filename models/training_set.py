@@ -125,13 +125,14 @@ def check_parts(table: pa.Table, problem: Problem = "binary") -> dict[str, int]:
         if len(found.unique()) < 2:  # noqa: PLR2004 - nothing varies
             held = f"only the label {found[0].as_py()}" if len(found) else "no row"
             raise PlanError(
-                f"training_set.split: the {part} part has {held}; it needs rows of {wanted}: move its dates, or widen as_of"
+                f"training_set.split: the {part} part has {held}; it needs rows of {wanted}: "
+                "bring more labelled rows, or move the dates of a temporal split, or widen as_of"
             )
         unknown = set(found.unique().to_pylist()) - set(labels[TRAIN].unique().to_pylist())
         if problem == "multiclass" and unknown:
             raise PlanError(
                 f"training_set.split: the {part} part has rows of the class {min(unknown)!r}, the {TRAIN} part has none; "
-                "move its dates, widen as_of, or merge rare classes in label.value"
+                "merge rare classes in label.value, bring more rows, or move the dates of a temporal split"
             )
     return {part: len(found) for part, found in labels.items()}
 
