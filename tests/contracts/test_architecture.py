@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import grimp
@@ -15,6 +16,8 @@ from core.settings import TELEMETRY_OFF
 
 ROOT = Path(__file__).parent.parent.parent
 PACKAGES = ("core", "feature_repo", "models", "monitoring", "panthera", "serving")
+#: With its `__init__`.
+_MOST_MODULES = 21
 #: What `panthera --help` must not wait for.
 HEAVY = (
     "bentoml",
@@ -50,6 +53,13 @@ def test_the_import_contracts_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_serving_reaches_no_library_of_the_pipeline(graph: grimp.ImportGraph) -> None:
     reached = graph.find_upstream_modules("serving", as_package=True)
     assert not reached & {"mlflow", "feast", "evidently", "dvc", "duckdb"}
+
+
+def test_no_folder_of_code_is_a_crowd(tracked: list[Path]) -> None:
+    """A reader sees the modules of a folder on one screen; what grows beyond it gets a room."""
+    packages = [file.parent for file in tracked if file.suffix == ".py" and file.relative_to(ROOT).parts[0] in PACKAGES]
+    crowded = {folder: count for folder, count in Counter(packages).items() if count > _MOST_MODULES}
+    assert crowded == {}
 
 
 def test_no_module_is_a_drawer(tracked: list[Path]) -> None:
