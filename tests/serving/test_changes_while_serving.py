@@ -177,7 +177,7 @@ def test_at_a_start_the_last_sound_champion_answers_for_one_whose_bundle_was_alt
         await client.look()
         assert "release third is not loaded" in await _problem(client)
         _refusing(bare_world, monkeypatch)
-        client.app.state.runtime._loader.bundles._refused.clear()  # as a change of the files does
+        client.app.state.runtime._loader.bundles._failed.clear()  # as a change of the files does
         await client.look()
         assert {entry["release"] for entry in await client.entries(1, 2)} == {"third"}
         assert "is not loaded" not in (await client.http.get("/v1/status")).json()["problem"]

@@ -95,7 +95,7 @@ def test_without_a_trusted_key_nothing_verifies(places: Settings) -> None:
 @pytest.mark.parametrize("junk", ["hunter2", base64.b64encode(b"hunter2").decode(), "hünter2" * 7])
 def test_what_is_no_key_is_refused_without_being_shown(places: Settings, junk: str) -> None:
     for settings in (replace(places, signing_key=junk), replace(places, trusted_key=junk)):
-        with pytest.raises(BundleError, match="not the base64 of 32 bytes") as refused:
+        with pytest.raises(BundleError, match="not the base64 text of 32 bytes") as refused:
             read_signer(settings)
         assert junk not in str(refused.value)
 
