@@ -201,8 +201,8 @@ _TAMPERINGS: dict[str, tuple[Callable[[Path], object], str]] = {
     "a file that is gone": (lambda folder: (folder / "model").unlink(), "model is missing or does not"),
     "two files swapped": (_swap, "was altered"),
     "a symbolic link": (_link, "cannot be read as a regular file"),
-    "a pipe that never ends": (_pipe, "model is not a file"),
-    "a folder in place of a file": (_folder, "model is not a file"),
+    "a pipe that never ends": (_pipe, "model is not a regular file"),
+    "a folder in place of a file": (_folder, "model is not a regular file"),
     "no signature": (lambda folder: (folder / SIGNATURE).unlink(), "is not signed; not loaded"),
     "the signature of a stranger": (
         lambda folder: (folder / SIGNATURE).write_bytes(STRANGER.sign((folder / "manifest.json").read_bytes())),
