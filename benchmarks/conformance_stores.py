@@ -51,7 +51,9 @@ class PantheraFolderSourceCreator(PantheraSourceCreator):
         self.dirs.append(folder)
         rows = pa.Table.from_pandas(df, preserve_index=False)
         for part in range(3):
-            pq.write_table(rows.take(list(range(part, len(rows), 3))), Path(folder) / f"part-{part}.parquet")
+            pq.write_table(
+                rows.take(pa.array(range(part, len(rows), 3), pa.int64())), Path(folder) / f"part-{part}.parquet"
+            )
         return FileSource(
             file_format=ParquetFormat(),
             path=folder,
