@@ -208,12 +208,14 @@ class Loader:
 
     def absent(self, connection: psycopg.Connection, present: ActiveReleases | None) -> list[list[LedgerRelease]]:
         """Fetch the releases in a role whose bundle is not loaded, each followed by what may answer in its place."""
-        ledger_releases = {role: current(connection, self.model, role) for role in (CHAMPION, CHALLENGER)}
         return [
             [release, *self._stand_ins(connection, role, release, present)]
-            for role, release in ledger_releases.items()
+            for role, release in self._in_roles(connection).items()
             if release and not (present and present.bundle_of(release.release_id))
         ]
+
+    def _in_roles(self, connection: psycopg.Connection) -> dict[Role, LedgerRelease | None]:
+        return {role: current(connection, self.model, role) for role in (CHAMPION, CHALLENGER)}
 
     def _stand_ins(
         self, connection: psycopg.Connection, role: Role, release: LedgerRelease, present: ActiveReleases | None
@@ -246,7 +248,7 @@ class Loader:
             If a release has a fault and `present` should stay active.
 
         """
-        ledger_releases = {role: current(connection, self.model, role) for role in (CHAMPION, CHALLENGER)}
+        ledger_releases = self._in_roles(connection)
         champion, challenger = ledger_releases[CHAMPION], ledger_releases[CHALLENGER]
         if champion is None:
             raise NotAvailable(

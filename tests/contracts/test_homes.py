@@ -71,3 +71,20 @@ def test_the_examples_of_a_module_show_what_it_does(module: str) -> None:
     result = doctest.testmod(importlib.import_module(module), optionflags=doctest.NORMALIZE_WHITESPACE)
     assert result.attempted > 0
     assert result.failed == 0
+
+
+@pytest.mark.parametrize(
+    ("address", "home"),
+    [
+        ("core.database", "core.postgres.database"),
+        ("feature_repo.registry", "feature_repo.stores.registry"),
+        ("feature_repo.offline_store", "feature_repo.stores.offline_store"),
+        ("feature_repo.online_store", "feature_repo.stores.online_store"),
+        ("feature_repo.compute_engine", "feature_repo.stores.compute_engine"),
+        ("models.transformers", "models.scoring.transformers"),
+    ],
+)
+def test_an_address_that_others_name_gives_what_stands_in_its_home(address: str, home: str) -> None:
+    kept, there = importlib.import_module(address), importlib.import_module(home)
+    assert kept.__all__
+    assert all(getattr(kept, name) is getattr(there, name) for name in kept.__all__)
