@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 import pandas as pd
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
 from feature_repo.files.duck import literal
@@ -25,7 +25,8 @@ _TEXTS = st.text(_LETTERS, min_size=1, max_size=8).filter(lambda text: text == t
 _VALUES: dict[str, st.SearchStrategy[Any]] = {
     "string": _TEXTS | st.sampled_from(["007", "NA", "null", "1e5", 'say "x"', "a,b", "O'Hara", "#1", "\\N"]),
     "int64": st.integers(-(2**53) + 1, 2**53 - 1),
-    "float64": st.floats(allow_nan=False, allow_infinity=False, width=32),
+    # 15 digits, since that is what pandas writes into JSON.
+    "float64": st.floats(allow_nan=False, allow_infinity=False, width=32).map(lambda value: float(f"{value:.15g}")),
     "bool": st.booleans(),
 }
 
@@ -73,6 +74,9 @@ def _write(kind: str, file: Path, frame: pd.DataFrame, *, by_duckdb: bool) -> No
 _PANDAS: dict[str, Any] = {"string": "object", "int64": "Int64", "float64": "Float64", "bool": "boolean"}
 
 
+@example(
+    table=(["string", "float64"], ["a", "b"], [["0"], [float("6.19763179517379e+16")]]), kind="jsonl", by_duckdb=False
+)
 @given(table=tables(), kind=st.sampled_from(sorted(_FORMATS)), by_duckdb=st.booleans())
 @settings(
     max_examples=15, deadline=None, phases=[Phase.explicit, Phase.generate], suppress_health_check=list(HealthCheck)
