@@ -114,7 +114,7 @@ class Contract:
     unseen_level : policy for a string value that does not occur in the training rows.
     calibration : the map from scores to probabilities; None returns the scores unchanged.
     classes : class names of a multiclass problem, in the order of the score columns.
-    seen_until : when the last label window closed among the training and validation rows; None if not recorded.
+    seen_until : when the last label of the training and validation rows was known; None if not recorded.
     test_rows : sha256 of the identity of the test rows, which the model has not seen.
 
     A sha256 is empty if the bundle's format does not record it.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from core.experiment.cohorts import fetch_arms
@@ -9,7 +10,7 @@ from core.experiment.strata import compare
 from core.terminal import terminal_table
 
 if TYPE_CHECKING:
-    from datetime import datetime, timedelta
+    from datetime import datetime
 
     import psycopg
     from rich.table import Table
@@ -17,12 +18,22 @@ if TYPE_CHECKING:
     from core.experiment.cohorts import ArmCounts, Comparison
     from core.plan.plan import Monitor, Serve
 
+_NO_LEAD = timedelta()
+
 
 def compare_cohorts(
-    connection: psycopg.Connection, serve: Serve, monitor: Monitor, horizon: timedelta, as_of: datetime
+    connection: psycopg.Connection,
+    serve: Serve,
+    monitor: Monitor,
+    horizon: timedelta,
+    as_of: datetime,
+    lead: timedelta = _NO_LEAD,
 ) -> Comparison:
-    """Return the comparison of the arms of `serve.experiment`, over the exposures that are mature as of `as_of`."""
-    arms = fetch_arms(connection, serve.experiment, horizon, as_of)
+    """Return the comparison of the arms of `serve.experiment`, over the exposures that are mature as of `as_of`.
+
+    `horizon` and `lead` are as for `fetch_arms`.
+    """
+    arms = fetch_arms(connection, serve.experiment, horizon, as_of, lead)
     return compare(arms, serve.arms, monitor.confidence, monitor.sample_ratio_alarm)
 
 

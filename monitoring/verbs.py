@@ -169,7 +169,8 @@ def parity_verb(
 def cohorts_verb(settings: Settings, plan: Plan, *, as_of: datetime) -> Comparison:
     """Return the comparison of the arms of the plan's experiment over the exposures that are mature as of `as_of`."""
     with connect(ensure_database(settings)) as connection:
-        return compare_cohorts(connection, plan.serve, plan.monitor, plan.label.horizon, as_of)
+        label = plan.label
+        return compare_cohorts(connection, plan.serve, plan.monitor, label.known_after, as_of, label.begins_after)
 
 
 @dataclass(frozen=True)

@@ -137,7 +137,7 @@ def run_demo(settings: Settings, plan: Plan) -> None:
             exposed = expose_verb(settings, plan, as_of=as_of, why="the demo replays history")
             progress.report(f"{exposed.exposures:,} of these replays imported as exposures of {as_of:%Y-%m-%d}")
 
-            closed = as_of + plan.label.horizon
+            closed = as_of + plan.label.known_after
             progress.begin(f"send the outcomes until {closed:%Y-%m-%d}")
             outcomes = send_outcomes(client, plan.unit.key, labels, as_of, closed)
             progress.report(f"{outcomes:,} outcomes stored")
@@ -152,10 +152,10 @@ def run_demo(settings: Settings, plan: Plan) -> None:
 def _labels(plan: Plan, as_of: datetime) -> list[tuple[Key, int]]:
     """Return the entities in the label's population at `as_of`, each with its label."""
     source = plan.ingest[plan.label.source]
-    if as_of + plan.label.horizon > source.observed_until:
+    if as_of + plan.label.known_after > source.observed_until:
         raise PantheraError(
             f"the demo sends the outcomes after materialize.as_of ({as_of:%Y-%m-%d}), but the label window of "
-            f"{plan.label.horizon.days} days closes after ingest.{plan.label.source}.observed_until "
+            f"{plan.label.known_after.days} days closes after ingest.{plan.label.source}.observed_until "
             f"({source.observed_until:%Y-%m-%d}); choose an earlier materialize.as_of"
         )
     table = labelled_entities(DATA / "accepted", plan.label, plan.unit, Period(start=as_of, end=as_of), "1 day").rows

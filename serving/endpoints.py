@@ -157,7 +157,8 @@ class Endpoints:
     def _compare(self, url: str, as_of: datetime) -> Comparison:
         plan = self.runtime.plan
         with connect(url, _COHORTS) as connection, hung_up_after(connection, _SECONDS_FOR_COHORTS):
-            arms = fetch_arms(connection, plan.serve.experiment, plan.label.horizon, as_of)
+            label = plan.label
+            arms = fetch_arms(connection, plan.serve.experiment, label.known_after, as_of, label.begins_after)
         return compare(arms, plan.serve.arms, plan.monitor.confidence, plan.monitor.sample_ratio_alarm)
 
     async def ready(self, _: Request) -> Response:

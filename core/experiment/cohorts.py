@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import astuple, dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from psycopg.rows import class_row
@@ -17,11 +18,13 @@ from core.json_text import plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-    from datetime import datetime, timedelta
+    from datetime import datetime
 
     import psycopg
 
     from core.roles import Role
+
+_NO_LEAD = timedelta()
 
 _FETCH_ARMS = """
 SELECT exposure.phase_id, exposure.arm,
@@ -37,7 +40,7 @@ FROM panthera.exposure
 LEFT JOIN LATERAL (
     SELECT value FROM panthera.outcome
     WHERE outcome.entity = exposure.entity
-        AND outcome.observed_at > exposure.exposed_at
+        AND outcome.observed_at > exposure.exposed_at + %(lead)s
         AND outcome.observed_at <= exposure.exposed_at + %(horizon)s
     ORDER BY outcome.observed_at, outcome.outcome_id COLLATE "C"
     LIMIT 1
@@ -263,13 +266,15 @@ def _arm_dict(arm: ArmCounts, rate: float) -> dict[str, float | None]:
     }
 
 
-def fetch_arms(connection: psycopg.Connection, experiment: str, horizon: timedelta, as_of: datetime) -> ExperimentArms:
+def fetch_arms(
+    connection: psycopg.Connection, experiment: str, horizon: timedelta, as_of: datetime, lead: timedelta = _NO_LEAD
+) -> ExperimentArms:
     """Fetch the counts of each arm of `experiment` as of `as_of`, by phase.
 
     A unit belongs to the phase of its exposure. It is mature when exposed_at + horizon <= as_of; its outcome is then the
-    earliest one with exposed_at < observed_at <= exposed_at + horizon.
+    earliest one with exposed_at + lead < observed_at <= exposed_at + horizon, which contains the lead and the label's delay.
     """
-    parameters = {"experiment": experiment, "horizon": horizon, "as_of": as_of}
+    parameters = {"experiment": experiment, "horizon": horizon, "as_of": as_of, "lead": lead}
     with connection.cursor(row_factory=class_row(Phase)) as cursor:
         phases = {phase.phase_id: phase for phase in cursor.execute(_FETCH_PHASES, [experiment])}
     with connection.cursor(row_factory=class_row(_ArmRow)) as cursor:

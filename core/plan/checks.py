@@ -232,26 +232,30 @@ def _label(plan: Plan) -> Iterator[Finding]:
     )
     period = plan.training_set.as_of
     if isinstance(plan.training_set.split, TemporalSplit) and plan.has_time:
-        yield from _temporal(plan.training_set.split, period, plan.label.horizon)
+        yield from _temporal(plan.training_set.split, period, plan.label.known_after)
     source = plan.ingest.get(plan.label.source)
-    closes = period.end + plan.label.horizon
-    if source is not None and plan.has_time and closes > source.observed_until:
+    known = period.end + plan.label.known_after
+    if source is not None and plan.has_time and known > source.observed_until:
         yield (
             "training_set.as_of.end",
             (
-                f"the label window of {period.end:%Y-%m-%d} closes on {closes:%Y-%m-%d}, after "
+                f"the label window of {period.end:%Y-%m-%d} closes on {known:%Y-%m-%d}{_with_delay(plan)}, after "
                 f"ingest.{plan.label.source}.observed_until ({source.observed_until:%Y-%m-%d}): "
                 "its labels are not known yet"
             ),
         )
 
 
-def _temporal(split: TemporalSplit, period: AsOf, horizon: timedelta) -> Iterator[Finding]:
-    if split.gap < horizon:
+def _with_delay(plan: Plan) -> str:
+    return " with its delay" if plan.label.delay else ""
+
+
+def _temporal(split: TemporalSplit, period: AsOf, known_after: timedelta) -> Iterator[Finding]:
+    if split.gap < known_after:
         yield (
             "training_set.split.gap",
             (
-                f"{split.gap} is shorter than the label's horizon of {horizon}: "
+                f"{split.gap} is shorter than the label's horizon of {known_after}, with its lead and delay: "
                 "training labels would look into the next period"
             ),
         )

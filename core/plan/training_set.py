@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -12,7 +13,7 @@ from core.plan.times import WITHOUT_TIME, Cadence, Duration, Instant, Period, wi
 
 
 class Label(Section):
-    """The label: `value` aggregates the source's rows in (as of, as of + horizon].
+    """The label: `value` aggregates the source's rows in (as of + lead, as of + lead + horizon].
 
     The training set contains the entities for which `population` holds over the rows known at the as-of instant.
     A null value is no label; an entity without a label is served like any other.
@@ -25,6 +26,10 @@ class Label(Section):
     """Source whose rows make the label; it may be left out where only one has no `event_time`."""
     horizon: Duration = Field(default_factory=without_end)
     """Length of the label window after the as-of instant; required with `event_time`, and without meaning else."""
+    lead: Duration | None = None
+    """Time between the as-of instant and the beginning of the label window, such as the days needed to act."""
+    delay: Duration | None = None
+    """Time after the end of the window until the label is known, such as the days until a payment is called overdue."""
     population: str = "count(*) >= 1"
     """SQL condition over the rows known as of the instant; other entities are left out."""
     value: str = ""
@@ -55,6 +60,21 @@ class Label(Section):
         return f"{column} = {sql_constant(self.positive)}"
 
     @property
+    def begins_after(self) -> timedelta:
+        """Time from the as-of instant to the beginning of the label window."""
+        return self.lead or timedelta()
+
+    @property
+    def closes_after(self) -> timedelta:
+        """Time from the as-of instant to the end of the label window."""
+        return self.begins_after + self.horizon
+
+    @property
+    def known_after(self) -> timedelta:
+        """Time from the as-of instant until the label is known."""
+        return self.closes_after + (self.delay or timedelta())
+
+    @property
     def states_population(self) -> bool:
         """Whether the plan limits the training set to some entities."""
         return "population" in self.model_fields_set
@@ -79,7 +99,7 @@ class TemporalSplit(Section):
     test_from: Instant
     """First as-of instant of the test part."""
     gap: Duration
-    """Time between two parts that is left out; at least the label's horizon keeps their labels apart."""
+    """Time between two parts that is left out; at least lead + horizon + delay of the label, which keeps labels apart."""
 
 
 class StratifiedSplit(Section):

@@ -190,6 +190,8 @@ def _label_of_row(plan: Plan) -> Iterator[Finding]:
         yield "training_set.split", f"{why}, so rows cannot be split by time; choose random, stratified or grouped"
     sections = {
         "label.horizon": plan.label,
+        "label.lead": plan.label,
+        "label.delay": plan.label,
         "build_features.snapshots": plan.build_features,
         "training_set.as_of": plan.training_set,
         "materialize.as_of": plan.materialize,

@@ -70,7 +70,7 @@ def contract_of(plan: Plan, result: CandidateResult, estimator: str, table: pa.T
         lock=revisions.lock,
         unseen_level=plan.register_.unseen_level,
         classes=task_of(plan.project.problem, train).classes,
-        seen_until=seen_until(table, plan.label.horizon),
+        seen_until=seen_until(table, plan.label.known_after),
         test_rows=rows_digest(part(table, TEST), plan.unit.key),
         calibration=None if result.calibration.kind == "none" else result.calibration,
     )
@@ -96,11 +96,11 @@ def contract_views(plan: Plan, features: Iterable[ContractFeature]) -> Iterator[
     )
 
 
-def seen_until(table: pa.Table, horizon: timedelta) -> datetime:
-    """Return the end of the last label window among the rows that candidates are fitted on or selected by."""
+def seen_until(table: pa.Table, known_after: timedelta) -> datetime:
+    """Return when the last label was known of the rows that candidates are fitted on or selected by."""
     seen = table.filter(pc.not_equal(table.column("split"), TEST))
     last: datetime = pc.max(seen.column("as_of")).as_py()
-    return last + horizon
+    return last + known_after
 
 
 def rows_digest(rows: pa.Table, key: str) -> str:

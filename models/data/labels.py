@@ -54,7 +54,7 @@ def label_rows(
     connection, key, grid : as for `feature_repo.views.rows.compute_view`.
     rows : name of the relation with the accepted rows of the label's source.
     label : as the plan declares it. Its population uses the rows knowable at as of. Its value uses all rows with
-        as of < event time <= as of + horizon, whenever they became known.
+        as of + lead < event time <= as of + lead + horizon, whenever they became known.
     has_time : whether its source has event times; without them both are judged on the entity's one row.
 
     Returns
@@ -86,7 +86,7 @@ def label_rows(
 
 
 def _facts_after(label: Label) -> Facts:
-    after = Span(label.source, window=label.horizon, lag=-label.horizon, knowable=False)
+    after = Span(label.source, window=label.horizon, lag=-label.closes_after, knowable=False)
     return {Span(label.source): {"_member": Fact(label.population)}, after: {"_label": Fact(label.value)}}
 
 

@@ -54,8 +54,8 @@ def test_an_empty_part_is_refused() -> None:
         check_parts(table)
 
 
-def labels(value: str, problem: Problem = "binary", unlabelled: str = "refuse") -> list[dict[str, object]]:
-    label = Label.model_validate({"source": "s", "horizon": "10d", "value": value, "unlabelled": unlabelled})
+def labels(value: str, problem: Problem = "binary", unlabelled: str = "refuse", **more: str) -> list[dict[str, object]]:
+    label = Label.model_validate({"source": "s", "horizon": "10d", "value": value, "unlabelled": unlabelled, **more})
     times = [parse_instant(day) for day in ("2024-01-01", "2024-01-11", "2024-01-12")]
     with open_duckdb() as connection:
         rows = pa.table({"who": [1, 1, 1], "event_time": times, "created_time": times})
@@ -69,6 +69,12 @@ def labels(value: str, problem: Problem = "binary", unlabelled: str = "refuse") 
 def test_the_label_window_is_open_at_as_of_and_closed_at_the_horizon() -> None:
     assert [row["label"] for row in labels("count(*) = 1")] == [1, 0]
     assert [row["label"] for row in labels("count(*) = 2")] == [0, 1]
+
+
+def test_the_label_window_begins_after_the_lead() -> None:
+    # As of 1 January: after the 10th up to the 20th. As of the 2nd: after the 11th up to the 21st.
+    assert [row["label"] for row in labels("count(*)", "regression", lead="9d")] == [2, 1]
+    assert [row["label"] for row in labels("count(*)", "regression", lead="9d", delay="30d")] == [2, 1]
 
 
 def test_a_label_that_is_no_condition_is_refused() -> None:

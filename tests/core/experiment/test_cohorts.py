@@ -102,6 +102,14 @@ def test_an_outcome_outside_the_window_is_ignored(connection: psycopg.Connection
     assert math.isnan(champion.rate)
 
 
+def test_an_outcome_within_the_lead_of_the_label_is_ignored(connection: psycopg.Connection) -> None:
+    for entity, day in (("at_its_end", 7), ("after_it", 8)):
+        expose(connection, entity, "champion")
+        observe(connection, entity, 1, days(day))
+    champion = fetch_arms(connection, "trial", HORIZON, LATER, lead=days(7)).champion
+    assert (champion.mature, champion.with_outcome) == (2, 1)
+
+
 def test_of_three_outcomes_the_earliest_in_the_window_counts(connection: psycopg.Connection) -> None:
     expose(connection, "often", "champion")
     observe(connection, "often", 9, days(-2))

@@ -236,7 +236,15 @@ FAULTS: Faults = {
     ),
     "a gap shorter than the label": (
         {"training_set/split/gap": "12h"},
-        "training_set.split.gap: 12:00:00 is shorter than the label's horizon of 30 days, 0:00:00: ",
+        "training_set.split.gap: 12:00:00 is shorter than the label's horizon of 30 days, 0:00:00, with its lead and delay: ",
+    ),
+    "a gap shorter than the label with its lead": (
+        {"label/lead": "2d", "ingest/orders/observed_until": "2024-02-01"},
+        "training_set.split.gap: 30 days, 0:00:00 is shorter than the label's horizon of 32 days, 0:00:00, with its lead ",
+    ),
+    "a label that is known after the extract was cut": (
+        {"label/delay": "2d", "training_set/split/gap": "32d"},
+        "training_set.as_of.end: the label window of 2023-12-01 closes on 2024-01-02 with its delay, after ",
     ),
     "a split out of order": (
         {"training_set/split/test_from": "2023-05-01"},

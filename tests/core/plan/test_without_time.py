@@ -136,6 +136,8 @@ FAULTS: dict[str, tuple[dict[str, Any], str]] = {
     "positive of another type": ({"label/positive": 1}, "label/positive: found 1; 'churn' is a string"),
     "no label column": ({"label/column": "left"}, "label/column: 'left' is not a declared column of 'customers'"),
     "value and column": ({"label/value": "true"}, "label: a label has either value, an SQL expression, or column"),
+    "lead": ({"label/lead": "1d"}, "label/lead: the label's source 'customers' has no event_time"),
+    "delay": ({"label/delay": "1d"}, "label/delay: the label's source 'customers' has no event_time"),
     "horizon": ({"label/horizon": "30d"}, "label/horizon: the label's source 'customers' has no event_time"),
     "as_of grid": (
         {"training_set/as_of": {"start": "2020-01-01", "end": "2020-01-01", "every": "1 day"}},
