@@ -36,6 +36,7 @@ from feature_repo.materialize import latest_snapshots, release_loads, write_onli
 from feature_repo.online.history import watermark
 from feature_repo.online.refresh import Count, Load
 from feature_repo.sources.changes import Changes, Comparison, entries
+from feature_repo.sources.faults import without_rows
 from feature_repo.sources.known_rows import (
     MadeOf,
     last_row,
@@ -55,7 +56,6 @@ from feature_repo.sources.ledger import (
     write_ledger,
 )
 from feature_repo.sources.plain_text import scratch_folder
-from feature_repo.sources.readers import without_rows
 from feature_repo.stores.registry import changing_features
 from feature_repo.validate import Validated, accept, validate
 from feature_repo.views.definitions import view_definition

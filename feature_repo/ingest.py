@@ -21,8 +21,9 @@ from core.pseudonyms import pii_key, pseudonym
 from core.settings import read_settings
 from feature_repo.files.datasets import mark_file, raw_file, write_table
 from feature_repo.files.duck import identifier, open_duckdb
+from feature_repo.sources.faults import without_rows
 from feature_repo.sources.plain_text import scratch_folder
-from feature_repo.sources.readers import read_source, without_rows
+from feature_repo.sources.readers import read_source
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -45,7 +46,10 @@ def ingest(name: str, source: Source, folder: Path, downloads: Path, pii_key: by
     finally:
         shutil.rmtree(scratch_folder(downloads), ignore_errors=True)
     if rows == 0:
-        raise SourceError(f"ingest.{name}: the source has no row; expected at least one below the header")
+        raw_file(folder, name).unlink()
+        raise SourceError(
+            f"ingest.{name}: the source has no row; expected at least one below the header: fill it, or correct its reader"
+        )
     return rows
 
 

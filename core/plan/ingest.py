@@ -114,9 +114,11 @@ class CsvReader(FilesReader, TextTable):
 
 
 class JsonLinesReader(FilesReader):
-    """A file with one JSON object per line, or a folder or glob of them; packed ones are unpacked."""
+    """A file with one JSON object per line or an array of them, or a folder or glob of such; packed ones are unpacked."""
 
     kind: Literal["jsonl"]
+    encoding: Encoding = "utf-8"
+    """Encoding of the text, by Python's name."""
 
 
 class ParquetReader(FilesReader):

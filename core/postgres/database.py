@@ -113,7 +113,7 @@ def connect(url: str, limits: str = "") -> Iterator[psycopg.Connection]:
         raise translated(error, url) from error
 
 
-def _open(url: str, options: str) -> psycopg.Connection:
+def _open(url: str, options: str, url_env: str = DATABASE_URL_ENV) -> psycopg.Connection:
     """Open and return a connection in autocommit mode; raise DatabaseError if the server cannot be reached."""
     try:
         return psycopg.connect(
@@ -126,9 +126,9 @@ def _open(url: str, options: str) -> psycopg.Connection:
         )
     except psycopg.OperationalError as error:
         reason = " ".join(str(error).split())
+        embedded = " (`panthera up` for the embedded one)" if url_env == DATABASE_URL_ENV else ""
         raise DatabaseError(
-            f"PostgreSQL at {shown(url)} cannot be reached ({reason}); start it (`panthera up` for the embedded one) "
-            f"or correct {DATABASE_URL_ENV}"
+            f"PostgreSQL at {shown(url)} cannot be reached ({reason}); start it{embedded} or correct {url_env}"
         ) from None
 
 
@@ -153,12 +153,17 @@ def _reason(error: psycopg.Error) -> str:
 
 
 def copy_query_to_csv(
-    url: str, query: str, file: IO[bytes], session: Callable[[str], str] = source_options
+    url: str,
+    query: str,
+    file: IO[bytes],
+    session: Callable[[str], str] = source_options,
+    url_env: str = DATABASE_URL_ENV,
 ) -> list[str]:
     """Write the rows of `query` to `file` as CSV with a header; return the column names.
 
     NULL is written as an empty field, an empty text as "". `session` composes the session options from those of `url`:
-    `source_options` for a source, `session_options` for the platform's own database.
+    `source_options` for a source, `session_options` for the platform's own database. `url_env` is the environment variable
+    that holds `url`.
 
     Raises
     ------
@@ -170,7 +175,7 @@ def copy_query_to_csv(
     """
     # The plan's author is trusted with SQL; a read-only session guards against mistakes.
     rows = sql.SQL(query.strip().rstrip(";"))
-    with _open(url, session(_url_options(url))) as connection:
+    with _open(url, session(_url_options(url, url_env)), url_env) as connection:
         connection.autocommit = False
         connection.read_only = True
         try:
@@ -179,11 +184,14 @@ def copy_query_to_csv(
                 for chunk in chunks:
                     file.write(chunk)
         except psycopg.Error as error:
-            raise SourceError(f"{shown(url)} refused the query: {' '.join(str(error).split())}") from None
+            reason = " ".join(str(error).split())
+            raise SourceError(
+                f"{shown(url)} refused the query: {reason}; correct the query, or what its user may do"
+            ) from None
     return [column.name for column in described or ()]
 
 
-def _url_options(url: str) -> str:
+def _url_options(url: str, url_env: str = DATABASE_URL_ENV) -> str:
     """Return the server options in `url`; raise DatabaseError, without quoting the text, if it is not a libpq URL."""
     try:
         if url.startswith(("postgresql://", "postgres://")):
@@ -191,7 +199,7 @@ def _url_options(url: str) -> str:
     except psycopg.ProgrammingError:
         pass
     raise DatabaseError(
-        f"{DATABASE_URL_ENV} is not a libpq URL like postgresql://user@host:5432/database; "
+        f"{url_env} is not a libpq URL like postgresql://user@host:5432/database; "
         "write special characters in its parts as %XX"
     ) from None
 

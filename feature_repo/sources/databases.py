@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import duckdb
 
-from core.errors import SourceError
+from core.errors import DatabaseError, SourceError
 from feature_repo.files.duck import files_literal, identifier, literal
 from feature_repo.sources.files import shown, source_files
 from feature_repo.sources.object_rows import object_part
@@ -20,6 +20,8 @@ from feature_repo.sources.parts import Part, by_position, position
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    import sqlalchemy
 
     from core.plan.ingest import DatabaseFileReader, DuckdbReader, SqliteReader, SqlReader
 
@@ -41,18 +43,23 @@ def query_part(reader: SqlReader, connection: duckdb.DuckDBPyConnection, scratch
     """
     url = os.environ.get(reader.url_env)
     if not url:
-        raise SourceError(f"the environment variable {reader.url_env} is not set; it names the server of the query")
+        raise SourceError(
+            f"the environment variable {reader.url_env} is not set; set it to the address of the database of the query"
+        )
     if url.startswith(_POSTGRESQL):
-        return _postgresql_part(url, reader.query, connection, scratch)
+        return _postgresql_part(url, reader, connection, scratch)
     return _sqlalchemy_part(url, reader, scratch)
 
 
-def _postgresql_part(url: str, query: str, connection: duckdb.DuckDBPyConnection, scratch: Path) -> Part:
+def _postgresql_part(url: str, reader: SqlReader, connection: duckdb.DuckDBPyConnection, scratch: Path) -> Part:
     from core.postgres.database import copy_query_to_csv
 
     scratch.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=scratch, suffix=".csv", delete=False) as file:
-        header = copy_query_to_csv(url, query, file)
+        try:
+            header = copy_query_to_csv(url, reader.query, file, url_env=reader.url_env)
+        except DatabaseError as error:
+            raise SourceError(str(error)) from None
     columns = ", ".join(f"{position(number)}: 'VARCHAR'" for number in range(len(header)))
     connection.execute(
         "CREATE OR REPLACE TEMP TABLE sql_source AS SELECT * FROM "
@@ -77,6 +84,7 @@ def _sqlalchemy_part(url: str, reader: SqlReader, scratch: Path) -> Part:
             "with its driver installed"
         ) from None
     where = f"the database in {reader.url_env} ({engine.url.get_backend_name()} at {engine.url.host or 'this machine'})"
+    _require_database(engine.url, where)
     try:
         with engine.connect().execution_options(stream_results=True) as connection:
             result = connection.exec_driver_sql(reader.query.strip().rstrip(";"))
@@ -84,7 +92,19 @@ def _sqlalchemy_part(url: str, reader: SqlReader, scratch: Path) -> Part:
                 raise SourceError(f"the query to {where} returns no rows; write a SELECT")
             return object_part(list(result.keys()), result.yield_per(_CHUNK), where, scratch)
     except sqlalchemy.exc.DBAPIError as error:
-        raise SourceError(f"{where} refused the query or the user: {' '.join(str(error.orig).split())}") from None
+        raise SourceError(
+            f"{where} refused the query or the user: {' '.join(str(error.orig).split())}; correct the query, or the address, "
+            f"user and password in {reader.url_env}"
+        ) from None
+
+
+def _require_database(url: sqlalchemy.URL, where: str) -> None:
+    """Refuse a database that would be made, empty, by opening it."""
+    made = url.get_backend_name() in {"sqlite", "duckdb"} and url.database not in {None, "", ":memory:"}
+    if made and not str(url.database).startswith("file:") and not Path(str(url.database)).exists():
+        raise SourceError(
+            f"{where}: there is no file {shown(Path(str(url.database)))}; put it there or correct the address"
+        )
 
 
 def sqlite_part(reader: SqliteReader, scratch: Path) -> Part:
@@ -101,11 +121,19 @@ def sqlite_part(reader: SqliteReader, scratch: Path) -> Part:
     try:
         with closing(sqlite3.connect(f"file:{quote(str(file.absolute()))}?mode=ro", uri=True)) as connection:
             _require_table(reader.table, _tables_of_sqlite(connection), file)
+            _require_undamaged(connection, reader.table)
             cursor = connection.execute(query)
             header = [column[0] for column in cursor.description or ()]
             return object_part(header, _fetched(cursor), shown(file), scratch)
     except sqlite3.Error as error:
         raise SourceError(f"the SQLite file {shown(file)} cannot be read: {error}; {_NEXT}") from None
+
+
+def _require_undamaged(connection: sqlite3.Connection, table: str | None) -> None:
+    """Refuse damaged pages, of which SQLite would read what it can."""
+    (found,) = connection.execute(f"PRAGMA quick_check({identifier(table) if table else 1})").fetchone() or ("ok",)
+    if found != "ok":
+        raise sqlite3.DatabaseError(f"the file is damaged ({' '.join(str(found).split())})")
 
 
 def _only_file(reader: DatabaseFileReader, scratch: Path) -> Path:
@@ -125,7 +153,9 @@ def _tables_of_sqlite(connection: sqlite3.Connection) -> list[str]:
 
 def _require_table(table: str | None, known: Sequence[str], file: Path) -> None:
     if table is not None and table.lower() not in {name.lower() for name in known}:
-        raise SourceError(f"{shown(file)} has no table {table!r}; it has {', '.join(known) or 'none'}")
+        raise SourceError(
+            f"{shown(file)} has no table {table!r}; it has {', '.join(known) or 'none'}: set table to one of them"
+        )
 
 
 def _fetched(cursor: sqlite3.Cursor) -> Iterator[Sequence[object]]:

@@ -115,7 +115,9 @@ def _refuse_unreadable(file: Path) -> None:
             f"the file {shown(file)} cannot be read: {error.strerror}; let the user that runs the stages read it"
         ) from None
     if empty:
-        raise SourceError(f"the file {shown(file)} is empty; expected a header and rows")
+        raise SourceError(
+            f"the file {shown(file)} is empty; expected a header and rows: write it anew, or correct the reader's path"
+        )
 
 
 def shown(file: Path | str) -> str:

@@ -22,6 +22,15 @@ _PACKED = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bz2"}
 _UTF_8 = "utf-8"
 _BOMS = {codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32", codecs.BOM_UTF16_LE: "utf-16",
          codecs.BOM_UTF16_BE: "utf-16"}  # fmt: skip
+#: How files begin that hold no text, and what to do about them.
+_NO_TEXT = {
+    b"PK\x03\x04": "a zip archive, which Excel workbooks are too; unpack it, or set kind: excel",
+    b"\xd0\xcf\x11\xe0": "a workbook of an Excel before 2007, or an encrypted one; save it as .xlsx and set kind: excel",
+    b"PAR1": "a parquet file; set kind: parquet",
+    b"SQLite format 3\0": "an SQLite file; set kind: sqlite, and table",
+    b"\xfd7zXZ\0": "packed by xz; unpack it, or pack it by gzip, zstandard or bzip2",
+    b"%PDF-": "a PDF document; save its table as csv",
+}
 #: So much of a file tells its encoding.
 _SAMPLE = 1 << 24
 
@@ -44,10 +53,11 @@ def plain_text(file: Path, encoding: str, scratch: Path) -> Path:
     Raises
     ------
     SourceError
-        If it cannot be unpacked whole, or is not of `encoding`.
+        If it cannot be unpacked whole, is not of `encoding`, or is known to be no file of text.
 
     """
     packed = _packing(file)
+    _require_text(file)
     decoded = codecs.lookup(encoding).name not in _plain_encodings(file, packed)
     if packed is None and not decoded:
         return file
@@ -57,7 +67,10 @@ def plain_text(file: Path, encoding: str, scratch: Path) -> Path:
         for chunk in _decoded(file, chunks, encoding) if decoded else chunks:
             out.write(chunk)
     if plain.stat().st_size == 0:
-        raise SourceError(f"the file {shown(file)} is empty once unpacked; expected a header and rows")
+        raise SourceError(
+            f"the file {shown(file)} is empty once unpacked; expected a header and rows: write it anew, or correct the "
+            "reader's path"
+        )
     return plain
 
 
@@ -75,6 +88,14 @@ def _packing(file: Path) -> str | None:
     with file.open("rb") as content:
         start = content.read(4)
     return next((name for magic, name in _PACKED.items() if start.startswith(magic)), None)
+
+
+def _require_text(file: Path) -> None:
+    with file.open("rb") as content:
+        start = content.read(max(map(len, _NO_TEXT)))
+    for magic, what in _NO_TEXT.items():
+        if start.startswith(magic):
+            raise SourceError(f"the file {shown(file)} is {what}")
 
 
 def _unpacked(file: Path, packed: str | None) -> Iterator[bytes]:
@@ -99,10 +120,11 @@ def _decoded(file: Path, chunks: Iterator[bytes], encoding: str) -> Iterator[byt
 
 def not_of_encoding(file: Path, encoding: str = "UTF-8") -> str:
     """Compose that a file of text is not of `encoding`, and which one its bytes fit."""
-    with file.open("rb") as content:
+    with pa.input_stream(str(file), compression=_packing(file)) as content:
         proposed = fitting_encoding(content.read(_SAMPLE))
+    expected = "UTF-8" if encoding == "utf-8-sig" else encoding
     return (
-        f"the file {shown(file)} is not {encoding} text; its bytes fit {proposed}: set encoding: {proposed} in its reader, or "
+        f"the file {shown(file)} is not {expected} text; its bytes fit {proposed}: set encoding: {proposed} in its reader, or "
         "the encoding that it was written in"
     )
 

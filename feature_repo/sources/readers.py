@@ -32,12 +32,15 @@ from core.plan.ingest import (
     TextTable,
     WheelReader,
 )
-from feature_repo.files.duck import identifier, literal
+from feature_repo.files.duck import identifier
 from feature_repo.sources.databases import duckdb_part, query_part, sqlite_part
-from feature_repo.sources.files import check_hash, listed_files, sha256_of, shown, source_files
+from feature_repo.sources.faults import without_rows
+from feature_repo.sources.files import check_hash, sha256_of, source_files
+from feature_repo.sources.json_objects import json_part
+from feature_repo.sources.parquet_files import parquet_parts
 from feature_repo.sources.parts import UNREAD, Part
-from feature_repo.sources.plain_text import not_of_encoding, plain_text, scratch_folder
-from feature_repo.sources.text_tables import likely_delimiter, ragged_line, text_parts, unclosed_quote
+from feature_repo.sources.plain_text import scratch_folder
+from feature_repo.sources.text_tables import likely_delimiter, text_parts
 from feature_repo.sources.tokens import meant_value
 from feature_repo.sources.workbooks import workbook_parts
 
@@ -115,32 +118,6 @@ def _becomes_text(name: str, spec: Column, parts: Sequence[Part]) -> bool:
     raise SourceError(f"the column {name!r} is {stated}; write it as one type, or declare a number if it is one")
 
 
-def without_rows(error: duckdb.Error) -> str:
-    """Compose an error of DuckDB on one line, without the row that it quotes: a row may hold personal data."""
-    text = str(error)
-    if line := re.search(r"CSV Error on Line: (\d+)", text):
-        return _csv_fault(text, line[1])
-    text = re.sub(r"^Original Line:.*?(\n\n|\Z)", "", text, flags=re.MULTILINE | re.DOTALL)
-    statement = r"\nLINE \d+: .*"
-    return " ".join(re.sub(rf'\bInput: ".*|{statement}', "", text, flags=re.DOTALL).split())
-
-
-def _csv_fault(text: str, line: str) -> str:
-    """Compose what is wrong with a line of a text table, of what DuckDB says about it."""
-    files = re.findall(r"^  file = (.*)$", text, re.MULTILINE)
-    file = shown(files[-1]) if files else "the file"
-    where = f"line {line} of {file}"
-    counts = re.findall(r"^Expected Number of Columns: (\d+) Found: (\d+)", text, re.MULTILINE)
-    if counts:
-        expected, found = map(int, counts[-1])
-        return ragged_line(line, file, found, expected)
-    if "Invalid unicode" in text:
-        return f"line {line}: {not_of_encoding(Path(files[-1]))}" if files else f"{where} is not UTF-8 text"
-    if "unterminated quote" in text:
-        return unclosed_quote(where)
-    return f"{where} is no line of a text table; correct it"
-
-
 def _require_columns(name: str, source: Source, part: Part) -> None:
     wanted = [spec.rename_from or column for column, spec in source.ingested().columns.items()]
     where = f" in {part.what}" if part.what else ""
@@ -180,34 +157,12 @@ def _(reader: CsvReader, _connection: duckdb.DuckDBPyConnection, scratch: Path) 
 
 @open_reader.register
 def _(reader: JsonLinesReader, connection: duckdb.DuckDBPyConnection, scratch: Path) -> list[Part]:
-    files = [plain_text(file, "utf-8-sig", scratch) for file in source_files(reader, scratch)]
-    objects = f"read_json_objects({listed_files(files)}, format = 'newline_delimited', compression = 'none')"
-    found = [keys or [] for (keys,) in connection.execute(f"SELECT DISTINCT json_keys(json) FROM {objects}").fetchall()]
-    doubled = sorted({key for keys in found if len(set(keys)) < len(keys) for key in keys if keys.count(key) > 1})
-    if doubled:
-        raise SourceError(f"an object of {reader.path} has the key {doubled[0]!r} twice; keep one")
-    names = sorted({key for keys in found for key in keys})
-    if not names:
-        raise SourceError(f"the file {files[0]} holds no JSON object; expected one a line")
-    pointers = ["/" + name.replace("~", "~0").replace("/", "~1") for name in names]
-    return [Part(objects, {name: f"json ->> {literal(at)}" for name, at in zip(names, pointers, strict=True)})]
+    return [json_part(source_files(reader, scratch), reader, connection, scratch)]
 
 
 @open_reader.register
 def _(reader: ParquetReader, connection: duckdb.DuckDBPyConnection, scratch: Path) -> list[Part]:
-    by_schema: dict[tuple[tuple[str, str], ...], list[Path]] = {}
-    for file in source_files(reader, scratch):
-        described = connection.execute(f"DESCRIBE FROM read_parquet({listed_files([file])})").fetchall()
-        by_schema.setdefault(tuple((str(row[0]), str(row[1])) for row in described), []).append(file)
-    return [
-        Part(
-            f"read_parquet({listed_files(alike)})",
-            {name: identifier(name) for name, _ in schema},
-            str(alike[0]),
-            dict(schema),
-        )
-        for schema, alike in by_schema.items()
-    ]
+    return parquet_parts(source_files(reader, scratch), connection)
 
 
 @open_reader.register

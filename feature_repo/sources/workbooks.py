@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from contextlib import closing
 from datetime import datetime
 from typing import IO, TYPE_CHECKING, Any
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 #: How a workbook of an older Excel, or one with a password, begins.
 _OLE = b"\xd0\xcf\x11\xe0"
+#: What reading a damaged workbook raises; an error of its XML is a SyntaxError.
+_DAMAGE = (zipfile.BadZipFile, zlib.error, SyntaxError, EOFError, OSError, LookupError, TypeError, ValueError)
 
 
 def workbook_parts(reader: ExcelReader, scratch: Path) -> list[Part]:
@@ -37,14 +40,18 @@ def workbook_parts(reader: ExcelReader, scratch: Path) -> list[Part]:
 def _part(file: Path, reader: ExcelReader, scratch: Path) -> Part:
     with file.open("rb") as content, closing(_workbook(file, content)) as workbook:
         if reader.sheet is not None and reader.sheet not in workbook.sheetnames:
-            raise SourceError(f"{shown(file)} has no sheet {reader.sheet!r}; it has {', '.join(workbook.sheetnames)}")
+            raise SourceError(
+                f"{shown(file)} has no sheet {reader.sheet!r}; it has {', '.join(workbook.sheetnames)}: set sheet"
+            )
         sheet = workbook[reader.sheet or workbook.sheetnames[0]]
         if not hasattr(sheet, "iter_rows"):
             raise SourceError(f"the sheet {sheet.title!r} of {shown(file)} is a chart; name another with sheet")
-        rows = _filled(sheet, reader.skip_lines)
+        rows = _filled(sheet, reader.skip_lines, file)
         header = list(reader.names) or [_name(value) for value in _without_end(next(rows, []))]
         if not header:
-            raise SourceError(f"the sheet {sheet.title!r} of {shown(file)} is empty; expected a header and rows")
+            raise SourceError(
+                f"the sheet {sheet.title!r} of {shown(file)} is empty; expected a header and rows: name another sheet"
+            )
         return object_part(header, _fitted(rows, header, file), f"{shown(file)}, sheet {sheet.title!r}", scratch)
 
 
@@ -59,25 +66,33 @@ def _workbook(file: Path, content: IO[bytes]) -> Any:
         )
     try:
         return openpyxl.load_workbook(content, read_only=True, data_only=True)
-    except (
-        zipfile.BadZipFile,
-        KeyError,
-        ValueError,
-        OSError,
-        EOFError,
-        openpyxl.utils.exceptions.InvalidFileException,
-    ):
-        raise SourceError(f"{shown(file)} is no Excel workbook, or cut off; save it as .xlsx again") from None
+    except (*_DAMAGE, openpyxl.utils.exceptions.InvalidFileException):
+        raise _damaged(file) from None
 
 
-def _filled(sheet: Any, skipped: int) -> Iterator[list[object]]:
+def _damaged(file: Path) -> SourceError:
+    return SourceError(
+        f"{shown(file)} is no Excel workbook, or cut off or damaged; save it as .xlsx again, or fetch it again"
+    )
+
+
+def _filled(sheet: Any, skipped: int, file: Path) -> Iterator[list[object]]:
     """Yield the rows of a sheet that have a value, with dates as dates where a cell shows no clock."""
     # What a program wrote as the size of the sheet may be wrong.
     sheet.reset_dimensions()
-    for row in sheet.iter_rows(min_row=skipped + 1):
-        values = [_value(cell) for cell in row]
+    rows = sheet.iter_rows(min_row=skipped + 1)
+    while (values := _next_values(rows, file)) is not None:
         if any(value is not None for value in values):
             yield values
+
+
+def _next_values(rows: Iterator[Any], file: Path) -> list[object] | None:
+    """Read the next row of a sheet; None after the last."""
+    try:
+        row = next(rows, None)
+        return None if row is None else [_value(cell) for cell in row]
+    except _DAMAGE:
+        raise _damaged(file) from None
 
 
 def _value(cell: Any) -> object:
