@@ -128,6 +128,7 @@ class CatchUpResult:
                 "known before": changes.known,
                 "no longer in the source, kept": changes.gone,
                 "later than the instant, left for another time": changes.later,
+                "without a row in the source of their time, left for another time": changes.unmatched,
             }
             always = {"new rows accepted", "rejected"}
             yield f"{name}: {', '.join(f'{count:,} {what}' for what, count in counts.items() if count or what in always)}"
@@ -187,6 +188,7 @@ class _Source:
         self.name, self.as_of = name, as_of
         # `as_of` replaces the plan's end of the extract; later rows are left for a later catch-up.
         self.extract = plan.ingest[name]
+        self.sources = plan.ingest
         self.source = self.extract.model_copy(update={"observed_until": as_of, "later_rows": "leave_out"})
         self.key, self.rules = plan.entities[self.source.entity].key, plan.validate_.get(name, QualityRules())
         self.raw, self.accepted = raw_file(data / "raw", name), data / "accepted" / name
@@ -213,7 +215,7 @@ class _Source:
         """Write all present rows of the source to the file `out`."""
         try:
             with open_duckdb() as connection:
-                write_table(connection, numbered_rows(connection, self.name, self.source, downloads, key), out)
+                write_table(connection, numbered_rows(connection, self.name, self.sources, downloads, key), out)
         except duckdb.Error as error:
             raise SourceError(f"ingest.{self.name}: the source cannot be read: {without_rows(error)}") from None
         finally:
@@ -234,7 +236,9 @@ class _Source:
         """Write the rows in the file `present` that are not in the ledger as its next delivery, if there are any."""
         seen_until = max(filter(None, (self.extract.observed_until, ledger.as_of)))
         known_from = max(filter(None, (self.as_of, ledger.as_of)))
-        comparison = Comparison(self.source.ingested(), self.key, self.rules, self.as_of, seen_until)
+        comparison = Comparison(
+            self.source.ingested(), self.key, self.rules, self.as_of, seen_until, leave_unmatched=True
+        )
         columns = origins(self.source)
         with open_duckdb(spill=scratch) as connection:
             known, rows = ledger.open(connection, self.source), f"read_parquet({files_literal(present)})"

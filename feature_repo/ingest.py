@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import duckdb
 
@@ -17,30 +17,51 @@ from core.entry import run
 from core.errors import SourceError
 from core.files import whole_folder, write_whole
 from core.plan.file import read_plan
+from core.plan.rows.look_ups import own
 from core.pseudonyms import pii_key, pseudonym
 from core.settings import read_settings
 from feature_repo.files.datasets import mark_file, raw_file, write_table
 from feature_repo.files.duck import identifier, open_duckdb
+from feature_repo.join.look_ups import open_look_ups, unmatched_rows, with_look_ups
 from feature_repo.sources.faults import without_rows
 from feature_repo.sources.plain_text import scratch_folder
 from feature_repo.sources.readers import read_source
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from core.plan.ingest import Source
     from core.settings import Settings
 
 
-def ingest(name: str, source: Source, folder: Path, downloads: Path, pii_key: bytes | None = None) -> int:
-    """Write the rows of `source`, numbered in their order from 1, to its file in `folder`; return how many there are.
+class Ingested(NamedTuple):
+    """The number of rows of a source, and of those that have no row in a look-up, by its name."""
 
-    `pii_key` is the key of the pseudonyms; a source without a column to hash needs none.
+    rows: int
+    unmatched: dict[str, int]
+
+
+def ingest(name: str, source: Source, folder: Path, downloads: Path, pii_key: bytes | None = None) -> int:
+    """Write the rows of a `source` without look-ups; return how many there are. See `ingest_joined`."""
+    return ingest_joined(name, {name: source}, folder, downloads, pii_key).rows
+
+
+def ingest_joined(
+    name: str, sources: Mapping[str, Source], folder: Path, downloads: Path, pii_key: bytes | None = None
+) -> Ingested:
+    """Write the rows of the source `name`, numbered in their order from 1, to its file in `folder`.
+
+    Parameters
+    ----------
+    sources : all sources of the plan, among them those that it looks up.
+    pii_key : key of the pseudonyms; sources without a column to hash need none.
+
     """
     try:
         with open_duckdb() as connection:
-            query = numbered_rows(connection, name, source, downloads, pii_key)
+            query = numbered_rows(connection, name, sources, downloads, pii_key)
             rows = write_table(connection, query, raw_file(folder, name))
+            unmatched = unmatched_rows(connection, sources[name], raw_file(folder, name))
     except duckdb.Error as error:
         raise SourceError(f"ingest.{name}: the source is corrupt: {without_rows(error)}") from None
     finally:
@@ -50,15 +71,26 @@ def ingest(name: str, source: Source, folder: Path, downloads: Path, pii_key: by
         raise SourceError(
             f"ingest.{name}: the source has no row; expected at least one below the header: fill it, or correct its reader"
         )
-    return rows
+    return Ingested(rows, unmatched)
 
 
 def numbered_rows(
-    connection: duckdb.DuckDBPyConnection, name: str, source: Source, downloads: Path, pii_key: bytes | None
+    connection: duckdb.DuckDBPyConnection,
+    name: str,
+    sources: Mapping[str, Source],
+    downloads: Path,
+    pii_key: bytes | None,
 ) -> str:
-    """Compose the query of all rows of `source`, numbered in their order from 1, with pseudonyms."""
-    query = with_pseudonyms(connection, source, read_source(connection, name, source, downloads), pii_key)
-    return f"SELECT row_number() OVER () AS source_row, * FROM ({query})"
+    """Compose the query of all rows of a source, numbered in their order from 1, with pseudonyms and look-ups."""
+
+    def rows_of(name: str) -> str:
+        stated = own(sources[name])
+        return with_pseudonyms(connection, stated, read_source(connection, name, stated, downloads), pii_key)
+
+    open_look_ups(connection, name, sources[name], sources, rows_of)
+    return with_look_ups(
+        connection, sources[name], f"SELECT row_number() OVER () AS source_row, * FROM ({rows_of(name)})"
+    )
 
 
 def hashed_columns(source: Source) -> list[str]:
@@ -84,7 +116,8 @@ def with_pseudonyms(connection: duckdb.DuckDBPyConnection, source: Source, query
     if pii_key is None:
         raise SourceError(f"the columns {', '.join(hashed)} are to be hashed, but no key was given")
 
-    connection.create_function("pseudonym", lambda value: pseudonym(value, pii_key), ["varchar"], "varchar")
+    if not connection.execute("FROM duckdb_functions() WHERE function_name = 'pseudonym'").fetchall():
+        connection.create_function("pseudonym", lambda value: pseudonym(value, pii_key), ["varchar"], "varchar")
     replaced = ", ".join(f"pseudonym(CAST({identifier(name)} AS VARCHAR)) AS {identifier(name)}" for name in hashed)
     return f"SELECT * REPLACE ({replaced}) FROM ({query})"
 
@@ -99,9 +132,10 @@ def main() -> None:
     key = key_for(settings, plan.ingest.values())
     with whole_folder(arguments.raw) as fresh:
         for name, source in plan.ingest.items():
-            rows = ingest(name, source, fresh, settings.state / "downloads", key)
+            found = ingest_joined(name, plan.ingest, fresh, settings.state / "downloads", key)
             write_whole(mark_file(fresh, name), key_mark(source, key) or "")
-            print(f"ingest: {name}: {rows:,} rows")
+            unmatched = "".join(f", {count:,} without a row in {look_up}" for look_up, count in found.unmatched.items())
+            print(f"ingest: {name}: {found.rows:,} rows{unmatched}")
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from core.dtypes import NUMERIC
 from core.plan.candidate_checks import candidate_findings
 from core.plan.evaluate import METRICS
 from core.plan.limits import limit_findings
+from core.plan.rows.look_ups import look_up_findings, timed_look_up_findings
 from core.plan.training_set import TemporalSplit
 from core.plan.without_time import flat_findings, missing_keys
 from core.suggestions import allowed_here
@@ -62,7 +63,8 @@ def _sources(plan: Plan) -> Iterator[Finding]:
         for reserved in RESERVED.intersection(source.columns):
             yield f"{path}.columns.{reserved}", "this name is the platform's own; declare another with rename_from"
         for key, time in zip(("event_time", "created_time"), source.times, strict=False):
-            yield from _undeclared(f"{path}.{key}.column", "column", time.column, source.columns)
+            if time.column:  # a time through another source has its own findings
+                yield from _undeclared(f"{path}.{key}.column", "column", time.column, source.columns)
         entity = plan.entities.get(source.entity)
         if entity is not None and entity.key not in source.columns:
             yield f"{path}.columns", f"the key {entity.key!r} of the entity {source.entity!r} is not among the columns"
@@ -405,13 +407,14 @@ def findings(plan: Plan) -> list[Finding]:
     """Return all findings between the sections of `plan`; the later checks run only if all names are declared."""
     found = [
         finding
-        for check in (missing_keys, _entities, _sources, _personal, _quality, _views, _links, _label)
+        for check in (missing_keys, look_up_findings, _entities, _sources, _personal, _quality, _views, _links, _label)
         for finding in check(plan)
     ]
     if found:
         return found
     later = (
         flat_findings,
+        timed_look_up_findings,
         limit_findings,
         _one_entity,
         _candidates,

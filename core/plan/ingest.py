@@ -9,6 +9,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from core.plan.rows.look_up import SharedKey, StatedLookUp  # noqa: TC001 - pydantic reads the annotations
 from core.plan.section import Name, Section, Share
 from core.plan.times import Instant, TimeFormat, Zone, without_time
 
@@ -206,10 +207,17 @@ class TimeColumn(Section):
     `zone` is the time zone of dates, and of times without a zone. Without `zone`, dates are in UTC and times without a zone
     are refused. A zone in the value takes precedence. `ambiguous` selects the first or the second occurrence of a local time
     that a change from daylight saving time repeats; a local time that such a change skips is refused.
+
+    A time that another source has is reached `through: source.column`, by its `key`. If it is a time of that source, it
+    is read as stated there.
     """
 
-    column: Name
+    column: Name = ""
     """Name of the column, as `columns` declares it."""
+    through: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*$")] | None = None
+    """`source.column` that holds the time, in place of `column`."""
+    key: SharedKey | None = None
+    """Key by which that source is looked up; as in `join`."""
     format: TimeFormat | None = None
     """Format of a text, in strptime directives; without it: ISO 8601."""
     at: Literal["start_of_day", "end_of_day"] = "start_of_day"
@@ -218,6 +226,12 @@ class TimeColumn(Section):
     """Zone of dates and of times without one, such as `Europe/Berlin`."""
     ambiguous: Literal["reject", "earlier", "later"] = "reject"
     """Meaning of a local time that occurs twice when clocks are put back."""
+
+    @model_validator(mode="after")
+    def _names_its_column(self) -> Self:
+        if bool(self.column) == bool(self.through) or bool(self.through) != bool(self.key):
+            raise ValueError("expected column, or through: source.column and key: the column that both sources have")
+        return self
 
 
 class Column(Section):
@@ -264,6 +278,10 @@ class Source(Section):
     known by then.
 
     A table without `event_time` has one row for each key. Its features are expressions over that row.
+
+    `join` brings the columns of another source to the rows, as `products: product_id` does: the column `department` there is
+    `products_department` here. A row whose key is not there has null in them. If the key of the entity is not among
+    `columns`, it keeps its name.
     """
 
     reader: Reader
@@ -280,6 +298,8 @@ class Source(Section):
     """Treatment of rows after `observed_until`."""
     columns: Annotated[dict[Name, Column], Field(min_length=1)]
     """Columns that are read, by name; others of the table are ignored."""
+    join: dict[Name, StatedLookUp] = Field(default_factory=dict)
+    """Sources whose columns the rows get, by the name that these begin with."""
 
     @model_validator(mode="after")
     def _has_all_times_or_none(self) -> Self:

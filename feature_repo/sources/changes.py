@@ -6,6 +6,9 @@ rows of the same values their number counts and not their order, which a query n
 A row that is gone and a row that is new are one row, corrected, if they are equal in the columns that the plan declares
 `unique`. Where the source still holds at least half of what was taken in, and so is the whole table and not its newest part,
 they are also one row if they have the same entity and event time, or the same position in the source.
+
+A row whose look-up holds something else now is the same row, corrected. One that had no time before, since the source with
+its time had no row for it, was not known before; one that still has none is left for another time.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from core.plan.rows.look_ups import JoinedColumn, own
 from feature_repo.files.duck import identifier, instant
 from feature_repo.sources.ledger import EXTRACT, KNOWN_FROM, POSITION, REPLACES
 from feature_repo.sources.quality import as_ingested, typed_rows
@@ -40,6 +44,7 @@ class Changes:
     corrected : rows that stand in the place of another one.
     gone : rows that were taken in before, are no longer there, and were not replaced.
     later : rows that happened or became known after the instant; they are left for another time.
+    unmatched : rows whose time stands in another source, which has no row for them yet; they are left likewise.
 
     """
 
@@ -49,6 +54,7 @@ class Changes:
     corrected: int
     gone: int
     later: int
+    unmatched: int = 0
 
 
 @dataclass(frozen=True)
@@ -60,6 +66,7 @@ class Comparison:
     source, key, rules : as the plan declares them; the source as it stands after it was ingested.
     until : latest instant at which a row that is taken in happened and became known.
     seen_until : what should have been there before happened and became known by then.
+    leave_unmatched : leave rows whose time stands in another source that has no row for them yet.
 
     """
 
@@ -68,6 +75,7 @@ class Comparison:
     rules: QualityRules
     until: datetime
     seen_until: datetime
+    leave_unmatched: bool = False
 
     @property
     def moment(self) -> str:
@@ -85,26 +93,32 @@ class Comparison:
         It makes the tables `changes` (`place`, the `source_row` of a present row to take in; `replaced`, the known row that
         it corrects; `late`) and `gone` (`source_row` of known rows).
         """
-        _open_rows(connection, "known", self.typed(connection, known), self.source.columns)
+        moment = f", {self.moment} AS moment"
+        _open_rows(connection, "known", self.typed(connection, known), self.source.columns, moment)
         _open_rows(
-            connection, "present", self.typed(connection, present), self.source.columns, f", {self.moment} AS moment"
+            connection,
+            "present",
+            self.typed(connection, present),
+            self.source.columns,
+            f"{moment}, {self._unmatched} AS unmatched",
         )
         _open_counts(connection)
-        _open_surplus(connection, "fresh", "present", "known", "present.moment")
-        _open_surplus(connection, "missing", "known", "present", "NULL")
+        _open_surplus(connection, "fresh", "present", "known", "present.moment, unmatched")
+        _open_surplus(connection, "missing", "known", "present", "known.moment")
         known_rows, present_rows, missing = _counted(connection, "known_rows", "present_rows", "missing")
         until = instant(self.until)
-        (later,) = _counted(connection, f"fresh WHERE moment > {until}")
-        connection.execute(f"DELETE FROM fresh WHERE moment > {until}")
+        later, unmatched = _counted(connection, f"fresh WHERE moment > {until}", "fresh WHERE unmatched")
+        connection.execute(f"DELETE FROM fresh WHERE moment > {until} OR unmatched")
         fresh, corrected = *_counted(connection, "fresh"), 0
         connection.execute("CREATE OR REPLACE TEMP TABLE pairs (place BIGINT, replaced BIGINT)")
         if fresh and missing:
             self._pair(connection, known, present, known_rows)
             (corrected,) = _counted(connection, "pairs")
         connection.execute(
-            f"""CREATE OR REPLACE TEMP TABLE changes AS SELECT source_row AS place, replaced,
-                    coalesce(replaced IS NULL AND moment <= {instant(self.seen_until)}, false) AS late
-                FROM fresh LEFT JOIN pairs ON place = source_row"""
+            f"""CREATE OR REPLACE TEMP TABLE changes AS SELECT fresh.source_row AS place, replaced, coalesce(
+                    (replaced IS NULL OR missing.moment IS NULL) AND fresh.moment <= {instant(self.seen_until)}, false
+                ) AS late
+                FROM fresh LEFT JOIN pairs ON place = fresh.source_row LEFT JOIN missing ON missing.source_row = replaced"""
         )
         connection.execute(
             """CREATE OR REPLACE TEMP TABLE gone AS SELECT source_row FROM missing
@@ -112,17 +126,33 @@ class Comparison:
         )
         (late,) = _counted(connection, "changes WHERE late")
         return Changes(
-            known=present_rows - fresh - later,
+            known=present_rows - fresh - later - unmatched,
             new=fresh - corrected,
             late=late,
             corrected=corrected,
             gone=missing - corrected,
             later=later,
+            unmatched=unmatched,
         )
+
+    @property
+    def _unmatched(self) -> str:
+        """SQL of whether a row waits for another source to have its time."""
+        joined = {time.column: self.source.columns[time.column] for time in self.source.times}
+        waiting = [
+            " AND ".join(
+                [f"{as_ingested(name)} IS NULL"]
+                + [f"{as_ingested(key)} IS NOT NULL" for key in self.source.join[column.look_up].key]
+            )
+            for name, column in joined.items()
+            if isinstance(column, JoinedColumn) and self.leave_unmatched
+        ]
+        return f"({' OR '.join(waiting) or 'false'})"
 
     def _pair(self, connection: duckdb.DuckDBPyConnection, known: str, present: str, known_rows: int) -> None:
         """Fill the table `pairs` with the fresh rows that correct a missing one."""
         rules = {
+            "same own": _digest(own(self.source).columns) if self.source.join else "NULL",
             "same unique": _digest(self.rules.unique) if self.rules.unique else "NULL",
             "same event": _digest((self.key, *(time.column for time in self.source.times[:1]))),
         }
@@ -134,6 +164,7 @@ class Comparison:
                     FROM (FROM {self.typed(connection, relation)} SEMI JOIN {name} USING (source_row)) AS typed
                     JOIN (SELECT source_row, {position} FROM {relation}) AS raw USING (source_row)"""
             )
+        _pair_by(connection, "same own")
         _pair_by(connection, "same unique")
         if 2 * (known_rows - _unmatched(connection, "same event")) >= known_rows:
             _pair_by(connection, "same event")
@@ -188,11 +219,11 @@ def _open_counts(connection: duckdb.DuckDBPyConnection) -> None:
     )
 
 
-def _open_surplus(connection: duckdb.DuckDBPyConnection, name: str, side: str, other: str, moment: str) -> None:
+def _open_surplus(connection: duckdb.DuckDBPyConnection, name: str, side: str, other: str, columns: str) -> None:
     """Make the table `name` of the rows by which `side` has more of the same values than `other`: the last of each."""
     connection.execute(
         f"""CREATE OR REPLACE TEMP TABLE {name} AS
-            SELECT source_row, {moment} AS moment FROM {side}_rows AS {side} JOIN counts USING (same)
+            SELECT source_row, {columns} FROM {side}_rows AS {side} JOIN counts USING (same)
             QUALIFY row_number() OVER (PARTITION BY same ORDER BY source_row) > counts.{other}"""
     )
 

@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from core.contracts import LONGEST_KEY
+from core.plan.rows.look_ups import JoinedColumn
 from core.plan.times import ROWS_WITHOUT_TIME
 from feature_repo.files.duck import SQL_TYPES, identifier, instant, literal
 from feature_repo.files.exact import exact_or_null
@@ -66,13 +67,15 @@ def typed_rows(source: Source, relation: str, found: Mapping[str, str]) -> str:
 def _typed_columns(source: Source, found: Mapping[str, str]) -> dict[str, str]:
     times = _source_times(source, found)
     typed = {
-        name: _typed(f"raw.{identifier(name)}", column.dtype, found[name]) for name, column in source.columns.items()
+        name: typed_value(f"raw.{identifier(name)}", column.dtype, found[name])
+        for name, column in source.columns.items()
     }
     typed |= {time.time.column: time.value for time in times.values() if time.dtype in _TIMES}
     return typed | {name: time.instant for name, time in times.items()}
 
 
-def _typed(raw: str, dtype: str, found: str) -> str:
+def typed_value(raw: str, dtype: str, found: str) -> str:
+    """Compose a value of a source, of the DuckDB type `found`, in its dtype; null where it cannot be."""
     if dtype == "timestamp":
         return instant_value(raw, found)
     return date_value(raw) if dtype == "date" else exact_or_null(raw, found, dtype)
@@ -114,7 +117,12 @@ def row_faults(source: Source, rules: QualityRules, key: str) -> Iterator[Fault]
             f"length({identifier(key)}) NOT BETWEEN 1 AND {LONGEST_KEY}",
         )
     for name in dict.fromkeys((key, *(time.column for time in source.times[:1]), *rules.not_null)):
-        yield Fault(f"{name}: null", f"{as_ingested(name)} IS NULL")
+        yield Fault(f"{name}: null{_unless_joined(source, name)}", f"{as_ingested(name)} IS NULL")
+
+
+def _unless_joined(source: Source, name: str) -> str:
+    column = source.columns[name]
+    return f", since the row has no match in {column.source}" if isinstance(column, JoinedColumn) else ""
 
 
 def value_faults(source: Source, rules: QualityRules, name: str) -> Iterator[Fault]:

@@ -23,11 +23,12 @@ from typing import TYPE_CHECKING, Any
 from core.contracts import Link
 from core.plan.ingest import QualityRules
 from core.plan.plan import Entity, View
+from core.plan.rows.look_ups import joined_columns
 from feature_repo.online.table import PACKED, OnlineTable, versioned_name
 from feature_repo.views.sql_names import named
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from core.plan.ingest import Column, Source, TimeColumn
     from core.plan.plan import Feature, Plan
@@ -162,13 +163,27 @@ def _meaning(plan: Plan, name: str, view: View, link: Link | None, holder: View 
         *(column for _, column in rules.columns()),
     }
     read = always.intersection(source.columns).union(named(source.columns, sql))
-    return {
+    joins = {look_up for look_up, columns in joined_columns(source).items() if read.intersection(columns)}
+    read |= {column for look_up in joins for column in source.join[look_up].key}
+    meaning = {
         "key": key,
         "times": [_time(time) if time else None for time in (source.event_time, source.created_time)],
         "columns": {column: _column(column, source.columns[column]) for column in read},
         "reader": _reader(source),
         "rules": _rules(rules),
     }
+    if joins:
+        meaning["joins"] = {look_up: _look_up(plan, source, look_up, read) for look_up in sorted(joins)}
+    return meaning
+
+
+def _look_up(plan: Plan, source: Source, look_up: str, read: Collection[str]) -> dict[str, Any]:
+    """Return what the columns that `source` gets from a look-up, and are read, depend on."""
+    stated = source.join[look_up]
+    other = plan.ingest[stated.source]
+    origins = {column.origin for name, column in joined_columns(source)[look_up].items() if name in read}
+    columns = {name: _column(name, other.columns[name]) for name in (*stated.key.values(), *origins)}
+    return {"source": stated.source, "key": stated.key, "columns": columns, "reader": _reader(other)}
 
 
 def _sql_over(source: str, view: View) -> list[str]:

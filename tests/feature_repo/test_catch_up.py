@@ -243,7 +243,7 @@ def test_a_late_row_is_taken_in_and_said_and_not_known_before_it_was_there(tmp_p
     kiosk.catch_up(2)
     kiosk.grow([order(100, -5.0), order(101, 0.5), order(102, 2.5)])
     found = kiosk.catch_up(3)
-    changes = {"known": 40, "new": 3, "late": 2, "corrected": 0, "gone": 0, "later": 0}
+    changes = {"known": 40, "new": 3, "late": 2, "corrected": 0, "gone": 0, "later": 0, "unmatched": 0}
     assert found.changes["orders"] == Changes(**changes)
     counted = {"accepted": 3, "rejected": 0, "duplicates": 0, "mended": 0}
     assert found.to_dict()["sources"] == {"orders": {**changes, **counted}}
