@@ -22,8 +22,8 @@ from core.pseudonyms import pii_key, pseudonym
 from core.settings import read_settings
 from feature_repo.files.datasets import mark_file, raw_file, write_table
 from feature_repo.files.duck import identifier, open_duckdb
-from feature_repo.join.look_ups import open_look_ups, unmatched_rows, with_look_ups
 from feature_repo.sources.faults import without_rows
+from feature_repo.sources.joined.look_ups import open_look_ups, unmatched_rows, with_look_ups
 from feature_repo.sources.plain_text import scratch_folder
 from feature_repo.sources.readers import read_source
 
