@@ -239,6 +239,11 @@ class World:
         self.in_file.append(number)
         return number
 
+    def would_restate(self, order: Order) -> bool:
+        """Return whether `order` would correct a row that the source no longer has: one of its customer and time."""
+        gone = (each for number, each in self.orders.items() if number not in self.in_file)
+        return any((each.customer, each.minute) == (order.customer, order.minute) for each in gone)
+
     def deliver(self, zone: str = "Z") -> None:
         """Write the source's file anew."""
         fresh = self.file.with_suffix(".fresh")

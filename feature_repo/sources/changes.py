@@ -5,7 +5,8 @@ rows of the same values their number counts and not their order, which a query n
 
 A row that is gone and a row that is new are one row, corrected, if they are equal in the columns that the plan declares
 `unique`. Where the source still holds at least half of what was taken in, and so is the whole table and not its newest part,
-they are also one row if they have the same entity and event time, or the same position in the source.
+they are also one row if they have the same entity and event time, or the same position in a source of which no other row has
+moved: in another order, or in a part of the table, positions say nothing.
 
 A row whose look-up holds something else now is the same row, corrected. One that had no time before, since the source with
 its time had no row for it, was not known before; one that still has none is left for another time.
@@ -168,7 +169,19 @@ class Comparison:
         _pair_by(connection, "same unique")
         if 2 * (known_rows - _unmatched(connection, "same event")) >= known_rows:
             _pair_by(connection, "same event")
-            _pair_by(connection, "same position")
+            if self._is_in_place(connection, known):
+                _pair_by(connection, "same position")
+
+    def _is_in_place(self, connection: duckdb.DuckDBPyConnection, known: str) -> bool:
+        """Return whether each row of the table `present_rows` that was known before stands where it stood."""
+        (moved,) = _counted(
+            connection,
+            f"""(SELECT same, source_row AS place FROM present_rows ANTI JOIN fresh USING (source_row)
+                    WHERE NOT coalesce(moment > {instant(self.until)}, false))
+                ANTI JOIN (SELECT same, {POSITION} AS place FROM known_rows
+                    JOIN (SELECT source_row, {POSITION} FROM {known}) AS raw USING (source_row)) USING (same, place)""",
+        )
+        return moved == 0
 
 
 def entries(known_from: datetime | None, present: str, known: str, last_row: int, columns: Sequence[str]) -> str:

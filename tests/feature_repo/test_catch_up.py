@@ -279,6 +279,16 @@ def test_a_corrected_row_takes_the_place_of_the_wrong_one_also_in_the_stages(
     assert set(served) <= set(rows)
 
 
+def test_the_position_of_a_row_in_another_order_corrects_nothing(tmp_path: Path, settings: Settings) -> None:
+    kiosk = Kiosk(tmp_path, settings, BARE)
+    newest = HISTORY[:9:-1]
+    # The first ten rows have left the source, and the new row stands where one of them stood.
+    kiosk.replace([*newest[:5], order(100, 0.5), *newest[5:]])
+    found = kiosk.catch_up(1)
+    assert (found.changes["orders"].new, found.changes["orders"].corrected, found.changes["orders"].gone) == (1, 0, 10)
+    assert len(kiosk.accepted()) == 41
+
+
 def test_rows_at_fault_and_duplicates_are_counted_once_and_not_again_by_the_stages(
     tmp_path: Path, settings: Settings
 ) -> None:
