@@ -116,6 +116,7 @@ class Contract:
     classes : class names of a multiclass problem, in the order of the score columns.
     seen_until : when the last label of the training and validation rows was known; None if not recorded.
     test_rows : sha256 of the identity of the test rows, which the model has not seen.
+    positive : name of the class whose probability the score of a binary problem is; empty if the plan states none.
 
     A sha256 is empty if the bundle's format does not record it.
 
@@ -143,6 +144,7 @@ class Contract:
     seen_until: datetime | None = None
     test_rows: str = ""
     classes: tuple[str, ...] = ()
+    positive: str = ""
 
 
 #: PostgreSQL's epoch.

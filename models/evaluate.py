@@ -174,7 +174,7 @@ def main() -> None:
     features = contract_features(plan.build_features, plan.training_set.service, train_rows)
     task = task_of(problem, train_rows)
     models = {name: load_model(*read_candidate(arguments.candidates / name)) for name in plan.train.candidates}
-    validation, test = (split_part(table, name, features, task, plan.unit.key) for name in (VALIDATION, TEST))
+    validation, test = (split_part(table, name, features, task, plan.cluster_column) for name in (VALIDATION, TEST))
     measured = evaluate(section, problem, models, validation, test, seed)
     evaluation = Evaluation(section.primary, section.baseline, tuple(one.result for one in measured))
     findings = analyse_best(section, measured[0], validation, test, test_rows, features, seed)
@@ -191,6 +191,8 @@ def main() -> None:
         data_revision(arguments.training_set),
         code_revision(Path(__file__).resolve().parent.parent),
         plan.training_set.service,
+        plan.training_set.split_by,
+        plan.has_time,
     )
     baseline = over_baseline(section, measured, seed)
     write_whole(arguments.evaluation, evaluation.to_json())

@@ -128,7 +128,7 @@ def main() -> None:
     table = part(read_training_set(arguments.training_set), TRAIN)
     pairs = plan.build_features.service_features(service)
     features, task = contract_features(plan.build_features, service, table), task_of(plan.project.problem, table)
-    rows, entity = rows_of(table, features, task), entity_codes(table.column(plan.unit.key))
+    rows, entity = rows_of(table, features, task), entity_codes(table.column(plan.cluster_column))
     scores = leak_scores(features, rows, entity, task, section.surely)
     accepted = require(arguments.accepted, "validate")
     found = [

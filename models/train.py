@@ -90,7 +90,7 @@ def training_data(plan: Plan, table: pa.Table) -> TrainingData:
     task = task_of(plan.project.problem, fitting)
     fit_rows, check_rows = (rows_of(each, features, task) for each in (fitting, checking))
     as_of = fitting.column("as_of").cast(pa.timestamp("us", tz="UTC")).cast(pa.int64()).to_numpy()
-    entities = entity_codes(fitting.column(plan.unit.key))
+    entities = entity_codes(fitting.column(plan.cluster_column))
     return TrainingData(features, task, fit_rows, check_rows, entities, as_of, plan.training_set.split)
 
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     import feast
+    from numpy.typing import NDArray
 
     from core.plan.plan import Problem
     from core.plan.training_set import Split
@@ -62,7 +63,8 @@ def parts_of(split: Split, rows: pa.Table, key: str, problem: Problem) -> pa.Arr
     label = labels_of(rows.column("label"), task)
     try:
         if isinstance(split, GroupedSplit):
-            folds = grouped_folds(entity_codes(rows.column(key)), label, split.folds, task, split.seed)
+            units = f"groups of {split.by}" if split.by else "entities"
+            folds = grouped_folds(_group_codes(split, rows, key), label, split.folds, task, split.seed, units)
         elif isinstance(split, RandomSplit):
             folds = random_folds(len(label), split.folds, split.seed)
         else:
@@ -72,6 +74,19 @@ def parts_of(split: Split, rows: pa.Table, key: str, problem: Problem) -> pa.Arr
     found = np.full(len(label), TRAIN, dtype=object)
     found[folds[0].check], found[folds[1].check] = TEST, VALIDATION
     return pa.array(found, pa.string())
+
+
+def _group_codes(split: GroupedSplit, rows: pa.Table, key: str) -> NDArray[np.int64]:
+    """Return the number of each row's group: of its entity, or of the feature that the split names."""
+    if split.by is None:
+        return entity_codes(rows.column(key))
+    groups = rows.column(split.by.replace(".", "__"))
+    if groups.null_count:
+        raise PlanError(
+            f"{split.by} is null for {groups.null_count:,} of {len(rows):,} rows, which then belong to no group; give its SQL "
+            "a value for them"
+        )
+    return entity_codes(groups)
 
 
 def training_set(
@@ -153,7 +168,7 @@ def main() -> None:
         arguments.accepted, plan.label, plan.unit, section.as_of, every, problem, has_time=plan.has_time
     )
     store = open_store(settings)
-    table = training_set(store, labelled.rows, section.service, section.split, problem, section.attributes)
+    table = training_set(store, labelled.rows, section.service, section.split, problem, section.read_besides)
     counts = check_parts(table, problem)
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")

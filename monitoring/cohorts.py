@@ -25,7 +25,7 @@ def compare_cohorts(
     connection: psycopg.Connection,
     serve: Serve,
     monitor: Monitor,
-    horizon: timedelta,
+    horizon: timedelta | None,
     as_of: datetime,
     lead: timedelta = _NO_LEAD,
 ) -> Comparison:

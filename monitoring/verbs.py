@@ -170,7 +170,7 @@ def cohorts_verb(settings: Settings, plan: Plan, *, as_of: datetime) -> Comparis
     """Return the comparison of the arms of the plan's experiment over the exposures that are mature as of `as_of`."""
     with connect(ensure_database(settings)) as connection:
         label = plan.label
-        return compare_cohorts(connection, plan.serve, plan.monitor, label.known_after, as_of, label.begins_after)
+        return compare_cohorts(connection, plan.serve, plan.monitor, label.matures_after, as_of, label.begins_after)
 
 
 @dataclass(frozen=True)

@@ -158,7 +158,7 @@ class Endpoints:
         plan = self.runtime.plan
         with connect(url, _COHORTS) as connection, hung_up_after(connection, _SECONDS_FOR_COHORTS):
             label = plan.label
-            arms = fetch_arms(connection, plan.serve.experiment, label.known_after, as_of, label.begins_after)
+            arms = fetch_arms(connection, plan.serve.experiment, label.matures_after, as_of, label.begins_after)
         return compare(arms, plan.serve.arms, plan.monitor.confidence, plan.monitor.sample_ratio_alarm)
 
     async def ready(self, _: Request) -> Response:

@@ -39,13 +39,21 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An entity's prediction, with the online rows of the views that its release reads, and the probabilities of classes."""
+    """An entity's prediction, with the online rows of the views that its release reads.
+
+    Attributes
+    ----------
+    probabilities : of the classes of a multiclass problem.
+    positive : name of the class whose probability a binary score is, if the plan states it.
+
+    """
 
     key: Key
     prediction: Prediction
     exposure: Exposure | None
     views: Mapping[str, ViewRead]
     probabilities: Mapping[str, float] | None = None
+    positive: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,4 +179,5 @@ def _answer(case: _Case, scored: Scored, facts: Facts, experiment: Experiment, p
             facts.read_at,
             experiment.phase_id,
         )
-    return Answer(case.key, prediction, exposure, case.views, scored.probabilities)
+    positive = release.bundle.contract.positive
+    return Answer(case.key, prediction, exposure, case.views, scored.probabilities, positive)

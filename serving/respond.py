@@ -50,6 +50,7 @@ def _entry(entry: Entry, key: EntityKey) -> dict[str, Any]:
         "release": entry.prediction.release_id,
         "arm": entry.prediction.arm,
         "score": entry.prediction.score,
+        **({"positive": entry.positive} if entry.positive else {}),
         "decision": entry.prediction.decision or None,
         **({"probabilities": dict(entry.probabilities)} if entry.probabilities else {}),
         "features": statuses,

@@ -26,10 +26,11 @@ if TYPE_CHECKING:
 
 _NO_LEAD = timedelta()
 
+#: Without a horizon, which is then null, a unit is mature from its first outcome on.
 _FETCH_ARMS = """
 SELECT exposure.phase_id, exposure.arm,
     count(*) AS exposed,
-    count(*) FILTER (WHERE exposure.exposed_at + %(horizon)s <= %(as_of)s) AS mature,
+    count(*) FILTER (WHERE coalesce(exposure.exposed_at + %(horizon)s <= %(as_of)s, outcome.value IS NOT NULL)) AS mature,
     count(outcome.value) AS with_outcome,
     coalesce(sum(outcome.value), 0) AS outcome_sum,
     coalesce(sum(outcome.value * outcome.value), 0) AS outcome_sum_of_squares,
@@ -41,10 +42,10 @@ LEFT JOIN LATERAL (
     SELECT value FROM panthera.outcome
     WHERE outcome.entity = exposure.entity
         AND outcome.observed_at > exposure.exposed_at + %(lead)s
-        AND outcome.observed_at <= exposure.exposed_at + %(horizon)s
+        AND outcome.observed_at <= coalesce(exposure.exposed_at + %(horizon)s, %(as_of)s)
     ORDER BY outcome.observed_at, outcome.outcome_id COLLATE "C"
     LIMIT 1
-) AS outcome ON exposure.exposed_at + %(horizon)s <= %(as_of)s
+) AS outcome ON coalesce(exposure.exposed_at + %(horizon)s <= %(as_of)s, true)
 WHERE exposure.experiment = %(experiment)s AND exposure.exposed_at <= %(as_of)s
 GROUP BY exposure.phase_id, exposure.arm
 """
@@ -62,7 +63,8 @@ class ArmCounts:
     Attributes
     ----------
     exposed : units exposed to the arm.
-    mature : units whose label window has closed; the others are censored, since their outcome is not known yet.
+    mature : units whose label window has closed, or of a label without a window, whose outcome is known; the others are
+        censored, since their outcome is not known yet.
     with_outcome : mature units with an outcome inside their window; the first outcome counts.
     outcome_sum, outcome_sum_of_squares : sums over the values of those outcomes.
 
@@ -267,12 +269,19 @@ def _arm_dict(arm: ArmCounts, rate: float) -> dict[str, float | None]:
 
 
 def fetch_arms(
-    connection: psycopg.Connection, experiment: str, horizon: timedelta, as_of: datetime, lead: timedelta = _NO_LEAD
+    connection: psycopg.Connection,
+    experiment: str,
+    horizon: timedelta | None,
+    as_of: datetime,
+    lead: timedelta = _NO_LEAD,
 ) -> ExperimentArms:
     """Fetch the counts of each arm of `experiment` as of `as_of`, by phase.
 
     A unit belongs to the phase of its exposure. It is mature when exposed_at + horizon <= as_of; its outcome is then the
     earliest one with exposed_at + lead < observed_at <= exposed_at + horizon, which contains the lead and the label's delay.
+
+    Without a `horizon` nothing says when an outcome must be known: a unit is mature once one is, with
+    exposed_at + lead < observed_at <= as_of.
     """
     parameters = {"experiment": experiment, "horizon": horizon, "as_of": as_of, "lead": lead}
     with connection.cursor(row_factory=class_row(Phase)) as cursor:

@@ -13,6 +13,7 @@ from core.plan.train import (
     BoostedCandidate,
     CatBoostCandidate,
     Ensemble,
+    FeatureValueCandidate,
     LightGbmCandidate,
     LinearRegressionCandidate,
     LogisticCandidate,
@@ -70,7 +71,7 @@ def candidate_findings(plan: Plan) -> Iterator[Finding]:
     for name, candidate in plan.train.candidates.items():
         path = f"train.candidates.{name}"
         yield from _problem(path, candidate, plan.project.problem)
-        if isinstance(candidate, SingleFeatureCandidate):
+        if isinstance(candidate, SingleFeatureCandidate | FeatureValueCandidate):
             yield from _single_feature(path, candidate, plan.training_set.service, dtypes)
         if isinstance(candidate, Ensemble):
             yield from _ensemble(path, candidate, plan.train.candidates)
@@ -86,14 +87,29 @@ def _problem(path: str, candidate: Candidate, problem: str) -> Iterator[Finding]
         yield f"{path}.estimator", "it is a classifier; for a regression write linear_regression"
     if problem != "regression" and isinstance(candidate, LinearRegressionCandidate):
         yield f"{path}.estimator", f"it predicts numbers; for a {problem} problem write logistic_regression"
+    if problem != "regression" and isinstance(candidate, FeatureValueCandidate):
+        yield f"{path}.estimator", f"it predicts numbers; for a {problem} problem write single_feature"
+    if isinstance(candidate, BoostedCandidate):
+        yield from _loss(path, candidate, problem)
     if problem == "regression" and getattr(candidate, "class_weight", None) is not None:
         yield f"{path}.class_weight", "a regression has no classes; take it out"
     if problem == "regression" and any(selector.by == "chi_squared" for selector in getattr(candidate, "select", ())):
         yield f"{path}.select", "chi_squared compares classes; for a regression write anova or mutual_information"
 
 
+def _loss(path: str, candidate: BoostedCandidate, problem: str) -> Iterator[Finding]:
+    """Find a loss that the problem or the library does not have, and keys of another loss."""
+    if problem != "regression" and candidate.loss != "squared":
+        yield f"{path}.loss", f"a {problem} problem has the log loss; take the key out"
+    if isinstance(candidate, CatBoostCandidate) and candidate.loss in {"poisson", "tweedie"}:
+        yield f"{path}.loss", f"catboost is not used with {candidate.loss}; write estimator: lightgbm or xgboost"
+    for key, loss in (("quantile", "quantile"), ("tweedie_power", "tweedie")):
+        if key in candidate.model_fields_set and candidate.loss != loss:
+            yield f"{path}.{key}", f"it belongs to loss: {loss}, found {candidate.loss}; take it out"
+
+
 def _single_feature(
-    path: str, candidate: SingleFeatureCandidate, service: str, dtypes: Mapping[str, str]
+    path: str, candidate: SingleFeatureCandidate | FeatureValueCandidate, service: str, dtypes: Mapping[str, str]
 ) -> Iterator[Finding]:
     feature = candidate.feature
     if feature not in dtypes:
@@ -158,7 +174,7 @@ def _search(path: str, candidate: PreparedCandidate) -> Iterator[Finding]:
     """Validate the bounds of each range and every choice, so that no trial fails hours into a run."""
     for key, searched in candidate.tune.search.items() if candidate.tune else ():
         key_path = f"{path}.tune.search.{key}"
-        if key.split(".")[0] in {"estimator", "tune", "class_weight"}:
+        if key.split(".")[0] in {"estimator", "tune", "class_weight", "loss", "quantile", "tweedie_power"}:
             yield key_path, "this key cannot be searched; choose a parameter, a step or a selector"
             continue
         values = searched.values if isinstance(searched, Choices) else (searched.low, searched.high)

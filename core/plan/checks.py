@@ -331,8 +331,9 @@ def _register(plan: Plan) -> Iterator[Finding]:
 
 def _attributes(plan: Plan) -> Iterator[Finding]:
     views, unit = plan.build_features.views, plan.ingest[plan.label.source].entity
-    for reference in plan.training_set.attributes:
-        path = "training_set.attributes"
+    by = plan.training_set.split_by
+    named = [("training_set.attributes", reference) for reference in plan.training_set.attributes]
+    for path, reference in (*named, *([("training_set.split.by", by)] if by else ())):
         name, _, feature = reference.partition(".")
         yield from _undeclared(path, "view", name, views)
         if name not in views:

@@ -28,6 +28,8 @@ Metric = Literal[
     "mae",
     "r2",
     "pinball",
+    "poisson_deviance",
+    "d2_poisson",
 ]
 
 #: The metrics of each kind of problem.
@@ -37,7 +39,7 @@ METRICS: Mapping[str, tuple[Metric, ...]] = {
         *("precision", "recall", "f1", "accuracy", "balanced_accuracy", "profit"),
     ),
     "multiclass": ("roc_auc", "log_loss", "brier", "ece", "accuracy", "balanced_accuracy", "f1"),
-    "regression": ("rmse", "mae", "r2", "pinball"),
+    "regression": ("rmse", "mae", "r2", "pinball", "poisson_deviance", "d2_poisson"),
 }
 
 

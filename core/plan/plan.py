@@ -271,6 +271,12 @@ class Plan(Section):
         return self.entities[self.ingest[self.label.source].entity]
 
     @property
+    def cluster_column(self) -> str:
+        """Column of the training set that names dependent rows: the group of the split, by default the entity."""
+        by = self.training_set.split_by
+        return by.replace(".", "__") if by else self.unit.key
+
+    @property
     def has_time(self) -> bool:
         """Whether the label's source has event times; without them the plan has no as-of instants."""
         source = self.ingest.get(self.label.source)

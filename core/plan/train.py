@@ -35,6 +35,17 @@ class MajorityCandidate(Section):
     estimator: Literal["majority"]
 
 
+class FeatureValueCandidate(Section):
+    """The value of a feature as the prediction of a regression, such as a lag: the last value, or that of a season ago.
+
+    A missing value is the median of the training rows.
+    """
+
+    estimator: Literal["feature_value"]
+    feature: str
+    """`view.feature` of the service, a number."""
+
+
 class SingleFeatureCandidate(Section):
     """A logistic or linear regression on one feature; it ranks the rows as that feature does."""
 
@@ -159,11 +170,16 @@ class MlpCandidate(_OfNumbers):
 
 
 Parameters = dict[str, int | float | str | bool]
+Loss = Literal["squared", "absolute", "poisson", "tweedie", "quantile"]
 Rounds = Annotated[int, Field(ge=1, le=100_000)]
 
 
 class _Boosted(_Native):
-    """Gradient-boosted trees: at most `rounds`; stops after `early_stopping` rounds without a lower validation loss."""
+    """Gradient-boosted trees: at most `rounds`; stops after `early_stopping` rounds without a lower validation loss.
+
+    A regression predicts the mean with the losses `squared`, `poisson` (counts) and `tweedie` (amounts with many zeros), the
+    median with `absolute`, and with `quantile` what that share of the labels does not exceed.
+    """
 
     rounds: Rounds = 500
     """Largest number of trees."""
@@ -171,6 +187,12 @@ class _Boosted(_Native):
     """Rounds without a lower validation loss after which fitting stops."""
     params: Parameters = Field(default_factory=dict)
     """Parameters of the library, by its own names; those that the platform sets are refused."""
+    loss: Loss = "squared"
+    """What the trees of a regression minimise."""
+    quantile: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    """Level of the loss `quantile`."""
+    tweedie_power: Annotated[float, Field(gt=1, lt=2)] = 1.5
+    """Power of the mean that the variance has in the loss `tweedie`: nearer to 1 for counts, nearer to 2 for amounts."""
 
 
 class LightGbmCandidate(_Boosted):
@@ -226,6 +248,7 @@ PreparedCandidate = OfNumbersCandidate | BoostedCandidate
 Ensemble = BlendCandidate | StackingCandidate
 Candidate = Annotated[
     MajorityCandidate
+    | FeatureValueCandidate
     | SingleFeatureCandidate
     | LogisticCandidate
     | LinearRegressionCandidate

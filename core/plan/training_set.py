@@ -9,7 +9,9 @@ from pydantic import Field, model_validator
 
 from core.plan.leakage import Leakage
 from core.plan.section import Name, Section
-from core.plan.times import WITHOUT_TIME, Cadence, Duration, Instant, Period, without_end
+from core.plan.times import LONGEST, WITHOUT_TIME, Cadence, Duration, Instant, Period, without_end
+
+Reference = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*$")]
 
 
 class Label(Section):
@@ -75,6 +77,18 @@ class Label(Section):
         return self.closes_after + (self.delay or timedelta())
 
     @property
+    def matures_after(self) -> timedelta | None:
+        """Time from an exposure until its outcome is known; None if the label has no time, and so no such limit."""
+        return self.known_after if self.horizon < LONGEST else None
+
+    @property
+    def positive_name(self) -> str:
+        """Name of class 1 of a binary problem; empty if the plan states no value of `column`."""
+        if self.positive is None:
+            return ""
+        return self.positive if isinstance(self.positive, str) else str(self.positive).lower()
+
+    @property
     def states_population(self) -> bool:
         """Whether the plan limits the training set to some entities."""
         return "population" in self.model_fields_set
@@ -116,9 +130,15 @@ class StratifiedSplit(Section):
 
 
 class GroupedSplit(Section):
-    """Random folds of entities (all rows of one in the same fold): one for testing, one for validation, the rest to train."""
+    """Random folds of entities (all rows of one in the same fold): one for testing, one for validation, the rest to train.
+
+    With `by`, they are folds of what that feature names: all rows of one household, patient or shop are in the same fold.
+    Intervals of metrics then resample these groups in place of entities.
+    """
 
     kind: Literal["grouped"]
+    by: Reference | None = None
+    """`view.feature` whose equal values stay together, in place of the entity; no model reads it unless the service does."""
     folds: Annotated[int, Field(ge=3)] = 5
     """Number of folds."""
     seed: int = 0
@@ -162,3 +182,13 @@ class TrainingSet(Section):
     """When a feature is suspected to know the label."""
     attributes: tuple[str, ...] = Field(default=(), strict=False)
     """`view.feature` names that evaluation reads and no model sees."""
+
+    @property
+    def split_by(self) -> str | None:
+        """`view.feature` whose groups the split keeps together; None if those are the entities."""
+        return self.split.by if isinstance(self.split, GroupedSplit) else None
+
+    @property
+    def read_besides(self) -> tuple[str, ...]:
+        """`view.feature` names that the training set has besides the service: the attributes, and that of the split."""
+        return (*self.attributes, *([self.split_by] if self.split_by else ()))

@@ -50,10 +50,11 @@ Searched = Annotated[Annotated[Range, Tag("range")] | Annotated[Choices, Tag("ch
 class Tune(Section):
     """The search over a candidate's keys, each by its dotted path, such as `params.num_leaves`.
 
-    The objective is the log loss, or the RMSE for a regression: on the validation rows or, with `folds`, as the mean over
-    folds of the training rows. The folds are of the same kind as the split; temporal ones have its gap. `prune` stops a trial
-    that is worse than the median of the earlier trials at the same round. No trial starts after `trials`, or once the trials
-    have taken `seconds` in total; trials finished before an interrupted run count.
+    The objective is the log loss, or the RMSE for a regression, or the candidate's own `loss`. It is measured on the
+    validation rows or, with `folds`, as the mean over folds of the training rows. The folds are of the same kind as the split;
+    temporal ones have its gap. `prune` stops a trial that is worse than the median of the earlier trials at the same round.
+    No trial starts after `trials`, or once the trials have taken `seconds` in total; trials finished before an interrupted
+    run count.
     """
 
     search: Annotated[dict[str, Searched], Field(min_length=1)]

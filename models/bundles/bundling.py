@@ -70,6 +70,7 @@ def contract_of(plan: Plan, result: CandidateResult, estimator: str, table: pa.T
         lock=revisions.lock,
         unseen_level=plan.register_.unseen_level,
         classes=task_of(plan.project.problem, train).classes,
+        positive=plan.label.positive_name,
         seen_until=seen_until(table, plan.label.known_after),
         test_rows=rows_digest(part(table, TEST), plan.unit.key),
         calibration=None if result.calibration.kind == "none" else result.calibration,

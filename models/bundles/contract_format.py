@@ -28,7 +28,9 @@ def contract_to_json(contract: Contract) -> str:
         raise TypeError(type(value).__name__)
 
     stored = asdict(contract)
-    # Format 2 precedes links and packed tables; a view without them is written without their keys.
+    # Format 2 precedes the name of the positive class, links and packed tables; without them, their keys are not written.
+    if not contract.positive:
+        del stored["positive"]
     stored["views"] = [
         {name: value for name, value in view.items() if name not in {"link", "packed"} or value}
         for view in stored["views"]
@@ -88,6 +90,7 @@ _READERS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _from_1, F
 
 def _contract(stored: dict[str, Any]) -> Contract:
     # The defaults of `Contract` must not replace fields that a stored contract lacks.
+    stored = {"positive": "", **stored}
     lacking = [field.name for field in fields(Contract) if field.name not in stored]
     if lacking:
         raise KeyError(lacking[0])

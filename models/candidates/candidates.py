@@ -14,6 +14,7 @@ from core.plan.steps import Impute, Scale
 from core.plan.train import (
     BoostedCandidate,
     Candidate,
+    FeatureValueCandidate,
     LinearSvmCandidate,
     MajorityCandidate,
     OfNumbersCandidate,
@@ -96,7 +97,7 @@ def _(
     from sklearn.linear_model import LinearRegression, LogisticRegression
     from sklearn.pipeline import make_pipeline
 
-    index = [f"{feature.view}.{feature.name}" for feature in features].index(candidate.feature)
+    index = _index(candidate.feature, features)
     fitting = Fitting((features[index],), task, seed)
     steps = make_pipeline(
         scikit_step(Impute(step="impute_median"), fitting), scikit_step(Scale(step="standard_scale"), fitting)
@@ -104,6 +105,32 @@ def _(
     columns = steps.fit_transform(train.inputs.matrix[:, [index]])
     curve = LinearRegression() if task.problem == "regression" else LogisticRegression(random_state=seed)
     return _scikit(Preparation((ColumnGroup("numeric", (index,), steps),)), curve.fit(columns, train.label), task, {})
+
+
+@fit.register(FeatureValueCandidate)
+def _(
+    candidate: FeatureValueCandidate,
+    features: Sequence[ContractFeature],
+    train: Rows,
+    validation: Rows,  # noqa: ARG001
+    seed: int,
+    task: Task = BINARY,
+) -> Fitted:
+    import numpy as np
+    from sklearn.linear_model import LinearRegression
+
+    index = _index(candidate.feature, features)
+    step = scikit_step(Impute(step="impute_median"), Fitting((features[index],), task, seed))
+    step.fit(train.inputs.matrix[:, [index]])
+    # The line through these two points is the identity.
+    line = LinearRegression().fit(np.array([[0.0], [1.0]]), np.array([0.0, 1.0]))
+    line.coef_, line.intercept_ = np.array([1.0]), 0.0
+    return _scikit(Preparation((ColumnGroup("numeric", (index,), step),)), line, task, {})
+
+
+def _index(name: str, features: Sequence[ContractFeature]) -> int:
+    """Return the index of the feature `view.feature`."""
+    return [f"{feature.view}.{feature.name}" for feature in features].index(name)
 
 
 @fit.register(OfNumbersCandidate)

@@ -41,7 +41,8 @@ def fit_catboost(
 ) -> FittedTrees:
     """Return CatBoost's fitted trees; see `models.candidates.boosting.fit_trees`."""
     catboost = library("catboost")
-    loss = {"binary": "Logloss", "multiclass": "MultiClass", "regression": "RMSE"}[task.problem]
+    of_numbers = {"absolute": "MAE", "quantile": f"Quantile:alpha={candidate.quantile}"}.get(candidate.loss, "RMSE")
+    loss = {"binary": "Logloss", "multiclass": "MultiClass", "regression": of_numbers}[task.problem]
     model = catboost.CatBoost(
         {
             **candidate.params,

@@ -11,7 +11,7 @@ from models.scoring.trees import LIGHTGBM_TEXT, library
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from core.plan.train import LightGbmCandidate
+    from core.plan.train import LightGbmCandidate, Loss
     from models.candidates.boosted_trees import PreparedRows, PruneCallback
     from models.data.rows import Task
 
@@ -30,12 +30,30 @@ DATASET_PARAMS = frozenset(
 )
 
 
+#: The objective and the metric of a regression by the candidate's loss.
+_LOSSES: dict[Loss, dict[str, Any]] = {
+    "squared": {"objective": "regression", "metric": "l2"},
+    "absolute": {"objective": "regression_l1", "metric": "l1"},
+    "poisson": {"objective": "poisson", "metric": "poisson"},
+    "tweedie": {"objective": "tweedie", "metric": "tweedie"},
+    "quantile": {"objective": "quantile", "metric": "quantile"},
+}
+
+
+def _loss_parameters(candidate: LightGbmCandidate) -> dict[str, Any]:
+    by_loss = {
+        "quantile": ("alpha", candidate.quantile),
+        "tweedie": ("tweedie_variance_power", candidate.tweedie_power),
+    }
+    return dict([by_loss[candidate.loss]]) if candidate.loss in by_loss else {}
+
+
 def lightgbm_parameters(candidate: LightGbmCandidate, task: Task, seed: int) -> dict[str, Any]:
     """Return the candidate's parameters together with the objective, the seed and what makes fits reproducible."""
     objectives: dict[str, dict[str, Any]] = {
         "binary": {"objective": "binary", "metric": "binary_logloss"},
         "multiclass": {"objective": "multiclass", "metric": "multi_logloss", "num_class": len(task.classes)},
-        "regression": {"objective": "regression", "metric": "l2"},
+        "regression": {**_LOSSES[candidate.loss], **_loss_parameters(candidate)},
     }
     return {
         **candidate.params,
@@ -77,7 +95,11 @@ def fit_lightgbm(
 
     def prune(environment: Any) -> None:
         loss = environment.evaluation_result_list[0][2]
-        if pruner and environment.iteration % _PRUNE_EVERY == 0 and pruner(environment.iteration, _loss(loss, task)):
+        if (
+            pruner
+            and environment.iteration % _PRUNE_EVERY == 0
+            and pruner(environment.iteration, _loss(loss, candidate, task))
+        ):
             raise TrialPruned
 
     stop = lightgbm.early_stopping(candidate.early_stopping, verbose=False)
@@ -94,9 +116,9 @@ def fit_lightgbm(
         raise params_error("LightGBM", error) from None
     text = booster.model_to_string(num_iteration=booster.best_iteration)
     (loss,) = booster.best_score["validation"].values()
-    return FittedTrees(LIGHTGBM_TEXT, text.encode(), booster.best_iteration, _loss(loss, task))
+    return FittedTrees(LIGHTGBM_TEXT, text.encode(), booster.best_iteration, _loss(loss, candidate, task))
 
 
-def _loss(metric: float, task: Task) -> float:
-    """Return the RMSE from LightGBM's mean squared error; a log loss unchanged."""
-    return math.sqrt(metric) if task.problem == "regression" else metric
+def _loss(metric: float, candidate: LightGbmCandidate, task: Task) -> float:
+    """Return the RMSE from LightGBM's mean squared error; any other loss unchanged."""
+    return math.sqrt(metric) if task.problem == "regression" and candidate.loss == "squared" else metric

@@ -67,7 +67,9 @@ def study_name(candidate: PreparedCandidate, revision: str, seed: int) -> str:
 
     Trials are resumed only if all of these are unchanged.
     """
-    identity = json.dumps([candidate.model_dump(mode="json"), revision, seed], sort_keys=True)
+    # Candidates had no loss before, so that of a squared one is not part of the name.
+    later = {"loss", "quantile", "tweedie_power"} if getattr(candidate, "loss", "squared") == "squared" else None
+    identity = json.dumps([candidate.model_dump(mode="json", exclude=later), revision, seed], sort_keys=True)
     return hashlib.sha256(identity.encode()).hexdigest()[:16]
 
 

@@ -10,9 +10,28 @@ from models.scoring.trees import XGBOOST_UBJ, library
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from core.plan.train import XgboostCandidate
+    from core.plan.train import Loss, XgboostCandidate
     from models.candidates.boosted_trees import PreparedRows, PruneCallback
     from models.data.rows import Task
+
+
+#: The objective and the metric of a regression by the candidate's loss; `_loss_parameters` adds the level or the power.
+_LOSSES: dict[Loss, dict[str, Any]] = {
+    "squared": {"objective": "reg:squarederror", "eval_metric": "rmse"},
+    "absolute": {"objective": "reg:absoluteerror", "eval_metric": "mae"},
+    "poisson": {"objective": "count:poisson", "eval_metric": "poisson-nloglik"},
+    "tweedie": {"objective": "reg:tweedie"},
+    "quantile": {"objective": "reg:quantileerror", "eval_metric": "quantile"},
+}
+
+
+def _loss_parameters(candidate: XgboostCandidate) -> dict[str, Any]:
+    if candidate.loss == "quantile":
+        return {"quantile_alpha": candidate.quantile}
+    if candidate.loss == "tweedie":
+        power = candidate.tweedie_power
+        return {"tweedie_variance_power": power, "eval_metric": f"tweedie-nloglik@{power}"}
+    return {}
 
 
 def xgboost_data(
@@ -45,7 +64,7 @@ def fit_xgboost(
     objectives: dict[str, dict[str, Any]] = {
         "binary": {"objective": "binary:logistic", "eval_metric": "logloss"},
         "multiclass": {"objective": "multi:softprob", "eval_metric": "mlogloss", "num_class": len(task.classes)},
-        "regression": {"objective": "reg:squarederror", "eval_metric": "rmse"},
+        "regression": {**_LOSSES[candidate.loss], **_loss_parameters(candidate)},
     }
     parameters = {
         "tree_method": "hist",

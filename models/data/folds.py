@@ -59,18 +59,20 @@ def random_folds(rows: int, count: int, seed: int) -> list[Fold]:
     return _folds(KFold(count, shuffle=True, random_state=seed).split(np.empty((rows, 0))))
 
 
-def grouped_folds(groups: NDArray[np.int64], label: Labels, count: int, task: Task, seed: int) -> list[Fold]:
-    """Return `count` random folds of groups, so that all rows of one entity are in one fold.
+def grouped_folds(
+    groups: NDArray[np.int64], label: Labels, count: int, task: Task, seed: int, units: str = "entities"
+) -> list[Fold]:
+    """Return `count` random folds of groups, so that all rows of one entity are in one fold; messages name the `units`.
 
     Raises
     ------
     PlanError
-        If there are fewer entities than folds, or a fold lacks a class.
+        If there are fewer groups than folds, or a fold lacks a class.
 
     """
     from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
 
-    _refuse_few(len(np.unique(groups)), count, "entities")
+    _refuse_few(len(np.unique(groups)), count, units)
     refuse_few_rows(label, count, task)
     kind = GroupKFold if task.problem == "regression" else StratifiedGroupKFold
     folds = _folds(kind(count, shuffle=True, random_state=seed).split(label, label, groups))

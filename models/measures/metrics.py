@@ -25,7 +25,7 @@ Weights: TypeAlias = "NDArray[np.float64]"
 Statistic: TypeAlias = Callable[["Weights"], "NDArray[np.float64]"]
 
 #: The metrics for which lower is better.
-LOWER_IS_BETTER = frozenset({"log_loss", "brier", "ece", "rmse", "mae", "pinball"})
+LOWER_IS_BETTER = frozenset({"log_loss", "brier", "ece", "rmse", "mae", "pinball", "poisson_deviance"})
 #: Metrics of probabilities, and metrics of order, which an ascending calibration does not change.
 PROBABILITY_METRICS = frozenset({"log_loss", "brier", "ece"})
 ORDER_METRICS = frozenset({"roc_auc", "pr_auc", "lift", "gain"})
@@ -261,6 +261,31 @@ def _pinball(rows: Observed) -> Statistic:
     return _mean(rows, np.maximum(rows.quantile * error, (rows.quantile - 1) * error))
 
 
+def _poisson_parts(rows: Observed) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return each row's deviance, and label * log(label); NaN where a label is negative or a score not positive."""
+    label = rows.label.astype(np.float64)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        entropy = np.where(label > 0, label * np.log(label), np.where(label == 0, 0.0, np.nan))
+        predicted = np.where(rows.score > 0, label * np.log(rows.score) - rows.score, np.nan)
+    return 2 * (entropy - predicted - label), entropy
+
+
+def _d2_poisson(rows: Observed) -> Statistic:
+    """Return the share of the Poisson deviance of the mean label that the scores explain."""
+    deviance, entropy = _poisson_parts(rows)
+    label = rows.label.astype(np.float64)
+
+    def explained(
+        found: NDArray[np.float64],
+        entropies: NDArray[np.float64],
+        total: NDArray[np.float64],
+        count: NDArray[np.float64],
+    ) -> NDArray[np.float64]:
+        return 1 - found / (2 * (entropies - total * np.log(total / count)))
+
+    return additive(rows, [deviance, entropy, label, np.ones(len(label))], explained)
+
+
 # Metrics of order
 
 
@@ -408,5 +433,7 @@ _FACTORIES: dict[Problem, dict[str, Callable[[Observed], Statistic]]] = {
         "mae": lambda rows: _mean(rows, np.abs(rows.label - rows.score)),
         "r2": _r2,
         "pinball": _pinball,
+        "poisson_deviance": lambda rows: _mean(rows, _poisson_parts(rows)[0]),
+        "d2_poisson": _d2_poisson,
     },
 }

@@ -101,7 +101,8 @@ class ReleaseReport:
             table.add_row(f"view {view.name}", f"online.{view.online_table}, {filled}")
         if contract:
             calibration = contract.calibration.kind if contract.calibration else "none"
-            table.add_row("decision", f"at or above {contract.threshold:.6g}; calibration {calibration}")
+            score = f"probability of {contract.positive} " if contract.positive else ""
+            table.add_row("decision", f"{score}at or above {contract.threshold:.6g}; calibration {calibration}")
             window = f"within {contract.horizon.days} days; " if contract.horizon < LONGEST else ""
             table.add_row("label", f"{window}definition {contract.label[:12] or 'not kept'}")
         if not self.served:

@@ -89,7 +89,9 @@ def compare_with_champion(
     one, other = (contender(plan, test, task, join, bundle) for bundle in (challenger, present))
     rules = group_rules(plan.evaluate, test)
     checks = gate_checks(plan.register_, plan.evaluate.primary, one, other, resampling, rules)
-    return Verdict(*ids, outcome_of(checks), outcome_reason(checks), tuple(check.to_dict() for check in checks))
+    by = plan.training_set.split_by
+    reason = outcome_reason(checks) + (f"; intervals resample the groups of {by}" if by else "")
+    return Verdict(*ids, outcome_of(checks), reason, tuple(check.to_dict() for check in checks))
 
 
 def group_rules(section: Evaluate, test: pa.Table) -> GroupRules:
@@ -111,7 +113,7 @@ def contender(
     features = bundle.contract.features
     missing = [feature for feature in features if feature.column not in test.column_names]
     full = join(test, missing) if missing else test
-    encoded = split_part(full, TEST, features, task, plan.unit.key)
+    encoded = split_part(full, TEST, features, task, plan.cluster_column)
     scores = scores_of(bundle.outputs_of(encoded.rows.inputs))
     rows = observed(plan.evaluate, plan.project.problem, encoded, scores, bundle.contract.threshold)
     timed = vectors_of(full.take(evenly_spaced(len(full), _TIMED_ROWS)), features)

@@ -39,21 +39,35 @@ MEANINGS: Mapping[str, str] = {
     "mae": "mean absolute error; lower is better",
     "r2": "share of the variance that is explained",
     "pinball": "loss of a predicted quantile; lower is better",
+    "poisson_deviance": "mean deviance of counts from their predicted means; lower is better",
+    "d2_poisson": "share of the deviance of counts that is explained",
 }
 
 
-#: How the test rows relate to the rows that candidates were fitted and selected on.
+#: How the test rows relate to the rows that candidates were fitted and selected on, with times and without.
 _SPLITS = {
     "temporal": "later than all rows that candidates were fitted and selected on",
     "stratified": "a random sample of the same period, with entities in several parts; the results do not hold for later rows",
     "random": "a random sample of the same period, with entities in several parts; the results do not hold for later rows",
-    "grouped": "a random sample of other entities in the same period; the results do not hold for later rows",
+    "grouped": "a random sample of other {units} in the same period; the results do not hold for later rows",
+}
+_SPLITS_WITHOUT_TIME = {
+    "stratified": "a random sample of the rows, one for each entity",
+    "random": "a random sample of the rows, one for each entity",
+    "grouped": "a random sample of the {units}",
 }
 
 
 @dataclass(frozen=True)
 class Method:
-    """How the metrics were computed: parts of the split as text, bootstrap settings, and revisions of data and code."""
+    """How the metrics were computed: parts of the split as text, bootstrap settings, and revisions of data and code.
+
+    Attributes
+    ----------
+    split_by : `view.feature` whose groups the split and the bootstrap keep together; None if those are the entities.
+    has_time : whether the rows have as-of instants.
+
+    """
 
     split: Literal["temporal", "stratified", "grouped", "random"]
     validation: str
@@ -64,6 +78,19 @@ class Method:
     data_revision: str
     code_revision: str
     feature_service: str
+    split_by: str | None = None
+    has_time: bool = True
+
+    @property
+    def units(self) -> str:
+        """The units that are split and resampled."""
+        return f"groups of {self.split_by}" if self.split_by else "entities"
+
+    @property
+    def sample(self) -> str:
+        """How the test rows relate to the others."""
+        words = _SPLITS if self.has_time else _SPLITS_WITHOUT_TIME
+        return escape(words[self.split].format(units=self.units))
 
 
 def report(
@@ -78,7 +105,7 @@ def report(
     """Compose the HTML page, without external resources."""
     best = evaluation.results[0]
     sections = [
-        _head(project, evaluation, findings, over_baseline),
+        _head(project, evaluation, findings, method, over_baseline),
         _candidates(evaluation, method),
         curves.order_section(figures, best),
         curves.calibration_section(figures, best, project.problem),
@@ -93,7 +120,7 @@ def report(
     return html.page(f"Evaluation of {project.name}", sections)
 
 
-def _head(project: Project, evaluation: Evaluation, findings: Findings, over: Difference | None) -> str:
+def _head(project: Project, evaluation: Evaluation, findings: Findings, method: Method, over: Difference | None) -> str:
     best, primary = evaluation.results[0], evaluation.primary
     cards = []
     if primary in best.test:
@@ -102,7 +129,7 @@ def _head(project: Project, evaluation: Evaluation, findings: Findings, over: Di
     if over is not None:
         words = f"{primary} minus the baseline {escape(evaluation.baseline)} ({html.between(over.lower, over.upper)})"
         cards.append(html.card(html.signed(over.difference), words))
-    cards.append(html.card(f"{findings.rows:,}", f"test rows of {findings.entities:,} entities"))
+    cards.append(html.card(f"{findings.rows:,}", f"test rows of {findings.entities:,} {escape(method.units)}"))
     if findings.money is not None:
         currency = escape(findings.money.currency)
         cards.append(
@@ -148,8 +175,8 @@ def _candidates(evaluation: Evaluation, method: Method) -> str:
     words = html.table(["metric", "meaning"], [[metric, MEANINGS[metric]] for metric in metrics], words=2)
     return html.section(
         "Candidates on the test rows",
-        f"<p>Below each number is its {method.confidence:.0%} interval, by resampling entities. Candidates are ordered by "
-        "their results on the validation rows; the test rows do not influence the order.</p>",
+        f"<p>Below each number is its {method.confidence:.0%} interval, by resampling {escape(method.units)}. Candidates are "
+        "ordered by their results on the validation rows; the test rows do not influence the order.</p>",
         html.table(["candidate", *metrics], rows, best=0),
         f"<h3>Meaning of the metrics</h3>{words}",
     )
@@ -166,10 +193,10 @@ def _method(method: Method, findings: Findings) -> str:
     return html.section(
         "How this was measured",
         f"<p>The validation part has {escape(method.validation)}; they select the candidate, the threshold and the "
-        f"calibration ({escape(method.calibration)}). The test part has {escape(method.test)}: {_SPLITS[method.split]}; "
+        f"calibration ({escape(method.calibration)}). The test part has {escape(method.test)}: {method.sample}; "
         f"they select nothing. Intervals are bootstrap quantiles over {method.repeats:,} draws of the {findings.entities:,} "
-        f"test entities, each with all of its rows, at {method.confidence:.0%} confidence (cluster bootstrap, widened for few "
-        "entities). With fewer than 30 entities there is no interval.</p>",
+        f"test {escape(method.units)}, each with all of its rows, at {method.confidence:.0%} confidence (cluster bootstrap, "
+        f"widened for few {escape(method.units)}). With fewer than 30 there is no interval.</p>",
         html.table(
             ["input", "revision"],
             [

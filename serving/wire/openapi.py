@@ -181,7 +181,7 @@ def _features(view: View) -> Schema:
 
 
 def _answer(unit: Entity) -> Schema:
-    """Return the schema of a prediction; of several classes it has all their probabilities."""
+    """Return the schema of a prediction; with several classes it has all probabilities, with two the name of the positive."""
     always = {
         "prediction_id": {"type": "string", "format": "uuid"},
         unit.key: _key(unit),
@@ -191,7 +191,7 @@ def _answer(unit: Entity) -> Schema:
         "decision": _NOTE,
         "features": _map(_open(_STATUS)),
     }
-    return _open({**always, "probabilities": _map(_NUMBER)}, required=list(always))
+    return _open({**always, "positive": _TEXT, "probabilities": _map(_NUMBER)}, required=list(always))
 
 
 def _refused(unit: Entity) -> Schema:

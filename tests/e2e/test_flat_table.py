@@ -143,6 +143,7 @@ def test_features_that_come_with_the_request_give_the_score_of_the_stored_ones(t
     (answer,) = given["predictions"]
     assert answer["features"] == {"shape": {"status": "GIVEN", "event_time": None}}
     assert answer["score"] == pytest.approx(known["score"], abs=1e-12)
+    assert answer["positive"] == "malignant"
     assert partly["http"] == 422
     assert "found no 'area' in entities[0].features.shape" in partly["detail"]
     found = parity()

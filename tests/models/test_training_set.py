@@ -114,6 +114,28 @@ def test_a_grouped_split_keeps_the_rows_of_an_entity_together() -> None:
     assert set(parts) == {"train", "validation", "test"}
 
 
+def _in_homes(homes: int) -> pa.Table:
+    """Put the 60 rows into homes, whose members' rows are not neighbours."""
+    _, rows = _drawn(GroupedSplit(kind="grouped"))
+    return rows.append_column("people__home", pa.array([n % homes for n in range(60)]))
+
+
+def test_a_split_grouped_by_a_feature_keeps_the_rows_of_a_group_together() -> None:
+    rows = _in_homes(7)
+    parts = parts_of(GroupedSplit(kind="grouped", folds=4, by="people.home"), rows, "who", "binary").to_pylist()
+    assert len(set(zip(rows.column("people__home").to_pylist(), parts, strict=True))) == 7
+    assert set(parts) == {"train", "validation", "test"}
+
+
+def test_a_split_by_groups_refuses_too_few_of_them_and_rows_without_one() -> None:
+    split = GroupedSplit(kind="grouped", folds=4, by="people.home")
+    with pytest.raises(PlanError, match=r"split: 3 groups of people\.home are too few for 4 folds"):
+        parts_of(split, _in_homes(3), "who", "binary")
+    rows = _in_homes(7).set_column(2, "people__home", pa.array([None, *range(59)], pa.int64()))
+    with pytest.raises(PlanError, match=r"split: people\.home is null for 1 of 60 rows"):
+        parts_of(split, rows, "who", "binary")
+
+
 def test_too_few_entities_for_a_split_are_told() -> None:
     with pytest.raises(
         PlanError, match=r"training_set\.split: 20 entities are too few for 30 folds; ask for fewer folds"

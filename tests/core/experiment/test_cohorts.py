@@ -126,6 +126,18 @@ def test_a_unit_matures_at_the_very_end_of_its_window(connection: psycopg.Connec
     assert fetch_arms(connection, "trial", HORIZON, START + HORIZON).champion.mature == 1
 
 
+def test_without_a_label_window_a_unit_matures_with_its_first_outcome(connection: psycopg.Connection) -> None:
+    for entity in ("known", "open", "known_before", "known_later"):
+        expose(connection, entity, "champion")
+    observe(connection, "known", 1, days(10))
+    observe(connection, "known", 0, days(20))
+    observe(connection, "known_before", 1, days(-1))
+    observe(connection, "known_later", 1, days(200))
+    champion = fetch_arms(connection, "trial", None, LATER).champion
+    assert (champion.mature, champion.censored, champion.unmatched) == (1, 3, 0)
+    assert champion.rate == 1.0
+
+
 def test_exposures_of_other_experiments_and_of_later_are_not_counted(connection: psycopg.Connection) -> None:
     expose(connection, "unit", "champion", experiment="another")
     expose(connection, "later", "champion", day=200)

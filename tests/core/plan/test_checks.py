@@ -266,6 +266,10 @@ FAULTS: Faults = {
         {"training_set/attributes": ["history.colour"]},
         "training_set.attributes: 'colour' is not a declared feature of history; ",
     ),
+    "a split by the groups of no feature": (
+        {"training_set/split": {"kind": "grouped", "by": "history.home"}},
+        "training_set.split.by: 'home' is not a declared feature of history; ",
+    ),
     "a group of an unknown column": (
         {"evaluate/groups": {"city": {"feature": "history.city"}}},
         "evaluate.groups.city.feature: 'history.city' is not a declared feature of all_of_it, or attribute of training_set; ",

@@ -76,6 +76,12 @@ def test_a_link_comes_back_as_it_was_and_a_view_without_one_does_not_speak_of_it
     assert ["link" in view for view in json.loads(text)["views"]] == [False, True]
 
 
+def test_the_name_of_the_positive_class_comes_back_and_a_contract_without_one_has_no_such_key() -> None:
+    named = replace(CONTRACT, positive="Ja")
+    assert contract_from_json(contract_to_json(named).encode()) == named
+    assert "positive" not in json.loads(contract_to_json(CONTRACT))
+
+
 def test_a_contract_of_format_1_says_nothing_of_what_came_later() -> None:
     view = ContractView("v", "v__0123456789ab", timedelta(days=3), definition="")
     assert contract_from_json(json.dumps(OF_FORMAT_1).encode()) == replace(

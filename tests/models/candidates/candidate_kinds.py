@@ -38,6 +38,7 @@ _LIGHTGBM = {**_TREES, "params": {"min_child_samples": 5}}
 KINDS: dict[str, dict[str, Any]] = {
     "majority": {"estimator": "majority"},
     "single_feature": {"estimator": "single_feature", "feature": "v.amount"},
+    "feature_value": {"estimator": "feature_value", "feature": "v.amount"},
     "l2": {"estimator": "logistic_regression", "text": ["tfidf"]},
     "l1": {"estimator": "logistic_regression", "penalty": "l1", "text": _SVD},
     "elastic_net": {"estimator": "logistic_regression", "penalty": "elastic_net", "penalty_inverse": 0.1},
@@ -60,7 +61,7 @@ KINDS: dict[str, dict[str, Any]] = {
 #: Kinds that solve some problems only.
 ONLY: dict[str, set[Problem]] = {
     **{kind: {"binary", "multiclass"} for kind in ("l2", "l1", "elastic_net", "weighted")},
-    **{kind: {"regression"} for kind in ("line_l2", "line_l1", "line_elastic_net")},
+    **{kind: {"regression"} for kind in ("line_l2", "line_l1", "line_elastic_net", "feature_value")},
 }
 
 

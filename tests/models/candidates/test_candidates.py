@@ -11,6 +11,7 @@ from core.errors import BundleError, PlanError
 from core.plan.steps import CategoricalStep, JoinedStep, NumericStep, Selector, TextStep
 from core.plan.train import Candidate, Ensemble
 from models.candidates.candidates import Fitted, fit
+from models.data.rows import Rows
 from models.scoring.encoding import encode, vectors_of
 from models.scoring.model_file import load_model
 from models.scoring.parts_file import read_parts, write_parts
@@ -104,6 +105,35 @@ def test_a_row_alone_has_the_outputs_that_it_has_among_all(name: str, problem: P
     if problem == "multiclass":
         np.testing.assert_allclose(together.sum(axis=1), 1, atol=1e-6)
     assert np.ptp(together[:, 0]) > 0 or name == "majority"
+
+
+@pytest.mark.parametrize("library", ["lightgbm", "xgboost", "catboost"])
+@pytest.mark.parametrize("loss", ["absolute", "quantile", "poisson", "tweedie"])
+def test_trees_predict_what_their_loss_asks_for(library: str, loss: str) -> None:
+    if library == "catboost" and loss in {"poisson", "tweedie"}:
+        return  # the plan refuses it
+    rows = rows_for("regression")
+    rows = Rows(rows.inputs, np.round(np.exp(rows.label)))  # counts, some of them 0
+    level = {"quantile": 0.8} if loss == "quantile" else {}
+    fitted = fit(candidate({**KINDS[library], "loss": loss, **level}), FEATURES, rows, rows, 1, TASKS["regression"])
+    model = load_model(fitted.model_format, fitted.content)
+    predicted = model.outputs(rows.inputs)[:, 0]
+    alone = model.outputs(encode(vectors_of(table().slice(0, 1), FEATURES), FEATURES))[0, 0]
+    assert alone == pytest.approx(predicted[0], abs=1e-9)
+    if loss in {"poisson", "tweedie"}:
+        assert predicted.min() > 0
+        assert predicted.mean() == pytest.approx(rows.label.mean(), rel=0.1)
+    else:
+        not_above = np.mean(rows.label <= predicted + 1e-9), np.mean(rows.label < predicted - 1e-9)
+        assert not_above[1] - 0.1 <= level.get("quantile", 0.5) <= not_above[0] + 0.1
+
+
+def test_the_value_of_a_feature_is_predicted_as_it_is_and_a_missing_one_as_the_median() -> None:
+    amounts = table().column("v__amount").to_pylist()
+    median = np.median([amount for amount in amounts if amount is not None])
+    fitted = _fit(KINDS["feature_value"], "regression")
+    predicted = load_model(fitted.model_format, fitted.content).score(rows_for("regression").inputs)
+    assert predicted.tolist() == [median if amount is None else amount for amount in amounts]
 
 
 @pytest.mark.parametrize("kind", KINDS)

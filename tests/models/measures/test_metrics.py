@@ -108,6 +108,23 @@ def test_numbers_by_hand() -> None:
     assert metric_value("pinball", rows) == pytest.approx((0.1 * 1 + 0.9 * 2) / 3)
 
 
+def test_counts_by_hand() -> None:
+    label, score = np.array([0.0, 1.0, 4.0]), np.array([0.5, 2.0, 2.0])
+    rows = Observed("regression", label, score, np.arange(3))
+    deviances = [2 * 0.5, 2 * (log(1 / 2) - 1 + 2), 2 * (4 * log(4 / 2) - 4 + 2)]
+    assert metric_value("poisson_deviance", rows) == pytest.approx(sum(deviances) / 3)
+    mean = 5 / 3
+    of_mean = 2 * (0 + log(1 / mean) + 4 * log(4 / mean))  # the differences of label and mean sum to 0
+    assert metric_value("d2_poisson", rows) == pytest.approx(1 - sum(deviances) / of_mean)
+
+
+@pytest.mark.parametrize(("label", "score"), [(-1.0, 1.0), (1.0, 0.0), (1.0, -0.5)])
+def test_what_is_no_count_or_no_mean_of_counts_has_no_deviance(label: float, score: float) -> None:
+    rows = Observed("regression", np.array([label, 2.0]), np.array([score, 2.0]), np.arange(2))
+    assert np.isnan(metric_value("poisson_deviance", rows))
+    assert np.isnan(metric_value("d2_poisson", rows))
+
+
 @pytest.mark.parametrize("metric", ["roc_auc", "balanced_accuracy"])
 def test_one_class_does_not_define_what_compares_two(metric: Metric) -> None:
     assert np.isnan(metric_value(metric, binary(label=np.ones(4, np.int32))))
