@@ -12,6 +12,7 @@ from core.entry import exit_code
 from core.settings import read_settings
 from panthera.feature_verbs import add_feature_verbs
 from panthera.monitor_verbs import add_monitor_verbs
+from panthera.plan_verbs import add_plan_verbs
 from panthera.release_verbs import add_release_verbs
 from panthera.verb import DATA, EXIT_FINDING, add_json, add_verb, past_instant, read_current_plan, show
 
@@ -43,23 +44,6 @@ def status(arguments: argparse.Namespace) -> int:
     result = read_status(read_settings(), read_current_plan(), arguments.data)
     show(result, result.table, as_json=arguments.json)
     return EXIT_FINDING if result.stale else 0
-
-
-def check_plan(arguments: argparse.Namespace) -> int:
-    """Check the plan without running anything."""
-    if arguments.schema:
-        from panthera.plan_page import schema_text
-
-        print(schema_text(), end="")
-        return 0
-    plan = read_current_plan()
-    views = plan.build_features.views
-    features = sum(len(view.features) for view in views.values())
-    print(
-        f"{read_settings().plan}: {plan.project.name} is valid: {len(plan.ingest)} sources, {len(views)} views with "
-        f"{features} features, {len(plan.train.candidates)} candidates"
-    )
-    return 0
 
 
 def project(arguments: argparse.Namespace) -> int:
@@ -135,8 +119,7 @@ def _parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
 
     verb = partial(add_verb, verbs.add_parser)
-    added = verb("plan", check_plan)
-    added.add_argument("--schema", action="store_true", help="print the JSON schema of plans, which editors read")
+    add_plan_verbs(verbs.add_parser)
     verb("up", up)
     verb("down", down)
     added = verb("project", project)

@@ -15,7 +15,7 @@ from importlinter.cli import lint_imports
 from core.settings import TELEMETRY_OFF
 
 ROOT = Path(__file__).parent.parent.parent
-PACKAGES = ("core", "feature_repo", "models", "monitoring", "panthera", "serving")
+PACKAGES = ("core", "feature_repo", "models", "monitoring", "panthera", "planner", "serving")
 #: With its `__init__`.
 _MOST_MODULES = 21
 #: What `panthera --help` must not wait for.

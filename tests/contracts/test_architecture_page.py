@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/architecture.md").read_text()
-PACKAGES = ("core", "feature_repo", "models", "monitoring", "panthera", "serving")
+PACKAGES = ("core", "feature_repo", "models", "monitoring", "panthera", "planner", "serving")
 
 #: Pairs (importing room, imported room).
 Arrows = set[tuple[str, str]]

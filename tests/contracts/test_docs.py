@@ -20,7 +20,7 @@ DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
 #: Pages at the root that belong to the documentation.
 ALL = [*PAGES, *(ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"))]
-PACKAGES = ("core", "feature_repo", "models", "monitoring", "panthera", "serving", "worlds", "benchmarks")
+PACKAGES = ("core", "feature_repo", "models", "monitoring", "panthera", "planner", "serving", "worlds", "benchmarks")
 
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 _CODE = re.compile(r"`([^`\n]+)`")

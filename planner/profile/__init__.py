@@ -1,0 +1,1 @@
+"""What stands in files: their tables, columns, keys, links and times."""

@@ -1,0 +1,150 @@
+"""Keys of tables, and the links between tables: columns whose values are keys of another table."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+from typing import TYPE_CHECKING
+
+from planner.profile.columns import column_value
+from planner.profile.patterns import KEY_NAME
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import duckdb
+
+    from planner.profile.columns import Column
+    from planner.profile.tables import Loaded
+
+#: Pairs of columns whose values are compared; the most alike by name come first.
+_MOST_PAIRS = 400
+#: Share of the distinct values of a column that must be keys of the other table.
+_INCLUDED = 0.9
+#: Least score of a link: the share times the likeness of the names.
+_LIKELY = 0.6
+_FEW_VALUES = 3
+
+
+@dataclass(frozen=True)
+class Link:
+    """A column whose values are keys of another table.
+
+    Attributes
+    ----------
+    table, column : where the values stand.
+    to_table, to_column : the table whose key they are.
+    included : share of the distinct values that are keys there.
+    name_score : likeness of the names, 0 to 1.
+    orphans : rows whose value is no key there.
+
+    """
+
+    table: str
+    column: str
+    to_table: str
+    to_column: str
+    included: float
+    name_score: float
+    orphans: int
+
+    @property
+    def score(self) -> float:
+        """The share of included values, weighted by the likeness of the names."""
+        return self.included * (0.4 + 0.6 * self.name_score)
+
+
+def key_columns(table: Loaded, columns: Sequence[Column]) -> list[Column]:
+    """Return the columns that may be the key of a table: unique, never missing, no measure; the likeliest first."""
+    able = [column for column in columns if column.is_unique and column.kind in {"integer", "string"}]
+    able = [column for column in able if column.personal is None or column.treatment == "keep"]
+    places = {column.name: place for place, column in enumerate(columns)}
+    return sorted(able, key=lambda column: (-key_score(table.name, column), places[column.name]))
+
+
+def key_score(table: str, column: Column) -> int:
+    """Return how much a name looks like that of the key of `table`: 2 if it names the table, 1 if it names a key."""
+    if not KEY_NAME.search(column.name) and column.name != singular(table):
+        return 0
+    about = KEY_NAME.sub("", column.name).strip("_")
+    return 2 if about in {"", singular(table), table} else 1
+
+
+def singular(name: str) -> str:
+    """Return the name of one of the things that a table is named after.
+
+    >>> singular("customers"), singular("categories"), singular("addresses"), singular("status")
+    ('customer', 'category', 'address', 'status')
+    """
+    for ending, one in (("ies", "y"), ("sses", "ss"), ("xes", "x")):
+        if name.endswith(ending) and len(name) > len(ending) + 1:
+            return name.removesuffix(ending) + one
+    return name[:-1] if name.endswith("s") and not name.endswith(("ss", "us", "is")) else name
+
+
+def name_score(column: str, to_table: str, to_column: str) -> float:
+    """Return how alike the names of a column and of a key are: 1 if they are equal, or the column names table and key.
+
+    >>> name_score("customer_id", "customers", "id"), name_score("buyer_customer_id", "customers", "customer_id")
+    (1.0, 0.9)
+    """
+    names = {to_column, f"{singular(to_table)}_{to_column}", singular(to_table)}
+    if re.fullmatch(r"id|key|code|no|nr", to_column):
+        names.discard(to_column)
+    if column in names:
+        return 1.0
+    if any(column.endswith(f"_{name}") for name in names):
+        return 0.9
+    return round(max(SequenceMatcher(None, column, name).ratio() for name in names) * 0.8, 2)
+
+
+def find_links(
+    connection: duckdb.DuckDBPyConnection, tables: Sequence[tuple[Loaded, Sequence[Column]]]
+) -> tuple[list[Link], int]:
+    """Return the links between tables, the surest of each column, and the number of pairs that were not compared."""
+    pairs = sorted(_pairs(tables), key=lambda pair: (-pair.name_score, pair.table.name, pair.column.name))
+    found = [link for pair in pairs[:_MOST_PAIRS] if (link := _compared(connection, pair))]
+    best: dict[tuple[str, str], Link] = {}
+    for link in sorted(found, key=lambda link: (-link.score, link.to_table, link.to_column)):
+        best.setdefault((link.table, link.column), link)
+    return sorted(best.values(), key=lambda link: (link.table, link.column)), max(0, len(pairs) - _MOST_PAIRS)
+
+
+@dataclass(frozen=True)
+class _Pair:
+    table: Loaded
+    column: Column
+    to_table: Loaded
+    to_column: Column
+    name_score: float
+
+
+def _pairs(tables: Sequence[tuple[Loaded, Sequence[Column]]]) -> Iterator[_Pair]:
+    """Yield the columns that may hold keys of another table, with those keys."""
+    for to_table, keys in tables:
+        for key in key_columns(to_table, keys):
+            for table, columns in tables:
+                yield from (
+                    _Pair(table, column, to_table, key, name_score(column.name, to_table.name, key.name))
+                    for column in columns
+                    if table.name != to_table.name and _may_hold(column, key)
+                )
+
+
+def _may_hold(column: Column, key: Column) -> bool:
+    alike = column.kind == key.kind and _FEW_VALUES <= column.distinct <= key.distinct * 1.1
+    return alike and (column.kind != "integer" or KEY_NAME.search(column.name) is not None or column.name == key.name)
+
+
+def _compared(connection: duckdb.DuckDBPyConnection, pair: _Pair) -> Link | None:
+    values, keys = column_value(pair.table, pair.column), column_value(pair.to_table, pair.to_column)
+    ((distinct, included, orphans),) = connection.execute(
+        f"""SELECT count(*), count(key), coalesce(sum(rows) FILTER (key IS NULL), 0)
+        FROM (SELECT {values} AS value, count(*) AS rows FROM {pair.table.relation} GROUP BY 1)
+        LEFT JOIN (SELECT {keys} AS key FROM {pair.to_table.relation}) ON key = value WHERE value IS NOT NULL"""
+    ).fetchall()
+    share = included / distinct if distinct else 0.0
+    to = pair.to_table.name, pair.to_column.name
+    link = Link(pair.table.name, pair.column.name, *to, share, pair.name_score, int(orphans))
+    return link if share >= _INCLUDED and link.score >= _LIKELY else None

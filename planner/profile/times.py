@@ -1,0 +1,113 @@
+"""The times of a table: how far apart its rows are, where they are missing, and how late they became known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from planner.profile.columns import column_value
+from planner.profile.patterns import KNOWN_NAME, TIME_NAMES
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    import duckdb
+
+    from planner.profile.columns import Column
+    from planner.profile.tables import Loaded
+
+_BARS = 24
+_LATE_DAYS = 400
+
+
+@dataclass(frozen=True)
+class Times:
+    """The times of one column of a table.
+
+    Attributes
+    ----------
+    first, last : the ends of their range, in UTC.
+    days : the number of days with a row, and `span_days` of the whole range.
+    longest_gap_days : days between two neighbouring days with rows, at most.
+    counts : rows in 24 equal parts of the range.
+    later : for a column of when rows became known, the median delay after `event` in days, and the share with a delay.
+
+    """
+
+    column: str
+    first: datetime
+    last: datetime
+    days: int
+    span_days: int
+    longest_gap_days: int
+    counts: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Delay:
+    """How much later than `event` the instant `known` of a row is: the median and the 99th percentile, in days."""
+
+    event: str
+    known: str
+    median_days: float
+    late_days: float
+
+
+def time_columns(columns: Sequence[Column]) -> list[Column]:
+    """Return the columns that may say when a row happened, the likeliest by name first."""
+    able = [column for column in columns if column.is_time and not column.is_constant and not column.nulls]
+    able = [column for column in able if column.personal is None]
+    return sorted(able, key=lambda column: (_rank(column.name), -column.distinct))
+
+
+def _rank(name: str) -> int:
+    if KNOWN_NAME.match(name):
+        return len(TIME_NAMES)
+    return next((rank for rank, pattern in enumerate(TIME_NAMES) if pattern.search(name)), len(TIME_NAMES) - 1)
+
+
+def known_column(columns: Sequence[Column], event: str) -> Column | None:
+    """Return the column that says when a row became known, by its name; None if there is none beside `event`."""
+    found = (column for column in columns if column.is_time and KNOWN_NAME.match(column.name) and column.name != event)
+    return next(found, None)
+
+
+def measure_times(connection: duckdb.DuckDBPyConnection, table: Loaded, column: Column) -> Times | None:
+    """Return the times of a column; None if no value of it is one."""
+    value = f"CAST({column_value(table, column)} AS TIMESTAMP)"
+    connection.execute(
+        f"CREATE OR REPLACE TEMP TABLE times AS SELECT {value} AS instant, count(*) AS rows FROM {table.relation} GROUP BY 1"
+    )
+    ((first, last),) = connection.execute("SELECT min(instant), max(instant) FROM times").fetchall()
+    if first is None:
+        return None
+    ((days, longest),) = connection.execute(
+        "SELECT count(*), coalesce(max(day - before), 0) FROM (SELECT day, lag(day) OVER (ORDER BY day) AS before "
+        "FROM (SELECT DISTINCT CAST(instant AS DATE) AS day FROM times WHERE instant IS NOT NULL))"
+    ).fetchall()
+    return Times(
+        column.name, first, last, int(days), (last - first).days + 1, int(longest), _bars(connection, first, last)
+    )
+
+
+def _bars(connection: duckdb.DuckDBPyConnection, first: datetime, last: datetime) -> tuple[int, ...]:
+    width = max((last - first).total_seconds(), 1.0) / _BARS
+    rows = connection.execute(
+        f"SELECT least(CAST(floor((epoch(instant) - epoch(TIMESTAMP '{first}')) / {width!r}) AS INTEGER), {_BARS - 1}), "
+        "CAST(sum(rows) AS BIGINT) FROM times WHERE instant IS NOT NULL GROUP BY 1"
+    ).fetchall()
+    counts = dict(rows)
+    return tuple(int(counts.get(place, 0)) for place in range(_BARS))
+
+
+def measure_delay(connection: duckdb.DuckDBPyConnection, table: Loaded, event: Column, known: Column) -> Delay | None:
+    """Return how late rows became known; None if a row was known before it happened, or years after."""
+    started, arrived = (column_value(table, column) for column in (event, known))
+    days = f"(epoch({arrived}) - epoch({started})) / 86400"
+    ((least, median, late),) = connection.execute(
+        f"SELECT min({days}), quantile_cont({days}, 0.5), quantile_cont({days}, 0.99) FROM {table.relation}"
+    ).fetchall()
+    if least is None or least < -1 or late > _LATE_DAYS:
+        return None
+    return Delay(event.name, known.name, float(median), float(late))

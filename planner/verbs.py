@@ -1,0 +1,33 @@
+"""What the command line calls: profile files."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from planner.profile.profile import Profile, profile_data
+from planner.profile.target import with_target
+from planner.workspace import open_workspace
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def profile_files(data: Sequence[str], target: str | None) -> Profile:
+    """Return the profile of the tables that `data` names, with the associations of `target` if there is one.
+
+    Raises
+    ------
+    PantheraError
+        If there is no table, one cannot be read, or the target is none of their columns.
+
+    """
+    with open_workspace() as workspace:
+        found = profile_data(workspace.connection, data, workspace.scratch)
+        return with_target(workspace.connection, found, target) if target else found
+
+
+def profile_html(profile: Profile) -> str:
+    """Compose the page of a profile."""
+    from planner.profile.page import profile_page
+
+    return profile_page(profile)
