@@ -86,7 +86,7 @@ def singular(name: str) -> str:
 def name_score(column: str, to_table: str, to_column: str) -> float:
     """Return how alike the names of a column and of a key are: 1 if they are equal, or the column names table and key.
 
-    >>> name_score("customer_id", "customers", "id"), name_score("buyer_customer_id", "customers", "customer_id")
+    >>> name_score("shop_id", "shops", "id"), name_score("home_shop_id", "shops", "shop_id")
     (1.0, 0.9)
     """
     names = {to_column, f"{singular(to_table)}_{to_column}", singular(to_table)}
