@@ -1,6 +1,6 @@
 # One command each; every one of them does its own set-up. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test bench-world bench-features bench-repro bench-wide soak-features conformance bench-training soak-candidates soak-models check docs lock clean FORCE
+.PHONY: help setup demo test bench-world bench-features bench-ingest bench-repro bench-wide soak-features conformance bench-training soak-candidates soak-models check docs lock clean FORCE
 
 # dvc's stages and tools call one another by name, so this checkout's programs come first.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -32,6 +32,7 @@ help:
 	@echo "make bench-features   the feature store against Feast's own stores, on the same data (minutes)"
 	@echo "make soak-features    the feature store under kills, races, late rows and other time zones (minutes)"
 	@echo "make conformance SUITE=FOLDER  Feast's universal test suite over our stores; FOLDER is its sdk/python/tests (minutes)"
+	@echo "make bench-ingest  rows per second and memory of ingest beside DuckDB's own read (minutes); ROWS=100000000 for more"
 	@echo "make bench-repro  processor seconds of dvc repro for a small plan (minutes)"
 	@echo "make bench-wide   views of 200 to 1,000 features, from the build to the evaluation (minutes)"
 	@echo "make bench-training   tuning and scoring against the stock ways (minutes)"
@@ -109,6 +110,10 @@ conformance: setup
 	@if [ -z "$(SUITE)" ]; then echo "error: no SUITE; give the folder of Feast's tests: make conformance SUITE=.../sdk/python/tests" >&2; exit 2; fi
 	@$(PYTHON) -m uv pip install --quiet --python $(PYTHON) --target $(CONFORMANCE) --no-deps --require-hashes -r benchmarks/conformance.lock
 	@$(PYTHON) -m benchmarks.conformance "$(SUITE)" --extras $(CONFORMANCE)
+
+bench-ingest: ROWS = 5000000
+bench-ingest: setup
+	@$(PYTHON) -m benchmarks.ingest --rows $(ROWS)
 
 bench-repro: setup
 	@$(PYTHON) -m benchmarks.repro

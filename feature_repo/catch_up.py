@@ -8,13 +8,10 @@ rows are the same whether the stage or a catch-up wrote them.
 from __future__ import annotations
 
 import math
-import shutil
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-import duckdb
-
-from core.errors import QualityError, SourceError
+from core.errors import QualityError
 from core.files import private_folder, require, whole_folder
 from core.json_text import plain
 from core.plan.ingest import QualityRules
@@ -27,16 +24,14 @@ from feature_repo.files.datasets import (
     rows_ledger,
     snapshot_glob,
     snapshots_ledger,
-    write_table,
 )
 from feature_repo.files.duck import files_literal, literal, open_duckdb
 from feature_repo.files.kept_snapshots import is_kept, keep_alone, keep_online, keep_snapshots, stamp, write_if_any
-from feature_repo.ingest import key_for, key_mark, numbered_rows
+from feature_repo.ingest import key_for, key_mark, write_rows
 from feature_repo.materialize import latest_snapshots, release_loads, write_online
 from feature_repo.online.history import watermark
 from feature_repo.online.refresh import Count, Load
 from feature_repo.sources.changes import Changes, Comparison, entries
-from feature_repo.sources.faults import without_rows
 from feature_repo.sources.known_rows import (
     MadeOf,
     last_row,
@@ -55,7 +50,6 @@ from feature_repo.sources.ledger import (
     write_entries,
     write_ledger,
 )
-from feature_repo.sources.plain_text import scratch_folder
 from feature_repo.stores.registry import changing_features
 from feature_repo.validate import Validated, accept, validate
 from feature_repo.views.definitions import view_definition
@@ -199,7 +193,7 @@ class _Source:
         """Ingest the rows that are not in the ledger; return their validation, and how the source has changed."""
         with private_folder(downloads / "catch-up") as scratch:
             present = raw_file(scratch / "present", self.name)
-            self._read(present, downloads, key)
+            write_rows(self.name, self.sources, present, downloads, key)
             before = self._with_extract(key)
             self._repair_accepted(before)
             delivery, changes = self._delivery(before, present, scratch)
@@ -210,16 +204,6 @@ class _Source:
             elif delivery:
                 self._add_accepted(ledger, scratch)
         return result, changes
-
-    def _read(self, out: Path, downloads: Path, key: bytes | None) -> None:
-        """Write all present rows of the source to the file `out`."""
-        try:
-            with open_duckdb() as connection:
-                write_table(connection, numbered_rows(connection, self.name, self.sources, downloads, key), out)
-        except duckdb.Error as error:
-            raise SourceError(f"ingest.{self.name}: the source cannot be read: {without_rows(error)}") from None
-        finally:
-            shutil.rmtree(scratch_folder(downloads), ignore_errors=True)
 
     def _with_extract(self, key: bytes | None) -> Ledger:
         """Return the ledger with the extract of the stage `ingest`; write the ledger if the extract was missing."""

@@ -25,6 +25,7 @@ from feature_repo.files.duck import identifier, open_duckdb
 from feature_repo.sources.faults import without_rows
 from feature_repo.sources.joined.look_ups import open_look_ups, unmatched_rows, with_look_ups
 from feature_repo.sources.plain_text import scratch_folder
+from feature_repo.sources.progress import shown_progress
 from feature_repo.sources.readers import read_source
 
 if TYPE_CHECKING:
@@ -57,24 +58,40 @@ def ingest_joined(
     pii_key : key of the pseudonyms; sources without a column to hash need none.
 
     """
-    try:
-        with open_duckdb() as connection:
-            query = numbered_rows(connection, name, sources, downloads, pii_key)
-            rows = write_table(connection, query, raw_file(folder, name))
-            unmatched = unmatched_rows(connection, sources[name], raw_file(folder, name))
-    except duckdb.Error as error:
-        raise SourceError(f"ingest.{name}: the source is corrupt: {without_rows(error)}") from None
-    finally:
-        shutil.rmtree(scratch_folder(downloads), ignore_errors=True)
-    if rows == 0:
+    ingested = write_rows(name, sources, raw_file(folder, name), downloads, pii_key)
+    if ingested.rows == 0:
         raw_file(folder, name).unlink()
         raise SourceError(
             f"ingest.{name}: the source has no row; expected at least one below the header: fill it, or correct its reader"
         )
-    return Ingested(rows, unmatched)
+    return ingested
 
 
-def numbered_rows(
+def write_rows(
+    name: str, sources: Mapping[str, Source], file: Path, downloads: Path, pii_key: bytes | None
+) -> Ingested:
+    """Write all rows of the source `name`, with pseudonyms and look-ups, to `file`; they may be none. See `ingest_joined`.
+
+    What reading copies lies in a scratch folder of `downloads`, which is removed.
+
+    Raises
+    ------
+    SourceError
+        If a source cannot be read whole.
+
+    """
+    scratch = scratch_folder(downloads)
+    try:
+        with open_duckdb(spill=scratch / "spilled") as connection, shown_progress(name, connection, scratch):
+            rows = write_table(connection, _numbered_rows(connection, name, sources, downloads, pii_key), file)
+            return Ingested(rows, unmatched_rows(connection, sources[name], file))
+    except duckdb.Error as error:
+        raise SourceError(f"ingest.{name}: the source is corrupt: {without_rows(error)}") from None
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _numbered_rows(
     connection: duckdb.DuckDBPyConnection,
     name: str,
     sources: Mapping[str, Source],
