@@ -21,22 +21,31 @@ from core.entry import run
 from core.errors import PlanError
 from core.files import require, whole_folder
 from core.plan.file import read_plan
-from core.plan.times import WITHOUT_TIME
+from core.plan.times import EACH_ROW, WITHOUT_TIME
 from core.settings import read_settings
-from feature_repo.files.datasets import BUCKETS, MEMBERS, bucket_file, bucket_of, renamed, snapshots_ledger, write_table
+from feature_repo.files.datasets import (
+    BUCKETS,
+    MEMBERS,
+    bucket_file,
+    bucket_of,
+    open_rows,
+    renamed,
+    snapshots_ledger,
+    write_table,
+)
 from feature_repo.files.duck import identifier, instant, open_duckdb
 from feature_repo.files.kept_snapshots import add_kept, keep_computed
 from feature_repo.join.time_line import microseconds
 from feature_repo.sources.ledger import changing_ledger
 from feature_repo.views.definitions import declared_table
-from feature_repo.views.existence import existing_entities, instants
+from feature_repo.views.existence import existing_entities, instants, open_row_instants
 from feature_repo.views.facts import facts_of
 from feature_repo.views.linked_rows import first_known_rows, linked_by
-from feature_repo.views.rows import compute_snapshots
+from feature_repo.views.rows import compute_snapshots, compute_view
 from feature_repo.views.sources import linked_rows_table, needed_columns, open_linked_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     import duckdb
 
@@ -47,6 +56,8 @@ if TYPE_CHECKING:
 
 #: A table of more columns has one row group for several instants.
 _MAX_COLUMNS_PER_INSTANT_GROUP = 256
+#: Instants of fewer rows share a row group.
+_MIN_ROWS_PER_INSTANT_GROUP = 64
 
 
 def _load(connection: duckdb.DuckDBPyConnection, source: str, view: View, key: str, files: Path, period: Period) -> str:
@@ -90,11 +101,16 @@ def _writer(out: Path, schema: pa.Schema, key: str) -> pq.ParquetWriter:
 
 
 def _row_groups(table: pa.Table) -> list[pa.Table]:
-    """Split snapshots by instant, since readers select instants; a wide view is not split, to save row-group headers."""
+    """Split snapshots by instant, since readers select instants; a wide view is not split, to save row-group headers.
+
+    Nor are instants of few rows on the whole, such as those of hours and of rows.
+    """
     if table.num_columns > _MAX_COLUMNS_PER_INSTANT_GROUP:
         return [table]
     times = microseconds(table.column("event_timestamp"), "event_timestamp")
     bounds = [0, *(np.flatnonzero(np.diff(times)) + 1).tolist(), len(table)]
+    if len(table) < _MIN_ROWS_PER_INSTANT_GROUP * (len(bounds) - 1):
+        return [table]
     return [table.slice(begin, end - begin) for begin, end in pairwise(bounds)]
 
 
@@ -113,16 +129,36 @@ def build_bucket(
             for source in view.sources
         }
         existence_file = partial(bucket_file, lives or accepted, bucket=bucket)
-        pairs = existing_entities(connection, entity, existence_file, instants(period, view.every))
+        if view.every == EACH_ROW:
+            file = bucket_file(accepted, view.source, bucket)
+            tables = _at_rows(connection, view, entity, existence_file, file, rows, period)
+        else:
+            pairs = existing_entities(connection, entity, existence_file, instants(period, view.every))
+            tables = compute_snapshots(connection, view, rows, pairs)
         written = 0
         with ExitStack() as stack:
             writer = None
-            for table in compute_snapshots(connection, view, rows, pairs):
+            for table in tables:
                 writer = writer or stack.enter_context(_writer(out, table.schema, entity.key))
                 for row_group in _row_groups(table):
                     writer.write_table(row_group)
                 written += len(table)
     return written
+
+
+def _at_rows(
+    connection: duckdb.DuckDBPyConnection,
+    view: View,
+    entity: Entity,
+    existence_file: Callable[[str], Path],
+    file: Path,
+    rows: Mapping[str, str],
+    period: Period,
+) -> Iterator[pa.Table]:
+    """Yield the snapshots of `view` at the instants of the rows in `file`."""
+    instant_rows = open_rows(connection, "instant_rows", file)
+    grid = open_row_instants(connection, "grid", entity, existence_file, instant_rows, period)
+    yield compute_view(connection, view, entity.key, rows, grid)
 
 
 def spread(view: View, linked: Linked, period: Period, accepted: Path, out: Path) -> None:

@@ -133,7 +133,7 @@ def main() -> None:
     accepted = require(arguments.accepted, "validate")
     found = [
         *look_aheads(pairs, plan, accepted, table),
-        *begun_windows(pairs, plan),
+        *(() if plan.labels_rows else begun_windows(pairs, plan)),
         *(times_to_come(table, features) if plan.has_time else ()),
         *((one.feature, reason) for one in scores if (reason := suspicion(one, section, task))),
     ]

@@ -22,7 +22,7 @@ from feature_repo.stores.linked_retrieval import historical_features
 from feature_repo.stores.registry import open_store
 from feature_repo.upkeep.applied import applied_tables
 from models.data.folds import grouped_folds, random_folds, stratified_folds
-from models.data.labels import labelled_entities
+from models.data.labels import labelled_entities, labelled_instants
 from models.data.rows import entity_codes, labels_of, task_of
 from models.data.split import GAP, TEST, TRAIN, VALIDATION
 
@@ -33,8 +33,9 @@ if TYPE_CHECKING:
     import feast
     from numpy.typing import NDArray
 
-    from core.plan.plan import Problem
+    from core.plan.plan import Plan, Problem
     from core.plan.training_set import Split
+    from models.data.labels import Labelled
 
 
 def part_of(split: TemporalSplit, as_of: datetime) -> str:
@@ -152,6 +153,14 @@ def check_parts(table: pa.Table, problem: Problem = "binary") -> dict[str, int]:
     return {part: len(found) for part, found in labels.items()}
 
 
+def _labelled(plan: Plan, accepted: Path) -> Labelled:
+    """Return the labelled entities as of the instants of the plan's training set."""
+    as_of, problem = plan.training_set.as_of, plan.project.problem
+    if as_of.every is None:
+        return labelled_instants(accepted, plan.label, plan.unit, as_of, problem)
+    return labelled_entities(accepted, plan.label, plan.unit, as_of, as_of.every, problem, has_time=plan.has_time)
+
+
 def main() -> None:
     """Run the stage."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -163,10 +172,7 @@ def main() -> None:
     plan = read_plan(settings.plan)
     applied_tables(arguments.applied, ensure_database(settings))
     section, problem = plan.training_set, plan.project.problem
-    every = section.as_of.every
-    labelled = labelled_entities(
-        arguments.accepted, plan.label, plan.unit, section.as_of, every, problem, has_time=plan.has_time
-    )
+    labelled = _labelled(plan, arguments.accepted)
     store = open_store(settings)
     table = training_set(store, labelled.rows, section.service, section.split, problem, section.read_besides)
     counts = check_parts(table, problem)

@@ -152,7 +152,8 @@ def recompute(
         times = "(SELECT DISTINCT as_of FROM logged)"
         rows = open_view(connection, view, entity, linked, accepted, times, "existing")
         key = identifier(entity.key)
-        pairs = f"SELECT DISTINCT {key}, as_of FROM logged SEMI JOIN existing USING ({key}, as_of)"
+        pairs = f"""SELECT DISTINCT {key}, as_of FROM logged JOIN existing_lives USING ({key})
+            WHERE _since <= as_of AND _until > as_of"""
         connection.execute(f"CREATE TEMP TABLE grid AS {pairs}")
         connection.register("recomputed", compute_view(connection, view, entity.key, rows, "grid"))
         offline_rows = _joined(connection, view, entity.key, snapshot_glob(features, name))

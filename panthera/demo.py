@@ -111,6 +111,11 @@ def run_demo(settings: Settings, plan: Plan) -> None:
             f"the demo plays what happened after an instant, and the label's source {plan.label.source!r} has no event_time; "
             "run `dvc repro`, then `bentoml serve serving.service:PredictionService`"
         )
+    if plan.labels_rows:
+        raise PantheraError(
+            f"the demo plays what happened after an instant, and the label stands in the rows of {plan.label.source!r}; run "
+            "`dvc repro`, then `bentoml serve serving.service:PredictionService`"
+        )
     progress = Progress(steps=7)
     with ExitStack() as cleanup:
         progress.begin("start the database")

@@ -43,7 +43,8 @@ VALUES: Mapping[str, Schema] = {
     "cadence": {
         "type": "string",
         "pattern": CADENCE,
-        "description": "A distance between instants such as 1 month; the units are day, week, month, quarter and year.",
+        "description": "A distance between instants such as 1 month or 6h; the units are minute (m), hour (h), day (d), "
+        "week (w), month, quarter and year.",
     },
     "metric": {"type": "string", "enum": list(get_args(Metric)), "description": "A measure of predictions."},
 }

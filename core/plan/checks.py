@@ -13,6 +13,7 @@ from core.dtypes import NUMERIC
 from core.plan.candidate_checks import candidate_findings
 from core.plan.evaluate import METRICS
 from core.plan.limits import limit_findings
+from core.plan.rows.instants import instant_findings, row_findings
 from core.plan.rows.look_ups import look_up_findings, timed_look_up_findings
 from core.plan.training_set import TemporalSplit
 from core.plan.without_time import flat_findings, missing_keys
@@ -233,11 +234,13 @@ def _label(plan: Plan) -> Iterator[Finding]:
         "training_set.service", "feature service", plan.training_set.service, plan.build_features.services
     )
     period = plan.training_set.as_of
-    if isinstance(plan.training_set.split, TemporalSplit) and plan.has_time:
+    # A column that holds a label is refused elsewhere if it is not that of the rows that are trained on.
+    has_window = plan.has_time and (plan.label.column is None or plan.labels_rows)
+    if isinstance(plan.training_set.split, TemporalSplit) and has_window:
         yield from _temporal(plan.training_set.split, period, plan.label.known_after)
     source = plan.ingest.get(plan.label.source)
     known = period.end + plan.label.known_after
-    if source is not None and plan.has_time and known > source.observed_until:
+    if source is not None and has_window and known > source.observed_until:
         yield (
             "training_set.as_of.end",
             (
@@ -408,13 +411,25 @@ def findings(plan: Plan) -> list[Finding]:
     """Return all findings between the sections of `plan`; the later checks run only if all names are declared."""
     found = [
         finding
-        for check in (missing_keys, look_up_findings, _entities, _sources, _personal, _quality, _views, _links, _label)
+        for check in (
+            missing_keys,
+            look_up_findings,
+            instant_findings,
+            _entities,
+            _sources,
+            _personal,
+            _quality,
+            _views,
+            _links,
+            _label,
+        )
         for finding in check(plan)
     ]
     if found:
         return found
     later = (
         flat_findings,
+        row_findings,
         timed_look_up_findings,
         limit_findings,
         _one_entity,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -110,6 +111,8 @@ class Feature(Section):
 class View(Section):
     """A feature view: features of one entity, computed every `every` and fresh for `ttl`.
 
+    A snapshot `every: row` is as of when the row became known, so the row itself counts in it.
+
     They are computed from the rows of `source`, except for features that name another source. The entity is that of
     `source`, unless `entity` names a linked one: its features aggregate the rows of the entities linked to it.
     """
@@ -120,8 +123,8 @@ class View(Section):
     """Entity of the view, if not that of the source."""
     ttl: Duration = Field(default_factory=without_end)
     """Age up to which a value is fresh; a plan whose label has no time has none."""
-    every: Cadence = Field(default_factory=lambda: "1 day")
-    """Distance between two snapshots; a plan whose label has no time has none."""
+    every: Literal["row"] | Cadence = Field(default_factory=lambda: "1 day")
+    """Distance between two snapshots, or `row`: one at the time of each row of `source`; none where the label has no time."""
     features: dict[Name, Feature] = Field(default_factory=dict)
     """Features by name."""
     columns: Literal["all"] | Annotated[tuple[Name, ...], Field(strict=False, min_length=1)] | None = None
@@ -281,6 +284,11 @@ class Plan(Section):
         """Whether the label's source has event times; without them the plan has no as-of instants."""
         source = self.ingest.get(self.label.source)
         return source is None or source.event_time is not None
+
+    @property
+    def labels_rows(self) -> bool:
+        """Whether the label stands in the rows whose instants are trained on, and so has no window."""
+        return self.has_time and self.label.horizon == timedelta()
 
     def entity_name(self, view: View) -> str:
         """Return the name of the entity that `view` is about."""

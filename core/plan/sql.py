@@ -30,7 +30,7 @@ _OUTSIDE = f"reads something outside the plan's rows; {_ALONE}"
 _BY_ORDER = "depends on the order in which rows are read; name one, as in {name}(... ORDER BY event_time)"
 _OVER_NO_ORDER = "depends on the order in which rows are read; name one, as in {name}(...) OVER (ORDER BY event_time)"
 _ONE_ROW = "write an expression over the columns of the row"
-_OVER_ROWS = f"looks at several rows, and a source without event_time has one for each key; {_ONE_ROW}"
+_OVER_ROWS = f"looks at several rows, and the source has one for each key or instant; {_ONE_ROW}"
 _WITHOUT_ORDER = (
     "depends on the order in which rows are read, and takes none; quantile_cont, mode or list(... ORDER BY ...) do not"
 )
@@ -202,10 +202,10 @@ def _row_expressions(plan: Plan) -> Iterator[tuple[str, str, Collection[str]]]:
             if feature.over == "row":
                 rows = plan.ingest[feature.source or view.source].columns
                 yield f"build_features.views.{name}.features.{key}.sql", feature.sql, rows
-    if not plan.has_time:
+    if not plan.has_time or plan.labels_rows:
         columns = plan.ingest[plan.label.source].columns
         yield plan.label.path, plan.label.expression, columns
-        if plan.label.states_population:
+        if plan.label.states_population and not plan.has_time:
             yield "label.population", plan.label.population, columns
 
 

@@ -145,8 +145,19 @@ Zone = Annotated[str, AfterValidator(_zone)]
 TimeFormat = Annotated[str, AfterValidator(_time_format)]
 Instant = Annotated[datetime, BeforeValidator(parse_instant)]
 Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
-CADENCE = r"^[1-9]\d* (day|week|month|quarter|year)s?$"
-Cadence = Annotated[str, Field(pattern=CADENCE)]
+CADENCE = r"^[1-9]\d*( (minute|hour|day|week|month|quarter|year)s?|m|h|d|w)$"
+_UNITS_OF_CADENCE = {"m": "minute", "h": "hour", "d": "day", "w": "week"}
+
+
+def _in_words(cadence: str) -> str:
+    """Return a cadence with its unit as a word, since SQL may read the letter m as months."""
+    unit = _UNITS_OF_CADENCE.get(cadence[-1])
+    return f"{cadence[:-1]} {unit}" if unit and cadence[-2].isdecimal() else cadence
+
+
+Cadence = Annotated[str, Field(pattern=CADENCE), AfterValidator(_in_words)]
+#: The cadence of a view that has a snapshot at the time of each row of its source.
+EACH_ROW = "row"
 
 
 class Period(Section):

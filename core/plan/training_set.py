@@ -21,13 +21,14 @@ class Label(Section):
     A null value is no label; an entity without a label is served like any other.
 
     Of a source without `event_time` the label stands in the entity's own row: in `column`, or as the expression `value`.
-    No feature may read a column of the label.
+    No feature may read a column of the label. If `training_set.as_of` is `each_row_of` the label's source, the label may stand
+    in that row likewise: then there is no `horizon`, and `delay` says when it is known.
     """
 
     source: Name = ""
     """Source whose rows make the label; it may be left out where only one has no `event_time`."""
     horizon: Duration = Field(default_factory=without_end)
-    """Length of the label window after the as-of instant; required with `event_time`, and without meaning else."""
+    """Length of the label window after the as-of instant; required with `event_time` unless the label stands in the row."""
     lead: Duration | None = None
     """Time between the as-of instant and the beginning of the label window, such as the days needed to act."""
     delay: Duration | None = None
@@ -37,7 +38,7 @@ class Label(Section):
     value: str = ""
     """SQL aggregate over the rows in the label window: true or false, a class, or a number; null is no label."""
     column: Name | None = None
-    """Column of a source without `event_time` that holds the label, in place of `value`."""
+    """Column of the row that holds the label, in place of `value`."""
     positive: bool | int | str | None = None
     """Value of `column` that is class 1 of a binary problem; every other one is class 0. A text needs it."""
     unlabelled: Literal["refuse", "leave_out"] = "refuse"
@@ -159,10 +160,23 @@ Split = Annotated[TemporalSplit | StratifiedSplit | GroupedSplit | RandomSplit, 
 
 
 class AsOf(Period):
-    """The as-of instants of the training set."""
+    """The as-of instants of the training set: a grid of all entities, or the instants of rows.
 
-    every: Cadence
+    With `each_row_of`, each row of a source is an example: its entity, as of when it became known. The row itself is known
+    then; a feature sees it if its view has a snapshot at that instant (`every: row`). Rows of one entity at one instant are
+    one example.
+    """
+
+    every: Cadence | None = None
     """Distance between two instants."""
+    each_row_of: Name | None = None
+    """Source of the predicted entity whose rows between start and end are the examples, in place of `every`."""
+
+    @model_validator(mode="after")
+    def _has_one_kind_of_instants(self) -> Self:
+        if (self.every is None) == (self.each_row_of is None):
+            raise ValueError("expected either every, the distance between two instants, or each_row_of, a source")
+        return self
 
 
 class TrainingSet(Section):

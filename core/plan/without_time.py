@@ -79,12 +79,12 @@ def _column_feature(name: str, column: Column) -> Feature:
 def label_columns(plan: Plan, source: str) -> set[str]:
     """List the columns of `source` that hold the label, if that is in the entity's own row."""
     label = plan.label
-    if label.source != source or plan.ingest[source].event_time is not None:
+    if label.source != source or not (plan.labels_rows or plan.ingest[source].event_time is None):
         return set()
-    return {label.column} if label.column else _words(label.value).intersection(plan.ingest[source].columns)
+    return {label.column} if label.column else words(label.value).intersection(plan.ingest[source].columns)
 
 
-def _words(sql: str) -> set[str]:
+def words(sql: str) -> set[str]:
     """List the words of an SQL expression outside of its texts, in lower case."""
     return set(re.findall(r"\w+", _TEXT.sub("''", sql).lower()))
 
@@ -95,7 +95,7 @@ def missing_keys(plan: Plan) -> Iterator[Finding]:
         yield "label.source", _MISSING
     if plan.has_time:
         given = {
-            "label.horizon": "horizon" in plan.label.model_fields_set,
+            "label.horizon": "horizon" in plan.label.model_fields_set or plan.label.column is not None,
             "build_features.snapshots": "snapshots" in plan.build_features.model_fields_set,
             "training_set.as_of": "as_of" in plan.training_set.model_fields_set,
             "materialize.as_of": "as_of" in plan.materialize.model_fields_set,
@@ -162,17 +162,19 @@ def _row_feature(plan: Plan, path: str, feature: Feature, rows: str) -> Iterator
     reference = path.removeprefix("build_features.views.").replace(".features.", ".")
     if plan.label.column is None and reference in plan.training_set.leakage.allow:
         return
-    for column in sorted(label_columns(plan, rows).intersection(_words(feature.sql))):
+    for column in sorted(label_columns(plan, rows).intersection(words(feature.sql))):
         yield f"{path}.sql", f"the column {column!r} holds the label, so no feature may read it; take the feature out"
 
 
 def _timed_label(plan: Plan) -> Iterator[Finding]:
-    if plan.label.column is not None:
+    if plan.labels_rows:
+        yield from _label_column(plan)
+    elif plan.label.column is not None:
         yield (
             "label.column",
             (
                 f"the source {plan.label.source!r} has event_time, so an entity has many rows; write value, an SQL aggregate "
-                "over those after the as-of instant"
+                f"over those after the as-of instant, or train on each row: training_set.as_of.each_row_of: {plan.label.source}"
             ),
         )
 

@@ -24,6 +24,7 @@ from core.contracts import Link
 from core.plan.ingest import QualityRules
 from core.plan.plan import Entity, View
 from core.plan.rows.look_ups import joined_columns
+from core.plan.times import EACH_ROW
 from feature_repo.online.table import PACKED, OnlineTable, versioned_name
 from feature_repo.views.sql_names import named
 
@@ -242,11 +243,13 @@ def _seconds(duration: timedelta | None) -> float | None:
 
 
 def _cadence(every: str) -> str:
-    """Return a cadence in days or months.
+    """Return a cadence in hours, days or months.
 
     >>> _cadence("2 weeks"), _cadence("1 day"), _cadence("1 months")
     ('14 days', '1 days', '1 months')
     """
+    if every == EACH_ROW:
+        return every
     number, _, unit = every.removesuffix("s").partition(" ")
     return f"{int(number) * _DAYS_OF_A_WEEK} days" if unit == "week" else f"{int(number)} {unit}s"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
     from core.plan.times import Period
 
     Integers = npt.NDArray[np.int64]
+
+_DAY = timedelta(days=1)
+#: The length of the units of a cadence that are shorter than a day.
+_SHORTEST_STEPS = {"minute": timedelta(minutes=1), "hour": timedelta(hours=1)}
 
 
 @dataclass(frozen=True)
@@ -71,18 +76,18 @@ def instants(period: Period, every: str) -> str:
     Each is computed from the start. So monthly steps from a 31st fall on the last day of every month.
     """
     start, end = map(instant, (period.start, period.end))
-    most_steps = (period.end - period.start).days + 1  # no step is shorter than a day
+    most_steps = (period.end - period.start) // _SHORTEST_STEPS.get(every.split()[1].removesuffix("s"), _DAY) + 1
     return f"""(SELECT as_of FROM (
         SELECT {start} + step * INTERVAL {literal(every)} AS as_of FROM range({most_steps}) AS steps (step)
     ) WHERE as_of <= {end})"""
 
 
-def open_grid(
-    connection: duckdb.DuckDBPyConnection, relation: str, key: str, rows: str, times: str, ends: str | None = None
+def open_lives(
+    connection: duckdb.DuckDBPyConnection, relation: str, key: str, rows: str, ends: str | None = None
 ) -> str:
-    """Create the view `relation` of all pairs (key, as_of) in which the entity exists; return its name.
+    """Create the table `relation`_lives of when each entity exists, from `_since` and before `_until`; return its name.
 
-    An entity exists at `as_of` if by then a row of it is known in `rows`, and none in `ends`.
+    An entity exists from when a row of it is known in `rows`, and until one is in `ends`.
     """
     column = identifier(key)
     first = f"SELECT {column}, min(greatest(event_time, created_time)) AS"
@@ -95,10 +100,44 @@ def open_grid(
             FROM ({first} _since FROM {rows} GROUP BY 1) LEFT JOIN {ended} USING ({column})
             ORDER BY {column}"""
     )
+    return f"{relation}_lives"
+
+
+def open_grid(
+    connection: duckdb.DuckDBPyConnection, relation: str, key: str, rows: str, times: str, ends: str | None = None
+) -> str:
+    """Create the view `relation` of all pairs (key, as_of) in which the entity exists; return its name.
+
+    `rows` and `ends` are as for `open_lives`.
+    """
+    column, lives = identifier(key), open_lives(connection, relation, key, rows, ends)
     connection.execute(f"CREATE OR REPLACE TEMP TABLE {relation}_times AS SELECT as_of FROM {times}")
     connection.execute(
         f"""CREATE OR REPLACE TEMP VIEW {relation} AS
-            SELECT {column}, as_of FROM {relation}_times JOIN {relation}_lives ON _since <= as_of AND _until > as_of"""
+            SELECT {column}, as_of FROM {relation}_times JOIN {lives} ON _since <= as_of AND _until > as_of"""
+    )
+    return relation
+
+
+def open_row_instants(
+    connection: duckdb.DuckDBPyConnection,
+    relation: str,
+    entity: Entity,
+    files: Callable[[str], str | Path],
+    rows: str,
+    period: Period,
+) -> str:
+    """Create the table `relation` of the pairs (key, as_of) at which `rows` became known within `period`; return its name.
+
+    Pairs in which the entity does not exist are left out. `files` returns the files of a source.
+    """
+    home, ends = _lives_of(connection, relation, entity, files)
+    lives, key = open_lives(connection, relation, entity.key, home, ends), identifier(entity.key)
+    start, end = map(instant, (period.start, period.end))
+    connection.execute(
+        f"""CREATE OR REPLACE TEMP TABLE {relation} AS SELECT DISTINCT {key}, as_of
+            FROM (SELECT {key}, greatest(event_time, created_time) AS as_of FROM {rows}) JOIN {lives} USING ({key})
+            WHERE as_of BETWEEN {start} AND {end} AND _since <= as_of AND _until > as_of"""
     )
     return relation
 
@@ -114,9 +153,16 @@ def open_existence(
 
     `files` returns the files of a source.
     """
-    home = open_rows(connection, f"{relation}_home", files(entity.source or MEMBERS))
-    ends = open_rows(connection, f"{relation}_ends", files(entity.until)) if entity.until else None
+    home, ends = _lives_of(connection, relation, entity, files)
     return open_grid(connection, relation, entity.key, home, times, ends)
+
+
+def _lives_of(
+    connection: duckdb.DuckDBPyConnection, relation: str, entity: Entity, files: Callable[[str], str | Path]
+) -> tuple[str, str | None]:
+    """Open the rows that begin and end the existence of entities; return their relations."""
+    home = open_rows(connection, f"{relation}_home", files(entity.source or MEMBERS))
+    return home, open_rows(connection, f"{relation}_ends", files(entity.until)) if entity.until else None
 
 
 def existing_entities(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -13,16 +15,18 @@ from core.errors import PlanError
 from feature_repo.files.datasets import accepted_glob, open_rows
 from feature_repo.files.duck import fetch, identifier, open_duckdb
 from feature_repo.files.exact import exact_or_error
-from feature_repo.views.existence import asked_in, instants, open_existence
-from feature_repo.views.facts import Fact, Span, of_the_row
+from feature_repo.views.existence import asked_in, instants, open_existence, open_row_instants
+from feature_repo.views.facts import Fact, Span, of_the_row, parenthesized
 from feature_repo.views.instant_facts import facts_at_instants
+from feature_repo.views.pair_facts import facts_of_pairs
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from core.plan.plan import Entity, Problem
     from core.plan.times import Period
-    from core.plan.training_set import Label
+    from core.plan.training_set import AsOf, Label
     from feature_repo.views.facts import Facts
 
 
@@ -69,25 +73,86 @@ def label_rows(
         does not say what that means.
 
     """
-    facts = _facts_after(label) if has_time else _facts_of_row(label)
-    try:
-        found = pa.concat_tables(
-            facts_at_instants(connection, facts, {label.source: rows}, asked_in(connection, key, grid))
+    facts = _population(label) | _after(label) if has_time else _facts_of_row(label)
+    pairs = asked_in(connection, key, grid)
+    with _told():
+        found = pa.concat_tables(facts_at_instants(connection, facts, {label.source: rows}, pairs))
+        return _typed(connection, found, key, label, problem)
+
+
+def row_labels(
+    connection: duckdb.DuckDBPyConnection, label: Label, key: str, rows: str, grid: str, problem: Problem
+) -> pa.Table:
+    """Return the label of every (entity, as of) pair of `grid`, the instants of rows, that belongs to the population.
+
+    A label without a window is that of the row that became known at the instant. The other parameters, the returned columns
+    and the errors are those of `label_rows`. As every instant has its own rows, they are joined by their entity.
+
+    Raises
+    ------
+    PlanError
+        If several rows of one entity at one instant have different labels.
+
+    """
+    facts: Facts = _population(label) if label.states_population else {}
+    in_row = label.horizon == timedelta()
+    with _told():
+        found = facts_of_pairs(connection, facts if in_row else facts | _after(label), key, {label.source: rows}, grid)
+        if in_row:
+            connection.register("asked", found)
+            found = _with_own_labels(connection, label, key, rows)
+        return _typed(connection, found, key, label, problem)
+
+
+def _with_own_labels(connection: duckdb.DuckDBPyConnection, label: Label, key: str, rows: str) -> pa.Table:
+    """Return the pairs of the relation `asked` with the labels of the rows that became known at them."""
+    column, value = identifier(key), parenthesized(label.expression)
+    found = fetch(
+        connection,
+        f"""SELECT asked.*, _label, _several FROM asked JOIN (
+                SELECT {column}, as_of, max(_value) AS _label, count(DISTINCT _value) > 1 AS _several
+                FROM (SELECT {column}, greatest(event_time, created_time) AS as_of, {value} AS _value FROM {rows})
+                GROUP BY {column}, as_of
+            ) USING ({column}, as_of)""",
+    )
+    several = pc.sum(found.column("_several")).as_py() or 0
+    if several:
+        raise PlanError(
+            f"{label.path}: at {several:,} of {len(found):,} instants several rows of one {key} have different labels; make "
+            "each row an entity of its own, or give the rows times of their own"
         )
-        connection.register("facts", found)
-        value = exact_or_error("_label", _DTYPES[problem])
-        chosen = f"(SELECT {identifier(key)}, as_of, _label FROM facts WHERE _member)"
-        table = fetch(connection, f"SELECT {identifier(key)}, as_of, {value} AS label FROM {chosen} ORDER BY ALL")
+    return found
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    try:
+        yield
     except duckdb.Error as error:
         raise PlanError(f"label: its SQL fails: {' '.join(str(error).split())}") from None
+
+
+def _typed(
+    connection: duckdb.DuckDBPyConnection, found: pa.Table, key: str, label: Label, problem: Problem
+) -> pa.Table:
+    """Return the labels of those facts that belong to the population, as the problem has them."""
+    connection.register("facts", found)
+    value = exact_or_error("_label", _DTYPES[problem])
+    members = "_member" if "_member" in found.column_names else "true"
+    chosen = f"(SELECT {identifier(key)}, as_of, _label FROM facts WHERE {members})"
+    table = fetch(connection, f"SELECT {identifier(key)}, as_of, {value} AS label FROM {chosen} ORDER BY ALL")
     _refuse_unlabelled(table.column("label"), label)
     _check(table.column("label").drop_null(), label, problem)
     return table
 
 
-def _facts_after(label: Label) -> Facts:
+def _population(label: Label) -> Facts:
+    return {Span(label.source): {"_member": Fact(label.population)}}
+
+
+def _after(label: Label) -> Facts:
     after = Span(label.source, window=label.horizon, lag=-label.closes_after, knowable=False)
-    return {Span(label.source): {"_member": Fact(label.population)}, after: {"_label": Fact(label.value)}}
+    return {after: {"_label": Fact(label.value)}}
 
 
 def _facts_of_row(label: Label) -> Facts:
@@ -131,6 +196,21 @@ def labelled_entities(
         rows = open_rows(connection, "label_source", accepted_glob(accepted, label.source))
         files = partial(accepted_glob, accepted)
         grid = open_existence(connection, "grid", entity, files, instants(period, every))
-        table = label_rows(connection, label, entity.key, rows, grid, problem, has_time=has_time)
+        return _known(label_rows(connection, label, entity.key, rows, grid, problem, has_time=has_time))
+
+
+def labelled_instants(
+    accepted: Path, label: Label, entity: Entity, as_of: AsOf, problem: Problem = "binary"
+) -> Labelled:
+    """Return the labels of the entities of rows, as of the instants of the rows; columns: key, as_of, label."""
+    files = partial(accepted_glob, accepted)
+    with open_duckdb() as connection:
+        rows = open_rows(connection, "label_source", files(label.source))
+        instant_rows = open_rows(connection, "instant_rows", files(str(as_of.each_row_of)))
+        grid = open_row_instants(connection, "grid", entity, files, instant_rows, as_of)
+        return _known(row_labels(connection, label, entity.key, rows, grid, problem))
+
+
+def _known(table: pa.Table) -> Labelled:
     known = table.filter(pc.is_valid(table.column("label")))
     return Labelled(known, len(table) - len(known))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -12,7 +13,7 @@ from core.errors import PlanError
 from core.plan.times import parse_instant
 from core.plan.training_set import GroupedSplit, Label, StratifiedSplit, TemporalSplit
 from feature_repo.files.duck import open_duckdb
-from models.data.labels import label_rows
+from models.data.labels import label_rows, row_labels
 from models.training_set import check_parts, part_of, parts_of
 
 if TYPE_CHECKING:
@@ -85,6 +86,47 @@ def test_a_label_that_is_no_condition_is_refused() -> None:
 def test_a_label_whose_sql_fails_is_refused() -> None:
     with pytest.raises(PlanError, match="label: its SQL fails"):
         labels("sum(nothing) > 0")
+
+
+TWO = ("2024-01-01", "2024-01-11")
+
+
+def labels_of_rows(label: dict[str, str], rows: list[tuple[int, str, str, bool]]) -> list[dict[str, object]]:
+    """Label the rows (who, day it happened, day it became known, value) as of when they became known."""
+    stated = Label.model_validate({"source": "s", **label})
+    who, happened, known, values = zip(*rows, strict=True)
+    with open_duckdb() as connection:
+        times = {"event_time": list(map(parse_instant, happened)), "created_time": list(map(parse_instant, known))}
+        connection.register("rows", pa.table({"who": who, **times, "bad": values}))
+        connection.execute("CREATE TABLE grid AS SELECT DISTINCT who, created_time AS as_of FROM rows")
+        found: list[dict[str, object]] = row_labels(connection, stated, "who", "rows", "grid", "binary").to_pylist()
+    return found
+
+
+def test_a_label_in_the_row_is_that_of_the_row_that_became_known_then() -> None:
+    of_row = Label(source="s", column="bad").model_copy(update={"horizon": timedelta()})
+    rows = [(1, TWO[0], TWO[0], True), (1, TWO[0], TWO[1], False), (2, TWO[1], TWO[1], True)]
+    found = labels_of_rows(of_row.model_dump(exclude_none=True), rows)
+    assert [(row["who"], row["label"]) for row in found] == [(1, 1), (1, 0), (2, 1)]
+
+
+def test_rows_of_one_entity_at_one_instant_need_one_label() -> None:
+    of_row = Label(source="s", column="bad").model_copy(update={"horizon": timedelta()}).model_dump(exclude_none=True)
+    assert len(labels_of_rows(of_row, [(1, TWO[0], TWO[0], True)] * 2)) == 1
+    with pytest.raises(
+        PlanError, match=r"label\.column: at 1 of 1 instants several rows of one who have different labels"
+    ):
+        labels_of_rows(of_row, [(1, TWO[0], TWO[0], True), (1, TWO[0], TWO[0], False)])
+
+
+def test_a_label_of_later_rows_looks_from_the_instant_of_each_row() -> None:
+    later = {"horizon": "10d", "value": "count(*) > 0", "population": "count(*) >= 2"}
+    rows = [
+        (1, "2024-01-01", "2024-01-01", True),
+        (1, "2024-01-05", "2024-01-05", True),
+        (1, "2024-01-15", "2024-01-15", True),
+    ]
+    assert [row["label"] for row in labels_of_rows(later, rows)] == [1, 0]
 
 
 def _drawn(split: Split, problem: Problem = "binary") -> tuple[list[str], pa.Table]:

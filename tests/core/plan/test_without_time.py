@@ -179,7 +179,6 @@ def test_a_table_with_times_needs_the_words_of_time() -> None:
         telco({**timed, "label/source": "customers"})
     missing = [line.split(": ")[1] for line in str(fault.value).split("\n") if "this key is missing" in line]
     assert missing == [
-        "label.horizon",
         "build_features.snapshots",
         "training_set.as_of",
         "materialize.as_of",

@@ -1,0 +1,96 @@
+"""Instants of rows: examples as of the time of each row, snapshots at those times, and labels that stand in the rows."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from core.plan.times import EACH_ROW
+from core.plan.without_time import label_columns, words
+from core.suggestions import allowed_here
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from core.plan.plan import Feature, Plan
+
+Finding = tuple[str, str]
+
+
+def with_row_label(plan: Plan) -> Plan:
+    """Return the plan with a label window of no length if its label stands in the rows that are trained on."""
+    label, rows = plan.label, plan.training_set.as_of.each_row_of
+    if not plan.has_time or rows is None or rows != label.source or "horizon" in label.model_fields_set:
+        return plan
+    return plan.model_copy(update={"label": label.model_copy(update={"horizon": timedelta()})})
+
+
+def instant_findings(plan: Plan) -> Iterator[Finding]:
+    """Find what the instants of rows lack."""
+    rows, path = plan.training_set.as_of.each_row_of, "training_set.as_of.each_row_of"
+    source = plan.ingest.get(rows or "")
+    if rows is not None and source is None:
+        yield path, f"{rows!r} is not a declared source; {allowed_here(rows, list(plan.ingest))}"
+    if source is not None:
+        label = plan.ingest.get(plan.label.source)
+        if source.event_time is None:
+            yield (
+                path,
+                f"{rows!r} has no event_time, so its rows have no instants; write every, or give it an event_time",
+            )
+        if label is not None and source.entity != label.entity:
+            yield (
+                path,
+                f"{rows!r} has rows of the entity {source.entity!r}; expected {label.entity!r}, which is predicted",
+            )
+        if plan.label.column is not None and rows == plan.label.source and not plan.labels_rows:
+            yield "label.horizon", "the label stands in a column of the row, so it has no window; take the key out"
+    for name, view in plan.build_features.views.items():
+        declared = plan.ingest.get(view.source)
+        if view.every == EACH_ROW and declared is not None and declared.event_time is None:
+            yield (
+                f"build_features.views.{name}.every",
+                f"{view.source!r} has no event_time, so its rows have no instants",
+            )
+    if plan.labels_rows:
+        yield from _row_label_findings(plan)
+
+
+def _row_label_findings(plan: Plan) -> Iterator[Finding]:
+    label = plan.label
+    if label.delay is None:
+        yield (
+            "label.delay",
+            (
+                f"the label stands in the rows of {label.source!r}, which are known before it; add the time after which it is "
+                "known, or horizon if it is made of later rows"
+            ),
+        )
+    if label.lead is not None:
+        yield "label.lead", "the label stands in the row, so there is no window that it begins; take the key out"
+
+
+def row_findings(plan: Plan) -> Iterator[Finding]:
+    """Find the features that read a label that stands in the rows before it is known."""
+    if not plan.labels_rows:
+        return
+    columns = label_columns(plan, plan.label.source)
+    for name, view in plan.build_features.views.items():
+        for key, feature in view.features.items():
+            read = columns.intersection(words(feature.sql))
+            of_source = feature.over == "rows" and (feature.source or view.source) == plan.label.source
+            reference = f"{name}.{key}"
+            if of_source and read and not _waits(plan, feature) and reference not in plan.training_set.leakage.allow:
+                yield (
+                    f"build_features.views.{name}.features.{key}.sql",
+                    (
+                        f"the column {min(read)!r} holds the label, which is not known with its row; take the feature out, or "
+                        f"let it look at older rows: lag of label.delay ({plan.label.delay}) or more"
+                    ),
+                )
+
+
+def _waits(plan: Plan, feature: Feature) -> bool:
+    """Return whether a feature reads only rows whose label is known; their events tell that if they are known at once."""
+    at_once = plan.ingest[plan.label.source].created_time is None
+    return at_once and (feature.lag or timedelta()) >= plan.label.known_after
