@@ -88,3 +88,9 @@ def test_an_address_that_others_name_gives_what_stands_in_its_home(address: str,
     kept, there = importlib.import_module(address), importlib.import_module(home)
     assert kept.__all__
     assert all(getattr(kept, name) is getattr(there, name) for name in kept.__all__)
+
+
+def test_feasts_classes_are_not_written_anew_at_each_start() -> None:
+    program = "import feature_repo.stores, feast; print(*feast.FeatureView.__init__.__code__.co_names)"
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, capture_output=True, text=True)
+    assert "typeguard" not in done.stdout.split()
