@@ -13,7 +13,7 @@ from core.settings import silence_telemetry
 if TYPE_CHECKING:
     import pytest
 
-pytest_plugins = ["tests.fix_database", "tests.fix_downloads", "tests.fix_project"]
+pytest_plugins = ["tests.fix_database", "tests.fix_downloads", "tests.fix_objects", "tests.fix_project"]
 
 
 def pytest_configure() -> None:

@@ -50,15 +50,16 @@ class FilesReader(RowsReader):
     """A reader of files."""
 
     path: str
-    """File, folder or glob, relative to the project folder, or an `https://` address of one file."""
+    """File, folder or glob, in the project folder or in a store at `s3://`, `gs://` or `az://`, or an `https://` file."""
     sha256: Sha256 | None = None
     """Expected checksum, or the beginning of it; another file is refused."""
 
     @model_validator(mode="after")
     def _names_nobody(self) -> Self:
-        if re.match(r"https?://[^/]*@", self.path):
+        if re.match(r"(https?|s3|gs|az)://[^/]*@", self.path):
             raise ValueError(
-                "the address names a user or a password, which no plan may hold; fetch the file and name its path"
+                "the address names a user or a password, which no plan may hold; fetch the file and name its path, or set the "
+                "credentials of a store in the environment"
             )
         return self
 

@@ -21,9 +21,11 @@ from core.plan.ingest import (
 )
 from feature_repo.files.duck import files_literal
 from feature_repo.sources.addresses import fetched, is_address
+from feature_repo.sources.objects import fetched_objects, is_object
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Callable, Collection, Sequence
+    from pathlib import PurePath
 
 _CHUNK = 1 << 20
 #: The endings of the files in a folder that a reader takes.
@@ -40,7 +42,7 @@ _PACKED_SUFFIXES = frozenset({".gz", ".zst", ".bz2"})
 
 
 def source_files(reader: FilesReader, scratch: Path) -> list[Path]:
-    """Find the files that `reader` names; what an address names is fetched into `scratch`.
+    """Find the files that `reader` names; what an address or a store of objects has is fetched into `scratch`.
 
     Raises
     ------
@@ -49,7 +51,12 @@ def source_files(reader: FilesReader, scratch: Path) -> list[Path]:
         after another, as `cat` joins them.
 
     """
-    files = [fetched(reader.path, scratch)] if is_address(reader.path) else local_files(reader)
+    if is_address(reader.path):
+        files = [fetched(reader.path, scratch)]
+    elif is_object(reader.path):
+        files = fetched_objects(reader.path, kind_of_file(reader), scratch)
+    else:
+        files = local_files(reader)
     for file in files:
         _refuse_unreadable(file)
     if reader.sha256 is not None:
@@ -66,31 +73,35 @@ def local_files(reader: FilesReader) -> list[Path]:
         If there are none.
 
     """
-    suffixes = _SUFFIXES[type(reader)]
-    files = _found(Path(reader.path), suffixes)
+    files = _found(Path(reader.path), kind_of_file(reader))
     if not files:
-        raise SourceError(_not_found(Path(reader.path), suffixes))
+        raise SourceError(_not_found(Path(reader.path), _SUFFIXES[type(reader)]))
     return files
 
 
-def _found(path: Path, suffixes: Collection[str]) -> list[Path]:
+def kind_of_file(reader: FilesReader) -> Callable[[PurePath], bool]:
+    """Return what tells the files in a folder that `reader` takes, by their paths in the folder."""
+    suffixes = _SUFFIXES[type(reader)]
+    return lambda file: _counts(file) and _suffix(file) in suffixes
+
+
+def _found(path: Path, takes: Callable[[PurePath], bool]) -> list[Path]:
     if path.is_file():
         return [path]
     if path.is_dir():
-        inside = (file for file in path.rglob("*") if file.is_file() and _counts(file.relative_to(path)))
-        return sorted(file for file in inside if _suffix(file) in suffixes)
+        return sorted(file for file in path.rglob("*") if file.is_file() and takes(file.relative_to(path)))
     if not has_magic(str(path)):
         return []
     return sorted(Path(name) for name in glob(str(path), recursive=True) if Path(name).is_file())  # noqa: PTH207
 
 
-def _suffix(file: Path) -> str:
+def _suffix(file: PurePath) -> str:
     """Return the suffix of a file before it was packed, in small letters."""
     name = file.with_suffix("") if file.suffix.lower() in _PACKED_SUFFIXES else file
     return name.suffix.lower()
 
 
-def _counts(file: Path) -> bool:
+def _counts(file: PurePath) -> bool:
     return not any(part.startswith((".", "_")) for part in file.parts)
 
 
@@ -123,8 +134,8 @@ def _refuse_unreadable(file: Path) -> None:
 def shown(file: Path | str) -> str:
     """Return the name of a file for a message: of a copy in the scratch folder, that of the file it was made of."""
     text = re.sub(r"^.*/\.reading\.\d+/[a-z]+/", "/", str(file))
-    if text.startswith("/http"):
-        return re.sub(r"^/(https?)/", r"\1://", text)
+    if text != str(file) and (address := re.fullmatch("/(https?|s3|gs|az)/(.*)", text, re.DOTALL)):
+        return f"{address[1]}://{address[2]}"
     path = Path(text)
     return str(path.relative_to(Path.cwd())) if text != str(file) and path.is_relative_to(Path.cwd()) else text
 

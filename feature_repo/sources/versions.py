@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from core.files import write_whole
 from core.plan.ingest import DatabaseFileReader, FilesReader, WheelReader
 from feature_repo.sources.addresses import address_version, is_address
-from feature_repo.sources.files import local_files
+from feature_repo.sources.files import kind_of_file, local_files
+from feature_repo.sources.objects import is_object, objects_version
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -75,6 +76,8 @@ def source_version(reader: Reader, digests: Digests) -> str | None:
         return None
     if is_address(reader.path):
         return address_version(reader.path)
+    if is_object(reader.path):
+        return objects_version(reader.path, kind_of_file(reader))
     digest = hashlib.sha256()
     for file in _files(reader):
         digest.update(bytes.fromhex(digests.of(file)))
