@@ -21,7 +21,7 @@ from core.plan.ingest import (
 )
 from feature_repo.files.duck import files_literal
 from feature_repo.sources.addresses import fetched, is_address
-from feature_repo.sources.objects import fetched_objects, is_object
+from feature_repo.sources.remote.objects import fetched_objects, is_object
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence

@@ -36,8 +36,8 @@ from feature_repo.files.duck import identifier
 from feature_repo.sources.databases import duckdb_part, query_part, sqlite_part
 from feature_repo.sources.faults import without_rows
 from feature_repo.sources.files import check_hash, sha256_of, source_files
-from feature_repo.sources.json_objects import json_part
-from feature_repo.sources.parquet_files import parquet_parts
+from feature_repo.sources.formats.json_objects import json_part
+from feature_repo.sources.formats.parquet_files import parquet_parts
 from feature_repo.sources.parts import UNREAD, Part
 from feature_repo.sources.plain_text import scratch_folder
 from feature_repo.sources.text_tables import likely_delimiter, text_parts

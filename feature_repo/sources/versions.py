@@ -10,7 +10,7 @@ from core.files import write_whole
 from core.plan.ingest import DatabaseFileReader, FilesReader, WheelReader
 from feature_repo.sources.addresses import address_version, is_address
 from feature_repo.sources.files import kind_of_file, local_files
-from feature_repo.sources.objects import is_object, objects_version
+from feature_repo.sources.remote.objects import is_object, objects_version
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,8 +15,9 @@ import duckdb
 from core.errors import SourceError
 from core.plan.ingest import DuckdbReader, ExcelReader, JsonLinesReader, ParquetReader, SqliteReader, TextTable
 from feature_repo.files.duck import identifier
+from feature_repo.sources.faults import without_rows
 from feature_repo.sources.files import shown
-from feature_repo.sources.readers import open_reader, without_rows
+from feature_repo.sources.readers import open_reader
 from planner.profile.dialect import csv_reader
 from planner.profile.names import plan_name, plan_names
 

@@ -1,0 +1,1 @@
+"""Formats of files with objects or typed columns, as rows of a source."""
