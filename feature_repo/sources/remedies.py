@@ -43,7 +43,7 @@ def _of_column(connection: duckdb.DuckDBPyConnection, rows: str, name: str, dtyp
         )
     if dtype in NUMERIC and found["comma"]:
         yield f"{name} has numbers with a decimal comma: set decimal: ',' (and thousands) in the reader"
-    if dtype.startswith("int") and found["fraction"]:
+    if (dtype.startswith("int") or dtype == "bool") and found["fraction"]:
         yield f"{name} has fractions: declare it as float64"
     if dtype == "bool" and found["others"]:
         yield f"{name} has other words for true and false: set true_values and false_values for the column"

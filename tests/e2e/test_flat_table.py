@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import csv
-import sys
 from datetime import UTC, datetime
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
-import yaml
 from sklearn.datasets import load_breast_cancer
 
+from benchmarks.stages import run_stages
 from core.plan.file import read_plan
 from core.settings import read_settings
 from feature_repo.catch_up import catch_up
-from models.data.split import read_training_set
+from models.data.split import TEST, TRAIN, VALIDATION, read_training_set
+from models.data.split import part as of_part
 from monitoring.verbs import parity_verb
 from panthera import online_features
 from serving.app import create_app
@@ -35,6 +34,8 @@ PLAN = Path(__file__).with_name("tumours.yaml")
 DATA = Path("data")
 #: Entities whose diagnosis is not known.
 UNKNOWN = 9
+#: The split keeps the tumours of one clinic together.
+CLINICS = 40
 
 
 def rows() -> list[dict[str, Any]]:
@@ -44,6 +45,7 @@ def rows() -> list[dict[str, Any]]:
     return [
         {
             "tumour_id": f"{number:04d}",
+            "clinic": f"clinic {number % CLINICS}",
             **{name: float(row[name]) for name in names},
             "size": "large" if row["mean radius"] > 14 else "small",
             "diagnosis": "" if number < UNKNOWN else ["malignant", "benign"][int(row["target"])],
@@ -57,14 +59,6 @@ def write(folder: Path, table: list[dict[str, Any]]) -> None:
         writer = csv.DictWriter(file, list(table[0]))
         writer.writeheader()
         writer.writerows(table)
-
-
-def run_stages() -> None:
-    """Run every stage of dvc.yaml in this process, as its command line says."""
-    for stage in yaml.safe_load(Path("dvc.yaml").read_text())["stages"].values():
-        _, _, module, *arguments = stage["cmd"].split()
-        sys.argv[1:] = arguments
-        import_module(module).main()
 
 
 def ask(*bodies: dict[str, Any]) -> list[dict[str, Any]]:
@@ -88,11 +82,9 @@ def tumours(project: Project) -> Iterator[Project]:
     """The plan, run through every stage; the process stands in its folder."""
     (project.folder / "params.yaml").write_text(PLAN.read_text())
     write(project.folder, rows())
-    arguments = list(sys.argv)
     with project.entered():
         run_stages()
         yield project
-    sys.argv[:] = arguments
 
 
 def parity() -> dict[str, Any]:
@@ -110,13 +102,25 @@ def test_the_rows_without_a_diagnosis_are_not_trained_on_and_the_column_is_no_fe
     assert len(table) == 569 - UNKNOWN
     assert sum(table.column("label").to_pylist()) == 212 - UNKNOWN  # the first of the set are all malignant
     assert [name for name in table.column_names if name.startswith("shape__")] == [
-        f"shape__{name}" for name in ("radius", "texture", "area", "concavity", "size", "roundness", "concave")
+        f"shape__{name}"
+        for name in ("clinic", "radius", "texture", "area", "concavity", "size", "roundness", "concave")
     ]
+
+
+def test_the_tumours_of_one_clinic_are_in_one_part_and_the_report_says_so(tumours: Project) -> None:
+    table = read_training_set(tumours.folder / "data" / "training_set.parquet")
+    clinics = {
+        part: set(of_part(table, part).column("shape__clinic").to_pylist()) for part in (TRAIN, VALIDATION, TEST)
+    }
+    assert [len(names) for names in clinics.values()] == [24, 8, 8]
+    assert len(set.union(*clinics.values())) == CLINICS
+    page = (tumours.folder / "reports" / "evaluation.html").read_text()
+    assert "a random sample of the groups of shape.clinic; they select nothing" in page
+    assert "of the 8 test groups of shape.clinic, each with all of its rows" in page
 
 
 def test_the_report_names_no_instant_that_the_plan_does_not_have(tumours: Project) -> None:
     page = (tumours.folder / "reports" / "evaluation.html").read_text()
-    assert "The test part has 112 rows: a random sample" in page
     assert "2000-01-01" not in page
 
 
@@ -124,6 +128,7 @@ def test_features_that_come_with_the_request_give_the_score_of_the_stored_ones(t
     row = rows()[0]
     radius, area = row["mean radius"], row["mean area"]
     features = {
+        "clinic": "clinic 0",
         "radius": radius,
         "texture": row["mean texture"],
         "area": area,
@@ -147,8 +152,8 @@ def test_features_that_come_with_the_request_give_the_score_of_the_stored_ones(t
     assert partly["http"] == 422
     assert "found no 'area' in entities[0].features.shape" in partly["detail"]
     found = parity()
-    assert (found["predictions_checked"], found["given_values"], found["defects"]) == (3, 7, 0)
-    assert found["values_compared"] == 14
+    assert (found["predictions_checked"], found["given_values"], found["defects"]) == (3, 8, 0)
+    assert found["values_compared"] == 16
     assert unequal_online() == 0
 
 

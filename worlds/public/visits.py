@@ -28,13 +28,12 @@ _COLUMNS = {
     "site": "site",
     "child": "child",
 }
-_EVERY = 3
 
 
-def write(folder: Path) -> None:
-    """Write `rand hie.txt`, of a third of the people, from statsmodels."""
+def write(folder: Path, every: int = 3) -> None:
+    """Write `rand hie.txt`, of one person of `every`, from statsmodels."""
     table = pd.read_csv(statsmodels_file("randhie/src/randhie.csv"), low_memory=False)
-    table = table[table["zper"] % _EVERY == 0]
+    table = table[table["zper"] % every == 0]
     people = table["zper"].astype(str).str.zfill(7)
     chosen = table[list(_COLUMNS)].rename(columns=_COLUMNS)
     chosen.insert(0, "Person", people)

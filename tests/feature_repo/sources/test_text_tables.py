@@ -185,8 +185,9 @@ def test_a_table_that_is_not_as_the_plan_says_is_refused_with_what_to_do(
 
 
 def test_values_that_cannot_be_numbers_are_told_with_the_words_that_the_plan_lacks(tmp_path: Path) -> None:
-    text = "id;seen;amount;count;paid\na;2024-01-01;NA;1.5;Ja\nb;2024-01-02;1.234,5;1;yes\n"
-    source = stranger(csv_of(tmp_path, text, delimiter=";"), count={"dtype": "int64"}, paid={"dtype": "bool"})
+    text = "id;seen;amount;count;paid;open\na;2024-01-01;NA;1.5;Ja;0.02\nb;2024-01-02;1.234,5;1;yes;1\n"
+    words = {"paid": {"dtype": "bool"}, "open": {"dtype": "bool"}}
+    source = stranger(csv_of(tmp_path, text, delimiter=";"), count={"dtype": "int64"}, **words)
     raw_rows(source, tmp_path)
     with pytest.raises(PantheraError) as refused:
         judged(source, tmp_path, max_rejected=0.1)
@@ -195,6 +196,7 @@ def test_values_that_cannot_be_numbers_are_told_with_the_words_that_the_plan_lac
         'amount has "NA": if that stands for no value, set missing: ["NA"] in the reader',
         "amount has numbers with a decimal comma: set decimal: ','",
         "count has fractions: declare it as float64",
+        "open has fractions: declare it as float64",
         "set true_values and false_values",
         "max_rejected",
     ):
