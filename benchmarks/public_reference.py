@@ -80,7 +80,7 @@ def _codes(fitting: pa.ChunkedArray, testing: pa.ChunkedArray) -> Pair:
 
     def numbers(column: pa.ChunkedArray) -> NDArray[np.float64]:
         found = pc.index_in(column, value_set=known).cast(pa.float64()).to_numpy(zero_copy_only=False)
-        return np.minimum(found, _LEVELS - 1)[:, None]
+        return np.minimum(np.asarray(found, dtype=np.float64), _LEVELS - 1)[:, None]
 
     return numbers(fitting), numbers(testing)
 

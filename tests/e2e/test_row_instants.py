@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from benchmarks.stages import run_stages
 from models.data.split import read_training_set
-from tests.e2e.test_flat_table import ask, parity, run_stages, unequal_online
+from tests.e2e.test_flat_table import ask, parity, unequal_online
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from core.plan.file import read_plan
-from feature_repo.files.duck import open_duckdb
+from feature_repo.files.duck import fetch, open_duckdb
 from feature_repo.sources.readers import read_source
 from worlds.public import visits
 from worlds.public.__main__ import PLANS
@@ -31,7 +31,7 @@ def test_the_files_of_an_installed_package_are_read_as_their_plan_says(
     monkeypatch.chdir(tmp_path)
     source = read_plan(PLANS["visits"]).ingest["years"]
     with open_duckdb() as connection:
-        rows = connection.execute(read_source(connection, "years", source, tmp_path / "downloads")).to_arrow_table()
+        rows = fetch(connection, read_source(connection, "years", source, tmp_path / "downloads"))
     assert set(source.columns) <= set(rows.column_names)
     assert rows.column("id").to_pylist()[0] == "0125800/1"
     assert 0 < rows.column("health").null_count < len(rows)
