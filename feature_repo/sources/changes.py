@@ -192,10 +192,11 @@ def entries(known_from: datetime | None, present: str, known: str, last_row: int
     since = instant(known_from) if known_from else "NULL"
     chosen = ", ".join(f"present.{identifier(name)}" for name in columns)
     return f"""
-        SELECT {last_row} + place AS source_row, replaced AS {REPLACES}, place AS {POSITION},
-            CASE WHEN late THEN {since} ELSE known.{KNOWN_FROM} END::TIMESTAMPTZ AS {KNOWN_FROM}, {chosen}
-        FROM changes JOIN {present} AS present ON present.source_row = place
-        LEFT JOIN (SELECT source_row, {KNOWN_FROM} FROM {known}) AS known ON known.source_row = replaced ORDER BY place"""
+        SELECT {last_row} + changes.place AS source_row, changes.replaced AS {REPLACES}, changes.place AS {POSITION},
+            CASE WHEN changes.late THEN {since} ELSE known.{KNOWN_FROM} END::TIMESTAMPTZ AS {KNOWN_FROM}, {chosen}
+        FROM changes JOIN {present} AS present ON present.source_row = changes.place
+        LEFT JOIN (SELECT source_row, {KNOWN_FROM} FROM {known}) AS known ON known.source_row = changes.replaced
+        ORDER BY changes.place"""
 
 
 def removals(known: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -16,13 +16,16 @@ from hypothesis import strategies as st
 
 from core.errors import PlanError
 from core.plan.checks import KEYS_TAKEN
+from core.plan.training_set import AsOf
 from feature_repo.build_features import build_views
 from feature_repo.files.datasets import raw_file
 from feature_repo.ingest import ingest
+from feature_repo.sources.known_rows import with_extract, write_known_rows
+from feature_repo.sources.ledger import Ledger
 from feature_repo.validate import validate
 from feature_repo.views.linked_rows import linked_by
 from feature_repo.views.look_ahead import look_ahead
-from models.data.labels import labelled_entities
+from models.data.labels import labelled_entities, labelled_instants
 from tests.core.plan.shop_plan import shop
 
 ROOT = Path(__file__).parents[2]
@@ -79,13 +82,20 @@ def run_stages(key: str, columns: list[str], features: list[str]) -> list[dict[s
         ingest("orders", source.model_copy(update={"reader": reader}), folder / "raw", folder)
         accepted, rejected = folder / "accepted", folder / "rejected.parquet"
         raw = raw_file(folder / "raw", "orders")
-        result = validate(source, key, plan.validate_["orders"], raw, accepted / "orders", rejected)
+        rules = plan.validate_["orders"]
+        result = validate(source, key, rules, raw, accepted / "orders", rejected)
         assert (result.accepted, result.rejected) == (4, 0)
         assert pq.read_schema(rejected).names[:2] == ["source_row", "reasons"]
+        again = with_extract(Ledger(folder / "ledger"), "orders", source, key, rules, raw, folder / "entries.parquet")
+        assert pq.read_metadata(write_known_rows(again, "orders", source, folder / "known")[1]).num_rows == 4
         (folder / "features").mkdir()
         assert dict(build_views(plan, accepted, folder / "features")) == {"history": 2}
         labelled = labelled_entities(accepted, plan.label, plan.unit, plan.build_features.snapshots, "6 months").rows
         assert labelled.column_names == [key, "as_of", "label"]
+        own = plan.label.model_copy(update={"value": "", "column": columns[0], "horizon": timedelta()})
+        at_rows = AsOf.model_validate({"start": "2023-01-01", "end": "2023-12-01", "each_row_of": "orders"})
+        row_labels = labelled_instants(accepted, own, plan.unit, at_rows, "multiclass").rows
+        assert row_labels.column("label").to_pylist() == [columns[0]] * 4
         asked = datetime(2023, 6, 1, tzinfo=UTC)
         assert list(look_ahead(accepted, view, plan.unit, linked_by(plan, view), asked)) == []
         found: list[dict[str, Any]] = pq.read_table(folder / "features" / "history").to_pylist()
