@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from core.plan.ingest import QualityRules
 from core.plan.plan import Feature
+from core.plan.rows.look_ups import JoinedColumn
 from core.plan.training_set import TemporalSplit
 
 if TYPE_CHECKING:
@@ -77,11 +78,18 @@ def _column_feature(name: str, column: Column) -> Feature:
 
 
 def label_columns(plan: Plan, source: str) -> set[str]:
-    """List the columns of `source` that hold the label, if that is in the entity's own row."""
+    """List the columns of `source` that hold the label, its own or a joined one, if that is in the entity's own row."""
     label = plan.label
-    if label.source != source or not (plan.labels_rows or plan.ingest[source].event_time is None):
+    labelled = plan.ingest.get(label.source)
+    if labelled is None or not (plan.labels_rows or labelled.event_time is None):
         return set()
-    return {label.column} if label.column else words(label.value).intersection(plan.ingest[source].columns)
+    held = {label.column} if label.column else words(label.value).intersection(labelled.columns)
+    joined = {
+        name
+        for name, column in plan.ingest[source].columns.items()
+        if isinstance(column, JoinedColumn) and column.source == label.source and column.origin in held
+    }
+    return joined | (held if source == label.source else set())
 
 
 def words(sql: str) -> set[str]:

@@ -12,6 +12,7 @@ from core.suggestions import allowed_here
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from core.plan.ingest import Source
     from core.plan.plan import Feature, Plan
 
 Finding = tuple[str, str]
@@ -74,13 +75,12 @@ def row_findings(plan: Plan) -> Iterator[Finding]:
     """Find the features that read a label that stands in the rows before it is known."""
     if not plan.labels_rows:
         return
-    columns = label_columns(plan, plan.label.source)
     for name, view in plan.build_features.views.items():
         for key, feature in view.features.items():
+            rows = plan.ingest[feature.source or view.source]
+            columns = label_columns(plan, feature.source or view.source) if feature.over == "rows" else set()
             read = columns.intersection(words(feature.sql))
-            of_source = feature.over == "rows" and (feature.source or view.source) == plan.label.source
-            reference = f"{name}.{key}"
-            if of_source and read and not _waits(plan, feature) and reference not in plan.training_set.leakage.allow:
+            if read and not _waits(plan, feature, rows) and f"{name}.{key}" not in plan.training_set.leakage.allow:
                 yield (
                     f"build_features.views.{name}.features.{key}.sql",
                     (
@@ -90,7 +90,6 @@ def row_findings(plan: Plan) -> Iterator[Finding]:
                 )
 
 
-def _waits(plan: Plan, feature: Feature) -> bool:
+def _waits(plan: Plan, feature: Feature, rows: Source) -> bool:
     """Return whether a feature reads only rows whose label is known; their events tell that if they are known at once."""
-    at_once = plan.ingest[plan.label.source].created_time is None
-    return at_once and (feature.lag or timedelta()) >= plan.label.known_after
+    return rows.created_time is None and (feature.lag or timedelta()) >= plan.label.known_after

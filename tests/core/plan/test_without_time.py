@@ -97,6 +97,19 @@ def test_the_columns_that_the_label_is_made_of(label: dict[str, Any], columns: s
     assert label_columns(telco(changes), "customers") == columns
 
 
+def test_a_label_that_a_look_up_brings_is_no_feature_either() -> None:
+    """The churn of a customer's friend is a label, and so is that of the customer in another table."""
+    friend = {
+        "ingest/customers/columns/friend": {"dtype": "string"},
+        "ingest/customers/join": {"other": {"source": "customers", "key": {"friend": "customer_id"}}},
+    }
+    found = telco(friend)
+    assert label_columns(found, "customers") == {"churn", "other_churn"}
+    assert {"other_tenure", "other_churn"} & found.build_features.views["account"].features.keys() == {"other_tenure"}
+    with pytest.raises(PlanError, match=r"years\.sql: the column 'other_churn' holds the label"):
+        telco({**friend, f"{YEARS}/sql": "other_churn = 'Yes'"})
+
+
 TIMED = {"column": "joined"}
 FAULTS: dict[str, tuple[dict[str, Any], str]] = {
     "temporal split": (
