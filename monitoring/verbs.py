@@ -17,7 +17,7 @@ from feature_repo.files.kept_snapshots import kept_files
 from feature_repo.upkeep.tables_in_use import fingerprints
 from feature_repo.views.definitions import declared_table
 from feature_repo.views.linked_rows import linked_by
-from models.bundles.bundle import load_bundle
+from models.bundles.bundle import load_bundle, read_facts
 from models.bundles.explained import explain_vector
 from models.bundles.revisions import actor
 from models.bundles.signing import read_trusted
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from core.plan.plan import Monitor, Plan
     from core.roles import Role
     from core.settings import Settings
-    from models.bundles.bundle import Bundle
+    from models.bundles.bundle import Bundle, BundleFacts
     from models.releases.ledger import LedgerRelease
     from monitoring.logged_predictions import LoggedPrediction
     from monitoring.offline_values import OfflineRow
@@ -99,7 +99,7 @@ def drift_verb(
     served = Window.before(as_of, window)
     with connect(ensure_database(settings)) as connection:
         release = _in_role(connection, plan.register_.model, role)
-        bundle = load_bundle(settings.bundles / release.bundle_digest, read_trusted(settings))
+        bundle = read_facts(settings.bundles / release.bundle_digest, read_trusted(settings))
         reference = bundle.reference
         counts = fetch_served_counts(connection, release.release_id, reference, served.start, served.end)
         if not any(count.rows for count in counts.values()):
@@ -224,7 +224,7 @@ def _write_report(
     connection: psycopg.Connection,
     monitor: Monitor,
     release_id: str,
-    bundle: Bundle,
+    bundle: BundleFacts,
     *,
     window: Window,
     path: Path,

@@ -48,18 +48,24 @@ _GOLDEN_TOLERANCE = 1e-9
 
 
 @dataclass(frozen=True)
-class Bundle:
-    """A loaded bundle, ready to score.
+class BundleFacts:
+    """What a bundle says without its model, which takes seconds to load.
 
     `sample` is the content of `reference.parquet`; `size` is the number of bytes of the manifest's files.
     """
 
     digest: str
     contract: Contract
-    model: Model
     reference: Reference
     sample: bytes
     size: int
+
+
+@dataclass(frozen=True)
+class Bundle(BundleFacts):
+    """A loaded bundle, ready to score."""
+
+    model: Model
     conformance: Conformance
     encoder: Encoder
 
@@ -172,19 +178,37 @@ def load_bundle(path: Path, trusted: TrustedKeys) -> Bundle:
 
     """
     contents = check_bundle(path, trusted)
-    contract = contract_from_json(contents["contract.json"])
+    facts = _facts_of(path.name, contents)
     bundle = Bundle(
-        digest=path.name,
-        contract=contract,
-        model=load_model(contract.estimator, contents["model"]),
-        reference=Reference.from_json(contents["reference.json"].decode()),
-        sample=contents["reference.parquet"],
-        size=sum(map(len, contents.values())),
-        conformance=Conformance(contract),
-        encoder=Encoder(contract.features),
+        **vars(facts),
+        model=load_model(facts.contract.estimator, contents["model"]),
+        conformance=Conformance(facts.contract),
+        encoder=Encoder(facts.contract.features),
     )
     _replay(bundle, json.loads(contents["golden.json"]))
     return bundle
+
+
+def read_facts(path: Path, trusted: TrustedKeys) -> BundleFacts:
+    """Read the bundle in the folder `path` without its model, which is checked but not parsed.
+
+    Raises
+    ------
+    BundleError
+        If the bundle is absent, incomplete, altered, not signed by a trusted key, or of an unknown format.
+
+    """
+    return _facts_of(path.name, check_bundle(path, trusted))
+
+
+def _facts_of(digest: str, contents: Mapping[str, bytes]) -> BundleFacts:
+    return BundleFacts(
+        digest=digest,
+        contract=contract_from_json(contents["contract.json"]),
+        reference=Reference.from_json(contents["reference.json"].decode()),
+        sample=contents["reference.parquet"],
+        size=sum(map(len, contents.values())),
+    )
 
 
 def check_bundle(path: Path, trusted: TrustedKeys) -> dict[str, bytes]:

@@ -28,7 +28,7 @@ from core.plan.train import (
     MajorityCandidate,
     SingleFeatureCandidate,
 )
-from models.bundles.bundle import SIGNATURE, golden_rows, load_bundle, sign_bundle, write_bundle
+from models.bundles.bundle import SIGNATURE, golden_rows, load_bundle, read_facts, sign_bundle, write_bundle
 from models.bundles.bundling import bundle_contents
 from models.bundles.contract_format import FORMAT_VERSION
 from models.bundles.signing import Signer, TrustedKeys
@@ -266,6 +266,18 @@ def test_a_model_that_no_longer_gives_its_golden_scores_is_refused(tmp_path: Pat
     golden["scores"][0] += 1e-6
     other = write_bundle(tmp_path, {**contents, "golden.json": json.dumps(golden).encode()}, SIGNER)
     with pytest.raises(BundleError, match="does not score its golden rows"):
+        load_bundle(tmp_path / other, TRUSTED)
+
+
+def test_the_facts_of_a_bundle_are_read_without_its_model(tmp_path: Path) -> None:
+    digest, _ = written("lightgbm", tmp_path)
+    contents = {
+        file.name: file.read_bytes() for file in (tmp_path / digest).iterdir() if not file.name.startswith("manifest")
+    }
+    other = write_bundle(tmp_path, {**contents, "model": b"no model"}, SIGNER)
+    facts, whole = read_facts(tmp_path / other, TRUSTED), load_bundle(tmp_path / digest, TRUSTED)
+    assert (facts.contract, facts.reference, facts.sample) == (whole.contract, whole.reference, whole.sample)
+    with pytest.raises(BundleError):
         load_bundle(tmp_path / other, TRUSTED)
 
 
