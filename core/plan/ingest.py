@@ -10,6 +10,8 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from core.plan.rows.look_up import SharedKey, StatedLookUp  # noqa: TC001 - pydantic reads the annotations
+from core.plan.rows.remote_readers import DeltaReader, HttpJsonReader, IcebergReader
+from core.plan.rows.rows_reader import RowsReader
 from core.plan.section import Name, Section, Share
 from core.plan.times import Instant, TimeFormat, Zone, without_time
 
@@ -37,13 +39,6 @@ def _encoding(name: str) -> str:
 
 #: A name of an encoding of text.
 Encoding = Annotated[str, AfterValidator(_encoding)]
-
-
-class RowsReader(Section):
-    """What every reader can state."""
-
-    missing: tuple[str, ...] = Field(default=(), strict=False)
-    """Texts that stand for no value, such as `["NA", "?", "-999"]`, in all columns without a list of their own."""
 
 
 class FilesReader(RowsReader):
@@ -197,7 +192,17 @@ class WheelReader(TextTable):
 
 
 Reader = Annotated[
-    CsvReader | JsonLinesReader | ParquetReader | ExcelReader | SqliteReader | DuckdbReader | SqlReader | WheelReader,
+    CsvReader
+    | JsonLinesReader
+    | ParquetReader
+    | ExcelReader
+    | SqliteReader
+    | DuckdbReader
+    | SqlReader
+    | DeltaReader
+    | IcebergReader
+    | HttpJsonReader
+    | WheelReader,
     Field(discriminator="kind"),
 ]
 

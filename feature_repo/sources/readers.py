@@ -32,6 +32,7 @@ from core.plan.ingest import (
     TextTable,
     WheelReader,
 )
+from core.plan.rows.remote_readers import DeltaReader, HttpJsonReader, IcebergReader
 from feature_repo.files.duck import identifier
 from feature_repo.sources.databases import duckdb_part, query_part, sqlite_part
 from feature_repo.sources.faults import without_rows
@@ -40,6 +41,8 @@ from feature_repo.sources.formats.json_objects import json_part
 from feature_repo.sources.formats.parquet_files import parquet_parts
 from feature_repo.sources.parts import UNREAD, Part
 from feature_repo.sources.plain_text import scratch_folder
+from feature_repo.sources.remote.http_json import http_json_part
+from feature_repo.sources.remote.lake_tables import delta_part, iceberg_part
 from feature_repo.sources.text_tables import likely_delimiter, text_parts
 from feature_repo.sources.tokens import meant_value
 from feature_repo.sources.workbooks import workbook_parts
@@ -178,6 +181,21 @@ def _(reader: SqliteReader, _connection: duckdb.DuckDBPyConnection, scratch: Pat
 @open_reader.register
 def _(reader: DuckdbReader, connection: duckdb.DuckDBPyConnection, scratch: Path) -> list[Part]:
     return [duckdb_part(reader, connection, scratch)]
+
+
+@open_reader.register
+def _(reader: DeltaReader, connection: duckdb.DuckDBPyConnection, scratch: Path) -> list[Part]:
+    return [delta_part(reader, connection, scratch)]
+
+
+@open_reader.register
+def _(reader: IcebergReader, connection: duckdb.DuckDBPyConnection, scratch: Path) -> list[Part]:
+    return [iceberg_part(reader, connection, scratch)]
+
+
+@open_reader.register
+def _(reader: HttpJsonReader, connection: duckdb.DuckDBPyConnection, scratch: Path) -> list[Part]:
+    return [http_json_part(reader, connection, scratch)]
 
 
 @open_reader.register

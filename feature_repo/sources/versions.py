@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 
 from core.files import write_whole
 from core.plan.ingest import DatabaseFileReader, FilesReader, WheelReader
+from core.plan.rows.remote_readers import DeltaReader, IcebergReader
 from feature_repo.sources.addresses import address_version, is_address
 from feature_repo.sources.files import kind_of_file, local_files
+from feature_repo.sources.remote.lake_tables import delta_version, iceberg_version
 from feature_repo.sources.remote.objects import is_object, objects_version
 
 if TYPE_CHECKING:
@@ -67,13 +69,19 @@ def source_version(reader: Reader, digests: Digests) -> str | None:
     Raises
     ------
     SourceError
-        If a file is not there or cannot be read.
+        If a file or a table of a lake is not there or cannot be read.
 
     """
     if isinstance(reader, WheelReader):
         return f"sha256 {reader.sha256}"
-    if not isinstance(reader, FilesReader):
-        return None
+    if isinstance(reader, DeltaReader):
+        return delta_version(reader)
+    if isinstance(reader, IcebergReader):
+        return iceberg_version(reader)
+    return _version_of_files(reader, digests) if isinstance(reader, FilesReader) else None
+
+
+def _version_of_files(reader: FilesReader, digests: Digests) -> str | None:
     if is_address(reader.path):
         return address_version(reader.path)
     if is_object(reader.path):

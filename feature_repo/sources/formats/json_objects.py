@@ -36,25 +36,36 @@ def json_part(
     """
     encoding = "utf-8-sig" if reader.encoding.lower() in {"utf-8", "utf8"} else reader.encoding
     plain = [plain_text(file, encoding, scratch) for file in files]
-    objects = _relation(plain)
-    try:
-        found = [
-            keys or [] for (keys,) in connection.execute(f"SELECT DISTINCT json_keys(json) FROM {objects}").fetchall()
-        ]
-    except duckdb.InvalidInputException as error:
-        raise SourceError(next(filter(None, map(_fault, plain)), None) or _reason(plain, error)) from None
-    doubled = sorted({key for keys in found if len(set(keys)) < len(keys) for key in keys if keys.count(key) > 1})
-    if doubled:
-        raise SourceError(f"an object of {reader.path} has the key {doubled[0]!r} twice; keep one")
-    names = sorted({key for keys in found for key in keys})
-    if not names:
+    part = objects_part(plain, shown(files[0]), connection)
+    if not part.columns:
         raise SourceError(
             f"the file {shown(files[0])} holds no JSON object; expected one a line, or an array of them: write it anew, or "
             "correct the reader's path"
         )
+    return part
+
+
+def objects_part(files: Sequence[Path], what: str, connection: duckdb.DuckDBPyConnection) -> Part:
+    """Open plain files of JSON objects, which `what` names; the columns are the keys of all objects.
+
+    Raises
+    ------
+    SourceError
+        If a file is damaged, of another encoding than UTF-8, or has an object with a key twice.
+
+    """
+    objects = _relation(files)
+    try:
+        rows = connection.execute(f"SELECT DISTINCT json_keys(json) FROM {objects}").fetchall()
+    except duckdb.InvalidInputException as error:
+        raise SourceError(next(filter(None, map(_fault, files)), None) or _reason(files, error)) from None
+    found = [keys or [] for (keys,) in rows]
+    doubled = sorted({key for keys in found if len(set(keys)) < len(keys) for key in keys if keys.count(key) > 1})
+    if doubled:
+        raise SourceError(f"an object of {what} has the key {doubled[0]!r} twice; keep one")
+    names = sorted({key for keys in found for key in keys})
     pointers = ["/" + name.replace("~", "~0").replace("/", "~1") for name in names]
-    columns = {name: f"json ->> {literal(at)}" for name, at in zip(names, pointers, strict=True)}
-    return Part(objects, columns, shown(files[0]))
+    return Part(objects, {name: f"json ->> {literal(at)}" for name, at in zip(names, pointers, strict=True)}, what)
 
 
 def _relation(files: Sequence[Path]) -> str:

@@ -6,8 +6,10 @@ import sqlite3
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
+import deltalake
 import duckdb
 import pandas as pd
+import pyarrow as pa
 from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
@@ -17,8 +19,17 @@ from tests.feature_repo.sources.stranger import accepted_rows, raw_rows, strange
 if TYPE_CHECKING:
     from pathlib import Path
 
-#: Formats by the kind of their reader, and the ending of their files.
-_FORMATS = {"csv": "csv", "jsonl": "jsonl", "parquet": "parquet", "excel": "xlsx", "sqlite": "db", "duckdb": "duckdb"}
+#: Formats by the kind of their reader (`json` is an array, for that of `jsonl`), and the ending of their files.
+_FORMATS = {
+    "csv": "csv",
+    "jsonl": "jsonl",
+    "json": "json",
+    "parquet": "parquet",
+    "excel": "xlsx",
+    "sqlite": "db",
+    "duckdb": "duckdb",
+    "delta": "delta",
+}
 #: No control characters, which Excel has none of, and nothing that a name or value would lose at its ends.
 _LETTERS = st.characters(exclude_categories=("Cs", "Cc", "Zl", "Zp"), exclude_characters="\ufeff\ufffe\uffff")
 _TEXTS = st.text(_LETTERS, min_size=1, max_size=8).filter(lambda text: text == text.strip() and text[0] != "=")
@@ -52,6 +63,8 @@ def tables(draw: st.DrawFn) -> tuple[list[str], list[str], list[list[Any]]]:
 def _write(kind: str, file: Path, frame: pd.DataFrame, *, by_duckdb: bool) -> None:
     if kind == "excel":
         frame.to_excel(file, index=False)
+    elif kind == "delta":
+        deltalake.write_deltalake(file, pa.Table.from_pandas(frame, preserve_index=False))
     elif kind == "sqlite":
         with closing(sqlite3.connect(file)) as connection:
             frame.to_sql("things", connection, index=False)
@@ -61,12 +74,12 @@ def _write(kind: str, file: Path, frame: pd.DataFrame, *, by_duckdb: bool) -> No
             if kind == "duckdb":
                 connection.execute("CREATE TABLE things AS FROM frame")
             else:
-                form = {"jsonl": "json"}.get(kind, kind)
+                form = {"jsonl": "json", "json": "json, ARRAY true"}.get(kind, kind)
                 connection.execute(f"COPY frame TO {literal(file)} (FORMAT {form})")
     elif kind == "csv":
         frame.to_csv(file, index=False)
-    elif kind == "jsonl":
-        frame.to_json(file, orient="records", lines=True, force_ascii=False, double_precision=15)
+    elif kind in {"json", "jsonl"}:
+        frame.to_json(file, orient="records", lines=kind == "jsonl", force_ascii=False, double_precision=15)
     else:
         frame.to_parquet(file, index=False)
 
@@ -99,7 +112,11 @@ def test_a_table_comes_in_equal_value_by_value(
         "id" if number == 0 else f"c{number}": {"dtype": dtype, "rename_from": name}
         for number, (name, dtype) in enumerate(zip(names, dtypes, strict=True))
     }
-    reader = {"kind": kind, "path": str(file), **({"table": "things"} if kind in {"sqlite", "duckdb"} else {})}
+    reader = {
+        "kind": "jsonl" if kind == "json" else kind,
+        "path": str(file),
+        **({"table": "things"} if kind in {"sqlite", "duckdb"} else {}),
+    }
     source = stranger(reader, **declared, amount={"dtype": "string", "rename_from": "seen"})
     raw_rows(source, folder)
     found = accepted_rows(source, folder)
