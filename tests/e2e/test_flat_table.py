@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import csv
+import gc
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -85,6 +86,7 @@ def tumours(project: Project) -> Iterator[Project]:
     with project.entered():
         run_stages()
         yield project
+    gc.collect()  # what the stages left is closed here, where its warnings are ignored
 
 
 def parity() -> dict[str, Any]:

@@ -60,6 +60,22 @@ FAULTS: Faults = {
         {"train/candidates/line": {"estimator": "linear_regression"}},
         "train.candidates.line.estimator: it predicts numbers; for a binary problem write logistic_regression",
     ),
+    "a value of a feature for classes": (
+        {"train/candidates/line": {"estimator": "feature_value", "feature": "history.half"}},
+        "train.candidates.line.estimator: it predicts numbers; for a binary problem write single_feature",
+    ),
+    "a loss of counts for classes": (
+        {"train/candidates/trees/loss": "poisson"},
+        "train.candidates.trees.loss: a binary problem has the log loss; take the key out",
+    ),
+    "a level without its loss": (
+        {"train/candidates/trees/quantile": 0.9},
+        "train.candidates.trees.quantile: it belongs to loss: quantile, found squared; take it out",
+    ),
+    "a search for a loss": (
+        {"train/candidates/trees/tune": {"search": {"quantile": {"values": [0.1, 0.9]}}}},
+        "train.candidates.trees.tune.search.quantile: this key cannot be searched; ",
+    ),
     "a search for no key": (
         {"train/candidates/trees/tune": {"search": {"round": {"low": 1, "high": 9}}}},
         "train.candidates.trees.tune.search.round: 1 is not allowed there: ",
