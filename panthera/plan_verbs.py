@@ -1,17 +1,21 @@
-"""The verbs about a plan and its data: `plan`, `profile`."""
+"""The verbs about a plan and its data: `plan`, `profile`, `draft`."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core.settings import read_settings
+from panthera.drafting import EVIDENCE, ask
+from panthera.project_folder import PLAN
 from panthera.verb import add_json, add_verb, plain_text, read_current_plan, show
 
 if TYPE_CHECKING:
     import argparse
 
     from panthera.verb import Add
+    from planner.draft.draft import Draft
 
 
 def check_plan(arguments: argparse.Namespace) -> int:
@@ -43,6 +47,30 @@ def profile(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def draft(arguments: argparse.Namespace) -> int:
+    """Draft a plan from files, with the evidence of each line; what it cannot know is a question with a default."""
+    from panthera.drafting import read_answers, write_draft
+    from panthera.project_folder import code_stands_in, link_code
+    from planner.verbs import draft_files
+
+    out, answers = arguments.out, read_answers(arguments.answers)
+
+    def drafted(given: dict[str, str]) -> Draft:
+        stated = {"predict": arguments.predict, "key": arguments.key, "time": arguments.time}
+        return draft_files(arguments.data, out.absolute().parent, answers=given, **stated)
+
+    found = drafted(answers)
+    if sys.stdin.isatty() and not arguments.json and (more := ask(found.sheet.open_questions)):
+        found = drafted({**answers, **more})
+    write_draft(found, out)
+    has_code = out.name == PLAN and (code_stands_in(out.absolute().parent) or link_code(out.absolute().parent))
+    show(found, found.table, as_json=arguments.json)
+    if not arguments.json:
+        run = "dvc repro" if has_code else f"panthera project {out} FOLDER, then dvc repro in that folder"
+        print(f"{out} is drafted, its evidence in {out.parent / EVIDENCE}. Read the comments, then: {run}")
+    return 0
+
+
 def add_plan_verbs(add: Add) -> None:
     """Add the verbs to the command line."""
     added = add_verb(add, "plan", check_plan)
@@ -51,4 +79,14 @@ def add_plan_verbs(add: Add) -> None:
     added.add_argument("data", nargs="+", type=plain_text, help="file, folder, glob or database")
     added.add_argument("--target", type=plain_text, help="column that the others are compared with")
     added.add_argument("--out", type=Path, help="HTML file to write")
+    add_json(added)
+    added = add_verb(add, "draft", draft)
+    added.add_argument("data", nargs="+", type=plain_text, help="file, folder, glob or database")
+    added.add_argument("--predict", type=plain_text, help="what to predict: churn = 'Yes', or count(orders) = 0 in 90d")
+    added.add_argument("--key", type=plain_text, help="column that tells the rows, or the entities, apart")
+    added.add_argument("--time", type=plain_text, help="column of when a row happened")
+    added.add_argument(
+        "--answers", type=Path, help="YAML file with answers to the questions of a draft, by their names"
+    )
+    added.add_argument("--out", type=Path, default=Path(PLAN), help="plan to write; default: params.yaml")
     add_json(added)

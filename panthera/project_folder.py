@@ -45,6 +45,30 @@ def make_project(plan: Path, folder: Path) -> None:
         raise PantheraError(f"{folder} is neither empty nor a project folder; choose another folder")
     folder.mkdir(parents=True, exist_ok=True)
     _link(plan.resolve(), folder / PLAN)
+    _link_all(code, folder)
+
+
+def code_stands_in(folder: Path) -> bool:
+    """Say whether the stages run in `folder`: it is a checkout, or a project folder."""
+    return (folder / "dvc.yaml").exists()
+
+
+def link_code(folder: Path) -> bool:
+    """Make a project folder of one that has a plan of its own; say whether the code could be linked there.
+
+    It could not where a file of another meaning has the name of one of ours, or the code is an installed package.
+    """
+    code = code_folder()
+    is_taken = any(
+        (folder / name).exists() and not (folder / name).is_symlink() for name in (*PACKAGES, *PIPELINE, ".dvc")
+    )
+    if is_taken or not (code / "dvc.yaml").exists():
+        return False
+    _link_all(code, folder)
+    return True
+
+
+def _link_all(code: Path, folder: Path) -> None:
     for file in _code_files(code):
         _link(file, folder / file.relative_to(code))
     for name in PACKAGES:

@@ -1,4 +1,4 @@
-"""What the command line calls: profile files."""
+"""What the command line calls: profile files, draft a plan."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from planner.profile.target import with_target
 from planner.workspace import open_workspace
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from planner.draft.draft import Draft
 
 
 def profile_files(data: Sequence[str], target: str | None) -> Profile:
@@ -31,3 +34,35 @@ def profile_html(profile: Profile) -> str:
     from planner.profile.page import profile_page
 
     return profile_page(profile)
+
+
+def draft_files(
+    data: Sequence[str],
+    folder: Path,
+    *,
+    predict: str | None,
+    key: str | None,
+    time: str | None,
+    answers: Mapping[str, str],
+) -> Draft:
+    """Return the plan for the tables that `data` names, to be run in `folder`.
+
+    Raises
+    ------
+    PantheraError
+        If the data or the task allow none.
+
+    """
+    from planner.draft.draft import draft_plan
+
+    with open_workspace() as workspace:
+        return draft_plan(
+            workspace.connection,
+            data,
+            workspace.scratch,
+            folder,
+            predict=predict,
+            key=key,
+            time=time,
+            answers=answers,
+        )

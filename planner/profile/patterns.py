@@ -167,7 +167,9 @@ PERSONAL = (
 #: Words at the end of the name of a key.
 KEY_NAME = _named("id|key|nr|no|number|code|uuid|guid|ref|sku|identifier")
 #: Names of columns that say what became known after the event that is predicted.
-AFTER_NAME = re.compile(r"(_after|_outcome|_result|_reason|_posted|_closed)$|^(reason_for|date_of|churn_)")
+AFTER_NAME = re.compile(
+    r"(_after|_afterwards|_outcome)$|^(churn|cancel\w*|exit|termination|leaving)_(reason|date|score|category)$"
+)
 #: Names of the instant of a row, the best first, and of the instant at which it became known.
 TIME_NAMES = tuple(
     map(

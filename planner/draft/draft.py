@@ -1,0 +1,145 @@
+"""From data and a line about the task to a plan."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from core.errors import PantheraError, PlanError
+from core.plan.file import parse_plan
+from core.terminal import terminal_table
+from planner.draft.events import draft_events
+from planner.draft.flat import draft_flat
+from planner.draft.sheet import Sheet
+from planner.draft.task import ColumnTask, parse_task
+from planner.draft.text import plan_text
+from planner.profile.profile import profile_data
+from planner.profile.target import MOST_CLASSES, find_column
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    import duckdb
+    from rich.console import RenderableType
+
+    from planner.profile.profile import Profile
+
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A drafted plan.
+
+    Attributes
+    ----------
+    text : the plan, with comments.
+    evidence : JSON of the evidence of its keys.
+    questions : what it assumed, those first that change most.
+    notes : what it left out, and why.
+
+    """
+
+    text: str
+    evidence: str
+    sheet: Sheet
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the questions and notes as JSON types."""
+        return {
+            "format_version": FORMAT_VERSION,
+            "questions": [question.to_dict() for question in self.sheet.open_questions],
+            "notes": self.sheet.notes,
+            "plan": self.sheet.plan,
+        }
+
+    def table(self) -> RenderableType:
+        """Compose the open questions and the notes for a terminal."""
+        from rich.console import Group
+
+        table = terminal_table(
+            "answer", "question", "assumed", "changes", title="Open questions: --answers FILE takes them"
+        )
+        for one in self.sheet.open_questions:
+            table.add_row(one.name, one.asks, one.default, one.changes)
+        shown: list[RenderableType] = [table] if self.sheet.open_questions else []
+        return Group(*shown, *self.sheet.notes)
+
+
+def draft_plan(
+    connection: duckdb.DuckDBPyConnection,
+    data: Sequence[str],
+    scratch: Path,
+    folder: Path,
+    *,
+    predict: str | None,
+    key: str | None,
+    time: str | None,
+    answers: Mapping[str, str],
+) -> Draft:
+    """Return the plan for `data`, to be run in `folder`.
+
+    Raises
+    ------
+    PantheraError
+        If the data or the task allow none; with what was found and what to do.
+
+    """
+    profile = profile_data(connection, data, scratch)
+    if not any(table.rows for table in profile.tables):
+        raise PantheraError(f"{', '.join(data)} has no rows; a plan is drafted from rows")
+    line = predict or answers.get("predict")
+    if not line:
+        raise PantheraError(f"state what to predict: {_candidates(profile)}")
+    task, sheet = parse_task(line), Sheet(answers)
+    if isinstance(task, ColumnTask):
+        table, column = find_column(profile, task.column)
+        draft_flat(sheet, connection, table, column, task, key, folder)
+    else:
+        draft_events(sheet, connection, profile, line, task, key, time, folder)
+    return _finished(sheet, profile)
+
+
+def _finished(sheet: Sheet, profile: Profile) -> Draft:
+    text = plan_text(sheet)
+    try:
+        parse_plan(text, "the draft")
+    except PlanError as error:
+        raise PantheraError(f"no valid plan could be drafted; {error}") from None
+    return Draft(text, _evidence(sheet, profile), sheet)
+
+
+def _evidence(sheet: Sheet, profile: Profile) -> str:
+    sources = {
+        table.name: {
+            "reader": table.loaded.reader.model_dump(mode="json", exclude_defaults=True),
+            "columns": table.loaded.raw,
+            "rows": table.rows,
+        }
+        for table in profile.tables
+    }
+    content: dict[str, Any] = {
+        "format_version": FORMAT_VERSION,
+        "sources": sources,
+        "keys": [asdict(one) for one in sheet.evidence],
+        "questions": [one.to_dict() for one in sheet.open_questions],
+        "answers": dict(sheet.answers),
+        "notes": sheet.notes,
+    }
+    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+
+
+def _candidates(profile: Profile) -> str:
+    """Compose lines that could state the task."""
+    lines = [
+        f'--predict "{column.raw}"'
+        for table in profile.tables
+        for column in reversed(table.columns)
+        if column.name not in table.keys
+        and 1 < column.distinct <= MOST_CLASSES
+        and column.kind not in {"text", "date", "timestamp"}
+    ]
+    shown = ", ".join(lines[:3]) or '--predict "COLUMN"'
+    return f"{shown}, or count(TABLE) = 0 in 30d for each ENTITY"

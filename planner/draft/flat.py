@@ -1,0 +1,174 @@
+"""The draft for a table with one row for each entity, whose target is a column."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from core.errors import PantheraError
+from feature_repo.files.duck import identifier
+from planner.draft.keys import draft_key, entity_name
+from planner.draft.leaks import find_leaks
+from planner.draft.model import draft_model
+from planner.draft.sources import draft_source
+from planner.draft.target import draft_target
+from planner.profile.links import key_score
+from planner.profile.patterns import KEY_NAME
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    import duckdb
+
+    from planner.draft.leaks import Suspect
+    from planner.draft.sheet import Sheet
+    from planner.draft.target import Target
+    from planner.draft.task import ColumnTask
+    from planner.profile.columns import Column
+    from planner.profile.profile import Table
+
+#: Share of distinct values from which on a column of texts tells rows apart and is no feature; of numbers with a key's name.
+_TELLS_APART, _NUMBERS = 0.5, 0.1
+_MOST_GROUPS = 6
+VIEW = "row"
+
+
+def draft_flat(
+    sheet: Sheet,
+    connection: duckdb.DuckDBPyConnection,
+    table: Table,
+    column: Column,
+    task: ColumnTask,
+    key: str | None,
+    folder: Path,
+) -> None:
+    """Put the whole plan for one table.
+
+    Raises
+    ------
+    PantheraError
+        If the target, the key or the rows do not allow one.
+
+    """
+    if len(table.columns) < 2:  # noqa: PLR2004 - a target and a feature
+        raise PantheraError(
+            f"the table {table.name} has the column {column.raw!r} alone; a prediction needs other columns"
+        )
+    target = draft_target(sheet, connection, table, column, task)
+    table, own = draft_key(sheet, connection, table, column, key, folder)
+    entity = entity_name(table, own)
+    features = _features(sheet, connection, table, own, target)
+    read = {own.name, column.name, *(one.name for one in features)}
+    kept = [one for one in table.columns if one.name in read or one.treatment == "remove"]
+    _project(sheet, table, target, task)
+    sheet.put(f"entities.{entity}", {"key": own.name, "dtype": own.dtype, "source": table.name})
+    draft_source(sheet, connection, table, kept, folder)
+    sheet.plan["ingest"][table.name]["entity"] = entity
+    sheet.put("label", target.section, f"{target.rows:,} of {table.rows:,} rows have a label", rows=table.rows)
+    _view(sheet, table, features)
+    _training_set(sheet, target)
+    name = sheet.plan["project"]["name"]
+    has_text = any(one.kind == "text" for one in features)
+    draft_model(sheet, target.problem, target.rows, target.balance, name, has_text=has_text)
+    _groups(sheet, features)
+
+
+def _project(sheet: Sheet, table: Table, target: Target, task: ColumnTask) -> None:
+    name = sheet.answers.get("project") or table.name.replace("_", "-")[:60].strip("-")
+    compared = f" {task.operator} {task.value}" if task.operator else ""
+    statement = f"Predict {target.column.name}{compared} for each row of {table.name}."
+    sheet.put("project", {"name": name, "problem": target.problem, "statement": statement})
+
+
+def _features(
+    sheet: Sheet, connection: duckdb.DuckDBPyConnection, table: Table, key: Column, target: Target
+) -> list[Column]:
+    """Return the columns that are features; the reasons of the others are noted."""
+    able = []
+    for column in table.columns:
+        if column.name not in {key.name, target.column.name}:
+            reason = _no_feature(column, table)
+            if reason is None:
+                able.append(column)
+            else:
+                sheet.notes.append(f"{column.raw!r} is no feature: {reason}")
+    suspects = {one.column: one for one in find_leaks(connection, table, able, target.sql, target.problem)}
+    kept = [column for column in able if _is_kept(sheet, column, suspects.get(column.name))]
+    allowed = {
+        f"{VIEW}.{one.name}": f"drafted: {suspects[one.name].why}; confirm that it is known before the target"
+        for one in kept
+        if one.name in suspects
+    }
+    if allowed:
+        why = "these tell much of the target, and may be known only after it"
+        sheet.put("training_set.leakage.allow", allowed, why)
+    if not kept:
+        reasons = "; ".join(sheet.notes) or "it has the key and the target alone"
+        raise PantheraError(f"no column of {table.name} is left as a feature: {reasons}")
+    return kept
+
+
+def _is_kept(sheet: Sheet, column: Column, suspect: Suspect | None) -> bool:
+    """Say whether a column stays a feature; of one that seems to leak the target, by the answer of a person."""
+    if suspect is None or not suspect.is_left_out:
+        return True
+    asks = f"Is {column.raw!r} known before the target? {suspect.why}."
+    changes = "whether it is a feature; results are too good if it is known only afterwards"
+    if sheet.ask(f"leak.{column.name}", asks, "no", ["no", "yes"], changes, 70).lower() in {"yes", "true"}:
+        return True
+    sheet.notes.append(f"{column.raw!r} is no feature: {suspect.why}; it may be known only after the target")
+    return False
+
+
+def _no_feature(column: Column, table: Table) -> str | None:
+    """Return why a column is no feature; None if it is one."""
+    is_number_of = column.kind == "integer" and KEY_NAME.search(column.name) is not None
+    is_key = column.is_unique and column.kind == "integer" and key_score(table.name, column) > 0
+    texts = column.kind == "string" and column.distinct > max(_TELLS_APART * column.values, _MOST_GROUPS)
+    is_other_form = column.is_time and bool(column.forms) and not column.forms[0].startswith("%Y-%m-%d")
+    reasons = {
+        "it has no value": column.kind == "empty",
+        f"it is constant ({column.smallest})": column.is_constant and not column.nulls,
+        f"it is personal ({column.personal})": column.treatment == "remove",
+        f"its dates are written as {column.forms[:1]}; only 2020-12-31 can be read as a feature": is_other_form,
+        "it numbers the rows or something else": is_key or (is_number_of and column.distinct > _NUMBERS * table.rows),
+        f"it tells rows apart ({column.distinct:,} values in {column.values:,} rows)": texts,
+    }
+    return next((reason for reason, holds in reasons.items() if holds), None)
+
+
+def _view(sheet: Sheet, table: Table, features: Sequence[Column]) -> None:
+    path = f"build_features.views.{VIEW}"
+    plain = [column.name for column in features if column.kind != "text"]
+    sheet.put(path, {"source": table.name})
+    if plain:
+        sheet.put(f"{path}.columns", plain, "the columns as they are; those that are left out are named at the top")
+    texts = {
+        column.name: {"sql": identifier(column.name), "dtype": "text", "meaning": f"free text of {column.name}"}
+        for column in features
+        if column.kind == "text"
+    }
+    if texts:
+        sheet.put(f"{path}.features", texts, "free text, which only text steps of a candidate read")
+    sheet.put("build_features.services", {"everything": [f"{VIEW}.*"]})
+
+
+def _training_set(sheet: Sheet, target: Target) -> None:
+    sheet.put("training_set.service", "everything")
+    if target.problem == "regression":
+        sheet.put("training_set.split", {"kind": "random"}, "no time and no classes: rows at random")
+    else:
+        sheet.put("training_set.split", {"kind": "stratified"}, "no time: rows at random, alike in their classes")
+
+
+def _groups(sheet: Sheet, features: Sequence[Column]) -> None:
+    """Put protected attributes as groups, by which results are shown."""
+    groups = {
+        column.name: {"feature": f"{VIEW}.{column.name}"}
+        for column in features
+        if column.personal == "protected attribute"
+        and column.kind in {"string", "bool"}
+        and column.distinct <= _MOST_GROUPS
+    }
+    if groups:
+        sheet.put("evaluate.groups", groups, "protected attributes; results are shown for each of their values")
