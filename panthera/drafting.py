@@ -36,7 +36,7 @@ def read_answers(file: Path | None) -> dict[str, str]:
     except (ValueError, UnicodeDecodeError) as error:
         raise PantheraError(f"{file} is not YAML: {error}") from None
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
-        raise PantheraError(f"{file} has no answers; expected lines such as: key: customer_id")
+        raise PantheraError(f"{file} has no answers; expected lines such as: key: id")
     return {
         key: ("yes" if value else "no") if isinstance(value, bool) else str(value) for key, value in content.items()
     }
