@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core.settings import read_settings
-from panthera.drafting import EVIDENCE, ask
-from panthera.project_folder import PLAN
 from panthera.verb import add_json, add_verb, plain_text, read_current_plan, show
 
 if TYPE_CHECKING:
@@ -49,8 +47,8 @@ def profile(arguments: argparse.Namespace) -> int:
 
 def draft(arguments: argparse.Namespace) -> int:
     """Draft a plan from files, with the evidence of each line; what it cannot know is a question with a default."""
-    from panthera.drafting import read_answers, write_draft
-    from panthera.project_folder import code_stands_in, link_code
+    from panthera.drafting import EVIDENCE, ask, read_answers, write_draft
+    from panthera.project_folder import PLAN, code_stands_in, link_code
     from planner.verbs import draft_files
 
     out, answers = arguments.out, read_answers(arguments.answers)
@@ -88,5 +86,5 @@ def add_plan_verbs(add: Add) -> None:
     added.add_argument(
         "--answers", type=Path, help="YAML file with answers to the questions of a draft, by their names"
     )
-    added.add_argument("--out", type=Path, default=Path(PLAN), help="plan to write; default: params.yaml")
+    added.add_argument("--out", type=Path, default=Path("params.yaml"), help="plan to write; default: params.yaml")
     add_json(added)
