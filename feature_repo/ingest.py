@@ -1,7 +1,7 @@
-"""Stage `ingest`: bring every source of the plan into parquet, unaltered but for its columns' names and personal data.
+"""Stage `ingest`: copy every source of the plan to parquet, unchanged but for the names of columns and personal data.
 
-A column that the plan declares as a direct identifier is removed here or replaced by a keyed hash, so that it reaches no
-table, registry, log or report.
+A column that the plan declares as a direct identifier is removed here or replaced by a keyed hash, so that it reaches no table,
+registry, log or report.
 """
 
 from __future__ import annotations
@@ -36,25 +36,25 @@ if TYPE_CHECKING:
 
 
 class Ingested(NamedTuple):
-    """The number of rows of a source, and of those that have no row in a look-up, by its name."""
+    """The number of rows of a source, and by look-up the number of rows without a row in it."""
 
     rows: int
     unmatched: dict[str, int]
 
 
 def ingest(name: str, source: Source, folder: Path, downloads: Path, pii_key: bytes | None = None) -> int:
-    """Write the rows of a `source` without look-ups; return how many there are. See `ingest_joined`."""
+    """Write the rows of a `source` without look-ups; return their number. See `ingest_joined`."""
     return ingest_joined(name, {name: source}, folder, downloads, pii_key).rows
 
 
 def ingest_joined(
     name: str, sources: Mapping[str, Source], folder: Path, downloads: Path, pii_key: bytes | None = None
 ) -> Ingested:
-    """Write the rows of the source `name`, numbered in their order from 1, to its file in `folder`.
+    """Write the rows of the source `name`, numbered in their order from 1, to its file in `folder`; return their numbers.
 
     Parameters
     ----------
-    sources : all sources of the plan, among them those that it looks up.
+    sources : all sources of the plan, including those that are looked up.
     pii_key : key of the pseudonyms; sources without a column to hash need none.
 
     """
@@ -70,14 +70,14 @@ def ingest_joined(
 def write_rows(
     name: str, sources: Mapping[str, Source], file: Path, downloads: Path, pii_key: bytes | None
 ) -> Ingested:
-    """Write all rows of the source `name`, with pseudonyms and look-ups, to `file`; they may be none. See `ingest_joined`.
+    """Write all rows of the source `name`, with pseudonyms and look-ups, to `file`; a source without rows is no error.
 
-    What reading copies lies in a scratch folder of `downloads`, which is removed.
+    Copies made while reading are in a scratch folder of `downloads`, which is removed. See `ingest_joined`.
 
     Raises
     ------
     SourceError
-        If a source cannot be read whole.
+        If a source cannot be read completely.
 
     """
     scratch = scratch_folder(downloads)
@@ -111,22 +111,22 @@ def _numbered_rows(
 
 
 def hashed_columns(source: Source) -> list[str]:
-    """List the columns that the plan replaces by pseudonyms."""
+    """Return the columns that the plan replaces by pseudonyms."""
     return [name for name, column in source.columns.items() if column.pii == "hash"]
 
 
 def key_for(settings: Settings, sources: Iterable[Source]) -> bytes | None:
-    """Give the key of the pseudonyms if one of `sources` has a column to hash; a plan without any needs no key."""
+    """Return the key of the pseudonyms if one of `sources` has a column to hash; else None."""
     return pii_key(settings) if any(map(hashed_columns, sources)) else None
 
 
 def key_mark(source: Source, pii_key: bytes | None) -> str | None:
-    """Return what is the same for the same key of the pseudonyms; None for a source without any."""
+    """Return a text that identifies the key of the pseudonyms without revealing it; None for a source without pseudonyms."""
     return pseudonym("key of the pseudonyms", pii_key) if pii_key and hashed_columns(source) else None
 
 
 def with_pseudonyms(connection: duckdb.DuckDBPyConnection, source: Source, query: str, pii_key: bytes | None) -> str:
-    """Write `query` with pseudonyms in the columns that the plan hashes; null stays null."""
+    """Compose `query` with pseudonyms in the columns that the plan hashes; null stays null."""
     hashed = hashed_columns(source)
     if not hashed:
         return query

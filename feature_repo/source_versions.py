@@ -1,7 +1,7 @@
-"""Stage `source_versions`: write which version of each source is there now, so that one with another content is read again.
+"""Stage `source_versions`: write the present version of each source, so that a changed source is ingested again.
 
 It runs at every `dvc repro`; the stage `ingest` depends on its receipt. The version of files is a digest of their contents,
-that of an address what its server says. A source whose version cannot be told, such as a query, is named.
+that of an address comes from the headers of its server. Sources without a version, such as queries, are printed.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 def source_versions(
     sources: Mapping[str, Source], digests: Digests, earlier: Mapping[str, str]
 ) -> tuple[dict[str, str], list[str]]:
-    """Return the version of each source, and the names of those that cannot tell theirs, which keep the `earlier` one.
+    """Return the version of each source, and the names of sources without one, which keep their `earlier` version.
 
     Raises
     ------
     SourceError
-        If a file is not there or cannot be read.
+        If a file does not exist or cannot be read.
 
     """
     versions, untold = dict[str, str](), list[str]()

@@ -1,10 +1,10 @@
-"""Stage `validate`: type every row and hold it against the plan's rules; rejected rows keep their reasons.
+"""Stage `validate`: type every row and check it by the plan's rules; rejected rows are written with their reasons.
 
-An accepted row has, beside its columns, `event_timestamp` and `created_timestamp` (when it happened, when it became known)
-and `source_row` (its place in the source). Without a created time a row is known from its event time on.
+Besides its columns, an accepted row has `event_timestamp` (when it happened), `created_timestamp` (when it became known) and
+`source_row` (its number in the source). Without a created time, a row is known from its event time on.
 
-The rows pass once through the rules, into scratch files by bucket; duplicates are then looked for and the accepted rows
-sorted bucket by bucket, so that memory holds a bucket and not a source.
+The rows are typed and checked once, into scratch files by bucket. Duplicates are then searched, and the accepted rows sorted,
+bucket by bucket, so that memory holds a bucket and not a source.
 """
 
 from __future__ import annotations
@@ -38,16 +38,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Validated:
-    """What became of the rows of a source.
+    """The numbers of rows of a source after validation.
 
     Attributes
     ----------
-    accepted, rejected : rows.
-    left_out : rows that happened or became known after the end of the extract, of a source that grows.
-    mended : accepted rows with a value that was at fault and is now missing.
-    repeated : accepted rows with the key and the event time of an earlier one.
-    duplicates : of the rejected rows, those whose one fault is an equal row that was known before.
-    excused : rows that were rejected or mended when a catch-up took them in, and were held against the limit then.
+    accepted, rejected : the rows that passed, and those that did not.
+    left_out : rows of a growing source that happened or became known after the end of the extract.
+    mended : accepted rows in which a faulty value was replaced by a missing one.
+    repeated : accepted rows with the key and the event time of an earlier row.
+    duplicates : rejected rows whose only fault is that an equal row was known before.
+    excused : faulty rows from catch-ups; they were compared with the limit when they arrived, so they do not count again.
 
     """
 
@@ -61,23 +61,23 @@ class Validated:
 
     @property
     def faulty_share(self) -> float:
-        """Share of the rows that were rejected or mended, without those excused; 0 without any."""
+        """Share of the rows that were rejected or mended, without the excused ones; 0 without rows."""
         return max(self.rejected + self.mended - self.excused, 0) / max(self.accepted + self.rejected, 1)
 
 
 @dataclass(frozen=True)
 class _Scratch:
-    """The judged rows on disk: typed, with the flags `_faulty` and `_mended`, split by `_bucket`."""
+    """The checked rows on disk: typed, with the flags `_faulty` and `_mended`, partitioned by `_bucket`."""
 
     folder: Path
     rows: int
 
     def bucket(self, number: int) -> str:
-        """Give the relation of one bucket's rows, or of none; all that a bucket has in common lies in its folder."""
+        """Compose the relation of the rows of one bucket, which may have none."""
         return f"(FROM {self.all()} WHERE _bucket = {number})"
 
     def all(self) -> str:
-        """Give the relation of all rows."""
+        """Compose the relation of all rows."""
         files = literal(files_of(self.folder, "*/*.parquet"))
         return f"read_parquet({files}, hive_partitioning = true, hive_types = {{'_bucket': INTEGER}})"
 
@@ -93,11 +93,11 @@ def validate(
     earlier: str | None = None,
     excused: int = 0,
 ) -> Validated:
-    """Split the rows of `raw` into the tables `accepted` (a folder of buckets) and `rejected` (a file, with `reasons`).
+    """Write the rows of `raw` to `accepted` (a folder of buckets) or `rejected` (a file, with `reasons`); return their numbers.
 
     Parameters
     ----------
-    earlier : relation of accepted rows of which these must not be duplicates; None without any.
+    earlier : relation of rows that were accepted before; a row that is equal to one of them is a duplicate.
     excused : number of faulty rows that do not count towards the limit.
 
     Raises
@@ -128,7 +128,7 @@ def validate(
 
 
 def _count_repeated(connection: duckdb.DuckDBPyConnection, key: str, accepted: Path) -> int:
-    """Count the accepted rows with the key and the event time of another, but for one of each."""
+    """Return the number of accepted rows with the key and the event time of an earlier row."""
     groups = (
         f"SELECT count(*) AS _rows FROM read_parquet({files_literal(file)}) GROUP BY {identifier(key)}, event_timestamp"
         for file in sorted(accepted.glob("*.parquet"))
@@ -142,7 +142,7 @@ def _accepted_columns(source: Source) -> tuple[str, ...]:
 
 
 def _open_typed(connection: duckdb.DuckDBPyConnection, source: Source, raw: Path) -> None:
-    """Make the view `typed`, as `feature_repo.sources.quality` describes it."""
+    """Create the view `typed`, which `feature_repo.sources.quality` describes."""
     relation = f"read_parquet({files_literal(require(raw, 'ingest'))})"
     found = {row[0]: str(row[1]) for row in connection.execute(f"DESCRIBE SELECT * FROM {relation}").fetchall()}
     typed = typed_rows(source, relation, found)
@@ -157,7 +157,7 @@ def _open_typed(connection: duckdb.DuckDBPyConnection, source: Source, raw: Path
 def _judge(
     connection: duckdb.DuckDBPyConnection, source: Source, key: str, rules: QualityRules, folder: Path
 ) -> _Scratch:
-    """Write the typed rows to scratch files by bucket, each with what was found of its faults but for duplicates."""
+    """Write the typed rows to scratch files by bucket, with flags for all faults but duplicates."""
     at_fault = {name: any_of(value_faults(source, rules, name)) for name in rules.as_missing}
     mended = " OR ".join(["false", *at_fault.values()])
     columns = ", ".join(
@@ -187,7 +187,7 @@ def _judge(
 def _find_refused(
     connection: duckdb.DuckDBPyConnection, key: str, rules: QualityRules, scratch: _Scratch, earlier: str | None
 ) -> None:
-    """Make the table `refused` of the rejected rows: `source_row`, whether it is `_faulty`, whether a `_duplicate`."""
+    """Create the table `refused` of the rejected rows: `source_row`, and whether a row is `_faulty` or a `_duplicate`."""
     connection.execute("CREATE TEMP TABLE refused (source_row BIGINT, _faulty BOOLEAN, _duplicate BOOLEAN)")
     connection.execute("CREATE TEMP TABLE doubled (source_row BIGINT)")
     if not scratch.rows:
@@ -211,9 +211,9 @@ def _find_refused(
 
 
 def _duplicates(rows: str, rules: QualityRules) -> str:
-    """Select the rows that are equal, in the unique columns, to one that was known before; nulls are equal.
+    """Compose the query of the rows that equal an earlier known row in the unique columns; nulls are equal.
 
-    A row without another fault comes before every faulty one.
+    Rows without another fault count as earlier than faulty ones.
     """
     columns = [identifier(name) for name in rules.unique]
     equal = _equal(rules, "row", "several")
@@ -225,7 +225,7 @@ def _duplicates(rows: str, rules: QualityRules) -> str:
 
 
 def _equal(rules: QualityRules, one: str, other: str) -> str:
-    """Compose the condition that rows of two relations are equal in the unique columns."""
+    """Compose the condition that two rows are equal in the unique columns."""
     columns = map(identifier, rules.unique)
     return " AND ".join(f"{one}.{column} IS NOT DISTINCT FROM {other}.{column}" for column in columns)
 
@@ -233,12 +233,12 @@ def _equal(rules: QualityRules, one: str, other: str) -> str:
 def _write_rejected(
     connection: duckdb.DuckDBPyConnection, source: Source, key: str, rules: QualityRules, rejected: Path
 ) -> int:
-    """Write the refused rows as they were ingested, each with all its reasons; return their number."""
+    """Write the rejected rows as they were ingested, each with all its reasons; return their number."""
     faults = list(row_faults(source, rules, key))
     if rules.unique:
         faults.append(Fault(f"duplicate of an earlier row by {', '.join(rules.unique)}", "_duplicate"))
     each = ", ".join(f"CASE WHEN {fault.condition} THEN {literal(fault.reason)} END" for fault in faults)
-    # Of a line that could not be read, the line tells why; that all its columns are null says no more.
+    # A line that could not be read has its own reason; the nulls in its columns are no further fault.
     unread = identifier(UNREAD)
     reasons = f"if({unread} IS NULL, list_filter([{each}], lambda reason: reason IS NOT NULL), [{unread}])"
     texts = ", ".join(f"CAST({as_ingested(name)} AS VARCHAR) AS {_beside_reasons(name)}" for name in source.columns)
@@ -251,7 +251,7 @@ def _write_rejected(
 
 
 def _beside_reasons(name: str) -> str:
-    """Name a column of the rejected rows; one that the source calls `reasons` is `raw reasons` there."""
+    """Return the name of a column in the table of rejected rows: its own, or `raw reasons` for a column called `reasons`."""
     return as_ingested(name) if name == "reasons" else identifier(name)
 
 
@@ -289,7 +289,7 @@ def _refusal(
 def accept(
     name: str, source: Source, key: str, rules: QualityRules, ledger: Ledger, raw: Path, accepted: Path, rejected: Path
 ) -> Validated:
-    """Validate all rows that are known of a source: those in `raw`, its extract, and those of its ledger.
+    """Validate all known rows of a source: those of its extract, in `raw`, and those of its ledger; return their numbers.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Files behind `https://` addresses: fetched whole, and told from later versions by what their server says of them."""
+"""Files behind `https://` addresses: downloaded completely, with a version from the headers of the server."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ _VERSION_HEADERS = ("etag", "last-modified", "content-length")
 
 
 def is_address(path: str) -> bool:
-    """Return whether the path of a reader is an address and not one of a file."""
+    """Return whether the path of a reader is a URL."""
     return re.match(r"https?://", path) is not None
 
 
 def fetched(address: str, scratch: Path) -> Path:
-    """Fetch the file behind `address` into `scratch`; return it.
+    """Download the file behind `address` to `scratch`; return it.
 
     Raises
     ------
     SourceError
-        If it cannot be fetched whole.
+        If it cannot be downloaded completely.
 
     """
     import httpx
@@ -54,7 +54,7 @@ def fetched(address: str, scratch: Path) -> Path:
 
 
 def address_version(address: str) -> str | None:
-    """Return what the server says of the version of a file; None if it says nothing or does not answer."""
+    """Return the version of a file, from its server's headers; None without them, or if the server does not answer."""
     import httpx
 
     try:
@@ -67,7 +67,7 @@ def address_version(address: str) -> str | None:
 
 
 def without_secrets(address: str) -> str:
-    """Return an address without what signs it or names a user: its query, and what stands before the host."""
+    """Return an address without user, password and query, which may hold a signature."""
     parts = urlsplit(address)
     port = f":{parts.port}" if parts.port else ""
     return f"{parts.scheme}://{parts.hostname}{port}{parts.path}"
@@ -80,7 +80,7 @@ def _client() -> httpx.Client:
 
 
 def _refuse(address: str, response: httpx.Response) -> None:
-    """Refuse an answer that is not the file."""
+    """Raise SourceError for a response that is not the file."""
     if response.is_success:
         return
     reasons = {

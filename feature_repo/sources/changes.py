@@ -1,15 +1,15 @@
-"""What a source holds that was not taken in yet: rows are the same if their values are, as many times as the source has them.
+"""Compare the rows of a source with the rows of its ledger: which are new, late, corrected or gone.
 
-Values are compared by their type, so a source that writes the same times or numbers in another way has not changed. Among
-rows of the same values their number counts and not their order, which a query need not keep.
+Rows are compared by their values in the declared types, so the same time or number in another notation is no change. Of equal
+rows only the number counts, not the order, which a query need not keep.
 
-A row that is gone and a row that is new are one row, corrected, if they are equal in the columns that the plan declares
-`unique`. Where the source still holds at least half of what was taken in, and so is the whole table and not its newest part,
-they are also one row if they have the same entity and event time, or the same position in a source of which no other row has
-moved: in another order, or in a part of the table, positions say nothing.
+A missing row and a new row are one corrected row if they are equal in the columns that the plan declares `unique`. If the
+source still has at least half of its known rows, it is the whole table and not only its newest part. Then two rows are also one
+corrected row if they have the same entity and event time, or the same position. The position counts only if no other row has
+moved.
 
-A row whose look-up holds something else now is the same row, corrected. One that had no time before, since the source with
-its time had no row for it, was not known before; one that still has none is left for another time.
+A row is also corrected if the values in its look-up have changed. A row may lack its time because the source with the time has
+no row for it yet. Such a row is left for a later run; once it has a time, it counts as unknown before.
 """
 
 from __future__ import annotations
@@ -35,17 +35,17 @@ _WHEN = "greatest(event_timestamp, created_timestamp)"
 
 @dataclass(frozen=True)
 class Changes:
-    """Rows of a source, by what became of them since it was looked through last.
+    """The numbers of rows of a source, by how they differ from the rows of its ledger.
 
     Attributes
     ----------
-    known : rows that were taken in before, and are still there.
-    new : rows that were not there before.
-    late : of the new ones, those that should have been there before by their own times.
-    corrected : rows that stand in the place of another one.
-    gone : rows that were taken in before, are no longer there, and were not replaced.
-    later : rows that happened or became known after the instant; they are left for another time.
-    unmatched : rows whose time stands in another source, which has no row for them yet; they are left likewise.
+    known : rows that are in the ledger.
+    new : rows that are not in the ledger and replace none.
+    late : rows that an earlier run should have found, by their own times; they are also counted as new or corrected.
+    corrected : rows that replace a row of the ledger.
+    gone : rows of the ledger that the source has no longer, and that no row replaces.
+    later : rows that happened or became known after the instant of the comparison; a later run ingests them.
+    unmatched : rows without a time, because the source with the time has no row for them yet; a later run ingests them.
 
     """
 
@@ -60,14 +60,14 @@ class Changes:
 
 @dataclass(frozen=True)
 class Comparison:
-    """How the rows of a source are compared.
+    """The parameters of a comparison of a source with its ledger.
 
     Attributes
     ----------
-    source, key, rules : as the plan declares them; the source as it stands after it was ingested.
-    until : latest instant at which a row that is taken in happened and became known.
-    seen_until : what should have been there before happened and became known by then.
-    leave_unmatched : leave rows whose time stands in another source that has no row for them yet.
+    source, key, rules : as the plan declares them; the source as `Source.ingested` returns it.
+    until : rows whose `moment` is later are left for a later run.
+    seen_until : a new row whose `moment` is not later is late.
+    leave_unmatched : whether to leave rows without a time for which the source with the time has no row yet.
 
     """
 
@@ -80,19 +80,19 @@ class Comparison:
 
     @property
     def moment(self) -> str:
-        """SQL of the instant of a row that must not be after `until`; of an extract it is that of the event."""
+        """The time of a row that `until` bounds, in SQL: the event time if the plan rejects later rows, else the later time."""
         return "event_timestamp" if self.source.later_rows == "reject" else _WHEN
 
     def typed(self, connection: duckdb.DuckDBPyConnection, relation: str) -> str:
-        """Compose the query of the typed rows of `relation`, the later ones too."""
+        """Compose the query of the typed rows of `relation`, including rows after the end of the extract."""
         found = {row[0]: str(row[1]) for row in connection.execute(f"DESCRIBE SELECT * FROM {relation}").fetchall()}
         return f"({typed_rows(self.source.model_copy(update={'later_rows': 'reject'}), relation, found)})"
 
     def find(self, connection: duckdb.DuckDBPyConnection, known: str, present: str) -> Changes:
-        """Compare the rows `present` in the source with those that are `known`, as `Ledger.open` gives them.
+        """Compare the relation `present` (the source) with `known` (from `Ledger.open`); return the numbers of rows.
 
-        It makes the tables `changes` (`place`, the `source_row` of a present row to take in; `replaced`, the known row that
-        it corrects; `late`) and `gone` (`source_row` of known rows).
+        It creates two tables. `changes` has the rows to ingest: `place` (the `source_row` of a present row), `replaced` (the
+        known row that it corrects) and `late`. `gone` has the `source_row` of each known row that is gone.
         """
         moment = f", {self.moment} AS moment"
         _open_rows(connection, "known", self.typed(connection, known), self.source.columns, moment)
@@ -138,7 +138,7 @@ class Comparison:
 
     @property
     def _unmatched(self) -> str:
-        """SQL of whether a row waits for another source to have its time."""
+        """SQL condition: the row has no time, because the source with the time has no row for it yet."""
         joined = {time.column: self.source.columns[time.column] for time in self.source.times}
         waiting = [
             " AND ".join(
@@ -151,7 +151,7 @@ class Comparison:
         return f"({' OR '.join(waiting) or 'false'})"
 
     def _pair(self, connection: duckdb.DuckDBPyConnection, known: str, present: str, known_rows: int) -> None:
-        """Fill the table `pairs` with the fresh rows that correct a missing one."""
+        """Fill the table `pairs`: each new row that corrects a missing row, with that row."""
         rules = {
             "same own": _digest(own(self.source).columns) if self.source.join else "NULL",
             "same unique": _digest(self.rules.unique) if self.rules.unique else "NULL",
@@ -173,7 +173,7 @@ class Comparison:
                 _pair_by(connection, "same position")
 
     def _is_in_place(self, connection: duckdb.DuckDBPyConnection, known: str) -> bool:
-        """Return whether each row of the table `present_rows` that was known before stands where it stood."""
+        """Return whether each known row that the source still has is at its earlier position."""
         (moved,) = _counted(
             connection,
             f"""(SELECT same, source_row AS place FROM present_rows ANTI JOIN fresh USING (source_row)
@@ -185,9 +185,9 @@ class Comparison:
 
 
 def entries(known_from: datetime | None, present: str, known: str, last_row: int, columns: Sequence[str]) -> str:
-    """Compose the query of the ledger's entries for the table `changes`: the rows of `present` under new numbers.
+    """Compose the query of the ledger entries for the table `changes`: rows of `present`, numbered after `last_row`.
 
-    Late rows are known from `known_from` on, corrected ones from when the row was that they replace.
+    A late row is known from `known_from` on, a corrected one from when the row was known that it replaces.
     """
     since = instant(known_from) if known_from else "NULL"
     chosen = ", ".join(f"present.{identifier(name)}" for name in columns)
@@ -200,7 +200,7 @@ def entries(known_from: datetime | None, present: str, known: str, last_row: int
 
 
 def removals(known: str) -> str:
-    """Compose the query of the ledger's entries that remove what extracts brought and the present one has no more."""
+    """Compose the query of the ledger entries that remove rows of earlier extracts which the source has no longer."""
     return f"""
         SELECT NULL::BIGINT AS source_row, source_row AS {REPLACES} FROM gone
         SEMI JOIN (SELECT source_row FROM {known} WHERE {EXTRACT}) AS brought USING (source_row) ORDER BY 2"""
@@ -215,7 +215,7 @@ def _open_rows(
 
 
 def _digest(columns: Iterable[str]) -> str:
-    """Compose the SQL of a number of 128 bits that stands for the values of typed columns; where one has no type, its text."""
+    """Compose the SQL of a 128-bit hash of typed columns; a value that its type cannot hold is hashed as its text."""
     values = [
         f"coalesce('=' || CAST({identifier(name)} AS VARCHAR), '~' || CAST({as_ingested(name)} AS VARCHAR), '')"
         for name in columns
@@ -224,7 +224,7 @@ def _digest(columns: Iterable[str]) -> str:
 
 
 def _open_counts(connection: duckdb.DuckDBPyConnection) -> None:
-    """Make the table `counts`: of the values that are known and present in different numbers of rows, both numbers."""
+    """Create the table `counts`: the values with different numbers of known and present rows, and both numbers."""
     connection.execute(
         """CREATE OR REPLACE TEMP TABLE counts AS
             SELECT same, count(*) FILTER (WHERE known) AS known, count(*) FILTER (WHERE NOT known) AS present
@@ -234,7 +234,7 @@ def _open_counts(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def _open_surplus(connection: duckdb.DuckDBPyConnection, name: str, side: str, other: str, columns: str) -> None:
-    """Make the table `name` of the rows by which `side` has more of the same values than `other`: the last of each."""
+    """Create the table `name`: where `side` has more rows with the same values than `other`, the last of these rows."""
     connection.execute(
         f"""CREATE OR REPLACE TEMP TABLE {name} AS
             SELECT source_row, {columns} FROM {side}_rows AS {side} JOIN counts USING (same)
@@ -243,7 +243,7 @@ def _open_surplus(connection: duckdb.DuckDBPyConnection, name: str, side: str, o
 
 
 def _pair_by(connection: duckdb.DuckDBPyConnection, mark: str) -> None:
-    """Pair the rows that have no pair yet by an equal mark, in their order."""
+    """Insert into `pairs` the rows that are not paired yet and are equal in the column `mark`, in their order."""
     column = identifier(mark)
     numbered = f"row_number() OVER (PARTITION BY {column} ORDER BY source_row) AS number"
     fresh, missing = (
@@ -257,7 +257,7 @@ def _pair_by(connection: duckdb.DuckDBPyConnection, mark: str) -> None:
 
 
 def _unmatched(connection: duckdb.DuckDBPyConnection, mark: str) -> int:
-    """Count the missing rows for which there is no fresh one of the same mark."""
+    """Return the number of missing rows without a new row that is equal in the column `mark`."""
     column = identifier(mark)
     row = connection.execute(
         f"""SELECT coalesce(sum(greatest(missing.rows - coalesce(fresh.rows, 0), 0)), 0)
@@ -268,5 +268,5 @@ def _unmatched(connection: duckdb.DuckDBPyConnection, mark: str) -> int:
 
 
 def _counted(connection: duckdb.DuckDBPyConnection, *relations: str) -> list[int]:
-    """Count the rows of relations."""
+    """Return the number of rows of each relation."""
     return [connection.execute(f"SELECT count(*) FROM {relation}").fetchall()[0][0] for relation in relations]

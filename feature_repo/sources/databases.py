@@ -28,17 +28,17 @@ if TYPE_CHECKING:
 _POSTGRESQL = ("postgresql://", "postgres://")
 _CHUNK = 10_000
 _LONGEST_REASON = 300
-#: Types of DuckDB that a parquet file would hold as another one.
+#: DuckDB's types that parquet would store as another type.
 _AS_TEXT = frozenset({"HUGEINT", "UHUGEINT", "UUID", "TIME", "INTERVAL", "BIT"})
 
 
 def query_part(reader: SqlReader, connection: duckdb.DuckDBPyConnection, scratch: Path) -> Part:
-    """Open the result of a query to a server.
+    """Return the result of a query to a server.
 
     Raises
     ------
     SourceError
-        If its address is not set, it cannot be reached, or refuses the query.
+        If the server's address is not set, or the server cannot be reached or refuses the query.
 
     """
     url = os.environ.get(reader.url_env)
@@ -99,7 +99,7 @@ def _sqlalchemy_part(url: str, reader: SqlReader, scratch: Path) -> Part:
 
 
 def _require_database(url: sqlalchemy.URL, where: str) -> None:
-    """Refuse a database that would be made, empty, by opening it."""
+    """Raise SourceError if the file of a database does not exist; opening it would create an empty one."""
     made = url.get_backend_name() in {"sqlite", "duckdb"} and url.database not in {None, "", ":memory:"}
     if made and not str(url.database).startswith("file:") and not Path(str(url.database)).exists():
         raise SourceError(
@@ -108,12 +108,12 @@ def _require_database(url: sqlalchemy.URL, where: str) -> None:
 
 
 def sqlite_part(reader: SqliteReader, scratch: Path) -> Part:
-    """Open a table of an SQLite file, or the result of a query on it.
+    """Return a table of an SQLite file, or the result of a query on it.
 
     Raises
     ------
     SourceError
-        If the file is none of SQLite, lacks the table, or refuses the query.
+        If the file is not an SQLite file, is damaged, lacks the table, or refuses the query.
 
     """
     file = _only_file(reader, scratch)
@@ -130,7 +130,7 @@ def sqlite_part(reader: SqliteReader, scratch: Path) -> Part:
 
 
 def _require_undamaged(connection: sqlite3.Connection, table: str | None) -> None:
-    """Refuse damaged pages, of which SQLite would read what it can."""
+    """Raise an error if pages are damaged; SQLite itself would return the rows that it can still read."""
     (found,) = connection.execute(f"PRAGMA quick_check({identifier(table) if table else 1})").fetchone() or ("ok",)
     if found != "ok":
         raise sqlite3.DatabaseError(f"the file is damaged ({' '.join(str(found).split())})")
@@ -164,19 +164,19 @@ def _fetched(cursor: sqlite3.Cursor) -> Iterator[Sequence[object]]:
 
 
 def duckdb_part(reader: DuckdbReader, connection: duckdb.DuckDBPyConnection, scratch: Path) -> Part:
-    """Open a table of a DuckDB file, or the result of a query on it.
+    """Return a table of a DuckDB file, or the result of a query on it.
 
     Raises
     ------
     SourceError
-        If the file is none of DuckDB, another program writes it, it lacks the table, or refuses the query.
+        If the file is not a DuckDB file, another program has it open for writing, it lacks the table, or refuses the query.
 
     """
     file = _only_file(reader, scratch)
     copy = scratch / "selected.parquet"
     scratch.mkdir(parents=True, exist_ok=True)
     try:
-        # A connection of its own, in which a query speaks of the file's tables by their names.
+        # A separate connection, in which a query can name the file's tables directly.
         with duckdb.connect(str(file), read_only=True) as database:
             database.execute("SET TimeZone = 'UTC'")
             header = _copy_selected(database, reader, file, copy)

@@ -1,4 +1,4 @@
-"""Errors of DuckDB about a source, as one line that names the place and the next step and quotes no row."""
+"""Messages for DuckDB's errors about a source: one line with the place and the next step, without any row."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def without_rows(error: duckdb.Error) -> str:
-    """Compose an error of DuckDB and what to do, on one line, without the row that it quotes: a row may hold personal data."""
+    """Compose one line from an error of DuckDB, with the next step and without the quoted row (it may be personal data)."""
     text = str(error)
     if line := re.search(r"CSV Error on Line: (\d+)", text):
         return _csv_fault(text, line[1])
@@ -26,7 +26,7 @@ def without_rows(error: duckdb.Error) -> str:
 
 
 def _csv_fault(text: str, line: str) -> str:
-    """Compose what is wrong with a line of a text table, of what DuckDB says about it."""
+    """Compose the message for DuckDB's error about one line of a text table."""
     files = re.findall(r"^  file = (.*)$", text, re.MULTILINE)
     file = shown(files[-1]) if files else "the file"
     where = f"line {line} of {file}"
@@ -38,4 +38,4 @@ def _csv_fault(text: str, line: str) -> str:
         return f"line {line}: {not_of_encoding(Path(files[-1]))}" if files else f"{where} is not UTF-8 text"
     if "unterminated quote" in text:
         return unclosed_quote(where)
-    return f"{where} is no line of a text table; correct it"
+    return f"{where} is not a row of a text table; correct it, or fetch the file again"

@@ -1,4 +1,4 @@
-"""The files that a reader's path names: one, a folder of them, a glob or an address; in the order of their names."""
+"""Find the files that a reader's path names: a file, a folder, a glob or an address; in the order of their names."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ _PACKED_SUFFIXES = frozenset({".gz", ".zst", ".bz2"})
 
 
 def source_files(reader: FilesReader, scratch: Path) -> list[Path]:
-    """Find the files that `reader` names; what an address or a store of objects has is fetched into `scratch`.
+    """Return the files that `reader` names; objects and files behind an address are downloaded to `scratch`.
 
     Raises
     ------
     SourceError
-        If there are none, one of them is empty or may not be read, or their sha256 is another: that of their contents one
-        after another, as `cat` joins them.
+        If there are none, one is empty or not readable, or the sha256 of all contents together (as `cat` joins them) differs
+        from the plan's.
 
     """
     if is_address(reader.path):
@@ -65,7 +65,7 @@ def source_files(reader: FilesReader, scratch: Path) -> list[Path]:
 
 
 def local_files(reader: FilesReader) -> list[Path]:
-    """Find the files at a reader's path; in a folder those with an ending of its kind, packed or not, hidden ones left out.
+    """Return the files at a reader's path; in a folder, the visible files with a suffix of its kind, compressed or not.
 
     Raises
     ------
@@ -80,7 +80,7 @@ def local_files(reader: FilesReader) -> list[Path]:
 
 
 def kind_of_file(reader: FilesReader) -> Callable[[PurePath], bool]:
-    """Return what tells the files in a folder that `reader` takes, by their paths in the folder."""
+    """Return the predicate that accepts the path of a file in a folder if `reader` reads files of this kind."""
     suffixes = _SUFFIXES[type(reader)]
     return lambda file: _counts(file) and _suffix(file) in suffixes
 
@@ -96,7 +96,7 @@ def _found(path: Path, takes: Callable[[PurePath], bool]) -> list[Path]:
 
 
 def _suffix(file: PurePath) -> str:
-    """Return the suffix of a file before it was packed, in small letters."""
+    """Return the suffix of a file in lower case, without the suffix of a compression."""
     name = file.with_suffix("") if file.suffix.lower() in _PACKED_SUFFIXES else file
     return name.suffix.lower()
 
@@ -106,7 +106,7 @@ def _counts(file: PurePath) -> bool:
 
 
 def _not_found(path: Path, suffixes: Collection[str]) -> str:
-    """Compose that no file is at `path`, where it was looked for, and what is there instead."""
+    """Compose the message for a path without a file: where it was searched for, and the most similar name."""
     looked = str(path) if path.is_absolute() else f"{path} in {Path.cwd()}"
     if path.is_dir():
         return f"the folder {looked} has no file that ends in {', '.join(suffixes)}; put one there or name the files by a glob"
@@ -132,7 +132,7 @@ def _refuse_unreadable(file: Path) -> None:
 
 
 def shown(file: Path | str) -> str:
-    """Return the name of a file for a message: of a copy in the scratch folder, that of the file it was made of."""
+    """Return the name of a file for messages; for a copy in the scratch folder, the name of its original."""
     text = re.sub(r"^.*/\.reading\.\d+/[a-z]+/", "/", str(file))
     if text != str(file) and (address := re.fullmatch("/(https?|s3|gs|az)/(.*)", text, re.DOTALL)):
         return f"{address[1]}://{address[2]}"
@@ -141,7 +141,7 @@ def shown(file: Path | str) -> str:
 
 
 def check_hash(found: str, expected: str, what: str) -> None:
-    """Refuse content whose sha256 is `found` unless that begins with `expected`."""
+    """Raise SourceError unless `found`, the sha256 of `what`, begins with `expected`."""
     if not found.startswith(expected.lower()):
         raise SourceError(
             f"the sha256 of {what} is {found[: len(expected)]}, the plan expects {expected}; the file was changed or "
@@ -150,7 +150,7 @@ def check_hash(found: str, expected: str, what: str) -> None:
 
 
 def sha256_of(files: Sequence[Path]) -> str:
-    """Return the sha256 of the contents of files, one after another."""
+    """Return the sha256 of the contents of files, joined in their order."""
     digest = hashlib.sha256()
     for file in files:
         with file.open("rb") as content:
@@ -160,5 +160,5 @@ def sha256_of(files: Sequence[Path]) -> str:
 
 
 def listed_files(files: Sequence[Path]) -> str:
-    """Compose the list of files that DuckDB reads."""
+    """Compose the SQL of a list of files for DuckDB's readers."""
     return f"[{', '.join(map(files_literal, files))}]"

@@ -1,7 +1,7 @@
-"""All rows that are known of a source: those of the stage `ingest`, and those that catch-ups brought.
+"""All known rows of a source: those of the stage `ingest`, and those that catch-ups added.
 
-Accepted rows are made of them, by the stage `validate` and by a catch-up alike, so that both have the same result. Which
-extract and how many deliveries a table of accepted rows was made of stands beside it.
+The stage `validate` and a catch-up compute the accepted rows from the same known rows, so both have the same result. A file
+beside the accepted rows names the extract and the number of deliveries that they were computed from.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ _ANY_TIME = datetime(9999, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True)
 class MadeOf:
-    """What a table of accepted rows was made of: the digest of an extract, and the first so many deliveries."""
+    """The origin of a table of accepted rows: the sha256 of an extract, and the number of deliveries of the ledger."""
 
     extract: str
     deliveries: int
 
 
 def read_made_of(accepted: Path) -> MadeOf | None:
-    """Read what the table in the folder `accepted` was made of; None if nobody wrote it down."""
+    """Read the origin of the accepted rows in the folder `accepted`; None if none is recorded."""
     try:
         content = json.loads((accepted / _MADE_OF).read_text())
         return MadeOf(content["extract"], content["deliveries"])
@@ -50,17 +50,17 @@ def read_made_of(accepted: Path) -> MadeOf | None:
 
 
 def write_made_of(accepted: Path, made_of: MadeOf) -> None:
-    """Write what the table in the folder `accepted` was made of."""
+    """Write the origin of the accepted rows in the folder `accepted`."""
     write_whole(accepted / _MADE_OF, json.dumps({"format_version": 1, **vars(made_of)}) + "\n")
 
 
 def refuse_other_key(name: str, ledger: Ledger, raw: Path, mark: str | None = None) -> None:
-    """Refuse rows whose pseudonyms were made with other keys than one another: the same person would be two.
+    """Raise StaleStateError if pseudonyms were made with different keys: one person would have two pseudonyms.
 
     Parameters
     ----------
     raw : file of the extract.
-    mark : that of the present key, as `key_mark` gives it; None if it is not known here.
+    mark : the `key_mark` of the present key; None if the caller does not have the key.
 
     """
     file = mark_file(raw.parent, name)
@@ -76,10 +76,10 @@ def refuse_other_key(name: str, ledger: Ledger, raw: Path, mark: str | None = No
 def with_extract(
     ledger: Ledger, name: str, source: Source, key: str, rules: QualityRules, raw: Path, file: Path
 ) -> Ledger:
-    """Return the ledger with the extract in the file `raw`, if it is not in it: what it adds, corrects and has no more.
+    """Return the ledger with the extract in the file `raw`, unless it has it already; write the new entries to `file`.
 
-    A row that only an extract brought goes when a later extract lacks it, one that a catch-up brought stays. The entries are
-    written to `file`.
+    The entries add new rows, replace corrected rows, and remove rows of earlier extracts that this extract lacks. Rows from a
+    catch-up are never removed.
     """
     extract = digest(require(raw, "ingest"))
     if ledger.holds(extract):
@@ -109,7 +109,7 @@ def _require_columns(
 
 
 def last_row(connection: duckdb.DuckDBPyConnection, ledger: Ledger, file: Path | None) -> int:
-    """Return the highest number of a row when the entries in `file` are added to `ledger`."""
+    """Return the largest row number of `ledger` with the entries in `file`."""
     if file is None:
         return ledger.last_row
     found = connection.execute(f"SELECT max(source_row) FROM read_parquet({files_literal(file)})").fetchone()
@@ -121,7 +121,7 @@ def write_known_rows(ledger: Ledger, name: str, source: Source, folder: Path) ->
 
     Returns
     -------
-    The file, and the source as it is to be validated: no row is left out or rejected for its time.
+    The source to validate the rows with, by which no row is left out or rejected for its time; and the file.
 
     """
     raw = raw_file(folder, name)

@@ -1,8 +1,8 @@
-"""The ledger of a source that grows: every row that was taken in, once, and which row replaced it.
+"""The ledger of a growing source: every ingested row, once, and which row replaced it.
 
-It lies in a folder for each source: `ledger.json` lists the deliveries, and each delivery has a parquet file of entries. An
-entry adds a row under a number of its own, replaces or removes an earlier one, or both. A delivery counts when `ledger.json`
-names it, so a process that is killed leaves the delivery in or out, and never half of it.
+Each source has a folder. Its `ledger.json` lists the deliveries, and each delivery has a parquet file of entries. An entry adds
+a row under a new number, replaces or removes an earlier row, or does both. A delivery counts once `ledger.json` names it, so a
+killed process leaves all of a delivery or nothing.
 """
 
 from __future__ import annotations
@@ -43,15 +43,15 @@ REPLACES, POSITION, KNOWN_FROM, EXTRACT = (
 
 @dataclass(frozen=True)
 class Delivery:
-    """What was taken in at once.
+    """The rows that one extract or one catch-up added.
 
     Attributes
     ----------
-    file : of the entries; None if there is none.
-    extract : digest of the extract of the stage `ingest` that this was; None for what a catch-up brought.
-    columns : names in the file, and in the source.
-    last_row : highest number of a row so far.
-    excused : rejected or mended rows, and duplicates, that the limit of rejected rows was held against when they came.
+    file : the file of entries; None if there are no entries.
+    extract : sha256 of the extract of the stage `ingest`; None for a catch-up.
+    columns : the name in the source of each column, by its name in the file.
+    last_row : the largest row number so far.
+    excused : faulty rows and duplicates that were compared with the limit of rejected rows when they arrived.
 
     """
 
@@ -62,7 +62,7 @@ class Delivery:
     excused: int = 0
 
     def to_dict(self) -> dict[str, object]:
-        """Return what JSON can hold."""
+        """Return the delivery as JSON types."""
         return {**vars(self), "file": self.file.name if self.file else None, "columns": dict(self.columns)}
 
 
@@ -72,8 +72,8 @@ class Ledger:
 
     Attributes
     ----------
-    as_of : latest instant of a catch-up: what the source knew then was looked through; None before the first.
-    key_mark : tells the key of the pseudonyms from others; None without any.
+    as_of : instant of the latest catch-up, up to which everything that the source knew is in the ledger; None before the first.
+    key_mark : identifies the key of the pseudonyms; None without pseudonyms.
 
     """
 
@@ -84,16 +84,16 @@ class Ledger:
 
     @property
     def last_row(self) -> int:
-        """Highest number of a row; 0 without any."""
+        """The largest row number; 0 without rows."""
         return self.deliveries[-1].last_row if self.deliveries else 0
 
     @property
     def excused(self) -> int:
-        """Faulty rows of catch-ups, which the limit of rejected rows was held against when they came."""
+        """The number of faulty rows that were compared with the limit of rejected rows when a catch-up added them."""
         return sum(delivery.excused for delivery in self.deliveries)
 
     def holds(self, extract: str) -> bool:
-        """Return whether the extract with this digest was taken in."""
+        """Return whether the extract with this sha256 is a delivery."""
         return any(delivery.extract == extract for delivery in self.deliveries)
 
     def new_file(self) -> Path:
@@ -101,14 +101,14 @@ class Ledger:
         return self.folder / f"{len(self.deliveries) + 1:06d}.parquet"
 
     def with_delivery(self, delivery: Delivery) -> Ledger:
-        """Return the ledger with another delivery, which is not written yet."""
+        """Return the ledger with one more delivery; nothing is written."""
         return replace(self, deliveries=(*self.deliveries, delivery))
 
     def open(self, connection: duckdb.DuckDBPyConnection, source: Source) -> str:
-        """Open the rows that no other replaced; return the relation.
+        """Create a view of the rows that no other row replaced; return its name.
 
-        Its columns are those that the plan declares, null where the delivery had none of them, and `source_row` (the row's
-        number), POSITION, KNOWN_FROM, and EXTRACT: whether an extract brought it.
+        It has the columns that the plan declares (null where a delivery lacks them), `source_row` (the row's number), POSITION,
+        KNOWN_FROM, and EXTRACT (whether the row comes from an extract).
         """
         parts = [
             self._part(files, dict(columns), extract=extract, source=source)
@@ -126,7 +126,7 @@ class Ledger:
         return "ledger_rows"
 
     def _files(self) -> dict[tuple[tuple[tuple[str, str], ...], bool], list[Path]]:
-        """List the files of entries by what they have in common: their columns, and whether an extract brought them."""
+        """Return the files of entries by their columns and by whether they come from an extract."""
         files: dict[tuple[tuple[tuple[str, str], ...], bool], list[Path]] = {}
         for delivery in self.deliveries:
             if delivery.file:
@@ -148,17 +148,17 @@ _OWN_NULLS = f"NULL::BIGINT AS {REPLACES}, NULL::BIGINT AS {POSITION}, NULL::TIM
 
 
 def origins(source: Source) -> dict[str, str]:
-    """Map the columns that are kept of a source to their names there."""
+    """Return the name in the source of each ingested column, by its name in the plan."""
     return {name: column.rename_from or name for name, column in source.ingested().columns.items()}
 
 
 def read_ledger(folder: Path) -> Ledger:
-    """Read the ledger in `folder`; one without deliveries if there is none.
+    """Read the ledger in `folder`; without a file, return a ledger without deliveries.
 
     Raises
     ------
     StaleStateError
-        If it cannot be read, or a file that it names is gone.
+        If it cannot be read, or a file that it names is missing.
 
     """
     path = folder / _FILE
@@ -193,7 +193,7 @@ def _remedy(folder: Path) -> str:
 
 
 def write_ledger(ledger: Ledger) -> None:
-    """Write the list of deliveries, whose files are there."""
+    """Write `ledger.json`; the files of its deliveries must exist."""
     content = {
         "format_version": _FORMAT,
         "as_of": ledger.as_of.isoformat() if ledger.as_of else None,
@@ -221,10 +221,10 @@ def digest(file: Path) -> str:
 
 @contextmanager
 def changing_ledger(folder: Path) -> Iterator[None]:
-    """Let nobody else change what lies in `folder` or beside it, or the tables made of it, until the end of the block.
+    """Hold the lock on `folder`, on its parent and on the tables made from it, for the length of the block.
 
-    Whoever comes second waits. The lock goes with the process, however that ends. It also makes the folder, with a file in
-    it: DVC warns of an empty one.
+    Another process waits. The kernel releases the lock when this process ends. The folder is created with a file in it, since
+    DVC warns about an empty folder.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder.parent / ".lock").open("w") as lock:

@@ -1,4 +1,4 @@
-"""Rows of Python values, from programs that are no files of text: written as text, which validation types row by row."""
+"""Rows of Python values, from databases and workbooks: written as text, which the stage `validate` types row by row."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _BATCH = 50_000
 
 
 def object_part(header: Sequence[str], rows: Iterable[Sequence[object]], what: str, scratch: Path) -> Part:
-    """Write rows to a file in `scratch`, each value as its text; return the part of them, which `what` names."""
+    """Write rows to a file in `scratch`, each value as text; return them as a part, named `what` in messages."""
     scratch.mkdir(parents=True, exist_ok=True)
     file, left = scratch / f"rows-{len(list(scratch.glob('rows-*')))}.parquet", iter(rows)
     schema = pa.schema([(position(number), pa.string()) for number in range(len(header))])
@@ -39,7 +39,7 @@ def object_part(header: Sequence[str], rows: Iterable[Sequence[object]], what: s
 
 
 def _text(value: object, column: str, what: str) -> str | None:
-    """Return the text by which a value is known in all readers: of a number all digits, of a time its ISO form."""
+    """Return a value as the text that every reader would have: a number with all digits, a time in ISO 8601."""
     if value is None or isinstance(value, str):
         return value
     if isinstance(value, bool):
@@ -58,5 +58,5 @@ def _decoded(value: bytes, column: str, what: str) -> str:
         return value.decode()
     except UnicodeDecodeError:
         raise SourceError(
-            f"the column {column!r} of {what} holds bytes that are no UTF-8 text; convert it in a query, or leave it out"
+            f"the column {column!r} of {what} holds bytes that are not UTF-8 text; convert it in a query, or leave it out"
         ) from None

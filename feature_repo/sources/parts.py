@@ -1,4 +1,4 @@
-"""Parts of a source: rows with the same columns of the same types, in SQL, under the names that the source has."""
+"""A part of a source: rows with the same columns and types, in SQL, under the source's names."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-#: Why a line could not be read as a row, beside its columns, which are null then; the blank keeps it apart from names.
+#: The column with the reason why a line could not be read; then the others are null. No column of a plan has a blank.
 UNREAD = "why unread"
 
 
 @dataclass(frozen=True)
 class Part:
-    """Files, or a table, whose rows have the same columns of the same types.
+    """Files, or a table, whose rows have the same columns and types.
 
     Attributes
     ----------
-    relation : SQL of the rows.
+    relation : the rows, in SQL.
     columns : the SQL of each column, by its name in the source.
-    what : the first of the files; empty of a table.
-    types : DuckDB's types of the columns; what is not named is text.
-    doubled : the names that several columns have, with the names that tell them apart.
-    unread : SQL of why a line could not be read; None where every line can.
+    what : the first of the files; empty for a table.
+    types : DuckDB's type of each column; a column that is not named is text.
+    doubled : each name that several columns have, with the distinct names of these columns.
+    unread : SQL of the reason why a line could not be read as a row; None if every line can be read.
 
     """
 
@@ -35,7 +35,7 @@ class Part:
     unread: str | None = None
 
     def column(self, name: str, *, as_text: bool) -> str:
-        """Compose the SQL of a column; the text of a float is that of a double, which names its value."""
+        """Compose the SQL of a column; a float becomes text by way of double, whose text has all its digits."""
         sql = self.columns[name]
         if not as_text:
             return sql
@@ -46,11 +46,11 @@ class Part:
 
 @dataclass(frozen=True)
 class Names:
-    """The names of columns by their positions, as pandas tells them apart.
+    """The names of columns, made distinct as pandas does.
 
     Attributes
     ----------
-    columns : the SQL of each column by its name; blanks around a name may go.
+    columns : the SQL of each column by its name; by its name without the blanks around it too, if only one column has that.
     doubled : as in `Part`.
 
     """
@@ -60,14 +60,14 @@ class Names:
 
 
 def position(number: int) -> str:
-    """Name a column by its position."""
+    """Return the SQL name of the column at an index, from 0 on."""
     return f"_{number}"
 
 
 def by_position(header: Sequence[str]) -> Names:
-    """Map the names of a header to the SQL of columns that are named by their positions.
+    """Return the names of a header, with the SQL of each column; in SQL a column is named by its position.
 
-    A column without a name is `Unnamed: 0` by its position; of several with one name, the second is `name.1`.
+    A column without a name is called `Unnamed: 0`, by its position. The second column of one name is called `name.1`.
     """
     named, twins = _told_apart([name or f"Unnamed: {number}" for number, name in enumerate(header)])
     columns = {name: position(number) for number, name in enumerate(named)}
@@ -77,7 +77,7 @@ def by_position(header: Sequence[str]) -> Names:
 
 
 def _told_apart(header: Sequence[str]) -> tuple[list[str], dict[str, tuple[str, ...]]]:
-    """Give each column a name of its own; return them, and those of the columns that had the same."""
+    """Return a distinct name for each column; and for each repeated name, the distinct names of its columns."""
     taken, named, twins = set(header), list[str](), dict[str, tuple[str, ...]]()
     for name in header:
         own = name

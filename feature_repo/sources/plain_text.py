@@ -1,4 +1,4 @@
-"""Files of text as plain UTF-8 files: unpacked whole and decoded, so that damage is met before a row is read."""
+"""Text files as plain UTF-8: decompressed and decoded completely first, so that damage is found before a row is read."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _PACKED = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bz2"}
 _UTF_8 = "utf-8"
 _BOMS = {codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32", codecs.BOM_UTF16_LE: "utf-16",
          codecs.BOM_UTF16_BE: "utf-16"}  # fmt: skip
-#: How files begin that hold no text, and what to do about them.
+#: The first bytes of files that are not text, and what to do about them.
 _NO_TEXT = {
     b"PK\x03\x04": "a zip archive, which Excel workbooks are too; unpack it, or set kind: excel",
     b"\xd0\xcf\x11\xe0": "a workbook of an Excel before 2007, or an encrypted one; save it as .xlsx and set kind: excel",
@@ -31,29 +31,29 @@ _NO_TEXT = {
     b"\xfd7zXZ\0": "packed by xz; unpack it, or pack it by gzip, zstandard or bzip2",
     b"%PDF-": "a PDF document; save its table as csv",
 }
-#: So much of a file tells its encoding.
+#: The bytes of a file from which an encoding is suggested.
 _SAMPLE = 1 << 24
 
 
 def scratch_folder(downloads: Path) -> Path:
-    """Name the folder of the copies that reading makes; whoever reads removes it, as they hold all of a source."""
+    """Return the folder for copies made while reading; they hold all rows of a source, so the caller must remove it."""
     return unfinished(downloads / "reading")
 
 
 def copy_of(file: Path, scratch: Path, step: str) -> Path:
-    """Name the copy of `file` that a step of reading makes in `scratch`; `shown` names the file of it again."""
+    """Return the path in `scratch` of the copy of `file` that `step` writes; `shown` maps it back to the name of `file`."""
     copy = scratch / step / file.absolute().relative_to(file.absolute().anchor)
     copy.parent.mkdir(parents=True, exist_ok=True)
     return copy
 
 
 def plain_text(file: Path, encoding: str, scratch: Path) -> Path:
-    """Return `file` if it is plain UTF-8 text, and else a copy in `scratch` that is.
+    """Return `file` if it is plain UTF-8 text; else write a copy in UTF-8 to `scratch`, and return that.
 
     Raises
     ------
     SourceError
-        If it cannot be unpacked whole, is not of `encoding`, or is known to be no file of text.
+        If it cannot be decompressed completely, is not in `encoding`, or has another known format.
 
     """
     packed = _packing(file)
@@ -75,7 +75,7 @@ def plain_text(file: Path, encoding: str, scratch: Path) -> Path:
 
 
 def _plain_encodings(file: Path, packed: str | None) -> set[str]:
-    """Return the encodings of which `file` is plain text as it is; a byte order mark is left out of a copy."""
+    """Return the encodings in which `file` needs no copy; a byte order mark needs one, which leaves it out."""
     plain = {_UTF_8, "ascii"}
     if packed is None:
         with file.open("rb") as content:
@@ -119,7 +119,7 @@ def _decoded(file: Path, chunks: Iterator[bytes], encoding: str) -> Iterator[byt
 
 
 def not_of_encoding(file: Path, encoding: str = "UTF-8") -> str:
-    """Compose that a file of text is not of `encoding`, and which one its bytes fit."""
+    """Compose the message for a file that is not in `encoding`, with an encoding that its bytes fit."""
     with pa.input_stream(str(file), compression=_packing(file)) as content:
         proposed = fitting_encoding(content.read(_SAMPLE))
     expected = "UTF-8" if encoding == "utf-8-sig" else encoding
@@ -130,7 +130,7 @@ def not_of_encoding(file: Path, encoding: str = "UTF-8") -> str:
 
 
 def fitting_encoding(sample: bytes) -> str:
-    """Return an encoding of which `sample` may be: the one that its first bytes state, or one of Western text."""
+    """Return an encoding that `sample` may have: the one of its byte order mark, else UTF-16 or a Western one."""
     stated = next((name for mark, name in _BOMS.items() if sample.startswith(mark)), None)
     if stated:
         return stated

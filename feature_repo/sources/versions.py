@@ -1,4 +1,4 @@
-"""Versions of sources: what is another one when a source's content is another one."""
+"""The version of a source, which changes when its content changes."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ _WRITE_AHEAD = ("-wal", ".wal")
 
 
 class Digests:
-    """The sha256 of files, kept in a file, so that one that nobody touched is not read again.
+    """The sha256 of files, stored in a file, so that unchanged files are not read again.
 
-    A file is taken as untouched if its size, its number and its times are the same, as git and DVC do.
+    A file counts as unchanged if its size, inode and times are the same, as for git and DVC.
     """
 
     def __init__(self, path: Path) -> None:
@@ -46,7 +46,7 @@ class Digests:
             return {}
 
     def of(self, file: Path) -> str:
-        """Return the sha256 of a file."""
+        """Return the sha256 of a file: the stored one if the file is unchanged."""
         status, name = file.stat(), str(file.absolute())
         marks: list[object] = [status.st_size, status.st_ino, status.st_mtime_ns, status.st_ctime_ns]
         known = self._known.get(name, [])
@@ -59,17 +59,17 @@ class Digests:
         return digest
 
     def write(self) -> None:
-        """Write the digests that were asked for, for the next time."""
+        """Write the digests that were requested, for the next run."""
         write_whole(self._path, json.dumps(self._used))
 
 
 def source_version(reader: Reader, digests: Digests) -> str | None:
-    """Return the version of what `reader` reads; None if it cannot be told.
+    """Return the version of what `reader` reads; None if it cannot be determined.
 
     Raises
     ------
     SourceError
-        If a file or a table of a lake is not there or cannot be read.
+        If a file or a table of a lake does not exist or cannot be read.
 
     """
     if isinstance(reader, WheelReader):

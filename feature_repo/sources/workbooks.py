@@ -26,12 +26,12 @@ _DAMAGE = (zipfile.BadZipFile, zlib.error, SyntaxError, EOFError, OSError, Looku
 
 
 def workbook_parts(reader: ExcelReader, scratch: Path) -> list[Part]:
-    """Open a sheet of each workbook that a reader names.
+    """Return the sheet of each workbook that a reader names, as parts.
 
     Raises
     ------
     SourceError
-        If the extra is not installed, a file is no workbook, is encrypted, or lacks the sheet.
+        If the extra is not installed, a file is not a workbook, is encrypted, or lacks the sheet.
 
     """
     return [_part(file, reader, scratch) for file in source_files(reader, scratch)]
@@ -77,7 +77,7 @@ def _damaged(file: Path) -> SourceError:
 
 
 def _filled(sheet: Any, skipped: int, file: Path) -> Iterator[list[object]]:
-    """Yield the rows of a sheet that have a value, with dates as dates where a cell shows no clock."""
+    """Yield the rows of a sheet that have a value; a time is a date if its cell shows no time of day."""
     # What a program wrote as the size of the sheet may be wrong.
     sheet.reset_dimensions()
     rows = sheet.iter_rows(min_row=skipped + 1)
@@ -87,7 +87,7 @@ def _filled(sheet: Any, skipped: int, file: Path) -> Iterator[list[object]]:
 
 
 def _next_values(rows: Iterator[Any], file: Path) -> list[object] | None:
-    """Read the next row of a sheet; None after the last."""
+    """Return the values of the next row of a sheet; None after the last row."""
     try:
         row = next(rows, None)
         return None if row is None else [_value(cell) for cell in row]
@@ -105,7 +105,7 @@ def _value(cell: Any) -> object:
 
 
 def _without_end(values: list[object]) -> list[object]:
-    """Return values up to the last that is one."""
+    """Return values without the missing ones at the end."""
     last = max((number for number, value in enumerate(values, 1) if value is not None), default=0)
     return values[:last]
 
@@ -115,7 +115,7 @@ def _name(value: object) -> str:
 
 
 def _fitted(rows: Iterator[list[object]], header: list[str], file: Path) -> Iterator[list[object]]:
-    """Yield rows as long as the header; a cell that is beyond it must be empty."""
+    """Yield rows as long as the header; raise SourceError for a value beyond it."""
     for number, row in enumerate(rows, 1):
         if any(value is not None for value in row[len(header) :]):
             raise SourceError(

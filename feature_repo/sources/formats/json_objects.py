@@ -1,4 +1,4 @@
-"""Files of JSON objects, one a line or all in one array, as rows of text."""
+"""Files of JSON objects, one per line or all in one array, as rows of text."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ _ARRAY, _LINES = "array", "newline_delimited"
 def json_part(
     files: Sequence[Path], reader: JsonLinesReader, connection: duckdb.DuckDBPyConnection, scratch: Path
 ) -> Part:
-    """Open files of JSON objects; the columns are the keys of all objects.
+    """Return files of JSON objects as one part; its columns are the keys of all objects.
 
     Raises
     ------
     SourceError
-        If a file is damaged, of another encoding, has no object, or has one with a key twice.
+        If a file is damaged, in another encoding, has no object, or has an object with a duplicate key.
 
     """
     encoding = "utf-8-sig" if reader.encoding.lower() in {"utf-8", "utf8"} else reader.encoding
@@ -69,7 +69,7 @@ def objects_part(files: Sequence[Path], what: str, connection: duckdb.DuckDBPyCo
 
 
 def _relation(files: Sequence[Path]) -> str:
-    """Compose the relation of all objects, one a row, in the column `json`."""
+    """Compose the relation of all objects, one per row, in the column `json`."""
     by_form: dict[str, list[Path]] = {}
     for file in files:
         by_form.setdefault(_form(file), []).append(file)
@@ -81,14 +81,14 @@ def _relation(files: Sequence[Path]) -> str:
 
 
 def _form(file: Path) -> str:
-    """Return whether the objects of a file stand in an array or each on a line."""
+    """Return DuckDB's name for the layout of a file: objects in an array, or one object per line."""
     with file.open("rb") as content:
         start = content.read(1 << 10).lstrip()
     return _ARRAY if start.startswith(b"[") else _LINES
 
 
 def _fault(file: Path) -> str | None:
-    """Compose what is wrong with a file: its encoding, or the first line that is no JSON; None if neither is found."""
+    """Return the message about the first line that is not UTF-8 or not JSON; None if there is none."""
     form = _form(file)
     with file.open("rb") as lines:
         for number, line in enumerate(lines, 1):

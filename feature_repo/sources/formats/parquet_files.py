@@ -1,4 +1,4 @@
-"""Parquet files as parts of equal schemas."""
+"""Parquet files, grouped into parts by their schemas."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 
 def parquet_parts(files: Iterable[Path], connection: duckdb.DuckDBPyConnection) -> list[Part]:
-    """Open parquet files, those with the same columns of the same types as one part.
+    """Return parquet files as parts; files with the same columns and types are one part.
 
     Raises
     ------
     SourceError
-        If a file is cut off, or is none of parquet.
+        If a file is truncated, or is not a parquet file.
 
     """
     by_schema: dict[tuple[tuple[str, str], ...], list[Path]] = {}

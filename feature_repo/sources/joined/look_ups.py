@@ -1,4 +1,4 @@
-"""Join the columns of other sources to the rows of a source, by a key that must be unique there."""
+"""Join columns of other sources to the rows of a source, by a key that is unique in the other source."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ def open_look_ups(
     sources: Mapping[str, Source],
     rows_of: Callable[[str], str],
 ) -> None:
-    """Make a temporary table of each look-up of `source`: its typed keys, and the columns that it brings.
+    """Create a temporary table for each look-up of `source`: its typed keys, and the columns that it adds.
 
     Parameters
     ----------
     sources : all sources of the plan.
-    rows_of : returns the query of the rows of a source, as its reader gives them.
+    rows_of : returns the query of the rows of a source, before any look-up.
 
     Raises
     ------
     SourceError
-        If several rows have one key.
+        If several rows have the same key.
 
     """
     for look_up, columns in joined_columns(source).items():
@@ -54,7 +54,7 @@ def _table(look_up: str) -> str:
 
 
 def _key(number: int) -> str:
-    """Name the column of a key; the blank keeps it apart from every name that a plan can have."""
+    """Return the name of a key column; its blank distinguishes it from every column of a plan."""
     return identifier(f"key {number}")
 
 
@@ -63,7 +63,7 @@ def _named_keys(keys: Sequence[str]) -> list[str]:
 
 
 def _typed_keys(connection: duckdb.DuckDBPyConnection, query: str, source: Source, names: Sequence[str]) -> list[str]:
-    """Compose the columns of a key of `rows` in their dtypes, so that 7 and 07 are one number and two texts."""
+    """Compose the key columns of `rows` in their dtypes: 7 and 07 are equal as numbers and different as texts."""
     found = {row[0]: str(row[1]) for row in connection.execute(f"DESCRIBE {query}").fetchall()}
     return [typed_value(f"rows.{identifier(name)}", source.columns[name].dtype, found[name]) for name in names]
 
@@ -81,7 +81,7 @@ def _refuse_duplicates(connection: duckdb.DuckDBPyConnection, path: str, look_up
 
 
 def with_look_ups(connection: duckdb.DuckDBPyConnection, source: Source, query: str) -> str:
-    """Compose `query`, the numbered rows of a source, with the columns of its look-ups, null where a key is not there."""
+    """Compose `query` (the numbered rows of a source) with the columns of its look-ups; null for a key without a row."""
     for look_up, columns in joined_columns(source).items():
         keys = _typed_keys(connection, query, source, list(source.join[look_up].key))
         matches = " AND ".join(f"{key} = {_table(look_up)}.{_key(number)}" for number, key in enumerate(keys))
@@ -91,7 +91,7 @@ def with_look_ups(connection: duckdb.DuckDBPyConnection, source: Source, query: 
 
 
 def unmatched_rows(connection: duckdb.DuckDBPyConnection, source: Source, file: Path) -> dict[str, int]:
-    """Return how many rows in the file of a source have no row in a look-up, by its name, without zeros."""
+    """Return, by look-up, how many rows in the file of a source have no row in it; look-ups without such rows are left out."""
     unmatched, rows = dict[str, int](), f"FROM read_parquet({files_literal(file)})"
     for look_up, stated in source.join.items():
         keys = _typed_keys(connection, rows, source, list(stated.key))

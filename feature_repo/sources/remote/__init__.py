@@ -1,1 +1,1 @@
-"""Sources that lie elsewhere: objects of stores, tables of lakes, and interfaces of the web."""
+"""Sources on other machines, such as objects in stores."""

@@ -1,7 +1,7 @@
-"""Objects of stores behind `s3://`, `gs://` and `az://` addresses: one, a folder or a glob of them, copied whole.
+"""Objects in stores behind `s3://`, `gs://` and `az://` addresses: one, a folder or a glob of them, downloaded completely.
 
-Arrow's own file systems read them, so no further package is needed. Credentials come from the environment, never from a plan;
-without any, an object is read as everybody may read it.
+Arrow's own file systems read them, so no further package is needed. Credentials come from the environment, never from a plan.
+Without credentials, objects are read anonymously.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class _Objects:
     names: list[str]
 
     def version(self, name: str) -> str:
-        """Return what the store says of the version of an object."""
+        """Return the version of an object, from the metadata of the store."""
         with self.store.open_input_stream(name) as content:
             said = {key.lower(): value for key, value in content.metadata().items()}
         key = next((key for key in _VERSION_KEYS if key in said), None)
@@ -63,16 +63,16 @@ class _Objects:
 
 
 def fetched_objects(address: str, takes: Callable[[PurePosixPath], bool], scratch: Path) -> list[Path]:
-    """Copy the objects that `address` names into `scratch`; return the files.
+    """Download the objects that `address` names to `scratch`; return the files.
 
     Parameters
     ----------
-    takes : whether an object in a folder is one of the reader's kind, by its path in the folder.
+    takes : whether the reader reads an object in a folder, by its path there.
 
     Raises
     ------
     SourceError
-        If there are none, they may not be read, or one changes meanwhile.
+        If there are none, access is refused, or an object changes during the download.
 
     """
     with _translated(address):
@@ -93,7 +93,7 @@ def _fetched(objects: _Objects, name: str, scratch: Path) -> Path:
 
 
 def objects_version(address: str, takes: Callable[[PurePosixPath], bool]) -> str | None:
-    """Return the version of the objects that `address` names, by what their store says; None if it does not answer.
+    """Return the version of the objects that `address` names; None if their store does not answer.
 
     Raises
     ------
@@ -119,7 +119,7 @@ class _UnreachableError(SourceError):
 
 @contextmanager
 def _translated(address: str) -> Iterator[None]:
-    """Translate errors of a store for the block."""
+    """Raise a SourceError for any error of a store in the block."""
     scheme = address.partition("://")[0]
     try:
         yield
@@ -141,7 +141,7 @@ def _not_found(address: str) -> str:
 
 
 def _named(address: str, takes: Callable[[PurePosixPath], bool]) -> _Objects:
-    """Find the objects that an address names."""
+    """Return the objects that an address names; raise SourceError if there are none."""
     from pyarrow import fs
 
     found = _ADDRESS.match(address)
@@ -166,7 +166,7 @@ def _named(address: str, takes: Callable[[PurePosixPath], bool]) -> _Objects:
 
 
 def _listed(store: Any, folder: str) -> list[str]:
-    """List the names of all objects in a folder and those below it."""
+    """Return the names of all objects in a folder and its subfolders."""
     from pyarrow import fs
 
     found = store.get_file_info(fs.FileSelector(folder, recursive=True, allow_not_found=True))
@@ -174,7 +174,7 @@ def _listed(store: Any, folder: str) -> list[str]:
 
 
 def _matches(parts: Sequence[str], glob: Sequence[str]) -> bool:
-    """Return whether the parts of a name match those of a glob, of which `**` stands for any number of folders."""
+    """Return whether a name matches a glob, both split at slashes; `**` matches any number of folders."""
     if not glob:
         return not parts
     if glob[0] == "**" and _matches(parts, glob[1:]):
