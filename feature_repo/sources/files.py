@@ -110,6 +110,8 @@ def _not_found(path: Path, suffixes: Collection[str]) -> str:
     looked = str(path) if path.is_absolute() else f"{path} in {Path.cwd()}"
     if path.is_dir():
         return f"the folder {looked} has no file that ends in {', '.join(suffixes)}; put one there or name the files by a glob"
+    if path.exists():
+        return f"{looked} is no regular file and no folder; correct the reader's path"
     folder = next(parent for parent in (path.parent, *path.parents, Path("/")) if parent.is_dir())
     near = get_close_matches(path.name, sorted(file.name for file in folder.iterdir()), n=1)
     meant = f"did you mean {near[0]}? " if near and folder == path.parent else ""

@@ -57,7 +57,7 @@ def plain_text(file: Path, encoding: str, scratch: Path) -> Path:
 
     """
     packed = _packing(file)
-    _require_text(file)
+    _require_text(file, next(_unpacked(file, packed), b""), packed)
     decoded = codecs.lookup(encoding).name not in _plain_encodings(file, packed)
     if packed is None and not decoded:
         return file
@@ -86,16 +86,24 @@ def _plain_encodings(file: Path, packed: str | None) -> set[str]:
 
 def _packing(file: Path) -> str | None:
     with file.open("rb") as content:
-        start = content.read(4)
+        return _packing_of(content.read(4))
+
+
+def _packing_of(start: bytes) -> str | None:
     return next((name for magic, name in _PACKED.items() if start.startswith(magic)), None)
 
 
-def _require_text(file: Path) -> None:
-    with file.open("rb") as content:
-        start = content.read(max(map(len, _NO_TEXT)))
-    for magic, what in _NO_TEXT.items():
-        if start.startswith(magic):
-            raise SourceError(f"the file {shown(file)} is {what}")
+def _require_text(file: Path, start: bytes, packed: str | None) -> None:
+    """Refuse a file that is known to hold no text by how it begins, unpacked."""
+    found = next((what for magic, what in _NO_TEXT.items() if start.startswith(magic)), None)
+    if found is None and start[8:12] == b"DUCK":
+        found = "a DuckDB file; set kind: duckdb, and table"
+    if found is None and re.match(rb"\s*<(!doctype\s+html|html)\b", start, re.IGNORECASE):
+        found = "a page of HTML, as a server answers that wants a login; fetch the table itself"
+    if found is None and packed and _packing_of(start):
+        found = "packed twice; unpack it once"
+    if found:
+        raise SourceError(f"the file {shown(file)} is {found}")
 
 
 def _unpacked(file: Path, packed: str | None) -> Iterator[bytes]:

@@ -53,6 +53,8 @@ if TYPE_CHECKING:
     from core.plan.ingest import Column
 
 _SECONDS_TO_DOWNLOAD = 300
+#: So many names of columns, and so much of each, are shown.
+_MOST_NAMES, _LONGEST_NAME = 50, 60
 #: The types of which a text keeps the value.
 _PLAIN_TYPES = frozenset(
     {"BOOLEAN", "DOUBLE", "FLOAT", "INTEGER", "UINTEGER", "VARCHAR"}
@@ -134,9 +136,17 @@ def _require_columns(name: str, source: Source, part: Part) -> None:
     missing = [column for column in wanted if column not in part.columns]
     if missing:
         raise SourceError(
-            f"the column {missing[0]!r} is missing{where}; the source has {', '.join(part.columns)}; "
+            f"the column {missing[0]!r} is missing{where}; the source has {_names(part)}; "
             f"{_remedy(name, source.reader, part)}"
         )
+
+
+def _names(part: Part) -> str:
+    """List the columns of a part, as many and as much of each as fits a message."""
+    shown = [name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}…" for name in part.columns]
+    return ", ".join(shown[:_MOST_NAMES]) + (
+        f" and {len(shown) - _MOST_NAMES} more" if len(shown) > _MOST_NAMES else ""
+    )
 
 
 def _remedy(name: str, reader: Reader, part: Part) -> str:

@@ -87,7 +87,13 @@ def _opened(plain: Path, table: TextTable, scratch: Path) -> tuple[_Form, Path]:
         copy = copy_of(plain, scratch, "rewritten")
         return _rewritten(plain, table, delimiter, copy), copy
     header = table.names or tuple(_header(plain, delimiter, table.quote))
+    if not header:
+        raise SourceError(_no_header(plain))
     return _Form(header, not table.names, delimiter, table.quote), plain
+
+
+def _no_header(file: Path) -> str:
+    return f"the file {shown(file)} has no header line; expected one: write it, or set names to its columns"
 
 
 def _has_several_line_ends(file: Path) -> bool:
@@ -152,7 +158,7 @@ def _rewritten(file: Path, table: TextTable, delimiter: str, copy: Path) -> _For
         rows = _numbered(_rows(lines, delimiter, table.quote), lines, file)
         header = table.names or tuple(next(rows, (0, []))[1])
         if not header:
-            raise SourceError(f"the file {shown(file)} has no header line; expected one, or its columns in names")
+            raise SourceError(_no_header(file))
         for number, row in rows:
             if len(row) == len(header):
                 written.writerow([*row, ""])

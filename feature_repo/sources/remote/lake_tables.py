@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -15,7 +16,6 @@ from feature_repo.sources.parts import Part, by_position, position
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from pathlib import Path
 
     import duckdb
 
@@ -114,9 +114,14 @@ def _iceberg_table(reader: IcebergReader) -> Any:
     except ImportError:
         raise SourceError("a reader of Iceberg needs the extra: pip install 'pantherapredict[iceberg]'") from None
     properties = Config().get_catalog_config(reader.catalog)
+    variable = f"PYICEBERG_CATALOG__{reader.catalog.upper()}__URI"
     if not properties:
-        variable = f"PYICEBERG_CATALOG__{reader.catalog.upper()}__URI"
         raise SourceError(f"the environment variable {variable} is not set; set it to the address of the catalog")
+    file = Path(str(properties.get("uri", "")).removeprefix("sqlite:///"))
+    if str(properties.get("uri", "")).startswith("sqlite:///") and not file.exists():
+        raise SourceError(
+            f"there is no catalog {file}, which {variable} names; correct the variable, or make the catalog"
+        )
     return load_catalog(reader.catalog, **{**properties, "init_catalog_tables": "false"}).load_table(reader.table)
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 #: Each read is a request of its own.
 _CHUNK = 1 << 26
 _SECONDS_TO_CONNECT, _SECONDS, _TRIES = 10.0, 60.0, 3
-_ADDRESS = re.compile(r"(s3|gs|az)://(.+)", re.DOTALL)
+_ADDRESS = re.compile(r"(s3|gs|az)://(.*)", re.DOTALL)
 #: The environment variables of which a store takes its address and its credentials.
 _ENVIRONMENT = {
     "s3": "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION and AWS_ENDPOINT_URL",
@@ -146,7 +146,10 @@ def _named(address: str, takes: Callable[[PurePosixPath], bool]) -> _Objects:
 
     found = _ADDRESS.match(address)
     scheme, path = found.groups() if found else ("", "")
-    store, path = _STORES[scheme](os.environ), path.rstrip("/")
+    path = path.strip("/")
+    if not path:
+        raise SourceError(f"{address} names no bucket; expected {scheme}://bucket/key: correct the reader's path")
+    store = _STORES[scheme](os.environ)
     kind = store.get_file_info(path).type
     if kind == fs.FileType.File:
         return _Objects(address, scheme, store, [path])

@@ -113,6 +113,9 @@ def test_an_iceberg_table_gives_the_rows_of_its_current_snapshot_or_of_the_state
     table = catalog.create_table("shop.things", schema=TABLE.schema)
     reader = {"kind": "iceberg", "table": "shop.things", "catalog": "shop"}
     assert "PYICEBERG_CATALOG__SHOP__URI is not set; set it" in refusal(reader, tmp_path)
+    monkeypatch.setenv("PYICEBERG_CATALOG__SHOP__URI", f"sqlite:///{tmp_path}/gone.db")
+    assert "there is no catalog" in refusal(reader, tmp_path)
+    assert not (tmp_path / "gone.db").exists()
     for name, value in properties.items():
         monkeypatch.setenv(f"PYICEBERG_CATALOG__SHOP__{name.upper()}", value)
     assert "has no row; expected" in refusal(reader, tmp_path)

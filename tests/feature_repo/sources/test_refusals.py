@@ -221,6 +221,36 @@ def test_what_a_text_or_workbook_really_is_is_said(tmp_path: Path) -> None:
             assert f"set kind: {kind}" in refused({"kind": other, "path": str(file)}, tmp_path)
 
 
+CONTENTS = [
+    (b"\n\n \n", "has no header line; expected one: write it"),
+    (b" <!DOCTYPE html><html><body>Sign in", "is a page of HTML, .*; fetch the table itself"),
+    (bytes(8) + b"DUCK" + bytes(100), "is a DuckDB file; set kind: duckdb"),
+    (gzip.compress(gzip.compress(b"id,seen,amount\n")), "is packed twice; unpack it once"),
+    (b"\xfd7zXZ\0" + bytes(100), "is packed by xz; unpack it"),
+    (b"x" * 1000 + b"\n", "the source has x{60}…; correct"),
+    (",".join(f"c{number}" for number in range(99)).encode() + b"\n", "c48, c49 and 49 more; correct"),
+]
+
+
+@pytest.mark.parametrize(("content", "said"), CONTENTS)
+def test_a_file_that_is_no_table_is_named_by_what_it_is(tmp_path: Path, content: bytes, said: str) -> None:
+    (tmp_path / "t.csv").write_bytes(content)
+    message = refused({"kind": "csv", "path": str(tmp_path / "t.csv")}, tmp_path)
+    assert re.search(said, message), message
+    assert str(tmp_path / "t.csv") in message
+
+
+@pytest.mark.parametrize(
+    ("reader", "said"),
+    [
+        ({"kind": "csv", "path": "/dev/null"}, "/dev/null is no regular file and no folder"),
+        ({"kind": "csv", "path": "s3://"}, "s3:// names no bucket"),
+    ],
+)
+def test_a_path_that_can_name_no_file_is_refused(tmp_path: Path, reader: dict[str, Any], said: str) -> None:
+    assert said in refused(reader, tmp_path)
+
+
 def _refuses(url: str) -> bool:
     try:
         psycopg.connect(url).close()
@@ -264,8 +294,10 @@ QUERIES = [
 ]
 
 
-@pytest.mark.parametrize(("password", "query", "said"), QUERIES)
-@pytest.mark.parametrize("scheme", ["postgresql", "postgresql+psycopg"])
+@pytest.mark.parametrize(
+    ("scheme", "password", "query", "said"),
+    [*(("postgresql", *query) for query in QUERIES), *(("postgresql+psycopg", *query) for query in QUERIES[:2])],
+)
 def test_a_server_that_refuses_the_user_or_the_query_is_named_by_its_variable(
     tmp_path: Path,
     guest_url: str,
