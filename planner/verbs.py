@@ -1,4 +1,4 @@
-"""What the command line calls: profile files, draft a plan."""
+"""The functions behind the planner's verbs of the command line."""
 
 from __future__ import annotations
 

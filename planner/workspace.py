@@ -1,4 +1,4 @@
-"""Where the planner works: a DuckDB connection and a folder of copies, both removed at the end."""
+"""The workspace of the planner: a DuckDB connection and a temporary folder, both removed at the end."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Workspace:
-    """A connection, and a folder for copies of packed or rewritten files."""
+    """A DuckDB connection, and a folder for copies of compressed or rewritten files."""
 
     connection: duckdb.DuckDBPyConnection
     scratch: Path
@@ -26,7 +26,7 @@ class Workspace:
 
 @contextmanager
 def open_workspace() -> Iterator[Workspace]:
-    """Open a connection that spills to disk."""
+    """Yield a workspace whose connection may spill to disk; remove it at the end of the block."""
     with TemporaryDirectory(prefix="panthera-") as folder:
         spill, scratch = Path(folder, "spill"), Path(folder, "scratch")
         for each in (spill, scratch):

@@ -98,7 +98,7 @@ def _problem(path: str, candidate: Candidate, problem: str) -> Iterator[Finding]
 
 
 def _loss(path: str, candidate: BoostedCandidate, problem: str) -> Iterator[Finding]:
-    """Find a loss that the problem or the library does not have, and keys of another loss."""
+    """Yield a finding for a loss that the problem or the library does not have, and for keys of another loss."""
     if problem != "regression" and candidate.loss != "squared":
         yield f"{path}.loss", f"a {problem} problem has the log loss; take the key out"
     if isinstance(candidate, CatBoostCandidate) and candidate.loss in {"poisson", "tweedie"}:
@@ -171,7 +171,7 @@ def _text(path: str, candidate: PreparedCandidate, service: str, names: list[str
 
 
 def _search(path: str, candidate: PreparedCandidate) -> Iterator[Finding]:
-    """Validate the bounds of each range and every choice, so that no trial fails hours into a run."""
+    """Yield a finding for each bound or choice of a search that its key does not allow, before any trial runs."""
     for key, searched in candidate.tune.search.items() if candidate.tune else ():
         key_path = f"{path}.tune.search.{key}"
         if key.split(".")[0] in {"estimator", "tune", "class_weight", "loss", "quantile", "tweedie_power"}:

@@ -157,7 +157,7 @@ def _views(plan: Plan) -> Iterator[Finding]:
 
 
 def _view_sources(plan: Plan, name: str, view: View) -> Iterator[Finding]:
-    """Check that a view's sources are declared and hold rows of its entity or, for a linked one, of the predicted entity."""
+    """Yield a finding for each source of a view that is not declared, or is not about the view's or the predicted entity."""
     path = f"build_features.views.{name}"
     if view.entity is not None:
         yield from _undeclared(f"{path}.entity", "entity", view.entity, plan.entities)
@@ -173,7 +173,7 @@ def _view_sources(plan: Plan, name: str, view: View) -> Iterator[Finding]:
 
 
 def _of_entity(plan: Plan, path: str, source: str, about: str) -> Iterator[Finding]:
-    """Check that the rows of `source` are about the entity `about` or, if that is linked, about the predicted entity."""
+    """Yield a finding if the rows of `source` are not about the entity `about`, or the predicted one if `about` is linked."""
     entity, declared, label = plan.entities[about], plan.ingest[source], plan.ingest.get(plan.label.source)
     if declared.entity == about:
         return
@@ -193,7 +193,7 @@ def _of_entity(plan: Plan, path: str, source: str, about: str) -> Iterator[Findi
 
 
 def _links(plan: Plan) -> Iterator[Finding]:
-    """Check the linked entities: each is reached from the predicted entity by one feature of one of its views."""
+    """Yield the faults of linked entities: each must be reached from the predicted entity by one feature of its views."""
     views, label = plan.build_features.views, plan.ingest.get(plan.label.source)
     for name, entity in plan.entities.items():
         if entity.of is None:

@@ -27,7 +27,7 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-fA-F]{8,64}$")]
 
 def _encoding(name: str) -> str:
     try:
-        is_text = codecs.lookup(name)._is_text_encoding  # noqa: SLF001 - as `open` tells base64 from text
+        is_text = codecs.lookup(name)._is_text_encoding  # noqa: SLF001 - as `open` does, to refuse base64
     except (LookupError, ValueError):
         is_text = False
     if not is_text:
@@ -47,7 +47,7 @@ class FilesReader(RowsReader):
     path: str
     """File, folder or glob, in the project folder or in a store at `s3://`, `gs://` or `az://`, or an `https://` file."""
     sha256: Sha256 | None = None
-    """Expected checksum, or the beginning of it; another file is refused."""
+    """Expected checksum, or its first digits; a file with another checksum is refused."""
 
     @model_validator(mode="after")
     def _names_nobody(self) -> Self:
@@ -60,16 +60,16 @@ class FilesReader(RowsReader):
 
 
 class TextTable(RowsReader):
-    """How a text table is written.
+    """The format of a text table.
 
-    A column without a name is called `Unnamed: 0` by its position, and the second of two with one name `name.1`, as in
-    pandas. Files packed by gzip, zstandard or bzip2 are unpacked.
+    A column without a name is called `Unnamed: 0`, by its position; the second of two columns called `name` is `name.1`, as in
+    pandas. Files compressed by gzip, zstandard or bzip2 are decompressed.
     """
 
     delimiter: Annotated[str, Field(min_length=1)] = ","
     """Character between two values, or `whitespace` for runs of blanks."""
     quote: Annotated[str, Field(max_length=1)] = '"'
-    """Character around a value that holds the delimiter or a line break, doubled within it; empty for none."""
+    """Quotation mark around values; it is doubled inside of them. Empty: values are not quoted."""
     encoding: Encoding = "utf-8"
     """Encoding of the text, by Python's name: `utf-8`, `latin-1`, `cp1252`, `utf-16`, …"""
     decimal: Literal[".", ","] = "."
@@ -83,11 +83,11 @@ class TextTable(RowsReader):
     names: tuple[str, ...] = Field(default=(), strict=False)
     """Names of the columns of a table without a header line."""
     ragged: Literal["reject_file", "reject_row"] = "reject_file"
-    """What a line with more or fewer columns than the header does: end the run, or be rejected as a faulty row."""
+    """Treatment of a line with more or fewer columns than the header: the run fails, or the line is a rejected row."""
 
     @property
     def chooses_lines(self) -> bool:
-        """Whether some lines of a file are left out or rejected, so that it is not read as it is."""
+        """Whether some lines of a file are left out or rejected, so that the file must be rewritten first."""
         return bool(self.comment or self.skip_lines or self.ragged == "reject_row")
 
     @model_validator(mode="after")
@@ -111,7 +111,7 @@ class CsvReader(FilesReader, TextTable):
 
 
 class JsonLinesReader(FilesReader):
-    """A file with one JSON object per line or an array of them, or a folder or glob of such; packed ones are unpacked."""
+    """A file with one JSON object per line or an array of objects, compressed or not; also a folder or glob of files."""
 
     kind: Literal["jsonl"]
     encoding: Encoding = "utf-8"
@@ -125,7 +125,7 @@ class ParquetReader(FilesReader):
 
 
 class ExcelReader(FilesReader):
-    """A sheet of an Excel workbook (xlsx), or of each in a folder or glob; it needs the extra `excel`.
+    """A sheet of an Excel workbook (xlsx), or of each workbook in a folder or glob; it needs the extra `excel`.
 
     A cell with a formula has the value that Excel computed last.
     """
@@ -143,7 +143,7 @@ class DatabaseFileReader(FilesReader):
     """A table of a database file, or the result of a query on it; the file is opened for reading only."""
 
     table: str | None = None
-    """Table or view that is read whole."""
+    """Table or view of which all rows are read."""
     query: str | None = None
     """SELECT statement whose result is read, in place of `table`."""
 
@@ -169,7 +169,7 @@ class DuckdbReader(DatabaseFileReader):
 class SqlReader(RowsReader):
     """The result of a query to the server whose URL is in the environment variable `url_env`.
 
-    It is a URL of PostgreSQL, or one of SQLAlchemy such as `mysql+pymysql://user@host/shop`, whose driver you install.
+    It is a URL of PostgreSQL, or one of SQLAlchemy such as `mysql+pymysql://user@host/shop`; the driver must be installed.
     """
 
     kind: Literal["sql"]
@@ -188,7 +188,7 @@ class WheelReader(TextTable):
     member: str
     """Path of the table inside the wheel."""
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{16,64}$")]
-    """Checksum of the table, or the beginning of it; another one is refused."""
+    """Expected checksum of the table, or its first digits; another table is refused."""
 
 
 Reader = Annotated[
@@ -210,12 +210,12 @@ Reader = Annotated[
 class TimeColumn(Section):
     """A column that holds a time; a date means the start or the end of its day, by `at`.
 
-    `zone` is the time zone of dates, and of times without a zone. Without `zone`, dates are in UTC and times without a zone
-    are refused. A zone in the value takes precedence. `ambiguous` selects the first or the second occurrence of a local time
-    that a change from daylight saving time repeats; a local time that such a change skips is refused.
+    `zone` is the time zone of dates, and of times without a zone. Without `zone`, dates are in UTC and times without a zone are
+    refused. A zone in the value takes precedence. `ambiguous` selects the first or the second occurrence of a local time that a
+    change from daylight saving time repeats; a local time that such a change skips is refused.
 
-    A time that another source has is reached `through: source.column`, by its `key`. If it is a time of that source, it
-    is read as stated there.
+    If another source has the time, `through: source.column` names it and `key` joins that source. If the column is a time of
+    that source, its format and zone are those declared there.
     """
 
     column: Name = ""
@@ -223,11 +223,11 @@ class TimeColumn(Section):
     through: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*$")] | None = None
     """`source.column` that holds the time, in place of `column`."""
     key: SharedKey | None = None
-    """Key by which that source is looked up; as in `join`."""
+    """Key by which that source is joined; as in `join`."""
     format: TimeFormat | None = None
-    """Format of a text, in strptime directives; without it: ISO 8601."""
+    """Format of a time that is text, in strptime directives; without it: ISO 8601."""
     at: Literal["start_of_day", "end_of_day"] = "start_of_day"
-    """Instant of its day that a date means."""
+    """Instant that a date means: the start or the end of its day."""
     zone: Zone | None = None
     """Zone of dates and of times without one, such as `Europe/Berlin`."""
     ambiguous: Literal["reject", "earlier", "later"] = "reject"
@@ -256,9 +256,9 @@ class Column(Section):
     meaning: str = ""
     """Meaning of the column, for readers."""
     rename_from: str | None = None
-    """Name of the column in the raw table, if it is another one; it may be any text."""
+    """Name of the column in the raw table, if it differs; it may be any text."""
     missing: Annotated[tuple[str, ...], Field(strict=False)] | None = None
-    """Texts that stand for no value in this column, in place of those of the reader."""
+    """Texts that mean a missing value in this column, instead of those of the reader."""
     true_values: tuple[str, ...] = Field(default=(), strict=False)
     """Words for true in a bool, such as `["Ja"]`, besides true, yes, on, t, y, 1 and 1.0 in any case."""
     false_values: tuple[str, ...] = Field(default=(), strict=False)
@@ -279,15 +279,15 @@ class Column(Section):
 class Source(Section):
     """A raw table: its reader, its entity, the times when its rows happened and became known, and its columns.
 
-    `observed_until` is the instant at which the extract was cut: a label window that ends later is not closed. A later row
-    is an error by default. For a source that grows, `later_rows: leave_out` reads only the rows that had happened and were
-    known by then.
+    `observed_until` is the instant at which the extract was cut: a label window that ends later is not closed. A later row is
+    an error by default. For a source that grows, `later_rows: leave_out` reads only the rows that had happened and were known
+    by then.
 
     A table without `event_time` has one row for each key. Its features are expressions over that row.
 
-    `join` brings the columns of another source to the rows, as `products: product_id` does: the column `department` there is
-    `products_department` here. A row whose key is not there has null in them. If the key of the entity is not among
-    `columns`, it keeps its name.
+    `join` adds the columns of another source to the rows. With `products: product_id`, the column `department` of `products` is
+    called `products_department` here. A row whose key has no match has null in these columns. If the entity's key is not among
+    `columns` and comes from the other source, it keeps its name.
     """
 
     reader: Reader
@@ -305,7 +305,7 @@ class Source(Section):
     columns: Annotated[dict[Name, Column], Field(min_length=1)]
     """Columns that are read, by name; others of the table are ignored."""
     join: dict[Name, StatedLookUp] = Field(default_factory=dict)
-    """Sources whose columns the rows get, by the name that these begin with."""
+    """Sources whose columns are added to the rows, by the prefix of the names of these columns."""
 
     @model_validator(mode="after")
     def _has_all_times_or_none(self) -> Self:

@@ -52,9 +52,9 @@ class Entity(Section):
     dtype: Literal["int64", "string"]
     """Type of the key."""
     source: Name | None = None
-    """Source whose first row of a key begins its existence."""
+    """Source whose first row with a key is the beginning of that entity's existence."""
     until: Name | None = None
-    """Source whose first row of a key ends its existence."""
+    """Source whose first row with a key is the end of that entity's existence."""
     of: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*$")] | None = None
     """`view.feature` of the predicted entity that holds the key of this one."""
 
@@ -62,7 +62,7 @@ class Entity(Section):
     def _is_known_to_exist(self) -> Self:
         if self.source is None and self.of is None:
             raise ValueError(
-                "an entity needs source, whose rows show when it exists, or of, the feature that holds its key"
+                "an entity needs source (whose rows show when it exists) or of (the feature with its key); add one"
             )
         if self.source is None and self.until is not None:
             raise ValueError("until, the end of an entity, needs source, its beginning; add source")
@@ -89,9 +89,9 @@ class Feature(Section):
     source: Name | None = None
     """Source of the rows, if not that of the view."""
     window: Duration | None = None
-    """Age up to which rows count; without it: all rows."""
+    """Age up to which rows are aggregated; without it: all rows."""
     lag: Duration | None = None
-    """Time by which the window ends before the instant."""
+    """Time between the end of the window and the as-of instant."""
     over: Literal["rows", "row", "features"] = "rows"
     """What the SQL reads: rows, the one row of a source without `event_time`, or the view's earlier features."""
     unit: str = ""
@@ -104,17 +104,19 @@ class Feature(Section):
         if not (self.unit or self.meaning):
             raise ValueError("a feature needs a unit or a meaning, so that readers can interpret its values; add one")
         if self.over == "features" and (self.source or self.window or self.lag):
-            raise ValueError("source, window and lag choose rows; a feature over features has none")
+            raise ValueError(
+                "source, window and lag select rows, and a feature over features reads none; take them out"
+            )
         return self
 
 
 class View(Section):
     """A feature view: features of one entity, computed every `every` and fresh for `ttl`.
 
-    A snapshot `every: row` is as of when the row became known, so the row itself counts in it.
+    With `every: row`, there is a snapshot as of the time when each row became known, and it includes that row.
 
-    They are computed from the rows of `source`, except for features that name another source. The entity is that of
-    `source`, unless `entity` names a linked one: its features aggregate the rows of the entities linked to it.
+    The features are computed from the rows of `source`, except for features that name another source. The entity is that of
+    `source`, unless `entity` names a linked entity. Then the features aggregate the rows of all entities that are linked to it.
     """
 
     source: Name
@@ -122,18 +124,18 @@ class View(Section):
     entity: Name | None = None
     """Entity of the view, if not that of the source."""
     ttl: Duration = Field(default_factory=without_end)
-    """Age up to which a value is fresh; a plan whose label has no time has none."""
+    """Age up to which a value is fresh; not allowed if the label has no time."""
     every: Literal["row"] | Cadence = Field(default_factory=lambda: "1 day")
-    """Distance between two snapshots, or `row`: one at the time of each row of `source`; none where the label has no time."""
+    """Distance between two snapshots, or `row`: one for each row of `source`; not allowed if the label has no time."""
     features: dict[Name, Feature] = Field(default_factory=dict)
     """Features by name."""
     columns: Literal["all"] | Annotated[tuple[Name, ...], Field(strict=False, min_length=1)] | None = None
-    """Columns of a source without `event_time` that are features as they are; `all` is without keys and the label."""
+    """Columns of a source without `event_time` that become features unchanged; `all`: all but keys and the label."""
 
     @model_validator(mode="after")
     def _has_features(self) -> Self:
         if not self.features and self.columns is None:
-            raise ValueError("a view needs features, or columns of a source without event_time that are features")
+            raise ValueError("a view needs features, or columns if its source has no event_time; add one of them")
         return self
 
     @property
@@ -147,7 +149,7 @@ class BuildFeatures(Section):
     """The feature views, the period of their snapshots, and the feature services that models read."""
 
     snapshots: Period = Field(default_factory=lambda: Period(start=WITHOUT_TIME, end=WITHOUT_TIME))
-    """Period of the snapshots; a plan whose label has no time has none."""
+    """Period of the snapshots; not allowed if the label has no time."""
     views: Annotated[dict[Name, View], Field(min_length=1)]
     """Feature views by name."""
     services: Annotated[dict[Name, Annotated[tuple[str, ...], Field(strict=False, min_length=1)]], Field(min_length=1)]

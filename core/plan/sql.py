@@ -189,7 +189,7 @@ def _expressions(plan: Plan) -> Iterator[tuple[str, str, Collection[str]]]:
 
 
 def _row_findings(plan: Plan) -> Iterator[Finding]:
-    """Find the expressions over one row that look at more than its columns."""
+    """Yield a finding for each expression over one row that reads more than the columns of that row."""
     expressions = list(_row_expressions(plan))
     parsed = _catalogue().parse([_as_statement(sql) for _, sql, _ in expressions])
     for (path, _, columns), tree in zip(expressions, parsed, strict=True):
@@ -210,7 +210,7 @@ def _row_expressions(plan: Plan) -> Iterator[tuple[str, str, Collection[str]]]:
 
 
 def _beyond_the_row(parsed: Node, columns: frozenset[str]) -> Iterator[str]:
-    """Yield what in a parsed expression needs other rows, an instant, or columns that it does not name."""
+    """Yield the parts of a parsed expression that need other rows, an instant, or columns that it does not name."""
     nodes = () if parsed["error"] else list(_nodes(parsed))
     for node in nodes:
         name = str(node.get("function_name") or "").lower()

@@ -132,12 +132,12 @@ def _time_format(form: str) -> str:
 
 
 def without_time() -> datetime:
-    """Return `WITHOUT_TIME`: as a factory of a default, it stands in no page or schema of the plan."""
+    """Return `WITHOUT_TIME`; a default factory, so that the value does not appear in the plan's page and schema."""
     return WITHOUT_TIME
 
 
 def without_end() -> timedelta:
-    """Return `LONGEST`, likewise."""
+    """Return `LONGEST`; a default factory, so that the value does not appear in the plan's page and schema."""
     return LONGEST
 
 

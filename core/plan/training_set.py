@@ -17,39 +17,43 @@ Reference = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*$")]
 class Label(Section):
     """The label: `value` aggregates the source's rows in (as of + lead, as of + lead + horizon].
 
-    The training set contains the entities for which `population` holds over the rows known at the as-of instant.
-    A null value is no label; an entity without a label is served like any other.
+    The training set contains the entities for which `population` holds over the rows known at the as-of instant. Null means
+    that there is no label; the service answers for an entity without a label as for any other.
 
-    Of a source without `event_time` the label stands in the entity's own row: in `column`, or as the expression `value`.
-    No feature may read a column of the label. If `training_set.as_of` is `each_row_of` the label's source, the label may stand
-    in that row likewise: then there is no `horizon`, and `delay` says when it is known.
+    If its source has no `event_time`, the label is in the entity's only row: in `column`, or as the expression `value`. No
+    feature may read a column of the label. If `training_set.as_of` has `each_row_of: <the label's source>`, the label may be in
+    the row of the example in the same way: then there is no `horizon`, and `delay` is the time until it is known.
     """
 
     source: Name = ""
-    """Source whose rows make the label; it may be left out where only one has no `event_time`."""
+    """Source that the label is computed from; may be left out if exactly one source has no `event_time`."""
     horizon: Duration = Field(default_factory=without_end)
-    """Length of the label window after the as-of instant; required with `event_time` unless the label stands in the row."""
+    """Length of the label window after the as-of instant; required with `event_time`, unless the label is in the row."""
     lead: Duration | None = None
     """Time between the as-of instant and the beginning of the label window, such as the days needed to act."""
     delay: Duration | None = None
     """Time after the end of the window until the label is known, such as the days until a payment is called overdue."""
     population: str = "count(*) >= 1"
-    """SQL condition over the rows known as of the instant; other entities are left out."""
+    """SQL condition over the rows known as of the instant; entities for which it is false are left out."""
     value: str = ""
     """SQL aggregate over the rows in the label window: true or false, a class, or a number; null is no label."""
     column: Name | None = None
     """Column of the row that holds the label, in place of `value`."""
     positive: bool | int | str | None = None
-    """Value of `column` that is class 1 of a binary problem; every other one is class 0. A text needs it."""
+    """Value of `column` that is class 1 of a binary problem; all other values are class 0. Required if `column` is a text."""
     unlabelled: Literal["refuse", "leave_out"] = "refuse"
     """What to do with rows without a label: fail, or leave them out of training and count them."""
 
     @model_validator(mode="after")
     def _has_one_value(self) -> Self:
         if bool(self.value) == (self.column is not None):
-            raise ValueError("a label has either value, an SQL expression, or column, which holds it")
+            raise ValueError(
+                "a label needs either value (an SQL expression) or column (which holds it); write one of them"
+            )
         if self.positive is not None and self.column is None:
-            raise ValueError("positive needs column, whose value it is; write the condition as value otherwise")
+            raise ValueError(
+                "positive is a value of column, which is missing; add column, or write the condition as value"
+            )
         return self
 
     @property
@@ -79,7 +83,7 @@ class Label(Section):
 
     @property
     def matures_after(self) -> timedelta | None:
-        """Time from an exposure until its outcome is known; None if the label has no time, and so no such limit."""
+        """Time from an exposure until its outcome is known; None if the label has no time."""
         return self.known_after if self.horizon < LONGEST else None
 
     @property
@@ -96,7 +100,7 @@ class Label(Section):
 
     @property
     def path(self) -> str:
-        """Key of the plan that says what the label is."""
+        """Key of the plan that defines the label."""
         return "label.value" if self.column is None else "label.column"
 
 
@@ -114,7 +118,7 @@ class TemporalSplit(Section):
     test_from: Instant
     """First as-of instant of the test part."""
     gap: Duration
-    """Time between two parts that is left out; at least lead + horizon + delay of the label, which keeps labels apart."""
+    """Time left out between two parts; at least lead + horizon + delay of the label, so that label windows do not overlap."""
 
 
 class StratifiedSplit(Section):
@@ -133,13 +137,13 @@ class StratifiedSplit(Section):
 class GroupedSplit(Section):
     """Random folds of entities (all rows of one in the same fold): one for testing, one for validation, the rest to train.
 
-    With `by`, they are folds of what that feature names: all rows of one household, patient or shop are in the same fold.
-    Intervals of metrics then resample these groups in place of entities.
+    With `by`, they are folds of the values of a feature, such as a household, patient or shop: all rows with the same value are
+    in the same fold. Intervals of metrics then resample these groups instead of entities.
     """
 
     kind: Literal["grouped"]
     by: Reference | None = None
-    """`view.feature` whose equal values stay together, in place of the entity; no model reads it unless the service does."""
+    """`view.feature` whose values are the groups, instead of the entities; a model reads it only if it is in the service."""
     folds: Annotated[int, Field(ge=3)] = 5
     """Number of folds."""
     seed: int = 0
@@ -147,7 +151,7 @@ class GroupedSplit(Section):
 
 
 class RandomSplit(Section):
-    """Deal rows to folds at random: one for testing, one for validation, the rest to train."""
+    """Random folds of rows: one for testing, one for validation, the rest for training."""
 
     kind: Literal["random"]
     folds: Annotated[int, Field(ge=3)] = 5
@@ -162,20 +166,22 @@ Split = Annotated[TemporalSplit | StratifiedSplit | GroupedSplit | RandomSplit, 
 class AsOf(Period):
     """The as-of instants of the training set: a grid of all entities, or the instants of rows.
 
-    With `each_row_of`, each row of a source is an example: its entity, as of when it became known. The row itself is known
-    then; a feature sees it if its view has a snapshot at that instant (`every: row`). Rows of one entity at one instant are
+    With `each_row_of`, each row of a source is an example: its entity, as of the time when the row became known. A feature
+    includes the row itself if its view has a snapshot at that time (`every: row`). Several rows of an entity at one time are
     one example.
     """
 
     every: Cadence | None = None
     """Distance between two instants."""
     each_row_of: Name | None = None
-    """Source of the predicted entity whose rows between start and end are the examples, in place of `every`."""
+    """Source of the predicted entity whose rows between start and end are the examples; instead of `every`."""
 
     @model_validator(mode="after")
     def _has_one_kind_of_instants(self) -> Self:
         if (self.every is None) == (self.each_row_of is None):
-            raise ValueError("expected either every, the distance between two instants, or each_row_of, a source")
+            raise ValueError(
+                "expected either every (the distance between two instants) or each_row_of (a source); write one"
+            )
         return self
 
 
@@ -187,13 +193,13 @@ class TrainingSet(Section):
     """
 
     service: Name
-    """Feature service that the models take."""
+    """Feature service that the models read."""
     as_of: AsOf = Field(default_factory=lambda: AsOf(start=WITHOUT_TIME, end=WITHOUT_TIME, every="1 day"))
     """Instants as of which entities are labelled."""
     split: Split
-    """Parts to train, to validate and to test on."""
+    """How the rows are split into the parts for training, validation and testing."""
     leakage: Leakage = Leakage()
-    """When a feature is suspected to know the label."""
+    """Thresholds above which a feature is suspected to leak the label."""
     attributes: tuple[str, ...] = Field(default=(), strict=False)
     """`view.feature` names that evaluation reads and no model sees."""
 

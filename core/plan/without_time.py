@@ -1,7 +1,7 @@
-"""Tables without times: what their words in the plan stand for, and what cannot be said of them.
+"""Tables without times: the defaults that they imply in a plan, and the keys that have no meaning for them.
 
 A source without `event_time` has one row for each key, whose values hold at any time. If the label is in such a source, the
-plan has no as-of instants: the platform computes everything as of one instant that it never shows.
+plan has no as-of instants: the platform computes everything as of one fixed instant, which it never shows.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _DTYPES: Mapping[str, FeatureDType] = {"date": "timestamp"}
 
 
 def with_meanings(plan: Plan) -> Plan:
-    """Return the plan with what its words about tables without times stand for."""
+    """Return the plan with the keys filled in that tables without times imply."""
     flat = {name for name, source in plan.ingest.items() if source.event_time is None}
     if not flat:
         return plan
@@ -46,13 +46,13 @@ def _only(names: set[str]) -> str:
 
 
 def _unique_by_key(plan: Plan, name: str) -> QualityRules:
-    """Return the rules of a source without times, whose rows are told apart by their key."""
+    """Return the rules of a source without times, with its key as the unique column."""
     rules, entity = plan.validate_.get(name, QualityRules()), plan.entities.get(plan.ingest[name].entity)
     return rules if rules.unique or entity is None else rules.model_copy(update={"unique": (entity.key,)})
 
 
 def _with_features(plan: Plan, view: View, flat: set[str]) -> View:
-    """Return a view with the features that its columns stand for, each over the row if its source has no times."""
+    """Return a view with a feature for each of its `columns`; over a source without times a feature is `over: row`."""
     features = {**_column_features(plan, view, flat), **view.features}
     over_row = {
         name: feature.model_copy(update={"over": "row"})
@@ -78,7 +78,7 @@ def _column_feature(name: str, column: Column) -> Feature:
 
 
 def label_columns(plan: Plan, source: str) -> set[str]:
-    """List the columns of `source` that hold the label, its own or a joined one, if that is in the entity's own row."""
+    """Return the columns of `source` that contain the label, if the label is in the entity's row or in the example's."""
     label = plan.label
     labelled = plan.ingest.get(label.source)
     if labelled is None or not (plan.labels_rows or labelled.event_time is None):
@@ -93,12 +93,12 @@ def label_columns(plan: Plan, source: str) -> set[str]:
 
 
 def words(sql: str) -> set[str]:
-    """List the words of an SQL expression outside of its texts, in lower case."""
+    """Return the words of an SQL expression outside of its string literals, in lower case."""
     return set(re.findall(r"\w+", _TEXT.sub("''", sql).lower()))
 
 
 def missing_keys(plan: Plan) -> Iterator[Finding]:
-    """Find the keys that a plan must have because its sources, or its label, have times."""
+    """Yield a finding for each key that is missing, though sources with times, or a label with a time, require it."""
     if not plan.label.source:
         yield "label.source", _MISSING
     if plan.has_time:
@@ -114,7 +114,7 @@ def missing_keys(plan: Plan) -> Iterator[Finding]:
 
 
 def flat_findings(plan: Plan) -> Iterator[Finding]:
-    """Find what a plan says of a table without times that only has a meaning where there are times."""
+    """Yield a finding for each key that has no meaning for a table without times."""
     for name, source in plan.ingest.items():
         if source.event_time is None:
             yield from _not_by_key(plan, name, source)
@@ -188,7 +188,7 @@ def _timed_label(plan: Plan) -> Iterator[Finding]:
 
 
 def _label_of_row(plan: Plan) -> Iterator[Finding]:
-    """Find what needs instants, although the label has no time."""
+    """Yield a finding for each key that needs as-of instants, although the label has no time."""
     why = f"the label's source {plan.label.source!r} has no event_time"
     for name, source in plan.ingest.items():
         if source.event_time is not None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from core.plan.ingest import Source
 
-#: Texts that usually stand for no value, in small letters; no other value of a source is quoted.
+#: Texts that usually mean a missing value, in lower case; no other text of a source is quoted, as it may be personal.
 _TOKENS = ("", "na", "n/a", "nan", "#n/a", "null", "none", "nil", r"\n", "-", "--", "?", ".", "unknown", "missing")
 _COMMA = r"\s*[+-]?(\d{1,3}([. ]\d{3})+|\d+),\d+\s*"
 _FRACTION = r"\s*[+-]?\d*\.\d*[1-9]\d*\s*"

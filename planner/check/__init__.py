@@ -1,1 +1,1 @@
-"""A plan against its data, before the first stage."""
+"""Check a plan against its data, before the first stage."""

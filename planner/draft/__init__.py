@@ -1,1 +1,1 @@
-"""From a profile and one line about the task to a plan, with the evidence of each of its lines."""
+"""Draft a plan from a profile and one line about the task, with the evidence for each line of the plan."""

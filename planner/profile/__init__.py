@@ -1,1 +1,1 @@
-"""What stands in files: their tables, columns, keys, links and times."""
+"""Profile files: their tables, columns, keys, links and times."""

@@ -1,4 +1,4 @@
-"""How much each column alone tells of a target: the scores by which the stage `leakage` finds leaks."""
+"""How well each column alone predicts a target: the scores by which the stage `leakage` finds leaks."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from planner.profile.columns import Column
     from planner.profile.tables import Loaded
 
-#: Rows times columns that are scored; of more, rows at equal distances.
+#: Limit of rows times columns to score; above it, rows at equal distances are scored.
 _MOST_CELLS = 4_000_000
 _MOST_ROWS = 20_000
 #: Columns that are scored; the others are left out.
@@ -40,7 +40,7 @@ def associations(
     target: str,
     problem: Problem,
 ) -> dict[str, LeakScore]:
-    """Return the score of each column by its name; `target` is SQL of the label over the table's rows."""
+    """Return the score of each column by its name; `target` is the SQL of the label."""
     columns = [column for column in columns if column.kind not in {"text", "empty"}][:MOST_COLUMNS]
     if not columns or not table.rows:
         return {}
@@ -65,7 +65,7 @@ def _arrays(
 
 
 def _number(table: Loaded, column: Column) -> str:
-    """Compose the SQL of a value as a number: of a time its seconds, of a text its place among the texts."""
+    """Compose the SQL of a value as a number: of a time the seconds, of a text its rank among the texts."""
     value = column_value(table, column)
     if column.is_numeric or column.kind == "bool":
         return f"CAST({value} AS DOUBLE)"

@@ -1,6 +1,6 @@
-"""What the columns of a table hold: kinds, missing values, distinct values, quantiles, frequent values, times, personal data.
+"""Profile the columns of a table: kinds, missing values, distinct values, quantiles, frequent values, times, personal data.
 
-Kinds are judged by all rows. Values of text are read as the plan will read them.
+The kind of a column is decided by all rows. Texts are read as the plan will read them.
 """
 
 from __future__ import annotations
@@ -52,24 +52,24 @@ _PERSONAL_SHARE = 0.9
 
 @dataclass(frozen=True)
 class Column:
-    """What a column holds.
+    """The profile of a column.
 
     Attributes
     ----------
-    name, raw : its plan name, and its name in the file.
+    name, raw : its name in the plan, and in the file.
     found : DuckDB's type.
-    nulls : rows without a value, missing words among them.
-    missing : the texts that stand for no value, with the rows of each.
-    faults : values that are not of the kind.
+    nulls : the number of rows without a value, including words for a missing value.
+    missing : the words for a missing value, with the number of rows of each.
+    faults : the number of values that are not of the kind.
     distinct : the number of distinct values, exact if `is_exact`.
-    smallest, largest : the ends of its range, as text.
+    smallest, largest : the minimum and the maximum, as text.
     quantiles : of numbers, at 0, 1, 5, 25, 50, 75, 95, 99 and 100 %.
-    top : the most frequent values with their rows.
-    leading_zeros : values of digits that begin with a zero.
-    forms : the written forms of times that fit all values, the most likely first.
+    top : the most frequent values with their numbers of rows.
+    leading_zeros : the number of values that are digits beginning with a zero.
+    forms : the formats of times that fit all values, the most likely first.
     truth : the words for true and false.
     has_zone : whether every time states its zone.
-    personal : the kind of personal data, and the share of values that show it; NaN if only the name does.
+    personal : the kind of personal data, and the share of values that match it; NaN if only the name matches.
 
     """
 
@@ -104,12 +104,12 @@ class Column:
 
     @property
     def is_constant(self) -> bool:
-        """Whether all rows have one value."""
+        """Whether all rows have the same value."""
         return self.distinct <= 1
 
     @property
     def is_unique(self) -> bool:
-        """Whether every row has a value of its own."""
+        """Whether no value is missing and all values differ."""
         return self.rows > 0 and self.is_exact and not self.nulls and self.distinct == self.rows
 
     @property
@@ -145,7 +145,7 @@ _FRACTIONS = ("DOUBLE", "FLOAT", "DECIMAL", "HUGEINT", "UHUGEINT")
 
 
 def column_value(table: Loaded, column: Column) -> str:
-    """Compose the SQL of a column's value in its kind; missing words and faults are null."""
+    """Compose the SQL of a column's value in its kind; words for a missing value and faulty values are null."""
     stated = PlanColumn.model_validate(
         {"dtype": column.dtype, "missing": tuple(column.missing), **_truth_words(column)}
     )
@@ -162,14 +162,14 @@ def _truth_words(column: Column) -> dict[str, Any]:
 
 
 def time_value(value: str, form: str | None) -> str:
-    """Compose the SQL of a text as a timestamp; those of ISO 8601 need no form."""
+    """Compose the SQL of a text as a timestamp; texts in ISO 8601 need no format."""
     if form is None or any(one.is_iso and one.format == form for one in TIME_FORMS):
         return f"timezone('UTC', TRY_CAST({value} AS TIMESTAMPTZ))"
     return f"try_strptime({value}, {literal(form)})"
 
 
 def profile_columns(connection: duckdb.DuckDBPyConnection, table: Loaded) -> list[Column]:
-    """Return what each column of a table holds, in their order."""
+    """Return the profile of each column of a table, in their order."""
     names = list(table.types)
     found: list[Column] = []
     for start in range(0, len(names), _COLUMNS_AT_ONCE):
@@ -179,7 +179,7 @@ def profile_columns(connection: duckdb.DuckDBPyConnection, table: Loaded) -> lis
 
 
 def _narrow(connection: duckdb.DuckDBPyConnection, table: Loaded, names: Sequence[str]) -> Loaded:
-    """Return a copy with some columns of a wide table, for each query on which DuckDB would bind all columns."""
+    """Return the table, or a copy with some columns of a wide one, since DuckDB binds all columns in each query."""
     if len(table.types) <= _WIDE:
         return table
     narrow = replace(table, name="some columns")
@@ -202,10 +202,10 @@ class _Counts:
 
     Attributes
     ----------
-    values, marks : values, and those of them that may stand for no value.
-    numbers : values that are numbers, `plain` ones for certain those of the plan too.
+    values, marks : values, and those that may mean a missing value.
+    numbers, plain : values that are numbers, and those that the plan certainly reads as numbers.
     zeros : texts that begin with a zero and another digit.
-    distinct : distinct values, roughly.
+    distinct : distinct values, estimated.
 
     """
 
@@ -218,7 +218,7 @@ class _Counts:
 
 
 def _counted(connection: duckdb.DuckDBPyConnection, table: Loaded, names: Sequence[str]) -> dict[str, _Counts]:
-    """Count all columns in one pass."""
+    """Return the counts of all columns, from one pass over the rows."""
     chosen = [sql for name in names for sql in _counts(table, name)]
     (row,) = connection.execute(f"SELECT {', '.join(chosen)} FROM {table.relation}").fetchall()
     width = len(chosen) // len(names)
@@ -255,7 +255,7 @@ def _plain_number(column: str, table: Loaded) -> str:
 
 
 def _sampled(connection: duckdb.DuckDBPyConnection, table: Loaded, names: Sequence[str]) -> dict[str, list[str]]:
-    """Return some values of each column as text, from rows at equal distances."""
+    """Return a sample of each column's values as text, from rows at equal distances."""
     step = max(1, table.rows // _SAMPLE)
     chosen = ", ".join(f"CAST({identifier(name)} AS VARCHAR)" for name in names)
     rows = connection.execute(
@@ -289,7 +289,7 @@ def _known(
 
 
 def _are_codes(sample: Sequence[str]) -> bool:
-    """Say whether the values are codes of two capitals, among which NA is one (Namibia, North America)."""
+    """Return whether the values are codes of two capitals, so that NA is a value (Namibia, North America)."""
     others = {value for value in sample if value not in MISSING_MARKS}
     return len(others) > _FEW_WORDS and all(len(value) == 2 and value.isupper() for value in others)  # noqa: PLR2004
 
@@ -307,7 +307,7 @@ def _kind_of_type(found: str) -> Kind:
 
 
 def _proposals(column: Column, counts: _Counts, sample: Sequence[str]) -> Iterator[Column]:
-    """Yield the column in each kind that most of its values may have."""
+    """Yield the column in each kind that most of its sampled values may have."""
     values = [value.strip() for value in sample if value.strip() not in MISSING_MARKS]
     if forms := _forms(values):
         kind: Kind = "timestamp" if forms[0].has_clock else "date"
@@ -327,14 +327,14 @@ def _has_offset(value: str) -> bool:
 
 
 def _forms(values: Sequence[str]) -> list[TimeForm]:
-    """Return the forms that fit all sampled values by their look."""
+    """Return the formats of times whose pattern fits all sampled values."""
     if not values:
         return []
     return [form for form in TIME_FORMS if all(form.pattern.fullmatch(value) for value in values)]
 
 
 def _truth_pair(values: Sequence[str]) -> tuple[str, str] | None:
-    """Return the words for true and false, as written; None if there are others, or one alone."""
+    """Return the words for true and false, as written; None unless the column has exactly these two."""
     distinct = sorted(set(values))
     if len(distinct) != 2:  # noqa: PLR2004
         return None
@@ -346,7 +346,7 @@ def _truth_pair(values: Sequence[str]) -> tuple[str, str] | None:
 
 
 def _confirmed(connection: duckdb.DuckDBPyConnection, table: Loaded, column: Column) -> Column | None:
-    """Return the column if all its values are of its kind but for marks of missing ones and few faults, else None."""
+    """Return the column if all its values are of its kind except words for missing values and few faults; else None."""
     if column.is_time:
         column = replace(column, forms=_by_fit(connection, table, column))
     missing, others = _misfits(connection, table, column)
@@ -362,7 +362,7 @@ def _confirmed(connection: duckdb.DuckDBPyConnection, table: Loaded, column: Col
 def _misfits(
     connection: duckdb.DuckDBPyConnection, table: Loaded, column: Column
 ) -> tuple[dict[str, int], dict[str, int]]:
-    """Count the values that are not of the column's kind: those that stand for no value, and others."""
+    """Return the numbers of values that are not of the column's kind: words for a missing value, and other values."""
     value, raw = column_value(table, column), identifier(column.name)
     rows = connection.execute(
         f"SELECT trim({raw}), count(*) FROM {table.relation} WHERE {raw} IS NOT NULL AND {value} IS NULL "
@@ -393,7 +393,7 @@ def _marks(
 
 
 def _by_fit(connection: duckdb.DuckDBPyConnection, table: Loaded, column: Column) -> tuple[str, ...]:
-    """Return the forms that fit the most values; of several, the one of the shorter span stands first."""
+    """Return the formats that fit the most values; among equals, the one with the shorter range of times comes first."""
     chosen: list[str] = []
     for form in column.forms:
         value = time_value(identifier(column.name), form)
@@ -418,7 +418,7 @@ def _measured(connection: duckdb.DuckDBPyConnection, table: Loaded, column: Colu
 
 
 def _measured_value(table: Loaded, column: Column) -> str:
-    """Compose the SQL of a value for measuring; a number is not checked for what the plan would refuse."""
+    """Compose the SQL of a value for statistics; a number is not checked for what the plan would reject."""
     if column.found == "VARCHAR" and column.is_numeric:
         return f"TRY_CAST({_plain_number(identifier(column.name), table)} AS {_SQL_NUMBERS[column.kind]})"
     return column_value(table, column)
@@ -428,7 +428,7 @@ _SQL_NUMBERS: Mapping[str, str] = {"integer": "BIGINT", "number": "DOUBLE"}
 
 
 def _range(connection: duckdb.DuckDBPyConnection, table: Loaded, column: Column, value: str) -> dict[str, Any]:
-    """Return the ends of a column's range, and of a number its mean and quantiles."""
+    """Return the fields of `Column` with its minimum and maximum, and of a number its mean and quantiles."""
     if not column.is_numeric:
         ((low, high),) = connection.execute(
             f"SELECT CAST(min({value}) AS VARCHAR), CAST(max({value}) AS VARCHAR) FROM {table.relation}"
@@ -445,13 +445,13 @@ def _range(connection: duckdb.DuckDBPyConnection, table: Loaded, column: Column,
 
 
 def sampling(table: Loaded) -> str:
-    """Compose the condition by which rows at equal distances are chosen from a long table."""
+    """Compose the condition that selects rows at equal distances from a long table."""
     step = -(-table.rows // _MOST_ROWS)
     return f"rowid % {step} = 0" if step > 1 else "true"
 
 
 def sampled_rows(table: Loaded) -> int | None:
-    """Return the number of rows that quantiles are of; None if they are of all."""
+    """Return the number of rows that quantiles are computed from; None if that is all rows."""
     step = -(-table.rows // _MOST_ROWS)
     return -(-table.rows // step) if step > 1 else None
 
@@ -471,7 +471,7 @@ def _grouped(connection: duckdb.DuckDBPyConnection, table: Loaded, column: Colum
 
 
 def _with_person(column: Column, sample: Sequence[str]) -> Column:
-    """Return the column with the kind of personal data that its name and its values show."""
+    """Return the column with the kind of personal data that its name and its values indicate."""
     values = [value for value in sample if value not in MISSING_MARKS]
     for person in PERSONAL:
         is_named = person.named.search(column.name) is not None
@@ -484,7 +484,7 @@ def _with_person(column: Column, sample: Sequence[str]) -> Column:
 
 
 def _share(person: Personal, column: Column, values: Sequence[str], *, is_named: bool) -> float | None:
-    """Return the share of values that are of a kind of personal data; numbers are judged by a name too."""
+    """Return the share of values that match a kind of personal data; for numbers, the name must match too."""
     if person.fits is None or not values or column.is_time or column.kind == "bool":
         return None
     if not is_named and (column.is_numeric or person.needs_name):

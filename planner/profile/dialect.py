@@ -1,4 +1,4 @@
-"""How a text table is written, found from the file itself: its encoding, delimiter, quotation mark, header and numbers."""
+"""The format of a text table, detected from the file: its encoding, delimiter, quotation mark, header and numbers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _CHUNK = 1 << 20
-#: Lines from which the dialect is told.
+#: Lines from which the dialect is detected.
 _LINES = 200
 #: Share of the lines that must have as many columns as the first.
 _ALIKE = 0.9
@@ -33,7 +33,7 @@ _BOTH_MARKS = re.compile(r"[+-]?\d{1,3}([,.' ])\d{3}(\1\d{3})*([.,]\d+)?")
 
 
 def csv_reader(path: str, scratch: Path) -> CsvReader:
-    """Return the reader of the text tables at `path`, by the first of them.
+    """Return the plan's reader for the text tables at `path`, detected from the first file.
 
     Raises
     ------
@@ -43,7 +43,9 @@ def csv_reader(path: str, scratch: Path) -> CsvReader:
     """
     file = local_files(CsvReader(kind="csv", path=path))[0]
     if file.stat().st_size == 0:
-        raise SourceError(f"the file {shown(file)} is empty; expected a header and rows")
+        raise SourceError(
+            f"the file {shown(file)} is empty; expected a header and rows: write it again, or name another file"
+        )
     encoding = _encoding(file)
     plain = plain_text(file, encoding, scratch)
     lines = _lines(plain)
@@ -81,7 +83,7 @@ def _lines(plain: Path) -> list[str]:
 
 
 def _dialect(plain: Path, lines: Sequence[str]) -> dict[str, Any]:
-    """Return the delimiter, the quotation mark and the lines before the header, by DuckDB's sniffer."""
+    """Return the delimiter, the quotation mark and the number of lines before the header, by DuckDB's sniffer."""
     found = _sniffed(plain)
     skipped = found.get("skip_lines", 0)
     if skipped and not _is_preamble(lines, skipped, found.get("delimiter", ",")):
@@ -95,7 +97,7 @@ def _width(lines: Sequence[str], line: int, delimiter: str) -> int:
 
 
 def _is_preamble(lines: Sequence[str], skipped: int, delimiter: str) -> bool:
-    """Say whether the first lines are text before a table: each has fewer columns than the header."""
+    """Return whether the first lines are text before a table, because each has fewer columns than the header."""
     widths = [_width(lines, line, delimiter) for line in range(min(skipped + 1, len(lines)))]
     return 2 * skipped < len(lines) and all(width < widths[-1] for width in widths[:-1])
 
@@ -118,7 +120,7 @@ def _sniffed(plain: Path) -> dict[str, Any]:
 
 
 def _likely(lines: Sequence[str]) -> str | None:
-    """Return the delimiter that divides most lines into equally many columns; None if none does."""
+    """Return the delimiter that splits most lines into equally many columns; None if there is none."""
     widths = {mark: [len(row) for row in csv.reader(lines, delimiter=mark)] for mark in _DELIMITERS}
     alike = {
         mark: counts[0] for mark, counts in widths.items() if counts and counts[0] > 1 and _share(counts) >= _ALIKE
@@ -144,7 +146,7 @@ def _split(lines: Sequence[str], stated: dict[str, Any]) -> Iterator[list[str]]:
 
 
 def _is_header(rows: Sequence[Sequence[str]]) -> bool:
-    """Say whether the first row names columns: no cell of it is a value as the cells below it are."""
+    """Return whether the first row is a header: no cell of it is a value of the kind of the cells below it."""
     first, below = rows[0], rows[1:_LINES]
     for place, cell in enumerate(first):
         column = [row[place].strip() for row in below if place < len(row) and row[place].strip()]
@@ -162,7 +164,7 @@ def _is_value(cell: str) -> bool:
 
 
 def number_marks(values: Iterable[str]) -> dict[str, str]:
-    """Return the decimal mark and the mark of thousands, where the values show that they are not those of the plan.
+    """Return the decimal and the thousands mark, as far as the values show that they differ from the plan's defaults.
 
     >>> number_marks(["1.234,5", "12,75"]), number_marks(["1,234.50"]), number_marks(["1.5", "a,b"])
     ({'decimal': ',', 'thousands': '.'}, {'thousands': ','}, {})

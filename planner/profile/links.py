@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from planner.profile.columns import Column
     from planner.profile.tables import Loaded
 
-#: Pairs of columns whose values are compared; the most alike by name come first.
+#: Limit of the pairs of columns to compare; pairs with the most similar names come first.
 _MOST_PAIRS = 400
 #: Share of the distinct values of a column that must be keys of the other table.
 _INCLUDED = 0.9
-#: Least score of a link: the share times the likeness of the names.
+#: Smallest score of a link: the included share times the similarity of the names.
 _LIKELY = 0.6
 _FEW_VALUES = 3
 
@@ -33,11 +33,11 @@ class Link:
 
     Attributes
     ----------
-    table, column : where the values stand.
-    to_table, to_column : the table whose key they are.
-    included : share of the distinct values that are keys there.
-    name_score : likeness of the names, 0 to 1.
-    orphans : rows whose value is no key there.
+    table, column : the column with the values.
+    to_table, to_column : the table that is linked to, and its key.
+    included : share of the distinct values that are keys of that table.
+    name_score : similarity of the names, 0 to 1.
+    orphans : the number of rows whose value is not a key of that table.
 
     """
 
@@ -51,12 +51,12 @@ class Link:
 
     @property
     def score(self) -> float:
-        """The share of included values, weighted by the likeness of the names."""
+        """The included share, weighted by the similarity of the names."""
         return self.included * (0.4 + 0.6 * self.name_score)
 
 
 def key_columns(table: Loaded, columns: Sequence[Column]) -> list[Column]:
-    """Return the columns that may be the key of a table: unique, never missing, no measure; the likeliest first."""
+    """Return the columns that may be the key of a table (unique, never missing, not a measure), the most likely first."""
     able = [column for column in columns if column.is_unique and column.kind in {"integer", "string"}]
     able = [column for column in able if column.personal is None or column.treatment == "keep"]
     places = {column.name: place for place, column in enumerate(columns)}
@@ -64,7 +64,7 @@ def key_columns(table: Loaded, columns: Sequence[Column]) -> list[Column]:
 
 
 def key_score(table: str, column: Column) -> int:
-    """Return how much a name looks like that of the key of `table`: 2 if it names the table, 1 if it names a key."""
+    """Return how much a name looks like the key of `table`: 2 if it names the table, 1 if it is a usual key name, else 0."""
     if not KEY_NAME.search(column.name) and column.name != singular(table):
         return 0
     about = KEY_NAME.sub("", column.name).strip("_")
@@ -72,7 +72,7 @@ def key_score(table: str, column: Column) -> int:
 
 
 def singular(name: str) -> str:
-    """Return the name of one of the things that a table is named after.
+    """Return the singular of a table's name.
 
     >>> singular("customers"), singular("categories"), singular("addresses"), singular("status")
     ('customer', 'category', 'address', 'status')
@@ -84,7 +84,7 @@ def singular(name: str) -> str:
 
 
 def name_score(column: str, to_table: str, to_column: str) -> float:
-    """Return how alike the names of a column and of a key are: 1 if they are equal, or the column names table and key.
+    """Return the similarity of a column's name to a key's: 1 if they are equal, or if the column names table and key.
 
     >>> name_score("shop_id", "shops", "id"), name_score("home_shop_id", "shops", "shop_id")
     (1.0, 0.9)
@@ -102,7 +102,7 @@ def name_score(column: str, to_table: str, to_column: str) -> float:
 def find_links(
     connection: duckdb.DuckDBPyConnection, tables: Sequence[tuple[Loaded, Sequence[Column]]]
 ) -> tuple[list[Link], int]:
-    """Return the links between tables, the surest of each column, and the number of pairs that were not compared."""
+    """Return the links between tables (the best of each column), and the number of pairs that were not compared."""
     pairs = sorted(_pairs(tables), key=lambda pair: (-pair.name_score, pair.table.name, pair.column.name))
     found = [link for pair in pairs[:_MOST_PAIRS] if (link := _compared(connection, pair))]
     best: dict[tuple[str, str], Link] = {}
@@ -121,7 +121,7 @@ class _Pair:
 
 
 def _pairs(tables: Sequence[tuple[Loaded, Sequence[Column]]]) -> Iterator[_Pair]:
-    """Yield the columns that may hold keys of another table, with those keys."""
+    """Yield each column that may hold keys of another table, with the key column of that table."""
     for to_table, keys in tables:
         for key in key_columns(to_table, keys):
             for table, columns in tables:

@@ -1,4 +1,4 @@
-"""Plan names for the names that files use: small letters, digits and single underscores."""
+"""Names in a plan for the names in a file: lower-case letters, digits and single underscores."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SPECIAL = str.maketrans(
 
 
 def plan_name(name: str, fallback: str) -> str:
-    """Return the plan's name for `name`, or `fallback` if it has no letter that ASCII knows.
+    """Return the plan's name for `name`; `fallback` if no character of it has an ASCII form.
 
     >>> plan_name("MonthlyCharges (USD)", "column_1"), plan_name("2nd Floor", "column_2"), plan_name("数", "column_3")
     ('monthly_charges_usd', 'n_2nd_floor', 'column_3')
@@ -33,7 +33,7 @@ def plan_name(name: str, fallback: str) -> str:
 
 
 def plan_names(names: Sequence[str], taken: Iterable[str] = KEYS_TAKEN, word: str = "column") -> dict[str, str]:
-    """Map each name to a plan name of its own that is not `taken`.
+    """Return a distinct plan name for each name; none of them is in `taken`.
 
     >>> plan_names(["Id", "id", "label"])
     {'Id': 'id', 'id': 'id_2', 'label': 'label_value'}

@@ -1,4 +1,4 @@
-"""The page of a profile: one HTML file without scripts or network, of at most 300 kB however wide the data are."""
+"""The HTML page of a profile: one file without scripts or network access, of at most 300 kB for any number of columns."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ def profile_page(profile: Profile) -> str:
 
 
 class _Budget:
-    """Counts the bytes of a page, and the rows that did not fit."""
+    """The bytes that a page may still use, and the number of rows that did not fit."""
 
     def __init__(self, most: int) -> None:
         self._left, self.left_out = most, 0
 
     def fits(self, row: str) -> bool:
-        """Take the bytes of a row if they are left; count it as left out otherwise."""
+        """Return whether a row still fits, and subtract its bytes; otherwise count it as left out."""
         size = len(row.encode())
         if size > self._left:
             self.left_out += 1
@@ -86,7 +86,7 @@ def _cut(text: str, length: int = _LONGEST_NAME) -> str:
 
 
 def picture(column: Column) -> str:
-    """Compose the picture of a column: the quantiles of a number as a box, the most frequent values as bars."""
+    """Compose the figure of a column: a box plot of a number, bars of the most frequent values of other kinds."""
     if column.is_numeric and len(column.quantiles) > 1 and column.quantiles[0] < column.quantiles[-1]:
         return _box(column.quantiles)
     counts = [count for _, count in column.top]

@@ -1,4 +1,4 @@
-"""The patterns by which values are recognised: missing values, truth words, times, identifiers and personal data."""
+"""The patterns that recognise values: missing values, truth words, times, identifiers and personal data."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-#: Texts that stand for no value wherever they occur.
+#: Texts that mean a missing value in every column.
 MISSING_WORDS = ("NA", "N/A", "n/a", "#N/A", "NULL", "null", "NaN", "nan", "\\N", "?")
-#: Texts that stand for no value in a column of numbers, times or truth values.
+#: Texts that mean a missing value in a column of numbers, times or truth values.
 MISSING_MARKS = (*MISSING_WORDS, "None", "none", "unknown", "Unknown", "missing", "-", "--", ".", "#", "*", "k.A.")
 #: Words for true and false that come in pairs, in small letters.
 TRUTH_WORDS = (
@@ -24,9 +24,9 @@ TRUTH_WORDS = (
 
 @dataclass(frozen=True)
 class TimeForm:
-    """A written form of times: the strptime format, whether it has a clock, and what a text of it looks like.
+    """A format of times: the strptime format, whether it has a time of day, and the pattern of its texts.
 
-    A form of ISO 8601 needs no format in the plan.
+    A format of ISO 8601 is not written into the plan.
     """
 
     format: str
@@ -77,9 +77,9 @@ Treatment = Literal["remove", "hash", "keep"]
 
 @dataclass(frozen=True)
 class Personal:
-    """A kind of personal data: names of columns that hold it, a test of its values, and its treatment in a draft.
+    """A kind of personal data: the names of columns with it, a test of values, and the treatment in a drafted plan.
 
-    A kind without `fits` is recognised by the name alone, one that `needs_name` by name and values together.
+    A kind without `fits` is recognised by the name alone, a kind with `needs_name` only by name and values together.
     """
 
     kind: str
@@ -98,7 +98,7 @@ def _matches(pattern: re.Pattern[str], value: str) -> bool:
 
 
 def is_luhn(value: str) -> bool:
-    """Say whether a text is a card number: 13 to 19 digits, in groups or not, of which the last is the check digit."""
+    """Return whether a text is a card number: 13 to 19 digits, grouped or not, with a valid check digit."""
     digits = re.sub(r"[ -]", "", value.strip())
     if not (digits.isascii() and digits.isdigit() and len(digits) in _CARD_DIGITS and len(set(digits)) > 1):
         return False
@@ -107,7 +107,7 @@ def is_luhn(value: str) -> bool:
 
 
 def is_iban(value: str) -> bool:
-    """Say whether a text is an IBAN, by its remainder modulo 97."""
+    """Return whether a text is an IBAN, by its remainder modulo 97."""
     text = value.replace(" ", "").upper()
     if not re.fullmatch(r"[A-Z]{2}\d{2}[A-Z0-9]{11,30}", text):
         return False
@@ -115,7 +115,7 @@ def is_iban(value: str) -> bool:
 
 
 def is_address(value: str) -> bool:
-    """Say whether a text is an IP address."""
+    """Return whether a text is an IP address."""
     try:
         ip_address(value.strip())
     except ValueError:
@@ -130,7 +130,7 @@ _PHONE = re.compile(r"(\+\d{1,3}[ ./-]?)?(\(\d{1,5}\)[ ./-]?)?\d{2,8}([ ./-]\d{2
 
 
 def is_phone(value: str) -> bool:
-    """Say whether a text is written as a telephone number: with a plus or brackets, or in three groups, but as no date."""
+    """Return whether a text looks like a telephone number and not like a date: with a plus, brackets or three groups."""
     text = value.strip()
     if any(form.pattern.fullmatch(text) for form in TIME_FORMS) or is_address(text):
         return False

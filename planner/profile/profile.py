@@ -32,16 +32,16 @@ _TIMES = 8
 
 @dataclass(frozen=True)
 class Table:
-    """A table.
+    """The profile of a table.
 
     Attributes
     ----------
-    loaded : where it is, and how the plan reads it.
-    columns : what its columns hold.
-    keys : the columns that may be its key, the likeliest first.
-    times : the times of its columns, the likeliest time of a row first.
-    delay : how late its rows became known, if a column says so.
-    sampled : the number of rows that quantiles are of; None if they are of all.
+    loaded : the table in DuckDB, and the plan's reader for it.
+    columns : the profiles of its columns.
+    keys : the columns that may be its key, the most likely first.
+    times : the columns of times, the most likely event time first.
+    delay : how late its rows became known; None without a column of that time.
+    sampled : the number of rows that quantiles are computed from; None if that is all rows.
 
     """
 
@@ -54,16 +54,16 @@ class Table:
 
     @property
     def name(self) -> str:
-        """Its plan name."""
+        """The name in the plan."""
         return self.loaded.name
 
     @property
     def rows(self) -> int:
-        """The number of its rows."""
+        """The number of rows."""
         return self.loaded.rows
 
     def column(self, name: str) -> Column:
-        """Return the column of that plan name."""
+        """Return the column with this name in the plan."""
         return next(column for column in self.columns if column.name == name)
 
     def to_dict(self) -> dict[str, Any]:
@@ -91,7 +91,7 @@ class Profile:
     links : the columns that hold keys of other tables.
     not_compared : pairs of columns that were not compared for links, because there were too many.
     target : the column whose associations are shown, as `table.column`; None without one.
-    associations : how well each column of the target's table tells it alone: the area under the ROC curve, or R2.
+    associations : how well each column of the target's table predicts it alone: the area under the ROC curve, or R2.
 
     """
 
@@ -102,7 +102,7 @@ class Profile:
     associations: Mapping[str, float] | None = None
 
     def table_named(self, name: str) -> Table:
-        """Return the table of that plan name."""
+        """Return the table with this name in the plan."""
         return next(table for table in self.tables if table.name == name)
 
     def to_dict(self) -> dict[str, object]:
@@ -117,7 +117,7 @@ class Profile:
         }
 
     def table(self) -> RenderableType:
-        """Compose the tables for a terminal."""
+        """Return the tables for a terminal."""
         from rich.console import Group
 
         shown: list[RenderableType] = [_shown(table, self._strength(table)) for table in self.tables]
@@ -161,7 +161,7 @@ def _table(connection: duckdb.DuckDBPyConnection, loaded: Loaded) -> Table:
 
 
 def _plain(value: Any) -> Any:
-    """Return a value as JSON types; numbers that JSON has not are null."""
+    """Return a value as JSON types; NaN and infinity are null."""
     if isinstance(value, dict):
         return {key: _plain(each) for key, each in value.items()}
     if isinstance(value, (list, tuple)):
@@ -191,7 +191,7 @@ def _shown(table: Table, strength: Mapping[str, float]) -> RenderableType:
 
 
 def values_text(column: Column) -> str:
-    """Compose the range of a number or a time, or the most frequent values."""
+    """Compose the range of a number or a time, or the most frequent values of another column."""
     if column.is_numeric and column.quantiles:
         low, median, high = (column.quantiles[place] for place in (0, 4, -1))
         return f"{low:g} … {median:g} … {high:g}"
@@ -208,7 +208,7 @@ def _cut(text: str, length: int = 24) -> str:
 
 
 def column_notes(column: Column, *, is_key: bool, strength: float | None = None) -> Iterator[str]:
-    """Yield what is notable about a column."""
+    """Yield the unusual facts about a column, as texts."""
     if is_key:
         yield "key"
     if column.kind != "empty" and column.is_constant:

@@ -1,4 +1,4 @@
-"""The tables that files hold, loaded into DuckDB under the plan's names of their columns."""
+"""Load the tables in files into DuckDB, with the names of their columns in the plan."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ class Loaded:
 
     Attributes
     ----------
-    name : its plan name, which is also that of the relation.
-    reader : how the plan reads it.
-    raw : the name that each column has in the file, by its plan name.
-    types : DuckDB's type of each column, by its plan name.
+    name : its name in the plan and in DuckDB.
+    reader : the plan's reader for it.
+    raw : the name of each column in the file, by its name in the plan.
+    types : DuckDB's type of each column, by its name in the plan.
     rows : the number of its rows.
-    unread : the number of lines that are no rows, because they have more or fewer columns.
+    unread : the number of lines left out because they have more or fewer columns.
 
     """
 
@@ -65,7 +65,7 @@ class Loaded:
 
     @property
     def relation(self) -> str:
-        """SQL of the relation."""
+        """The SQL name of the relation."""
         return identifier(self.name)
 
 
@@ -80,29 +80,29 @@ def load_tables(connection: duckdb.DuckDBPyConnection, data: Sequence[str], scra
     """
     readers = [found for each in data for found in _readers(each, scratch)]
     if not readers:
-        raise SourceError(f"no table was found in {', '.join(data)}; expected {', '.join(sorted(_KINDS))} files")
+        raise SourceError(
+            f"no table was found in {', '.join(data)}; expected {', '.join(sorted(_KINDS))} files: correct the path"
+        )
     names = _table_names([title for title, _ in readers])
     return [load(connection, name, reader, scratch) for name, (_, reader) in zip(names, readers, strict=True)]
 
 
 def _table_names(titles: Sequence[str]) -> list[str]:
-    """Return a plan name for each title; of several alike, the second ends in 2."""
+    """Return a distinct plan name for each title; a repeated one ends in a number from 2 on."""
     named = [plan_name(title, "table") for title in titles]
     counts = [named[: place + 1].count(name) for place, name in enumerate(named)]
     return [name if count == 1 else f"{name[:36]}_{count}" for name, count in zip(named, counts, strict=True)]
 
 
 def _readers(data: str, scratch: Path) -> Iterator[tuple[str, Reader]]:
-    """Yield (title, reader) of each table that an argument names."""
+    """Yield (title, reader) for each table that an argument names."""
     path = Path(data)
     if path.is_dir():
         yield from _folder(path, scratch)
         return
     kind = _kind(path)
     if kind is None and path.is_file():
-        raise SourceError(
-            f"{data} is of no kind that is read; expected a file that ends in {', '.join(sorted(_KINDS))}"
-        )
+        raise SourceError(f"{data} has no known suffix; expected a file that ends in {', '.join(sorted(_KINDS))}")
     if not path.exists() and not has_magic(data):
         raise SourceError(f"there is no file {data} in {Path.cwd()}; correct the path")
     title = path.parent.name or "table" if has_magic(path.name) else _stem(path)
@@ -110,7 +110,7 @@ def _readers(data: str, scratch: Path) -> Iterator[tuple[str, Reader]]:
 
 
 def _folder(folder: Path, scratch: Path) -> Iterator[tuple[str, Reader]]:
-    """Yield the tables of a folder: each file one, but files of one kind with one header below a subfolder together."""
+    """Yield the tables of a folder: one per file; files of one kind and header below a subfolder are one table together."""
     for file in sorted(folder.iterdir()):
         if file.name.startswith((".", "_")):
             continue
@@ -162,7 +162,7 @@ def _sheets(path: str) -> Iterator[tuple[str, int, ExcelReader]]:
         with closing(openpyxl.load_workbook(path, read_only=True)) as workbook:
             names = [sheet.title for sheet in workbook.worksheets]
     except Exception as error:  # noqa: BLE001 - a damaged workbook raises whatever its parts do
-        raise SourceError(f"{path} is no Excel workbook ({error}); save it as .xlsx again") from None
+        raise SourceError(f"{path} is not an Excel workbook ({error}); save it as .xlsx again") from None
     yield from ((name, len(names), ExcelReader(kind="excel", path=path, sheet=name)) for name in names)
 
 
@@ -181,11 +181,13 @@ def _duckdb_tables(path: str) -> list[str]:
         with duckdb.connect(path, read_only=True) as connection:
             return [str(name) for (name,) in connection.execute(query).fetchall()]
     except duckdb.Error as error:
-        raise SourceError(f"the DuckDB file {path} cannot be read: {' '.join(str(error).split())[:300]}") from None
+        raise SourceError(
+            f"the DuckDB file {path} cannot be read: {' '.join(str(error).split())[:300]}; fetch it again"
+        ) from None
 
 
 def load(connection: duckdb.DuckDBPyConnection, name: str, reader: Reader, scratch: Path) -> Loaded:
-    """Load the table that `reader` reads; lines that are ragged are left out and counted.
+    """Load the table that `reader` reads; ragged lines are left out and counted.
 
     Raises
     ------
@@ -213,7 +215,7 @@ def _loaded(connection: duckdb.DuckDBPyConnection, name: str, reader: Reader, sc
     parts = open_reader(reader, connection, scratch)
     columns = _columns(parts)
     if not columns:
-        raise SourceError(f"{_place(reader)} has no column; expected a header and rows")
+        raise SourceError(f"{_place(reader)} has no column; expected a header and rows: correct the file")
     names = plan_names(columns)
     selected = " UNION ALL ".join(_select(part, names) for part in parts)
     connection.execute(f"CREATE OR REPLACE TABLE {identifier(name)} AS {selected}")
@@ -227,12 +229,12 @@ def _loaded(connection: duckdb.DuckDBPyConnection, name: str, reader: Reader, sc
     return Loaded(name, reader, {own: raw for raw, own in names.items()}, found, rows - unread, unread)
 
 
-#: The column with why a line could not be read, which no plan name can be.
+#: The column with the reason why a line could not be read; its blank distinguishes it from plan names.
 _UNREAD = "why unread"
 
 
 def _columns(parts: Sequence[Part]) -> list[str]:
-    """List the columns that all parts have."""
+    """Return the columns that all parts have."""
     first = [name for name in parts[0].columns if name == name.strip() or name.strip() not in parts[0].columns]
     return [name for name in first if all(name in part.columns for part in parts)]
 

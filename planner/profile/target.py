@@ -1,4 +1,4 @@
-"""The associations of a target with the other columns of its table, for a profile."""
+"""The associations of a target column with the other columns of its table."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ MOST_NAMED_CLASSES = 100
 
 
 def find_column(profile: Profile, name: str) -> tuple[Table, Column]:
-    """Return the table and the column that a person names, as in the file or as in the plan, with its table or without.
+    """Return a table and its column by the column's name in the file or in the plan, with or without the name of the table.
 
     Raises
     ------
     PantheraError
-        If there is none, or several tables have it.
+        If no table has the column, or several do.
 
     """
     found = [
@@ -48,7 +48,7 @@ def find_column(profile: Profile, name: str) -> tuple[Table, Column]:
 
 
 def problem_of(column: Column) -> Problem:
-    """Return the kind of problem that a column poses as a target."""
+    """Return the problem of predicting a column: binary, multiclass or regression."""
     if column.distinct == 2:  # noqa: PLR2004 - two classes
         return "binary"
     if column.kind == "number" or (column.kind == "integer" and column.distinct > MOST_CLASSES):

@@ -1,4 +1,4 @@
-"""The times of a table: how far apart its rows are, where they are missing, and how late they became known."""
+"""The times of a table: the distances between its rows, gaps, and how late rows became known."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ class Times:
 
     Attributes
     ----------
-    first, last : the ends of their range, in UTC.
-    days : the number of days with a row, and `span_days` of the whole range.
-    longest_gap_days : days between two neighbouring days with rows, at most.
-    counts : rows in 24 equal parts of the range.
+    first, last : the earliest and the latest time, in UTC.
+    days, span_days : the number of days with a row, and of all days from the first to the last.
+    longest_gap_days : the longest distance between two consecutive days with rows.
+    counts : the number of rows in each of 24 equal parts of the range.
     later : for a column of when rows became known, the median delay after `event` in days, and the share with a delay.
 
     """
@@ -46,7 +46,7 @@ class Times:
 
 @dataclass(frozen=True)
 class Delay:
-    """How much later than `event` the instant `known` of a row is: the median and the 99th percentile, in days."""
+    """The delay from the time `event` of a row to the time `known`, in days: the median and the 99th percentile."""
 
     event: str
     known: str
@@ -55,7 +55,7 @@ class Delay:
 
 
 def time_columns(columns: Sequence[Column]) -> list[Column]:
-    """Return the columns that may say when a row happened, the likeliest by name first."""
+    """Return the columns that may be the event time of a row, the most likely by name first."""
     able = [column for column in columns if column.is_time and not column.is_constant and not column.nulls]
     able = [column for column in able if column.personal is None]
     return sorted(able, key=lambda column: (_rank(column.name), -column.distinct))
@@ -68,13 +68,13 @@ def _rank(name: str) -> int:
 
 
 def known_column(columns: Sequence[Column], event: str) -> Column | None:
-    """Return the column that says when a row became known, by its name; None if there is none beside `event`."""
+    """Return the column with the time at which a row became known, by its name; None if there is none besides `event`."""
     found = (column for column in columns if column.is_time and KNOWN_NAME.match(column.name) and column.name != event)
     return next(found, None)
 
 
 def measure_times(connection: duckdb.DuckDBPyConnection, table: Loaded, column: Column) -> Times | None:
-    """Return the times of a column; None if no value of it is one."""
+    """Return the times of a column; None if it has no valid time."""
     value = f"CAST({column_value(table, column)} AS TIMESTAMP)"
     connection.execute(
         f"CREATE OR REPLACE TEMP TABLE times AS SELECT {value} AS instant, count(*) AS rows FROM {table.relation} GROUP BY 1"
@@ -102,7 +102,7 @@ def _bars(connection: duckdb.DuckDBPyConnection, first: datetime, last: datetime
 
 
 def measure_delay(connection: duckdb.DuckDBPyConnection, table: Loaded, event: Column, known: Column) -> Delay | None:
-    """Return how late rows became known; None if a row was known before it happened, or years after."""
+    """Return how late rows became known; None if a row was known before its event, or years after it."""
     started, arrived = (column_value(table, column) for column in (event, known))
     days = f"(epoch({arrived}) - epoch({started})) / 86400"
     ((least, median, late),) = connection.execute(

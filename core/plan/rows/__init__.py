@@ -1,1 +1,1 @@
-"""What the rows of sources stand for: columns that other sources hold, and instants of their own."""
+"""Rows of sources: columns that are joined from other sources, and rows whose times are as-of instants."""

@@ -1,4 +1,4 @@
-"""Instants of rows: examples as of the time of each row, snapshots at those times, and labels that stand in the rows."""
+"""Rows whose times are as-of instants: examples and snapshots as of the time of each row, and labels inside the row."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Finding = tuple[str, str]
 
 
 def with_row_label(plan: Plan) -> Plan:
-    """Return the plan with a label window of no length if its label stands in the rows that are trained on."""
+    """Return the plan with a label window of length 0 if the label is in the same row as the example."""
     label, rows = plan.label, plan.training_set.as_of.each_row_of
     if not plan.has_time or rows is None or rows != label.source or "horizon" in label.model_fields_set:
         return plan
@@ -27,7 +27,7 @@ def with_row_label(plan: Plan) -> Plan:
 
 
 def instant_findings(plan: Plan) -> Iterator[Finding]:
-    """Find what the instants of rows lack."""
+    """Yield a finding for each section about as-of instants of rows that lacks something or does not fit."""
     rows, path = plan.training_set.as_of.each_row_of, "training_set.as_of.each_row_of"
     source = plan.ingest.get(rows or "")
     if rows is not None and source is None:
@@ -72,7 +72,7 @@ def _row_label_findings(plan: Plan) -> Iterator[Finding]:
 
 
 def row_findings(plan: Plan) -> Iterator[Finding]:
-    """Find the features that read a label that stands in the rows before it is known."""
+    """Yield a finding for each feature that reads the label of a row before that label is known."""
     if not plan.labels_rows:
         return
     for name, view in plan.build_features.views.items():
@@ -91,5 +91,5 @@ def row_findings(plan: Plan) -> Iterator[Finding]:
 
 
 def _waits(plan: Plan, feature: Feature, rows: Source) -> bool:
-    """Return whether a feature reads only rows whose label is known; their events tell that if they are known at once."""
+    """Return whether a feature reads only rows whose label is known; its lag tells, if rows are known from their event on."""
     return rows.created_time is None and (feature.lag or timedelta()) >= plan.label.known_after

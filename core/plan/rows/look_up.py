@@ -1,4 +1,4 @@
-"""The word `join` of a source: another source whose columns its rows get."""
+"""The key `join` of a source: another source whose columns are added to its rows."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _Keys = dict[Name, Name]
 
 
 def _same_names(stated: object) -> object:
-    """Return one name, or a list of them, as names that are the same in both sources."""
+    """Return one name, or a list of names, as a mapping of names that are the same in both sources."""
     names = [stated] if isinstance(stated, str) else stated
     return {str(name): name for name in names} if isinstance(names, list | tuple) else names
 
@@ -26,12 +26,12 @@ SharedKey = Annotated[
 
 
 class LookUp(Section):
-    """A source whose rows are looked up by a key, which must be unique there."""
+    """A source whose columns are joined by a key, which must be unique there."""
 
     source: Name = ""
-    """Source that is looked up; without it: the one that the look-up is called by."""
+    """Source whose columns are joined; without it: the source that has the name of the look-up."""
     key: SharedKey
-    """Column of the key in both sources, a list of columns, or a mapping from this source's columns to those of the other."""
+    """Column of the key in both sources, a list of columns, or a mapping of columns of this source to columns of the other."""
 
 
 def _by_key_alone(stated: object) -> object:

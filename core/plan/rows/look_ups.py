@@ -1,7 +1,7 @@
-"""Look-ups: the columns that a source gets from other sources, which the stage `ingest` joins to its rows.
+"""Look-ups: columns of other sources, which the stage `ingest` joins to the rows of a source by a key.
 
-A look-up is by key alone, so a source with times can only be looked up for the rows that get their own time from it: they
-happen when what they are joined to does.
+A row with event times may be joined to a source with event times only if it gets its own event time from that source: otherwise
+the joined values could be later than the row.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ _TEXT = re.compile(r"'(?:[^']|'')*'")
 
 
 class JoinedColumn(Column):
-    """A column that a look-up brings; no plan states one."""
+    """A column that a look-up adds; it is not written in the plan."""
 
     look_up: str
     """Name of the look-up."""
     source: str
-    """Source that is looked up."""
+    """Source that the column comes from."""
     origin: str
-    """Name of the column there."""
+    """Name of the column in that source."""
 
 
 def own(source: Source) -> Source:
-    """Return a source with the columns of its reader alone."""
+    """Return a source without the columns of look-ups."""
     return source.model_copy(update={"columns": _read(source)})
 
 
@@ -46,7 +46,7 @@ def _read(source: Source) -> dict[str, Column]:
 
 
 def joined_columns(source: Source) -> dict[str, dict[str, JoinedColumn]]:
-    """Return the columns that each look-up of a source brings, by their names; look-ups are in their order."""
+    """Return the columns that each look-up of a source adds, by look-up and by their names."""
     return {
         look_up: {
             name: column
@@ -58,7 +58,7 @@ def joined_columns(source: Source) -> dict[str, dict[str, JoinedColumn]]:
 
 
 def with_look_ups(plan: Plan) -> Plan:
-    """Return the plan with the columns that its look-ups bring, as far as the sources for them are declared."""
+    """Return the plan with the columns of its look-ups; a look-up of an undeclared source adds none."""
     sources = {name: _with_columns(plan, source) for name, source in plan.ingest.items()}
     return plan.model_copy(update={"ingest": sources})
 
@@ -84,7 +84,7 @@ def _with_columns(plan: Plan, source: Source) -> Source:
 def _brought(
     name: str, look_up: LookUp, other: Source, stated: Mapping[str, Column], entity_key: str
 ) -> dict[str, JoinedColumn]:
-    """Return the columns that a look-up brings, but for its key."""
+    """Return the columns that a look-up adds: those of the other source except the key."""
     return {
         column if column == entity_key and column not in stated else f"{name}_{column}": _joined(
             name, look_up, column, spec
@@ -95,13 +95,13 @@ def _brought(
 
 
 def _joined(name: str, look_up: LookUp, origin: str, spec: Column) -> JoinedColumn:
-    """Return a column as it is after the other source was read, which replaces null tokens."""
+    """Return the column of a look-up; words for a missing value are replaced when the other source is read."""
     stated = {key: getattr(spec, key) for key in ("dtype", "unit", "meaning", "pii")}
     return JoinedColumn(look_up=name, source=look_up.source, origin=origin, **stated)
 
 
 def _through(plan: Plan, time: TimeColumn, look_ups: dict[str, LookUp]) -> tuple[TimeColumn, dict[str, JoinedColumn]]:
-    """Return a time as a column that a look-up brings, and this column; add the look-up to `look_ups` if it is not there."""
+    """Return a time that comes from another source as a column of this one, and that column; add its look-up to `look_ups`."""
     source, _, origin = str(time.through).partition(".")
     look_up = LookUp(source=source, key=time.key or {})
     name = next((name for name, each in look_ups.items() if each == look_up), source)
@@ -117,7 +117,7 @@ def _through(plan: Plan, time: TimeColumn, look_ups: dict[str, LookUp]) -> tuple
 
 
 def look_up_findings(plan: Plan) -> Iterator[Finding]:
-    """Find what the look-ups of a plan cannot bring."""
+    """Yield the faults of look-ups: undeclared sources or columns, keys of different types, names that are taken."""
     for name, source in plan.ingest.items():
         path = f"ingest.{name}"
         for look_up, stated in source.join.items():
@@ -162,7 +162,7 @@ def _unlike(path: str, name: str, mine: Column, source: str, theirs: Column) -> 
 
 
 def _time_findings(plan: Plan, path: str, source: Source, time: TimeColumn) -> Iterator[Finding]:
-    """Find why a time that stands in another source was not found."""
+    """Yield why a time that comes from another source cannot be found."""
     name, _, column = str(time.through).partition(".")
     if name not in plan.ingest:
         yield f"{path}.through", f"{name!r} is not a declared source; {allowed_here(name, list(plan.ingest))}"
@@ -174,7 +174,7 @@ def _time_findings(plan: Plan, path: str, source: Source, time: TimeColumn) -> I
 
 
 def _doubled(plan: Plan, path: str, source: Source) -> Iterator[Finding]:
-    """Find the look-ups that would bring a column whose name is taken."""
+    """Yield a finding for each look-up that would add a column whose name is taken."""
     for look_up, stated in source.join.items():
         if stated.source in plan.ingest:
             brought = _brought(look_up, stated, plan.ingest[stated.source], _read(source), "")
@@ -185,7 +185,7 @@ def _doubled(plan: Plan, path: str, source: Source) -> Iterator[Finding]:
 
 
 def timed_look_up_findings(plan: Plan) -> Iterator[Finding]:
-    """Find the look-ups of sources with times by rows that do not get their time from them."""
+    """Yield a finding for each look-up of a source with times whose values may be later than the row."""
     for name, source in plan.ingest.items():
         time = source.columns.get(source.event_time.column) if source.event_time else None
         for look_up, columns in joined_columns(source).items():
@@ -213,7 +213,7 @@ def timed_look_up_findings(plan: Plan) -> Iterator[Finding]:
 
 
 def _dotted(plan: Plan) -> Iterator[Finding]:
-    """Find SQL that names a joined column by its look-up and a dot."""
+    """Yield a finding for SQL that names a joined column as `look_up.column`."""
     for path, sql, name in _expressions(plan):
         for look_up in plan.ingest[name].join if name in plan.ingest else ():
             for column in re.findall(rf"\b{look_up}\.(\w+)", _TEXT.sub("''", sql)):

@@ -1,4 +1,4 @@
-"""Readers of tables of a lake, and of interfaces of the web that answer with JSON."""
+"""Readers of lake tables (Delta, Iceberg), and of web APIs that return JSON."""
 
 from __future__ import annotations
 
@@ -46,20 +46,20 @@ class IcebergReader(RowsReader):
 
 
 class Paging(Section):
-    """How the pages of an answer are asked for, one after another."""
+    """How the pages of a web API are requested, one after another."""
 
     by: Literal["page", "offset", "cursor", "link"]
-    """Number of the page, number of the first record, what the page before says comes next, or its header `Link`."""
+    """What selects a page: its number, the number of its first record, a cursor in the page before, or its header `Link`."""
     parameter: str | None = None
-    """Parameter of the address for it; without it: `page`, `offset` or `cursor`."""
+    """Parameter of the URL with that value; without it: `page`, `offset` or `cursor`."""
     first: Annotated[int, Field(ge=0)] | None = None
-    """Number of the first page, 1 without it, or offset of the first record, 0 without it."""
+    """Number of the first page (default 1), or offset of the first record (default 0)."""
     size: Annotated[int, Field(ge=1)] | None = None
-    """Records of a page: a page with fewer is the last. Without it, an empty page ends the answer."""
+    """Number of records in a page; a page with fewer is the last. Without it, an empty page is the last."""
     size_parameter: str | None = None
-    """Parameter of the address for `size`, such as `limit`."""
+    """Parameter of the URL with `size`, such as `limit`."""
     next: Pointer | None = None
-    """JSON pointer to the cursor, or to the address, of the next page; none, null or an empty text ends the answer."""
+    """JSON pointer to the cursor or the URL of the next page; after the last page it is absent, null or empty."""
 
     @model_validator(mode="after")
     def _has_what_it_needs(self) -> Self:
@@ -75,25 +75,25 @@ class Paging(Section):
 
 
 class HttpJsonReader(RowsReader):
-    """The records that an interface of the web answers with, as JSON, in one page or several."""
+    """The records that a web API returns as JSON, in one page or several."""
 
     kind: Literal["http_json"]
     url: Annotated[str, Field(pattern=r"^https?://")]
-    """Address of the first page."""
+    """URL of the first page."""
     records: Pointer = ""
-    """JSON pointer to the array of the records in an answer, such as `/data/items`; without it: the answer is the array."""
+    """JSON pointer to the array of records in a response, such as `/data/items`; without it: the response is the array."""
     parameters: dict[str, str | int] = Field(default_factory=dict)
-    """Parameters of the address."""
+    """Parameters of the URL."""
     parameters_env: dict[str, _Variable] = Field(default_factory=dict)
-    """Environment variables with the values of parameters that are secret, by the parameter."""
+    """Environment variables with the values of secret parameters, by the parameter."""
     headers_env: dict[str, _Variable] = Field(default_factory=dict)
     """Environment variables with the values of headers, by the header: `{Authorization: SHOP_TOKEN}`."""
     paging: Paging | None = None
-    """How further pages are asked for; without it, there is one."""
+    """How further pages are requested; without it, there is one page."""
     max_pages: Annotated[int, Field(ge=1)] = 10_000
-    """Largest number of pages; an answer with more is refused, since it may never end."""
+    """Largest number of pages; a source with more is refused, since it may never end."""
     tries: Annotated[int, Field(ge=1, le=20)] = 5
-    """How often a page is asked for that is answered by 429 or 5xx, or not at all; the pauses between double from a second."""
+    """Attempts for a page with the status 429 or 5xx or without a response; pauses double from one second on."""
 
     @model_validator(mode="after")
     def _names_nobody(self) -> Self:

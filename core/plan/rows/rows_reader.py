@@ -1,4 +1,4 @@
-"""What every reader of a source can state."""
+"""The keys of every reader of a source."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from core.plan.section import Section
 
 
 class RowsReader(Section):
-    """What every reader can state."""
+    """The keys of every reader."""
 
     missing: tuple[str, ...] = Field(default=(), strict=False)
-    """Texts that stand for no value, such as `["NA", "?", "-999"]`, in all columns without a list of their own."""
+    """Texts that mean a missing value, such as `["NA", "?", "-999"]`, in all columns without a list of their own."""

@@ -149,7 +149,7 @@ FAULTS: Faults = {
     ),
     "a window over features": (
         {f"{FEATURES}/half/window": "3d"},
-        "build_features.views.history.features.half: source, window and lag choose rows; a feature over ",
+        "build_features.views.history.features.half: source, window and lag select rows, and a feature over ",
     ),
     "a period that ends before it starts": (
         {"build_features/snapshots/end": "2022-01-01"},
@@ -183,7 +183,7 @@ FAULTS: Faults = {
     # From here on, what sections owe to each other.
     "an entity that nothing tells of": (
         {"entities/shop": {"key": "shop_name", "dtype": "string"}},
-        "entities.shop: an entity needs source, whose rows show when it exists, or of, the feature that holds its key",
+        "entities.shop: an entity needs source (whose rows show when it exists) or of (the feature with its key)",
     ),
     "an end without a beginning": (
         {"entities/shop": {**LINKED, "until": "orders"}},

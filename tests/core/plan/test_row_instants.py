@@ -24,11 +24,11 @@ FAULTS: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "rows and a grid": (
         {"training_set/as_of/every": "1 day"},
-        "training_set.as_of: expected either every, the distance between two instants, or each_row_of, a source",
+        "training_set.as_of: expected either every (the distance between two instants) or each_row_of (a source)",
     ),
     "neither rows nor a grid": (
         {"training_set/as_of/each_row_of": ...},
-        "training_set.as_of: expected either every, the distance between two instants, or each_row_of, a source",
+        "training_set.as_of: expected either every (the distance between two instants) or each_row_of (a source)",
     ),
     "a label without a delay": (
         {"label/delay": ...},

@@ -148,7 +148,7 @@ FAULTS: dict[str, tuple[dict[str, Any], str]] = {
     "no positive": ({"label/positive": ...}, "label/positive: 'churn' is a string; say which value is class 1"),
     "positive of another type": ({"label/positive": 1}, "label/positive: found 1; 'churn' is a string"),
     "no label column": ({"label/column": "left"}, "label/column: 'left' is not a declared column of 'customers'"),
-    "value and column": ({"label/value": "true"}, "label: a label has either value, an SQL expression, or column"),
+    "value and column": ({"label/value": "true"}, "label: a label needs either value (an SQL expression) or column"),
     "lead": ({"label/lead": "1d"}, "label/lead: the label's source 'customers' has no event_time"),
     "delay": ({"label/delay": "1d"}, "label/delay: the label's source 'customers' has no event_time"),
     "horizon": ({"label/horizon": "30d"}, "label/horizon: the label's source 'customers' has no event_time"),

@@ -158,7 +158,7 @@ def test_all_tables_of_a_database_are_read(workspace: Workspace, tmp_path: Path)
     ("name", "text", "reason"),
     [
         ("empty.csv", "", "is empty"),
-        ("t.docx", "x", "is of no kind that is read"),
+        ("t.docx", "x", "has no known suffix"),
     ],
 )
 def test_what_is_no_table_is_refused_in_one_line(profiled: Profiled, name: str, text: str, reason: str) -> None:
