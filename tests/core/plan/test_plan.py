@@ -55,7 +55,7 @@ FAULTS: Faults = {
     ),
     "a reader of no kind": (
         {"ingest/orders/reader": {"kind": "word"}},
-        "ingest.orders.reader: 'kind' should be one of 'csv', 'jsonl', 'parquet', 'excel', 'sqlite', 'duckdb', 'sql', 'wheel'",
+        "ingest.orders.reader: 'kind' should be one of 'csv', 'jsonl', 'parquet', 'excel', 'sqlite', 'duckdb', 'sql', 'delta',",
     ),
     "a reader without a path": (
         {"ingest/orders/reader": {"kind": "csv"}},
@@ -123,9 +123,9 @@ FAULTS: Faults = {
         {"label/horizon": "9" * 5000 + "d"},
         "label.horizon: '99999999999999999999' is longer than 36525 days",
     ),
-    "a cadence in hours": (
-        {"build_features/views/history/every": "1 hour"},
-        "build_features.views.history.every: String should match",
+    "a cadence in seconds": (
+        {"training_set/as_of/every": "1 second"},
+        "training_set.as_of.every: String should match",
     ),
     "a format that reads no year": (
         {"ingest/orders/event_time/format": "%d.%m. %H:%M"},
