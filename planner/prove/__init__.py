@@ -1,0 +1,1 @@
+"""Prove that no feature looks ahead."""
