@@ -18,7 +18,6 @@ from core.plan.file import parse_plan
 from core.plan.ingest import QualityRules
 from core.postgres.database import connect
 from core.settings import Settings
-from feature_repo.build_features import build_views
 from feature_repo.catch_up import catch_up
 from feature_repo.files.datasets import accepted_glob, raw_file, rows_ledger, snapshots_ledger
 from feature_repo.files.duck import literal, open_duckdb
@@ -28,6 +27,7 @@ from feature_repo.online.tables import create
 from feature_repo.sources.ledger import changing_ledger, read_ledger
 from feature_repo.validate import accept
 from feature_repo.views.definitions import declared_table
+from feature_repo.views.snapshots import build_views
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -16,9 +16,9 @@ import numpy as np
 
 from core.errors import PlanError
 from core.files import require
-from feature_repo.build_features import build_views
 from feature_repo.files.datasets import snapshot_glob
 from feature_repo.files.duck import identifier, instant, literal, open_duckdb
+from feature_repo.views.snapshots import build_views
 from planner.prove.changed_rows import write_changed_rows
 
 if TYPE_CHECKING:

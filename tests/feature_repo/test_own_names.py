@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 from core.errors import PlanError
 from core.plan.checks import KEYS_TAKEN
 from core.plan.training_set import AsOf
-from feature_repo.build_features import build_views
 from feature_repo.files.datasets import raw_file
 from feature_repo.ingest import ingest
 from feature_repo.sources.known_rows import with_extract, write_known_rows
@@ -25,6 +24,7 @@ from feature_repo.sources.ledger import Ledger
 from feature_repo.validate import validate
 from feature_repo.views.linked_rows import linked_by
 from feature_repo.views.look_ahead import look_ahead
+from feature_repo.views.snapshots import build_views
 from models.data.labels import labelled_entities, labelled_instants
 from tests.core.plan.shop_plan import shop
 

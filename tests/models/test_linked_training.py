@@ -11,7 +11,6 @@ import pytest
 from core.contracts import ContractFeature, Freshness
 from core.plan.training_set import TemporalSplit
 from core.postgres.database import connect
-from feature_repo.build_features import build_views
 from feature_repo.materialize import materialize
 from feature_repo.online.handle import HandleLink, HandleView, OnlineHandle
 from feature_repo.online.history import watermark
@@ -19,6 +18,7 @@ from feature_repo.online.tables import create
 from feature_repo.stores.definitions import define
 from feature_repo.upkeep.diff import diff_view
 from feature_repo.views.definitions import declared_table
+from feature_repo.views.snapshots import build_views
 from models.data.attributes import join_features
 from models.training_set import training_set
 from tests.feature_repo.stores.feast_shop import opened_store

@@ -12,9 +12,9 @@ import pyarrow as pa
 from core.contracts import ContractFeature
 from core.plan.plan import Entity, View
 from core.plan.times import Period
-from feature_repo.build_features import build_bucket
 from feature_repo.files.datasets import bucket_file, write_table
 from feature_repo.files.duck import open_duckdb
+from feature_repo.views.snapshots import build_bucket
 from monitoring.logged_predictions import LoggedPrediction
 from monitoring.offline_values import Pushes, Watermarks, recompute
 from monitoring.parity import ParityResult, check_parity

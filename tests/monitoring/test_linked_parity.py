@@ -14,7 +14,7 @@ import pytest
 from core.contracts import Contract, ContractFeature
 from core.plan.train import SingleFeatureCandidate
 from core.postgres.database import connect
-from feature_repo.build_features import build_views
+from feature_repo.views.snapshots import build_views
 from models.bundles.bundle import load_bundle, write_bundle
 from models.bundles.bundling import bundle_contents, contract_views
 from models.bundles.signing import read_signer, read_trusted

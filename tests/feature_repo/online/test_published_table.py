@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 from core.plan.ingest import QualityRules, Source
 from core.plan.plan import Entity, View
 from core.plan.times import Period, parse_instant
-from feature_repo.build_features import build_bucket
 from feature_repo.files.datasets import BUCKETS, bucket_file, raw_file, snapshot_glob
 from feature_repo.files.duck import literal, open_duckdb
 from feature_repo.ingest import ingest
 from feature_repo.validate import validate
+from feature_repo.views.snapshots import build_bucket
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,13 +10,13 @@ import pytest
 
 from core.errors import PlanError
 from core.plan.file import parse_plan
-from feature_repo.build_features import build_views
 from feature_repo.files.datasets import BUCKETS, bucket_file, bucket_of
 from feature_repo.files.duck import open_duckdb
 from feature_repo.views.definitions import declared_definition, declared_table
 from feature_repo.views.linked_rows import linked_by
 from feature_repo.views.look_ahead import look_ahead
 from feature_repo.views.rows import compute_view
+from feature_repo.views.snapshots import build_views
 from feature_repo.views.sources import open_view
 from tests.feature_repo.accepted_rows import write_accepted
 from tests.feature_repo.views.clubs import CLUBS, TEXT, accept, clubs_plan, day

@@ -12,8 +12,8 @@ import pytest
 from core.errors import PlanError
 from core.plan.plan import Entity, View
 from core.plan.times import Period
-from feature_repo.build_features import build_bucket
 from feature_repo.files.datasets import BUCKETS, bucket_file
+from feature_repo.views.snapshots import build_bucket
 from tests.feature_repo.accepted_rows import write_accepted
 
 if TYPE_CHECKING:
