@@ -15,7 +15,7 @@ from core.entry import run
 from core.errors import StaleStateError
 from core.files import require, write_receipt
 from core.plan.file import read_plan
-from core.plan.times import WITHOUT_TIME
+from core.plan.times import WITHOUT_TIME, day_or_time
 from core.postgres.database import connect, ensure_database
 from core.settings import read_settings
 from feature_repo.files.datasets import snapshot_glob
@@ -206,7 +206,7 @@ def main() -> None:
         written = materialize(url, tables, arguments.features, as_of, progress, kept)
     views = {name: {"online_table": table.name, "rows": written[name]} for name, table in tables.items()}
     for name, rows in written.items():
-        when = f" as of {as_of:%Y-%m-%d}" if as_of != WITHOUT_TIME else ""
+        when = f" as of {day_or_time(as_of)}" if as_of != WITHOUT_TIME else ""
         print(f"materialize: {name}: {rows:,} rows{when} ({progress.rate(tables[name].name)})")
     for each in kept:
         print(f"materialize: {each.view}: online.{each.load.table.name} too, which a release reads")

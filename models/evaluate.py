@@ -12,6 +12,7 @@ import numpy as np
 from core.entry import run
 from core.files import whole_folder, write_whole
 from core.plan.file import read_plan
+from core.plan.times import day_or_time
 from core.settings import read_settings
 from models.bundles.revisions import code_revision, data_revision
 from models.candidates.candidates import read_candidate
@@ -153,7 +154,7 @@ def _span(table: pa.Table, has_time: bool) -> str:
     if not has_time:
         return f"{len(table):,} rows"
     times = table.column("as_of").unique().to_pylist()
-    return f"{len(table):,} rows as of {min(times):%Y-%m-%d} to {max(times):%Y-%m-%d}"
+    return f"{len(table):,} rows as of {day_or_time(min(times))} to {day_or_time(max(times))}"
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from core.errors import PantheraError
 from core.files import write_whole
-from core.plan.times import Period
+from core.plan.times import Period, in_units
 from core.postgres.database import connect, running_database
 from core.terminal import print_whole, terminal_table
 from models.data.labels import labelled_entities
@@ -160,7 +160,7 @@ def _labels(plan: Plan, as_of: datetime) -> list[tuple[Key, int]]:
     if as_of + plan.label.known_after > source.observed_until:
         raise PantheraError(
             f"the demo sends the outcomes after materialize.as_of ({as_of:%Y-%m-%d}), but the label window of "
-            f"{plan.label.known_after.days} days closes after ingest.{plan.label.source}.observed_until "
+            f"{in_units(plan.label.known_after)} closes after ingest.{plan.label.source}.observed_until "
             f"({source.observed_until:%Y-%m-%d}); choose an earlier materialize.as_of"
         )
     table = labelled_entities(DATA / "accepted", plan.label, plan.unit, Period(start=as_of, end=as_of), "1 day").rows

@@ -15,6 +15,7 @@ from core.plan.evaluate import METRICS
 from core.plan.limits import limit_findings
 from core.plan.rows.instants import instant_findings, row_findings
 from core.plan.rows.look_ups import look_up_findings, timed_look_up_findings
+from core.plan.times import day_or_time, in_units
 from core.plan.training_set import TemporalSplit
 from core.plan.without_time import flat_findings, missing_keys
 from core.suggestions import allowed_here
@@ -244,8 +245,8 @@ def _label(plan: Plan) -> Iterator[Finding]:
         yield (
             "training_set.as_of.end",
             (
-                f"the label window of {period.end:%Y-%m-%d} closes on {known:%Y-%m-%d}{_with_delay(plan)}, after "
-                f"ingest.{plan.label.source}.observed_until ({source.observed_until:%Y-%m-%d}): "
+                f"the label window of {day_or_time(period.end)} closes on {day_or_time(known)}{_with_delay(plan)}, after "
+                f"ingest.{plan.label.source}.observed_until ({day_or_time(source.observed_until)}): "
                 "its labels are not known yet"
             ),
         )
@@ -260,8 +261,8 @@ def _temporal(split: TemporalSplit, period: AsOf, known_after: timedelta) -> Ite
         yield (
             "training_set.split.gap",
             (
-                f"{split.gap} is shorter than the label's horizon of {known_after}, with its lead and delay: "
-                "training labels would look into the next period"
+                f"{in_units(split.gap)} is shorter than the {in_units(known_after)} after which a label is known (lead + horizon + "
+                "delay): training labels would look into the next period"
             ),
         )
     if not period.start < split.validation_from < split.test_from <= period.end:
@@ -269,7 +270,7 @@ def _temporal(split: TemporalSplit, period: AsOf, known_after: timedelta) -> Ite
             "training_set.split",
             (
                 "expected as_of.start < validation_from < test_from <= as_of.end, found "
-                f"{period.start.date()}, {split.validation_from.date()}, {split.test_from.date()}, {period.end.date()}"
+                + ", ".join(map(day_or_time, (period.start, split.validation_from, split.test_from, period.end)))
             ),
         )
 
@@ -387,12 +388,18 @@ def _times(plan: Plan) -> Iterator[Finding]:
     if not snapshots.start <= as_of <= snapshots.end:
         yield (
             "materialize.as_of",
-            (f"{as_of.date()} is outside build_features.snapshots, {snapshots.start.date()} to {snapshots.end.date()}"),
+            (
+                f"{day_or_time(as_of)} is outside build_features.snapshots, {day_or_time(snapshots.start)} to "
+                f"{day_or_time(snapshots.end)}"
+            ),
         )
     if plan.training_set.as_of.start < snapshots.start:
         yield (
             "training_set.as_of.start",
-            (f"{plan.training_set.as_of.start.date()} is before the first snapshot, {snapshots.start.date()}"),
+            (
+                f"{day_or_time(plan.training_set.as_of.start)} is before the first snapshot, "
+                f"{day_or_time(snapshots.start)}"
+            ),
         )
 
 

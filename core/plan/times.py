@@ -63,6 +63,25 @@ def parse_duration(value: object) -> timedelta:
     return duration
 
 
+def day_or_time(instant: datetime) -> str:
+    """Compose an instant for a message: its day, with the time of day if that is not midnight in UTC."""
+    instant = instant.astimezone(UTC)
+    midnight = instant.time() == datetime.min.time()
+    return f"{instant:%Y-%m-%d}" if midnight else f"{instant:%Y-%m-%d %H:%M} UTC"
+
+
+def in_units(duration: timedelta) -> str:
+    """Compose a length of time for a message, in the largest unit of which it is a whole number.
+
+    >>> in_units(timedelta(days=30)), in_units(timedelta(hours=1)), in_units(timedelta(minutes=90))
+    ('30 days', '1 hour', '90 minutes')
+    """
+    units = {"day": timedelta(days=1), "hour": timedelta(hours=1), "minute": timedelta(minutes=1)}
+    unit = next((unit for unit, length in units.items() if not duration % length), "second")
+    count = duration // units.get(unit, timedelta(seconds=1))
+    return f"{count:,} {unit}{'' if count == 1 else 's'}"
+
+
 def _zone(name: str) -> str:
     if name not in available_timezones():
         raise ValueError(f"{name!r} is not a time zone like Europe/Berlin")
@@ -171,5 +190,5 @@ class Period(Section):
     @model_validator(mode="after")
     def _is_forward(self) -> Self:
         if self.end < self.start:
-            raise ValueError(f"end {self.end.date()} is before start {self.start.date()}")
+            raise ValueError(f"end {day_or_time(self.end)} is before start {day_or_time(self.start)}")
         return self

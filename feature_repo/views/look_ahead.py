@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from core.plan.times import day_or_time
 from feature_repo.files.datasets import BUCKETS, MEMBERS, bucket_file, renamed
 from feature_repo.files.duck import identifier, instant, open_duckdb
 from feature_repo.views.existence import open_grid
@@ -65,7 +66,10 @@ def look_ahead(
             for feature in view.features:
                 changed = _changed(from_all.column(feature), from_known.column(feature))
                 if changed:
-                    yield feature, f"{changed:,} of {len(from_all):,} values as of {as_of:%Y-%m-%d} come from {removed}"
+                    yield (
+                        feature,
+                        f"{changed:,} of {len(from_all):,} values as of {day_or_time(as_of)} come from {removed}",
+                    )
 
 
 def _open_bucket(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from core.errors import PlanError
+from core.plan.times import in_units
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -104,8 +105,8 @@ def temporal_folds(as_of: NDArray[np.int64], label: Labels, count: int, gap: tim
         folds.append(Fold(np.flatnonzero(fitted), np.flatnonzero(checked)))
     if len(folds) < count or not all(fold.fit.size for fold in folds):
         raise PlanError(
-            f"{len(instants)} as-of instants of the training rows are too few for {count} temporal folds that are {gap.days} "
-            "days apart; ask for fewer folds, or widen training_set.as_of"
+            f"{len(instants)} as-of instants of the training rows are too few for {count} temporal folds that are "
+            f"{in_units(gap)} apart; ask for fewer folds, or widen training_set.as_of"
         )
     _refuse_missing_class(folds, label, task)
     return folds

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow.compute as pc
 
+from core.plan.times import day_or_time
 from feature_repo.views.definitions import earlier_definition, earlier_name, view_definition
 from models.bundles.bundling import label_definition, rows_digest
 
@@ -46,11 +47,11 @@ def _obstacles(
     if changed:
         yield f"the plan's definition of {', '.join(changed)} has changed since it was trained"
     begins: datetime = pc.min(test.column("as_of")).as_py()
-    later = contract.seen_until is None or contract.seen_until <= begins
-    if not later and contract.test_rows != rows_digest(test, plan.unit.key):
+    seen_until = contract.seen_until
+    if seen_until is not None and seen_until > begins and contract.test_rows != rows_digest(test, plan.unit.key):
         yield (
-            f"its labels reach until {contract.seen_until:%Y-%m-%d}, but the test rows are not its own and begin on "
-            f"{begins:%Y-%m-%d}"
+            f"its labels reach until {day_or_time(seen_until)}, but the test rows are not its own and begin on "
+            f"{day_or_time(begins)}"
             if plan.has_time
             else "the test rows are not its own, and it may have been trained on them"
         )

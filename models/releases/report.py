@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from core.errors import BundleError
 from core.json_text import plain
-from core.plan.times import LONGEST
+from core.plan.times import LONGEST, in_units
 from core.terminal import terminal_table
 from feature_repo.online import history
 from models.bundles.bundle import load_bundle
@@ -103,7 +103,7 @@ class ReleaseReport:
             calibration = contract.calibration.kind if contract.calibration else "none"
             score = f"probability of {contract.positive} " if contract.positive else ""
             table.add_row("decision", f"{score}at or above {contract.threshold:.6g}; calibration {calibration}")
-            window = f"within {contract.horizon.days} days; " if contract.horizon < LONGEST else ""
+            window = f"within {in_units(contract.horizon)}; " if timedelta() < contract.horizon < LONGEST else ""
             table.add_row("label", f"{window}definition {contract.label[:12] or 'not kept'}")
         if not self.served:
             table.add_row("predictions", "none")

@@ -236,11 +236,11 @@ FAULTS: Faults = {
     ),
     "a gap shorter than the label": (
         {"training_set/split/gap": "12h"},
-        "training_set.split.gap: 12:00:00 is shorter than the label's horizon of 30 days, 0:00:00, with its lead and delay: ",
+        "training_set.split.gap: 12 hours is shorter than the 30 days after which a label is known ",
     ),
     "a gap shorter than the label with its lead": (
         {"label/lead": "2d", "ingest/orders/observed_until": "2024-02-01"},
-        "training_set.split.gap: 30 days, 0:00:00 is shorter than the label's horizon of 32 days, 0:00:00, with its lead ",
+        "training_set.split.gap: 30 days is shorter than the 32 days after which a label is known ",
     ),
     "a label that is known after the extract was cut": (
         {"label/delay": "2d", "training_set/split/gap": "32d"},

@@ -64,7 +64,7 @@ FAULTS: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a gap shorter than the delay": (
         {"training_set/split/gap": "1d"},
-        "training_set.split.gap: 1 day, 0:00:00 is shorter than the label's horizon of 2 days, 0:00:00, with its lead ",
+        "training_set.split.gap: 1 day is shorter than the 2 days after which a label is known ",
     ),
 }
 
