@@ -55,7 +55,7 @@ class Paging(Section):
     first: Annotated[int, Field(ge=0)] | None = None
     """Number of the first page (default 1), or offset of the first record (default 0)."""
     size: Annotated[int, Field(ge=1)] | None = None
-    """Number of records in a page; a page with fewer is the last. Without it, an empty page is the last."""
+    """Number of records in a full page; HTTP 404 after a page with fewer is an end. An empty page always is."""
     size_parameter: str | None = None
     """Parameter of the URL with `size`, such as `limit`."""
     next: Pointer | None = None

@@ -15,7 +15,7 @@ from feature_repo.sources.addresses import without_secrets
 from feature_repo.sources.formats.json_objects import objects_part
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     import duckdb
@@ -74,10 +74,12 @@ def _pages(reader: HttpJsonReader) -> Iterator[list[dict[str, Any]]]:
 
     secret, headers = _from_environment(reader.parameters_env), _from_environment(reader.headers_env)
     url = httpx.URL(reader.url).copy_merge_params({**reader.parameters, **secret, **_first(reader.paging)})
-    before = None
+    before: list[dict[str, Any]] | None = None
     with httpx.Client(timeout=_SECONDS, headers={"Accept": "application/json", **headers}) as client:
         for number in range(1, reader.max_pages + 1):
-            page = _page(client, url, reader)
+            page = _page(client, url, reader, may_be_gone=_is_short(before, reader.paging))
+            if page is None:
+                return
             if page.records and page.records == before:
                 raise SourceError(
                     f"{without_secrets(reader.url)} answers page {number} with the records of the page before; it may not know "
@@ -87,11 +89,19 @@ def _pages(reader: HttpJsonReader) -> Iterator[list[dict[str, Any]]]:
             following = _following(url, page, reader.paging)
             if following is None:
                 return
-            url, before = _same_server(following, reader), page.records
+            url, before = _same_server(following, reader).copy_merge_params(secret), page.records
     raise SourceError(
         f"{without_secrets(reader.url)} has more than {reader.max_pages:,} pages; expected an end: raise max_pages, or correct "
         "the reader's paging"
     )
+
+
+def _is_short(records: Sequence[object] | None, paging: Paging | None) -> bool:
+    """Return whether a page has fewer records than a full one, so that there may be no further page.
+
+    That alone does not end the answer: a server may allow fewer records than were asked for.
+    """
+    return records is not None and paging is not None and paging.size is not None and len(records) < paging.size
 
 
 def _from_environment(variables: Mapping[str, str]) -> dict[str, str]:
@@ -121,7 +131,7 @@ def _following(url: httpx.URL, page: _Page, paging: Paging | None) -> httpx.URL 
         return url.join(page.link) if page.link else None
     if paging.by == "cursor":
         return _after_cursor(url, _at(page.document, paging.next or ""), paging)
-    if len(page.records) < (paging.size or 1):
+    if not page.records:
         return None
     name = paging.parameter or paging.by
     return url.copy_set_param(name, int(url.params[name]) + (1 if paging.by == "page" else len(page.records)))
@@ -132,7 +142,8 @@ def _after_cursor(url: httpx.URL, cursor: object, paging: Paging) -> httpx.URL |
     if cursor is None or cursor == "" or cursor is False:
         return None
     text = str(cursor)
-    if text.startswith(("http://", "https://", "/", "?")):
+    # A cursor in base64 may begin with a slash and has no question mark.
+    if text.startswith(("http://", "https://")) or (text.startswith(("/", "?")) and "?" in text):
         return url.join(text)
     return url.copy_set_param(paging.parameter or paging.by, text)
 
@@ -147,8 +158,11 @@ def _same_server(url: httpx.URL, reader: HttpJsonReader) -> httpx.URL:
     return url
 
 
-def _page(client: httpx.Client, url: httpx.URL, reader: HttpJsonReader) -> _Page:
+def _page(client: httpx.Client, url: httpx.URL, reader: HttpJsonReader, *, may_be_gone: bool) -> _Page | None:
+    """Fetch a page; None if there is none where the one before may have been the last."""
     response = _answer(client, url, reader.tries)
+    if may_be_gone and response.status_code == HTTPStatus.NOT_FOUND:
+        return None
     where = without_secrets(str(url))
     if not response.is_success:
         remedy = _REMEDIES.get(HTTPStatus(response.status_code), "try again later, or correct the reader's url")

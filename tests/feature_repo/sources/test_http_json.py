@@ -30,6 +30,7 @@ class _Interface(BaseHTTPRequestHandler):
     """Answers with pages of three of the seven records, asked for in the way that the path names."""
 
     asked: dict[str, int]
+    keys: list[str]
 
     def do_GET(self) -> None:
         parts = urlsplit(self.path)
@@ -53,6 +54,19 @@ class _Interface(BaseHTTPRequestHandler):
         start = int(stated["start"])
         self._answer(RECORDS[start : start + int(stated["limit"])])
 
+    def _strict(self, stated: dict[str, str]) -> None:
+        start = (int(stated["page"]) - 1) * SIZE
+        self._answer(RECORDS[start : start + SIZE], 200 if start < len(RECORDS) else 404)
+
+    def _capped(self, stated: dict[str, str]) -> None:
+        start = int(stated["offset"])
+        self._answer(RECORDS[start : start + min(int(stated["limit"]), 2)])
+
+    def _slashed(self, stated: dict[str, str]) -> None:
+        start = int(stated.get("cursor", "/0=").strip("/="))
+        following = {"next": f"/{start + SIZE}="} if start + SIZE < len(RECORDS) else {}
+        self._answer({"items": RECORDS[start : start + SIZE], **following})
+
     def _cursor(self, stated: dict[str, str]) -> None:
         start = int(stated.get("after", 0))
         following = start + SIZE if start + SIZE < len(RECORDS) else None
@@ -64,6 +78,10 @@ class _Interface(BaseHTTPRequestHandler):
         self._answer({"items": RECORDS[start : start + SIZE], "links": [{"next": following}]})
 
     def _link(self, stated: dict[str, str]) -> None:
+        if "from" in stated and self.keys and "key" not in stated:
+            self.send_error(401)
+            return
+        self.keys.extend(stated.get("key", ""))
         start = int(stated.get("from", 0))
         more = {"Link": f'</link?from={start + SIZE}>; rel="next"'} if start + SIZE < len(RECORDS) else {}
         self._answer(RECORDS[start : start + SIZE], headers=more)
@@ -97,7 +115,7 @@ class _Interface(BaseHTTPRequestHandler):
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The address of the interface; pauses are short."""
     monkeypatch.setattr(http_json, "_PAUSE", 0.01)
-    _Interface.asked = {}
+    _Interface.asked, _Interface.keys = {}, []
     with ThreadingHTTPServer(("127.0.0.1", 0), _Interface) as running:
         thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
@@ -113,9 +131,13 @@ PAGED: list[dict[str, Any]] = [
         "url": "/offset",
         "paging": {"by": "offset", "parameter": "start", "size": 2, "size_parameter": "limit"},
     },
+    {"url": "/strict", "paging": {"by": "page", "size": SIZE}},
+    {"url": "/capped", "paging": {"by": "offset", "size": 5, "size_parameter": "limit"}},
+    {"url": "/slashed", "records": "/items", "paging": {"by": "cursor", "next": "/next"}},
     {"url": "/cursor", "records": "/items", "paging": {"by": "cursor", "parameter": "after", "next": "/next"}},
     {"url": "/address", "records": "/items", "paging": {"by": "cursor", "next": "/links/0/next"}},
     {"url": "/link", "paging": {"by": "link"}},
+    {"url": "/link", "paging": {"by": "link"}, "parameters_env": {"key": "SHOP_TOKEN"}},
     {"url": "/same"},
     {"url": "/secret", "headers_env": {"X-Token": "SHOP_TOKEN"}},
     {"url": "/secret", "parameters_env": {"key": "SHOP_TOKEN"}},
@@ -148,6 +170,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         "has nothing at '/items', expected .*; it has the keys data, meta: correct",
     ),
     ({"url": "/same", "paging": {"by": "page"}}, "answers page 2 with the records of the page before.*: correct"),
+    ({"url": "/strict", "paging": {"by": "page"}}, "answers 404 Not Found"),
     ({"url": "/link", "paging": {"by": "link"}, "max_pages": 2}, "has more than 2 pages; .*: raise max_pages"),
     ({"url": "/abroad", "paging": {"by": "link"}}, "names a next page on another server, 127.0.0.2; .*: correct"),
     ({"url": "/text?body=[{%22id%22:1}]"}, "the column 'seen' is missing in http://.*; the source has id; correct"),
