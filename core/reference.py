@@ -111,7 +111,7 @@ class Reference:
 
 def _column_from(stored: dict[str, Any]) -> ColumnReference:
     if stored["kind"] not in ("numeric", "timestamp", "levels"):
-        raise ValueError(f"a column of kind {stored['kind']!r}")
+        raise ValueError(f"found a column of the kind {stored['kind']!r}")
     counts = stored["counts"]
     return ColumnReference(
         name=str(stored["name"]),

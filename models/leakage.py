@@ -1,7 +1,7 @@
 """Stage `leakage`: fail the run if a feature leaks the label.
 
-Four checks: does a value come from rows that were unknown as of the row, does it count a day in which the label's window
-has begun, is it a time after the as-of instant, and does the feature alone predict the label implausibly well.
+Four checks of a feature: its values come from rows that were unknown at the as-of instant; it counts days of the label's
+window; it is a time after the as-of instant; or it alone predicts the label implausibly well.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ Suspicion = tuple[str, str]
 
 
 def begun_windows(pairs: Sequence[tuple[str, str]], plan: Plan) -> Iterator[Suspicion]:
-    """Yield the features that count days of the label's source at the start of the day."""
+    """Yield the features that count the current day of the label's source, in which the label's window has begun."""
     for view, name in pairs:
         source = _source_of(plan.build_features.views[view], name)
         if source == plan.label.source and _begins_the_day(plan.ingest[source]):
@@ -69,7 +69,7 @@ def _begins_the_day(source: Source) -> bool:
 
 
 def times_to_come(table: pa.Table, features: Sequence[ContractFeature]) -> Iterator[Suspicion]:
-    """Yield the features that are times after the as-of instant of their row."""
+    """Yield the features that are times later than the as-of instant of their row."""
     for feature in features:
         if feature.dtype == "timestamp":
             later = pc.sum(pc.greater(table.column(feature.column), table.column("as_of"))).as_py() or 0

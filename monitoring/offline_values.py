@@ -237,7 +237,7 @@ def _kept(
 
 
 def _came_later(connection: duckdb.DuckDBPyConnection, key: str, versions: Sequence[Path]) -> set[int]:
-    """Return the positions that read no row, of whose entity an earlier version of the snapshots has none either."""
+    """Return the positions without a row for whose entity no earlier version of the snapshots has one either."""
     if not versions:
         return set()
     files, column = ", ".join(map(files_literal, versions)), identifier(key)

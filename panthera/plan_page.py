@@ -125,7 +125,7 @@ class _Writer:
         return [own for own in self._parts[name]["properties"] if own != key and own not in declared]
 
     def _bases(self, kinds: _Kinds) -> dict[type[Section], list[str]]:
-        """Return the kinds that share the keys of each base section."""
+        """Return the base sections whose keys several kinds have, each with the names of these kinds."""
         shared: dict[type[Section], list[str]] = {}
         for kind, name in kinds.items():
             for base in _shared_bases(self._classes[name]):

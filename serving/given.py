@@ -1,4 +1,4 @@
-"""Features that came with a request: they stand in the place of what the online store holds of their views."""
+"""Features that came with a request; they replace the values of their views in the online store."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def with_given(facts: Facts, given: Sequence[GivenFeatures], active: ActiveRelea
     Raises
     ------
     Refusal
-        If a release reads a feature that was not given with the rest of its view, or a view of another entity that a given
-        feature names.
+        If a release needs a feature of a given view that was not given, or a view of the linked entity that a given feature
+        names.
 
     """
     if not any(given):

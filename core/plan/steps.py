@@ -84,7 +84,7 @@ class Winsorise(Section):
     @model_validator(mode="after")
     def _is_a_range(self) -> Self:
         if not self.lower < self.upper:
-            raise ValueError(f"lower {self.lower} is not below upper {self.upper}")
+            raise ValueError(f"lower {self.lower} is not below upper {self.upper}; set a smaller lower quantile")
         return self
 
 

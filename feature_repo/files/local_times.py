@@ -49,7 +49,7 @@ _PYTHON_TIMES = (np.datetime64("0001-01-03", "us").astype(np.int64), np.datetime
 
 
 def parse_zone(text: str) -> timedelta | ZoneInfo | None:
-    """Return the offset or the zone in `text`; None if it has none."""
+    """Return the offset or the zone in `text`; None if `text` is neither."""
     if _UTC.fullmatch(text):
         return timedelta()
     if found := _OFFSET.fullmatch(text):

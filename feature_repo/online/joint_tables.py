@@ -106,7 +106,7 @@ class JointTable:
         )
 
     def upsert(self, position: int, target: sql.Identifier) -> sql.Composed:
-        """Compose the statement that upserts the rows `brought`, of the member at `position`, into `target`.
+        """Compose the statement that upserts `brought`, the changed rows of the member at `position`, into `target`.
 
         `target` has the columns of this joint table.
         """

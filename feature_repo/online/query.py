@@ -56,7 +56,7 @@ class ViewPart:
 
     @property
     def reading(self) -> Reading:
-        """The columns to read, and the position of each feature in them."""
+        """Return the columns to read, and the position of each feature in them."""
         return reading(self.packed, self.features)
 
     @property

@@ -59,7 +59,7 @@ class PairsByInstant:
 
 
 def asked_in(connection: duckdb.DuckDBPyConnection, key: str, grid: str) -> PairsByInstant:
-    """Fetch the distinct pairs (`key`, `as_of`) of the relation `grid`."""
+    """Return the distinct pairs (`key`, `as_of`) of the relation `grid`, by instant."""
     pairs = fetch(connection, f"SELECT {identifier(key)}, as_of FROM {grid} ORDER BY as_of").combine_chunks()
     if not len(pairs):
         return PairsByInstant(key, pairs.column(key), ())

@@ -1,4 +1,4 @@
-"""Check the values of a vector against a contract, so that a value the model was not trained for is refused by name."""
+"""Check a vector against a contract, so that the refusal of a value unlike the training values names its feature."""
 
 from __future__ import annotations
 

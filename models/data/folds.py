@@ -46,7 +46,7 @@ def stratified_folds(label: Labels, count: int, task: Task, seed: int) -> list[F
 
 
 def random_folds(rows: int, count: int, seed: int) -> list[Fold]:
-    """Deal rows to `count` folds at random.
+    """Return `count` random folds of rows.
 
     Raises
     ------

@@ -83,10 +83,10 @@ def label_rows(
 def row_labels(
     connection: duckdb.DuckDBPyConnection, label: Label, key: str, rows: str, grid: str, problem: Problem
 ) -> pa.Table:
-    """Return the label of every (entity, as of) pair of `grid`, the instants of rows, that belongs to the population.
+    """Return the label of every (entity, as of) pair of `grid` in the population, where `grid` has the times of rows.
 
-    A label without a window is that of the row that became known at the instant. The other parameters, the returned columns
-    and the errors are those of `label_rows`. As every instant has its own rows, they are joined by their entity.
+    A label without a window is that of the row which became known at `as of`. The other parameters, the returned columns and
+    the errors are those of `label_rows`. Rows are joined to the pairs by their entity, since each instant has few rows.
 
     Raises
     ------
@@ -105,7 +105,7 @@ def row_labels(
 
 
 def _with_own_labels(connection: duckdb.DuckDBPyConnection, label: Label, key: str, rows: str) -> pa.Table:
-    """Return the pairs of the relation `asked` with the labels of the rows that became known at them."""
+    """Return the pairs of the relation `asked`, each with the label of the row that became known at its instant."""
     column, value = identifier(key), parenthesized(label.expression)
     found = fetch(
         connection,
@@ -135,7 +135,7 @@ def _told() -> Iterator[None]:
 def _typed(
     connection: duckdb.DuckDBPyConnection, found: pa.Table, key: str, label: Label, problem: Problem
 ) -> pa.Table:
-    """Return the labels of those facts that belong to the population, as the problem has them."""
+    """Return the labels of the facts in the population, in the type of the problem."""
     connection.register("facts", found)
     value = exact_or_error("_label", _DTYPES[problem])
     members = "_member" if "_member" in found.column_names else "true"
@@ -202,7 +202,7 @@ def labelled_entities(
 def labelled_instants(
     accepted: Path, label: Label, entity: Entity, as_of: AsOf, problem: Problem = "binary"
 ) -> Labelled:
-    """Return the labels of the entities of rows, as of the instants of the rows; columns: key, as_of, label."""
+    """Return labels as of the times of the rows of a source; columns: key, as_of, label."""
     files = partial(accepted_glob, accepted)
     with open_duckdb() as connection:
         rows = open_rows(connection, "label_source", files(label.source))

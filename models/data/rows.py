@@ -106,5 +106,5 @@ def row_weights(weight: ClassWeight | None, label: Labels, task: Task) -> NDArra
 
 
 def entity_codes(keys: pa.ChunkedArray) -> NDArray[np.int64]:
-    """Return the number of each row's entity, in the order of first occurrence."""
+    """Return an integer code for each row's entity: 0, 1, … in the order of first occurrence."""
     return np.asarray(keys.combine_chunks().dictionary_encode().indices.to_numpy(), dtype=np.int64)

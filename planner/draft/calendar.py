@@ -1,4 +1,4 @@
-"""The instants of a training set: how many the history between its first rows and the cut has."""
+"""The as-of instants of a training set, chosen from the period between a table's first rows and the end of its data."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ class Calendar:
 
     @property
     def cadence(self) -> str:
-        """The distance of the instants, as the plan states it."""
+        """The distance between two instants, as written in a plan."""
         return f"{self.every.days} days" if self.every > _DAY else "1 day"
 
 
 def make_calendar(events: Events, horizon: timedelta) -> Calendar:
-    """Return the instants: training, validation and test a horizon apart, the last label window closed by the cut.
+    """Return the instants: the parts are a horizon apart, and the last label window ends before the end of the data.
 
     Raises
     ------
     PantheraError
-        If the history has fewer than these need.
+        If the history is too short for these instants.
 
     """
     first, cut = _midnight(events.first), _midnight(events.last) + _DAY

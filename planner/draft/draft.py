@@ -1,4 +1,4 @@
-"""From data and a line about the task to a plan."""
+"""Draft a plan from data and a line about the task."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ class Draft:
     Attributes
     ----------
     text : the plan, with comments.
-    evidence : JSON of the evidence of its keys.
-    questions : what it assumed, those first that change most.
-    notes : what it left out, and why.
+    evidence : the evidence for its keys, as JSON.
+    questions : the questions whose default was assumed, those that change most first.
+    notes : what was left out of the plan, and why.
 
     """
 
@@ -84,12 +84,12 @@ def draft_plan(
     Raises
     ------
     PantheraError
-        If the data or the task allow none; with what was found and what to do.
+        If no plan can be drafted from the data and the task.
 
     """
     profile = profile_data(connection, data, scratch)
     if not any(table.rows for table in profile.tables):
-        raise PantheraError(f"{', '.join(data)} has no rows; a plan is drafted from rows")
+        raise PantheraError(f"{', '.join(data)} has no rows; name files with rows")
     line = predict or answers.get("predict")
     if not line:
         raise PantheraError(f"state what to predict: {_candidates(profile)}")
@@ -132,7 +132,7 @@ def _evidence(sheet: Sheet, profile: Profile) -> str:
 
 
 def _candidates(profile: Profile) -> str:
-    """Compose lines that could state the task."""
+    """Compose examples of lines that could state the task."""
     lines = [
         f'--predict "{column.raw}"'
         for table in profile.tables

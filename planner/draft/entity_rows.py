@@ -30,7 +30,7 @@ _NAMED = 0.9
 
 @dataclass(frozen=True)
 class Events:
-    """A table with times: its entity's key, and when its rows happened."""
+    """A table with times: the key of its entity, and the column of its event time."""
 
     table: Table
     key: Column
@@ -50,7 +50,7 @@ def named_table(profile: Profile, name: str) -> Table:
 
 
 def in_plan_names(task: WindowTask, table: Table) -> WindowTask:
-    """Return the task with the plan's names of columns, whichever a person wrote."""
+    """Return the task with columns by their names in the plan; a person may use the names in the file."""
     names = {one.raw: one.name for one in table.columns}
 
     def named(found: re.Match[str]) -> str:
@@ -61,7 +61,7 @@ def in_plan_names(task: WindowTask, table: Table) -> WindowTask:
 
 
 def entity_key(sheet: Sheet, profile: Profile, table: Table, task: WindowTask, key: str | None) -> Column:
-    """Return the column of the entity that rows are about: named, or linked to another table, or repeated with a key's name."""
+    """Return the column that identifies the entity of rows: the named one, one linked to a table, or one named like a key."""
     named = key or sheet.answers.get("key")
     if named is None and task.entity is not None:
         scores = {column.name: name_score(column.name, f"{task.entity}s", "id") for column in table.columns}
@@ -105,23 +105,24 @@ def _able_key(column: Column) -> Column:
     if column.kind not in {"integer", "string"} or column.treatment == "remove":
         found = column.personal if column.treatment == "remove" else column.kind
         raise PantheraError(
-            f"the key {column.raw!r} is {found}; expected whole numbers or texts that identify no person"
+            f"the key {column.raw!r} is {found}; expected whole numbers or texts that identify no person: "
+            "name another column with --key"
         )
     return column
 
 
 def entity_of(key: Column, named: str | None) -> str:
-    """Return the name of the entity of a key."""
+    """Return the name of the entity that a key identifies."""
     return (named or "").lower() or KEY_NAME.sub("", key.name).strip("_") or f"one_{key.name}"[:40]
 
 
 def rows_of(sheet: Sheet, table: Table, key: Column, time: str | None) -> Events:
-    """Return the table with its key and its time.
+    """Return the table with its key and its event time.
 
     Raises
     ------
     PantheraError
-        If it has none.
+        If it has no key or no time.
 
     """
     named = time or sheet.answers.get(f"time.{table.name}") or sheet.answers.get("time")
@@ -155,7 +156,7 @@ def rows_of(sheet: Sheet, table: Table, key: Column, time: str | None) -> Events
 
 
 def rows_about(sheet: Sheet, table: Table, events: Events, profile: Profile) -> Iterator[Events]:
-    """Yield another table about the same entity, if it has the key and a time; the reason of others is noted."""
+    """Yield each other table about the same entity with the key and a time; a note states why others are left out."""
     keys = [
         column
         for column in table.columns
@@ -176,7 +177,7 @@ def rows_about(sheet: Sheet, table: Table, events: Events, profile: Profile) -> 
 
 
 def _is_linked(profile: Profile, table: Table, column: Column, events: Events) -> bool:
-    """Say whether a column and the key of the events are linked, in either direction or to a third table's key."""
+    """Return whether a column and the key of the events are linked, in either direction or to a third table's key."""
     ends = {(table.name, column.name), (events.table.name, events.key.name)}
     direct = any({(link.table, link.column), (link.to_table, link.to_column)} == ends for link in profile.links)
     targets = [

@@ -1,4 +1,4 @@
-"""The draft for rows with times: a label in a window after each instant, for each entity."""
+"""Draft a plan for rows with times: the label is in a window after each instant, for each entity."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def draft_events(
     time: str | None,
     folder: Path,
 ) -> None:
-    """Put the whole plan for a label in a window of time.
+    """Put all sections of a plan with a label in a time window into the sheet.
 
     Raises
     ------
@@ -117,7 +117,7 @@ def _rename(sheet: Sheet, events: Events, key: str) -> None:
 
 
 def _is_readable(column: Column, events: Events) -> bool:
-    """Say whether the plan can read a column; times that are not of ISO 8601 only as the time of the row."""
+    """Return whether the plan can read a column; times in another format than ISO 8601 only as the event time."""
     if not column.is_time or column.name == events.time.name:
         return True
     return column.found != "VARCHAR" or column.forms[0].startswith("%Y-%m-%d")
@@ -138,12 +138,12 @@ def _time_section(column: Column) -> dict[str, Any]:
 def _labels(
     connection: duckdb.DuckDBPyConnection, events: Events, task: WindowTask, calendar: Calendar, horizon: timedelta
 ) -> tuple[int, float]:
-    """Return about how many labels all instants have, and the mean of those of the last instant.
+    """Return an estimate of the number of labels at all instants, and the mean label at the last instant.
 
     Raises
     ------
     PantheraError
-        If the SQL of the line fails.
+        If the SQL of the task fails.
 
     """
     table, key, time = events.table, identifier(events.key.name), identifier(events.time.name)
@@ -167,7 +167,10 @@ def _labels(
 
 def _require_labels(problem: Problem, rows: int, balance: float) -> None:
     if rows < _LEAST_LABELS:
-        raise PantheraError(f"about {rows:,} labels in all instants; expected at least {_LEAST_LABELS}")
+        raise PantheraError(
+            f"found about {rows:,} labels at all instants; expected at least {_LEAST_LABELS}: choose a shorter horizon, or bring "
+            "a longer history"
+        )
     if problem == "binary" and not _LEAST_SHARE < balance < 1 - _LEAST_SHARE:
         raise PantheraError(
             f"{balance:.1%} of the labels at the last instant are true, so nothing can be told apart; choose another horizon"

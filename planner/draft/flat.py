@@ -1,4 +1,4 @@
-"""The draft for a table with one row for each entity, whose target is a column."""
+"""Draft a plan for a table with one row for each entity, whose target is a column."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ def draft_flat(
     key: str | None,
     folder: Path,
 ) -> None:
-    """Put the whole plan for one table.
+    """Put all sections of a plan for one table into the sheet.
 
     Raises
     ------
     PantheraError
-        If the target, the key or the rows do not allow one.
+        If the target, the key or the rows do not allow a plan.
 
     """
     if len(table.columns) < 2:  # noqa: PLR2004 - a target and a feature
@@ -83,7 +83,7 @@ def _project(sheet: Sheet, table: Table, target: Target, task: ColumnTask) -> No
 def _features(
     sheet: Sheet, connection: duckdb.DuckDBPyConnection, table: Table, key: Column, target: Target
 ) -> list[Column]:
-    """Return the columns that are features; the reasons of the others are noted."""
+    """Return the columns that are features; notes state why others are left out."""
     able = []
     for column in table.columns:
         if column.name not in {key.name, target.column.name}:
@@ -109,7 +109,7 @@ def _features(
 
 
 def _is_kept(sheet: Sheet, column: Column, suspect: Suspect | None) -> bool:
-    """Say whether a column stays a feature; of one that seems to leak the target, by the answer of a person."""
+    """Return whether a column is a feature; for one that seems to leak the target, a person's answer decides."""
     if suspect is None or not suspect.is_left_out:
         return True
     asks = f"Is {column.raw!r} known before the target? {suspect.why}."
@@ -121,7 +121,7 @@ def _is_kept(sheet: Sheet, column: Column, suspect: Suspect | None) -> bool:
 
 
 def _no_feature(column: Column, table: Table) -> str | None:
-    """Return why a column is no feature; None if it is one."""
+    """Return the reason why a column is not a feature; None if it is one."""
     is_number_of = column.kind == "integer" and KEY_NAME.search(column.name) is not None
     is_key = column.is_unique and column.kind == "integer" and key_score(table.name, column) > 0
     texts = column.kind == "string" and column.distinct > max(_TELLS_APART * column.values, _MOST_GROUPS)
@@ -162,7 +162,7 @@ def _training_set(sheet: Sheet, target: Target) -> None:
 
 
 def _groups(sheet: Sheet, features: Sequence[Column]) -> None:
-    """Put protected attributes as groups, by which results are shown."""
+    """Put protected attributes into the sheet as groups of the evaluation."""
     groups = {
         column.name: {"feature": f"{VIEW}.{column.name}"}
         for column in features

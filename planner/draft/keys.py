@@ -1,4 +1,4 @@
-"""The key of a flat table: a unique column, or the numbers of the rows in a copy."""
+"""The key of a table without times: a unique column, or row numbers in a copy of the table."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ def draft_key(
     key: str | None,
     folder: Path,
 ) -> tuple[Table, Column]:
-    """Return the table and its key; rows without one are numbered in a copy.
+    """Return the table and its key; without a key, write a copy with row numbers and return that.
 
     Raises
     ------
     PantheraError
-        If the key that a person names is not unique.
+        If the named key is not unique.
 
     """
     able = [name for name in table.keys if name != target.name and _is_likely_key(table, table.column(name))]
@@ -69,7 +69,9 @@ def _require_key(connection: duckdb.DuckDBPyConnection, table: Table, key: Colum
     if key.name == target.name:
         raise PantheraError(f"{key.raw!r} is the target, so it cannot be the key; name another column with --key")
     if key.kind not in {"integer", "string"}:
-        raise PantheraError(f"the key {key.raw!r} is {key.kind}; expected whole numbers or texts")
+        raise PantheraError(
+            f"the key {key.raw!r} is {key.kind}; expected whole numbers or texts: name another column with --key"
+        )
     if key.treatment == "remove":
         raise PantheraError(
             f"the key {key.raw!r} is {key.personal}, which no key may be; name another column with --key"
@@ -87,7 +89,7 @@ def _require_key(connection: duckdb.DuckDBPyConnection, table: Table, key: Colum
 
 
 def _is_likely_key(table: Table, column: Column) -> bool:
-    """Say whether a unique column is a key: by its name, as a text without blanks, or as numbers without holes."""
+    """Return whether a unique column is a key: by its name, as texts without blanks, or as numbers without gaps."""
     if key_score(table.name, column):
         return True
     if column.kind == "string":
@@ -96,7 +98,7 @@ def _is_likely_key(table: Table, column: Column) -> bool:
 
 
 def _numbered(sheet: Sheet, connection: duckdb.DuckDBPyConnection, table: Table, folder: Path) -> tuple[Table, Column]:
-    """Write a copy of the table whose rows are numbered, and return it with that key."""
+    """Write a copy of the table with row numbers; return it with that key."""
     loaded = table.loaded
     key = next(name for name in (_NUMBER, f"{_NUMBER}_2", "number_of_row") if name not in loaded.types)
     column = identifier(key)
@@ -117,7 +119,7 @@ def _numbered(sheet: Sheet, connection: duckdb.DuckDBPyConnection, table: Table,
 def _copied(
     connection: duckdb.DuckDBPyConnection, loaded: Loaded, columns: Sequence[str], folder: Path
 ) -> CsvReader | ParquetReader:
-    """Write the columns of a table to a file in `folder`, and return its reader."""
+    """Write the columns of a table to a file in `folder`; return its reader."""
     is_text = isinstance(loaded.reader, CsvReader)
     file = folder / f"{loaded.name}_numbered.{'csv' if is_text else 'parquet'}"
     folder.mkdir(parents=True, exist_ok=True)
@@ -131,7 +133,7 @@ def _copied(
 
 
 def entity_name(table: Table, key: Column) -> str:
-    """Return the name of what a key identifies, by the names of the key and the table."""
+    """Return the name of the entity that a key identifies, from the names of the key and the table."""
     about = KEY_NAME.sub("", key.name).strip("_")
     if key.name == _NUMBER or not about:
         return singular(table.name) if singular(table.name) != key.name else f"one_{key.name}"[:40]

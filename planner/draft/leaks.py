@@ -1,4 +1,4 @@
-"""Features that leave out what a plan must not know: columns that tell the target alone, or are named after what came later."""
+"""Find columns that seem to leak the target: they predict it alone, or their names tell that they are known only later."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _SUSPECT_SURE = SURELY - 0.08
 
 @dataclass(frozen=True)
 class Suspect:
-    """A column that may tell the target: whether it is left out, and why."""
+    """A column that may leak the target: whether it is left out, and why."""
 
     column: str
     why: str
@@ -40,7 +40,7 @@ class Suspect:
 def find_leaks(
     connection: duckdb.DuckDBPyConnection, table: Table, columns: Sequence[Column], target: str, problem: Problem
 ) -> list[Suspect]:
-    """Return the suspects among the columns, judged by the values of all rows with a label, or a sample of them."""
+    """Return the suspects among the columns, by the values of all rows with a label, or of a sample of them."""
     scores = associations(connection, table.loaded, columns, target, problem)
     return [found for column in columns for found in _suspects(column, scores.get(column.name), problem)]
 

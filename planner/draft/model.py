@@ -1,4 +1,4 @@
-"""The drafted sections about models: candidates by the size of the data, metrics by the problem and its balance."""
+"""Draft the sections about models: candidates by the size of the data, metrics by the problem and its class balance."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def draft_model(
     has_text: bool,
     baseline: dict[str, Any] | None = None,
 ) -> None:
-    """Put the sections `train`, `evaluate`, `register`, `serve` and `monitor`.
+    """Put the sections `train`, `evaluate`, `register`, `serve` and `monitor` into the sheet.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""A plan that is being drafted: its keys, the evidence of each, and the questions that only a person can answer."""
+"""A plan while it is drafted: its keys, the evidence for each key, and the questions that only a person can answer."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Evidence:
-    """Why a key of the plan has its value.
+    """The evidence for the value of a key of the plan.
 
     Attributes
     ----------
-    path : the key, with dots.
-    why : in words.
-    query : SQL over a source, whose columns have their plan names, that gives the figure; empty if there is none.
+    path : the dotted path of the key.
+    why : the reason in words.
+    query : SQL that computes the figure from a source, by the plan's names of columns; empty if there is none.
     source : the source of the query.
-    figure : what the query gave.
-    rows : the number of rows that it looked at.
-    runner_up : the next best choice; empty if there is none.
+    figure : the result of the query.
+    rows : the number of rows that the query reads.
+    runner_up : the second-best value; empty if there is none.
 
     """
 
@@ -40,11 +40,11 @@ class Question:
 
     Attributes
     ----------
-    name : the key of its answer in a file of answers.
-    asks : the question.
-    default, options : the answer that was assumed, and all that are known.
+    name : the key of the answer in a file of answers.
+    asks : the text of the question.
+    default, options : the assumed answer, and all possible answers.
     changes : what another answer changes.
-    weight : how much of the plan it changes; questions are asked in descending order.
+    weight : how much of the plan the answer changes; questions are sorted by it, largest first.
 
     """
 
@@ -62,7 +62,7 @@ class Question:
 
 @dataclass
 class Sheet:
-    """The plan as far as it is drafted."""
+    """The drafted part of a plan."""
 
     answers: Mapping[str, str]
     plan: dict[str, Any] = field(default_factory=dict)
@@ -71,7 +71,7 @@ class Sheet:
     notes: list[str] = field(default_factory=list)
 
     def put(self, path: str, value: Any, why: str = "", **evidence: Any) -> None:
-        """Set the key at a dotted path, with its evidence if there is a reason to state."""
+        """Set the key at a dotted path; record its evidence if a reason is given."""
         *parents, last = path.split(".")
         section = self.plan
         for key in parents:
@@ -81,7 +81,7 @@ class Sheet:
             self.evidence.append(Evidence(path, why, **evidence))
 
     def ask(self, name: str, asks: str, default: str, options: Sequence[str], changes: str, weight: int) -> str:
-        """Return the answer to a question: the given one, else the default, which is then noted as open."""
+        """Return the answer to a question: the given one, or else the default, which is recorded as an open question."""
         given = self.answers.get(name)
         if given is not None:
             return given

@@ -1,4 +1,4 @@
-"""The drafted sections `ingest` and `validate` of a source: its reader, its columns and the rules that hold on its rows."""
+"""Draft the sections `ingest` and `validate` of a source: its reader, its columns and the rules that its rows satisfy."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def draft_source(
     columns: Sequence[Column],
     folder: Path,
 ) -> None:
-    """Put the reader, the columns and the rules of a source; `columns` are those that the plan reads."""
+    """Put the reader, the columns and the rules of a source into the sheet; `columns` are those that the plan reads."""
     path = f"ingest.{table.name}"
     sheet.put(f"{path}.reader", reader_section(table.loaded.reader, folder))
     sheet.put(f"{path}.entity", "")
@@ -57,7 +57,7 @@ def draft_source(
 
 
 def reader_section(reader: Reader, folder: Path) -> dict[str, Any]:
-    """Return the section of a reader, whose path is told from the folder of the plan."""
+    """Return the section of a reader; its path is relative to the folder of the plan."""
     stated = reader.model_dump(mode="json", exclude_defaults=True)
     if isinstance(reader, FilesReader) and not is_address(reader.path):
         stated["path"] = _path_from(folder, Path(reader.path))
@@ -65,7 +65,7 @@ def reader_section(reader: Reader, folder: Path) -> dict[str, Any]:
 
 
 def _path_from(folder: Path, path: Path) -> str:
-    """Return a path as a plan in `folder` names it; one that is absolute and elsewhere stays so."""
+    """Return a path relative to the plan's `folder`; an absolute path outside of it stays absolute."""
     is_elsewhere = path.is_absolute() and not path.resolve().is_relative_to(folder.resolve())
     return str(path) if is_elsewhere else os.path.relpath(path, folder)
 
@@ -85,7 +85,7 @@ def column_section(column: Column) -> dict[str, Any]:
 
 
 def _reason(table: Table, column: Column) -> tuple[str, str]:
-    """Return why a column is declared so, and the query that counts its missing values."""
+    """Return the reason for the declaration of a column, and the query that counts its missing values."""
     parts = [f"{column.kind}, {'' if column.is_exact else 'about '}{column.distinct:,} distinct"]
     if column.nulls:
         words = f" ({', '.join(map(repr, column.missing))} among them)" if column.missing else ""
@@ -106,7 +106,7 @@ def _reason(table: Table, column: Column) -> tuple[str, str]:
 
 
 def _rules(sheet: Sheet, connection: duckdb.DuckDBPyConnection, table: Table, columns: Sequence[Column]) -> None:
-    """Put the rules that hold in every part of the rows, the last included."""
+    """Put the rules that hold in every part of the rows, including the last one, into the sheet."""
     kept = [column for column in columns if column.treatment != "remove" and column.kind != "empty"]
     path = f"validate.{table.name}"
     complete = [column.name for column in kept if not column.nulls and not column.faults]
@@ -134,7 +134,7 @@ def _is_never_negative(column: Column) -> bool:
 
 
 def _allowed(connection: duckdb.DuckDBPyConnection, table: Table, column: Column) -> list[str]:
-    """Return the values of a column of few texts, if the last part of the rows has none that the others lack."""
+    """Return the values of a column with few texts, if the last part of the rows has no further value."""
     if (
         column.kind != "string"
         or not 1 < column.distinct <= _MOST_ALLOWED

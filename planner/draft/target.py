@@ -1,4 +1,4 @@
-"""The label of a flat table: the target's classes or numbers, and what does not allow to learn it."""
+"""The label of a table without times: the classes or numbers of the target, and the reasons why it cannot be learned."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ _AFFIRMATIVE = ("1", "1.0", "true", "yes", "y", "ja", "churned", "positive", "ba
 
 @dataclass(frozen=True)
 class Target:
-    """The label of a flat table.
+    """The label of a table without times.
 
     Attributes
     ----------
-    column : the column that it is made of.
+    column : the column that holds it.
     section : the section `label`.
     sql : SQL of the label over the loaded table.
-    problem, rows, balance : its kind, the number of rows that have one, the share of the positive class.
+    problem, rows, balance : the kind of problem, the number of rows with a label, and the share of the positive class.
 
     """
 
@@ -49,12 +49,12 @@ class Target:
 def draft_target(
     sheet: Sheet, connection: duckdb.DuckDBPyConnection, table: Table, column: Column, task: ColumnTask
 ) -> Target:
-    """Return the label, and ask for the positive class where the line about the task names none.
+    """Return the label; ask for the positive class if the task names none.
 
     Raises
     ------
     PantheraError
-        If the target does not vary, has no such value, or too few rows have a label.
+        If the target is constant, does not have the value that the task names, or has too few rows with a label.
 
     """
     if column.kind == "empty" or column.is_constant:
@@ -64,7 +64,7 @@ def draft_target(
             else f"the one value {column.top[0][0] if column.top else column.smallest!r}"
         )
         raise PantheraError(
-            f"the target {column.raw!r} has {found} in {table.rows:,} rows; nothing can be learned of it"
+            f"the target {column.raw!r} has {found} in {table.rows:,} rows; expected values that differ: name another target"
         )
     value = column_value(table.loaded, column)
     unlabelled = {"unlabelled": "leave_out"} if column.nulls or column.faults else {}
@@ -78,7 +78,7 @@ def draft_target(
     rows, balance = _counted(connection, table, sql, problem)
     if rows < _LEAST_ROWS:
         raise PantheraError(
-            f"{rows:,} rows of {table.name} have a label; expected at least {_LEAST_ROWS}, to train, validate and test"
+            f"{rows:,} rows of {table.name} have a label; expected at least {_LEAST_ROWS}: bring more rows"
         )
     if problem == "binary" and not _LEAST_OF_CLASS <= balance * rows <= rows - _LEAST_OF_CLASS:
         raise PantheraError(
@@ -89,7 +89,7 @@ def draft_target(
 
 
 def _compared(column: Column, task: ColumnTask, value: str) -> tuple[dict[str, Any], str, Problem]:
-    """Return the label of a comparison: with a class by `positive`, with a bound by an expression."""
+    """Return the label of a comparison: with a class by the key `positive`, with a bound by an SQL expression."""
     stated = _constant(column, task.value or "")
     constant = sql_constant(stated) if not isinstance(stated, float) else repr(stated)
     label = f"CAST({value} {task.operator} {constant} AS INTEGER)"
@@ -98,18 +98,18 @@ def _compared(column: Column, task: ColumnTask, value: str) -> tuple[dict[str, A
     known = {text for text, _ in column.top}
     if column.distinct <= len(known) and str(stated).lower() not in {text.lower() for text in known}:
         raise PantheraError(
-            f"no value of {column.raw!r} is {task.value!r}; found {', '.join(map(repr, sorted(known)))}"
+            f"no value of {column.raw!r} is {task.value!r}; write one of its values: {', '.join(map(repr, sorted(known)))}"
         )
     return {"column": column.name, "positive": stated}, label, "binary"
 
 
 def _constant(column: Column, text: str) -> bool | int | float | str:
-    """Return a value of a column's kind.
+    """Return a text as a value of the column's kind.
 
     Raises
     ------
     PantheraError
-        If the text is none.
+        If the text is not such a value.
 
     """
     if column.kind == "bool":
@@ -131,11 +131,12 @@ def _constant(column: Column, text: str) -> bool | int | float | str:
 
 
 def _whole(sheet: Sheet, column: Column, problem: Problem, value: str) -> tuple[dict[str, Any], str]:
-    """Return the label that is the column itself; of two values the one that is asked for is positive."""
+    """Return the label that is the column itself; of two values, the answer to a question is the positive class."""
     if problem != "binary":
         if problem == "multiclass" and column.distinct > MOST_NAMED_CLASSES:
             raise PantheraError(
-                f"the target {column.raw!r} has {column.distinct:,} classes; expected at most {MOST_NAMED_CLASSES}"
+                f"the target {column.raw!r} has {column.distinct:,} classes; expected at most {MOST_NAMED_CLASSES}: name "
+                "another target, or merge classes"
             )
         return {"column": column.name}, value
     texts = [text for text, _ in column.top]
@@ -160,7 +161,7 @@ def _without_rare(
     value: str,
     unlabelled: dict[str, str],
 ) -> tuple[dict[str, Any], str, dict[str, str]]:
-    """Leave out classes of fewer rows than the folds need."""
+    """Return the label without the classes that have fewer rows than the folds need."""
     rows = connection.execute(
         f"SELECT CAST({value} AS VARCHAR), count(*) FROM {table.loaded.relation} WHERE {value} IS NOT NULL "
         "GROUP BY 1 ORDER BY 1"
@@ -168,7 +169,7 @@ def _without_rare(
     kept = [str(text) for text, count in rows if count >= _LEAST_OF_CLASS]
     if len(kept) < 2:  # noqa: PLR2004 - two classes
         raise PantheraError(
-            f"only {len(kept)} classes of {column.raw!r} have {_LEAST_OF_CLASS} rows; expected two at least"
+            f"only {len(kept)} classes of {column.raw!r} have {_LEAST_OF_CLASS} rows; expected at least two: bring more rows"
         )
     if len(kept) == len(rows):
         return section, value, unlabelled

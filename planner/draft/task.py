@@ -23,7 +23,7 @@ _EXPECTED = "expected a column, a comparison such as churn = 'Yes', or count(ord
 
 @dataclass(frozen=True)
 class ColumnTask:
-    """Predict a column of the entity's own row: its value, or whether it compares with one."""
+    """Predict a column of the entity's own row: its value, or the result of a comparison."""
 
     column: str
     operator: str | None = None
@@ -57,7 +57,7 @@ def parse_task(line: str) -> ColumnTask | WindowTask:
     Raises
     ------
     PantheraError
-        If it states none.
+        If the line states no task.
 
     """
     text = line.strip()

@@ -75,7 +75,7 @@ def _lines(text: str) -> list[str]:
 
 
 def _block(value: Any, path: str, depth: int, reasons: Mapping[str, str]) -> Any:
-    """Return a value as ruamel writes it, mappings below some depth on one line."""
+    """Return a value as YAML text; mappings below some depth are on one line."""
     if not isinstance(value, dict):
         return _scalar_or_list(value)
     made = CommentedMap()

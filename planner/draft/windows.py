@@ -1,4 +1,4 @@
-"""Feature views over rows with times: how many and how recent, sums of numbers, last values."""
+"""Draft feature views over rows with times: counts and recency, sums of numbers, last values."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _MOST_NUMBERS, _MOST_VALUES, _MOST_LEVELS = 8, 12, 50
 
 
 def draft_view(sheet: Sheet, events: Events, calendar: Calendar) -> str:
-    """Put the view of a table's rows: how many and how recent, sums of numbers, last values of texts."""
+    """Put the view of a table's rows into the sheet: counts and recency, sums of numbers, last values of texts."""
     name = f"{events.table.name[:32]}_rows"
     history = (calendar.end - events.first).days
     windows = [days for days in _WINDOWS if days <= history] or [max(1, history)]
@@ -72,12 +72,12 @@ def _sums(events: Events, windows: Sequence[int]) -> dict[str, Any]:
 
 
 def _is_number_of(column: Column, events: Events) -> bool:
-    """Say whether numbers are no measure: the key, a number of rows or of something else."""
+    """Return whether numbers are not a measure, but a key, or the number of a row or another object."""
     return column.name == events.key.name or column.is_unique or KEY_NAME.search(column.name) is not None
 
 
 def _is_value(column: Column, events: Events) -> bool:
-    """Say whether a number is a value of the entity, as it is in a table of one row for each key."""
+    """Return whether a number is a value of the entity, as in a table with one row for each key."""
     return events.key.is_unique and column.is_numeric and not _is_number_of(column, events)
 
 

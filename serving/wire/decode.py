@@ -94,7 +94,7 @@ def decode_predict(
 
 
 def _given(row: object, views: Mapping[str, OnlineTable], where: str) -> GivenFeatures:
-    """Read the features that come with an entity, if any do: of each view that is named, all."""
+    """Return the features that came with an entity, by view; a view that is named must have all its features."""
     if not isinstance(row, dict) or "features" not in row:
         return {}
     path = f"{where}.features"
@@ -111,7 +111,7 @@ def _given_view(value: object, table: OnlineTable, where: str) -> Mapping[str, V
 
 
 def _as_stored(value: Value, dtype: str) -> Value:
-    """Return a value as an online table would give it back: a number of 32 bits is rounded to one."""
+    """Return a value as an online table would return it: a float32 is rounded to 32 bits."""
     return _FLOAT32.unpack(_FLOAT32.pack(value))[0] if dtype == "float32" and value is not None else value
 
 

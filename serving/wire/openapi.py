@@ -171,7 +171,7 @@ def _predict(entity: Schema, most: int) -> Schema:
 
 
 def _given(plan: Plan) -> Schema:
-    """Return the schema of the features that an entity may bring along: of each view that is named, all."""
+    """Return the schema of the features that may come with an entity; a view that is named must have all its features."""
     views = plan.build_features.views.items()
     return _object({name: _features(view) for name, view in views}, required=[])
 
@@ -181,7 +181,7 @@ def _features(view: View) -> Schema:
 
 
 def _answer(unit: Entity) -> Schema:
-    """Return the schema of a prediction; with several classes it has all probabilities, with two the name of the positive."""
+    """Return the schema of a prediction; a multiclass one has all probabilities, a binary one the name of class 1."""
     always = {
         "prediction_id": {"type": "string", "format": "uuid"},
         unit.key: _key(unit),

@@ -1,4 +1,4 @@
-"""Records of an interface of the web: fetched page by page, and read like a file of JSON objects."""
+"""Records of web APIs: downloaded page by page, and read like a file of JSON objects."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _REMEDIES = {
 
 
 def http_json_part(reader: HttpJsonReader, connection: duckdb.DuckDBPyConnection, scratch: Path) -> Part:
-    """Fetch all pages of the answer into `scratch`; return the records.
+    """Download all pages to `scratch`; return the records as a part.
 
     Raises
     ------
@@ -61,7 +61,7 @@ def http_json_part(reader: HttpJsonReader, connection: duckdb.DuckDBPyConnection
 
 @dataclass(frozen=True)
 class _Page:
-    """An answer: its document, the records in it, and the address in its header `Link`."""
+    """A response: its document, the records in it, and the URL in its header `Link`."""
 
     document: Any
     records: list[dict[str, Any]]
@@ -105,7 +105,7 @@ def _is_short(records: Sequence[object] | None, paging: Paging | None) -> bool:
 
 
 def _from_environment(variables: Mapping[str, str]) -> dict[str, str]:
-    """Return the values of environment variables by the names of what they are for."""
+    """Return the values of environment variables, by the name of the parameter or header that needs them."""
     for name, variable in variables.items():
         if not os.environ.get(variable):
             raise SourceError(f"the environment variable {variable} is not set; set it to the value of {name}")
@@ -124,7 +124,7 @@ def _first(paging: Paging | None) -> dict[str, Any]:
 
 
 def _following(url: httpx.URL, page: _Page, paging: Paging | None) -> httpx.URL | None:
-    """Return the address of the page after `page`, which was at `url`; None after the last."""
+    """Return the URL of the page after `page`, whose own URL is `url`; None after the last page."""
     if paging is None:
         return None
     if paging.by == "link":
@@ -138,7 +138,7 @@ def _following(url: httpx.URL, page: _Page, paging: Paging | None) -> httpx.URL 
 
 
 def _after_cursor(url: httpx.URL, cursor: object, paging: Paging) -> httpx.URL | None:
-    """Return the address of a page by the cursor that the page before states, which may be the address itself."""
+    """Return the URL of the page that a cursor names; the cursor may itself be a URL."""
     if cursor is None or cursor == "" or cursor is False:
         return None
     text = str(cursor)
@@ -149,7 +149,7 @@ def _after_cursor(url: httpx.URL, cursor: object, paging: Paging) -> httpx.URL |
 
 
 def _same_server(url: httpx.URL, reader: HttpJsonReader) -> httpx.URL:
-    """Refuse an address of another server, which must not get the headers."""
+    """Raise SourceError for a URL on another server, which must not receive the headers."""
     if (url.scheme, url.netloc.decode()) != urlsplit(reader.url)[:2]:
         raise SourceError(
             f"{without_secrets(reader.url)} names a next page on another server, {url.host}; expected its own: correct the "
@@ -170,7 +170,9 @@ def _page(client: httpx.Client, url: httpx.URL, reader: HttpJsonReader, *, may_b
     try:
         document = json.loads(response.content, parse_constant=_refuse_constant)
     except ValueError as error:
-        raise SourceError(f"{where} answers no JSON ({error}); expected JSON: correct the reader's url") from None
+        raise SourceError(
+            f"{where} does not answer with JSON ({error}); expected JSON: correct the reader's url"
+        ) from None
     return _Page(document, _records(document, reader, where), response.links.get("next", {}).get("url"))
 
 
@@ -195,7 +197,7 @@ def _kind(value: object) -> str:
 
 
 def _at(document: Any, pointer: str) -> Any:
-    """Return what a JSON pointer (RFC 6901) names; None if nothing is there."""
+    """Return the value at a JSON pointer (RFC 6901); None if there is none."""
     for part in pointer.split("/")[1:]:
         key = part.replace("~1", "/").replace("~0", "~")
         if isinstance(document, list) and key.isdecimal() and int(key) < len(document):
@@ -208,7 +210,7 @@ def _at(document: Any, pointer: str) -> Any:
 
 
 def _answer(client: httpx.Client, url: httpx.URL, tries: int) -> httpx.Response:
-    """Fetch a page, again after a pause where the server is busy, faulty or does not answer."""
+    """Fetch a page; retry after a pause if the server is busy, fails or does not answer."""
     import httpx
 
     for number in range(1, tries + 1):
@@ -230,6 +232,6 @@ def _answer(client: httpx.Client, url: httpx.URL, tries: int) -> httpx.Response:
 
 
 def _pause(number: int, stated: str | None) -> float:
-    """Return the seconds before the next try: those that the server states, or ever more."""
+    """Return the seconds before the next attempt: those that the server states, or twice those of the attempt before."""
     seconds = float(stated) if stated and stated.isdecimal() else _PAUSE * 2 ** (number - 1)
     return min(seconds, _LONGEST_PAUSE)

@@ -1,4 +1,4 @@
-"""Tables of a lake, Delta or Iceberg: copied whole, at one version, with the types that they have."""
+"""Delta and Iceberg tables: copied completely, as of one version, with their own types."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _LONGEST_REASON = 300
 
 
 def delta_part(reader: DeltaReader, connection: duckdb.DuckDBPyConnection, scratch: Path) -> Part:
-    """Copy a Delta table into `scratch`; return its rows.
+    """Copy a Delta table to `scratch`; return its rows as a part.
 
     Raises
     ------
@@ -39,7 +39,7 @@ def delta_part(reader: DeltaReader, connection: duckdb.DuckDBPyConnection, scrat
 
 
 def delta_version(reader: DeltaReader) -> str:
-    """Return which version of which Delta table `reader` reads.
+    """Return the version and the id of the Delta table that `reader` reads, as text.
 
     Raises
     ------
@@ -61,7 +61,7 @@ def _delta_table(reader: DeltaReader) -> Any:
 
 
 def _delta_options() -> dict[str, str]:
-    """Return what the environment says of stores of objects in words that delta-rs does not look for by itself."""
+    """Return the credentials and addresses of object stores in the environment that delta-rs does not read itself."""
     get = os.environ.get
     options = {
         "allow_http": "true" if get("AWS_ENDPOINT_URL", "").startswith("http://") else None,
@@ -72,7 +72,7 @@ def _delta_options() -> dict[str, str]:
 
 
 def iceberg_part(reader: IcebergReader, connection: duckdb.DuckDBPyConnection, scratch: Path) -> Part:
-    """Copy an Iceberg table into `scratch`; return its rows.
+    """Copy an Iceberg table to `scratch`; return its rows as a part.
 
     Raises
     ------
@@ -87,7 +87,7 @@ def iceberg_part(reader: IcebergReader, connection: duckdb.DuckDBPyConnection, s
 
 
 def iceberg_version(reader: IcebergReader) -> str:
-    """Return which snapshot of which Iceberg table `reader` reads.
+    """Return the snapshot and the id of the Iceberg table that `reader` reads, as text.
 
     Raises
     ------
@@ -126,7 +126,7 @@ def _iceberg_table(reader: IcebergReader) -> Any:
 
 
 def _snapshot(reader: IcebergReader, table: Any) -> int | None:
-    """Return the number of the snapshot to read; None of a table without any."""
+    """Return the number of the snapshot to read; None for a table without snapshots."""
     current = table.current_snapshot()
     if reader.snapshot is None:
         return current.snapshot_id if current else None
@@ -140,7 +140,7 @@ def _snapshot(reader: IcebergReader, table: Any) -> int | None:
 
 @contextmanager
 def _translated(what: str, remedy: str) -> Iterator[None]:
-    """Translate whatever a library of a lake raises for the block; each has several families of its own."""
+    """Raise SourceError for any error in the block; the libraries have several families of exceptions."""
     try:
         yield
     except (SourceError, MemoryError):
@@ -157,7 +157,7 @@ def _copied(
     connection: duckdb.DuckDBPyConnection,
     scratch: Path,
 ) -> Part:
-    """Write batches of rows to a file in `scratch`, whose columns are named by their positions; return the part of them."""
+    """Write batches of rows to a file in `scratch`, whose columns are named by their positions; return it as a part."""
     scratch.mkdir(parents=True, exist_ok=True)
     file = scratch / f"lake-{len(list(scratch.glob('lake-*')))}.parquet"
     plain = pa.schema([(position(number), column.type) for number, column in enumerate(schema)])

@@ -161,8 +161,8 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"url": "/secret"}, "answers 401 Unauthorized; correct the values of headers_env"),
     ({"url": "/secret", "headers_env": {"X-Token": "SHOP_TOKEN"}}, "SHOP_TOKEN is not set; set it"),
     ({"url": "/busy", "parameters": {"times": 9, "status": 500}, "tries": 2}, "answers 500 .*; try again later"),
-    ({"url": "/text?body=<html>"}, "answers no JSON .*; expected JSON: correct"),
-    ({"url": "/text?body=[NaN]"}, "answers no JSON .*it holds NaN"),
+    ({"url": "/text?body=<html>"}, "does not answer with JSON .*; expected JSON: correct"),
+    ({"url": "/text?body=[NaN]"}, "does not answer with JSON .*it holds NaN"),
     ({"url": "/text?body=[]"}, "has no record at 'the top'; expected at least one: correct"),
     ({"url": "/text?body=[1]"}, "has an array at 'the top', expected an array of objects; it is an array: correct"),
     (
