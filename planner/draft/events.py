@@ -168,8 +168,8 @@ def _labels(
 def _require_labels(problem: Problem, rows: int, balance: float) -> None:
     if rows < _LEAST_LABELS:
         raise PantheraError(
-            f"found about {rows:,} labels at all instants; expected at least {_LEAST_LABELS}: choose a shorter horizon, or bring "
-            "a longer history"
+            f"found about {rows:,} labels at all instants; expected at least {_LEAST_LABELS}: choose a shorter horizon, or "
+            "bring a longer history"
         )
     if problem == "binary" and not _LEAST_SHARE < balance < 1 - _LEAST_SHARE:
         raise PantheraError(
