@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from core.plan.plan import Plan
     from planner.draft.draft import Draft
+    from planner.prove.proof import Proof
 
 
 def profile_files(data: Sequence[str], target: str | None) -> Profile:
@@ -66,3 +68,17 @@ def draft_files(
             time=time,
             answers=answers,
         )
+
+
+def prove_no_look_ahead(plan: Plan, data: Path, instants: int) -> Proof:
+    """Return the proof that no feature of `plan` looks ahead, over the stages' tables in `data`; see `planner.prove.proof`.
+
+    Raises
+    ------
+    PantheraError
+        If the plan has no times, or rows that are not validated yet.
+
+    """
+    from planner.prove.proof import prove
+
+    return prove(plan, data / "accepted", instants)
