@@ -261,8 +261,8 @@ def _temporal(split: TemporalSplit, period: AsOf, known_after: timedelta) -> Ite
         yield (
             "training_set.split.gap",
             (
-                f"{in_units(split.gap)} is shorter than the {in_units(known_after)} after which a label is known (lead + horizon + "
-                "delay): training labels would look into the next period"
+                f"{in_units(split.gap)} is shorter than the {in_units(known_after)} after which a label is known (lead + "
+                "horizon + delay): training labels would look into the next period"
             ),
         )
     if not period.start < split.validation_from < split.test_from <= period.end:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,7 @@ from feature_repo.files.duck import fetch, identifier, instant, literal
 from feature_repo.join.time_line import INSTANT, microseconds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from datetime import datetime
     from pathlib import Path
 
@@ -52,6 +52,16 @@ class PairsByInstant:
         times = pa.repeat(pa.scalar(as_of, INSTANT), len(index))
         return pa.table({self.key: self.keys.take(pa.array(index)), "as_of": times})
 
+    def slices(self, most: int) -> Iterator[PairsByInstant]:
+        """Yield the pairs in slices of whole instants, of at most `most` pairs unless one instant has more."""
+        begin, count = 0, 0
+        for number, (_, index) in enumerate(self.instants):
+            if count and count + len(index) > most:
+                yield replace(self, instants=self.instants[begin:number])
+                begin, count = number, 0
+            count += len(index)
+        yield replace(self, instants=self.instants[begin:])
+
     def table(self) -> pa.Table:
         """Return all pairs, with the columns `key` and `as_of`."""
         empty = pa.table({self.key: self.keys.slice(0, 0), "as_of": pa.array([], INSTANT)})
@@ -76,10 +86,20 @@ def instants(period: Period, every: str) -> str:
     Each is computed from the start. So monthly steps from a 31st fall on the last day of every month.
     """
     start, end = map(instant, (period.start, period.end))
-    most_steps = (period.end - period.start) // _SHORTEST_STEPS.get(every.split()[1].removesuffix("s"), _DAY) + 1
+    most_steps = (period.end - period.start) // _least_step(every) + 1
     return f"""(SELECT as_of FROM (
         SELECT {start} + step * INTERVAL {literal(every)} AS as_of FROM range({most_steps}) AS steps (step)
     ) WHERE as_of <= {end})"""
+
+
+def _least_step(every: str) -> timedelta:
+    """Return the length of the unit of a cadence, or a day if that is shorter."""
+    return _SHORTEST_STEPS.get(every.split()[1].removesuffix("s"), _DAY)
+
+
+def within_days(every: str) -> bool:
+    """Return whether a cadence has units shorter than a day, so that a period has many instants."""
+    return _least_step(every) < _DAY
 
 
 def open_lives(

@@ -21,7 +21,7 @@ from core.plan.times import EACH_ROW
 from feature_repo.files.datasets import BUCKETS, MEMBERS, bucket_file, bucket_of, open_rows, renamed, write_table
 from feature_repo.files.duck import identifier, instant, open_duckdb
 from feature_repo.join.time_line import microseconds
-from feature_repo.views.existence import existing_entities, instants, open_row_instants
+from feature_repo.views.existence import existing_entities, instants, open_row_instants, within_days
 from feature_repo.views.facts import facts_of
 from feature_repo.views.linked_rows import first_known_rows, linked_by
 from feature_repo.views.rows import compute_snapshots, compute_view
@@ -34,10 +34,14 @@ if TYPE_CHECKING:
 
     from core.plan.plan import Entity, Plan, View
     from core.plan.times import Period
+    from feature_repo.views.existence import PairsByInstant
     from feature_repo.views.linked_rows import Linked
 
 #: A table of more columns has one row group for several instants.
 _MAX_COLUMNS_PER_INSTANT_GROUP = 256
+#: As many matches of rows with pairs take as long as a query for one instant.
+_MATCHES_PER_INSTANT = 50_000
+_MOST_PAIRS_OF_A_JOIN = 500_000
 #: Instants of fewer rows share a row group.
 _MIN_ROWS_PER_INSTANT_GROUP = 64
 
@@ -116,7 +120,8 @@ def build_bucket(
             tables = _at_rows(connection, view, entity, existence_file, file, rows, period)
         else:
             pairs = existing_entities(connection, entity, existence_file, instants(period, view.every))
-            tables = compute_snapshots(connection, view, rows, pairs)
+            joins = within_days(view.every) and _few_matches(connection, rows, pairs)
+            tables = (_joined if joins else compute_snapshots)(connection, view, rows, pairs)
         written = 0
         with ExitStack() as stack:
             writer = None
@@ -126,6 +131,23 @@ def build_bucket(
                     writer.write_table(row_group)
                 written += len(table)
     return written
+
+
+def _few_matches(connection: duckdb.DuckDBPyConnection, rows: Mapping[str, str], pairs: PairsByInstant) -> bool:
+    """Return whether joining rows to pairs by their entity is less work than looking at all rows for each instant."""
+    counted = (connection.execute(f"SELECT count(*) FROM {relation}").fetchall()[0][0] for relation in rows.values())
+    found = sum(map(int, counted))
+    count = sum(len(index) for _, index in pairs.instants)
+    return found * count <= _MATCHES_PER_INSTANT * len(pairs.instants) * max(len(pairs.keys), 1)
+
+
+def _joined(
+    connection: duckdb.DuckDBPyConnection, view: View, rows: Mapping[str, str], pairs: PairsByInstant
+) -> Iterator[pa.Table]:
+    """Yield what `compute_snapshots` does, computed by a join."""
+    for part in pairs.slices(_MOST_PAIRS_OF_A_JOIN):
+        connection.register("asked", part.table())
+        yield compute_view(connection, view, pairs.key, rows, "asked")
 
 
 def _at_rows(

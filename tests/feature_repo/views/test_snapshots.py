@@ -103,3 +103,19 @@ def test_the_same_rows_give_the_same_bytes(accepted: Path) -> None:
 def test_a_feature_that_fails_is_named_from_whichever_thread(accepted: Path) -> None:
     with pytest.raises(PlanError, match=r"the feature 'fact' over 'visits' has an SQL that fails.*amuont"):
         built(accepted, view("sum(amuont)"))
+
+
+def test_snapshots_of_hours_hold_what_those_of_days_do_and_more(accepted: Path) -> None:
+    daily = built(accepted, view())
+    by_join = built(accepted, view().model_copy(update={"every": "1 hour"}))
+    assert len(by_join) == 49 + 24 + 25  # member 1 always, 3 until its end is known on day 3, 2 from then on
+    assert [row for row in by_join if row["event_timestamp"].hour == 0] == daily
+
+
+def test_snapshots_of_rows_are_as_of_when_each_became_known(accepted: Path) -> None:
+    found = built(accepted, view().model_copy(update={"every": "row"}))
+    assert [(row["event_timestamp"].day, row["member"], row["fact"]) for row in found] == [
+        (2, 1, 0.1 + 0.2),
+        (2, 3, 5.0),
+        (3, 1, 0.2 + 0.3),
+    ]
