@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from models.data.rows import labels_of, task_of
 from models.data.split import TEST, TRAIN, part
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from numpy.typing import NDArray
 
@@ -24,14 +25,23 @@ _COMPONENTS = 30
 _LEVELS = 250
 
 
-def reference_rows(plan: Plan, table: pa.Table, features: Sequence[ContractFeature]) -> NDArray[np.float64]:
-    """Return the reference's predictions of the test rows: numbers, probabilities of class 1, or of all classes.
+def reference_rows(
+    plan: Plan, table: pa.Table, features: Sequence[ContractFeature], fitted_on: Collection[str]
+) -> NDArray[np.float64]:
+    """Return the predictions of the test rows by the reference, fitted on parts of the split.
 
-    It is fitted to the training and the validation rows, since the platform's candidates see both.
+    They are numbers, the probabilities of class 1, or of all classes, of the shape (rows, classes).
     """
+    with threadpool_limits(1):  # threads that wait for one another are slow on a busy machine
+        return _predictions(plan, table, features, fitted_on)
+
+
+def _predictions(
+    plan: Plan, table: pa.Table, features: Sequence[ContractFeature], fitted_on: Collection[str]
+) -> NDArray[np.float64]:
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
-    fitting = table.filter(pc.not_equal(table.column("split"), TEST))
+    fitting = table.filter(pc.is_in(table.column("split"), pa.array(list(fitted_on))))
     testing, task = part(table, TEST), task_of(plan.project.problem, part(table, TRAIN))
     columns = [_columns(feature, fitting, testing) for feature in features]
     fit_on, check_on = (np.hstack([pair[side] for pair in columns]) for side in (0, 1))
