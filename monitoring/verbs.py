@@ -144,7 +144,9 @@ def parity_verb(
     with connect(ensure_database(settings)) as connection:
         release_ids = fetch_releases(connection, served.start, served.end)
         if not release_ids:
-            raise PantheraError(f"no prediction was served {served}, so there is nothing to compare")
+            raise PantheraError(
+                f"no prediction was served {served}, so there is nothing to compare; send requests to the service"
+            )
         bundles = {release_id: _bundle_of(connection, settings, release_id) for release_id in release_ids}
         recorded = fingerprints(connection)
         comparable = [each for each in release_ids if _has_definitions_of(plan, bundles[each].contract, recorded)]

@@ -34,7 +34,7 @@ def drift(arguments: argparse.Namespace) -> int:
     result = drift_verb(
         read_settings(),
         read_current_plan(),
-        as_of=arguments.as_of,
+        as_of=_end_of_window(arguments),
         window=arguments.window,
         role=arguments.role,
         report=arguments.report,
@@ -43,12 +43,21 @@ def drift(arguments: argparse.Namespace) -> int:
     return EXIT_FINDING if result.alarms else 0
 
 
+def _end_of_window(arguments: argparse.Namespace) -> datetime | None:
+    """Return the end of the window: `--as-of`, or the present for a window of a given length; None without both."""
+    return arguments.as_of or (datetime.now(UTC) if arguments.window else None)
+
+
 def parity(arguments: argparse.Namespace) -> int:
     """Recompute served feature vectors offline and compare them value by value; exit with 3 on a defect."""
     from monitoring.verbs import parity_verb
 
     result = parity_verb(
-        read_settings(), read_current_plan(), data=arguments.data, as_of=arguments.as_of, window=arguments.window
+        read_settings(),
+        read_current_plan(),
+        data=arguments.data,
+        as_of=_end_of_window(arguments),
+        window=arguments.window,
     )
     show(result, result.table, as_json=arguments.json)
     return EXIT_FINDING if result.defects else 0
@@ -69,7 +78,11 @@ def expose(arguments: argparse.Namespace) -> int:
     from monitoring.verbs import expose_verb
 
     result = expose_verb(
-        read_settings(), read_current_plan(), as_of=arguments.as_of, window=arguments.window, why=arguments.why
+        read_settings(),
+        read_current_plan(),
+        as_of=_end_of_window(arguments),
+        window=arguments.window,
+        why=arguments.why,
     )
     show(result, result.table, as_json=arguments.json)
     return 0
@@ -93,7 +106,7 @@ def add_monitor_verbs(add: Add) -> None:
         if name != "cohorts":
             added.add_argument("--window", type=duration, help="length of the window, such as 7d; default: all")
         if name == "drift":
-            added.add_argument("--role", choices=ROLES, default=CHAMPION)
+            added.add_argument("--role", choices=ROLES, default=CHAMPION, help="role of the release; default: champion")
             added.add_argument("--report", type=Path, help="also write an HTML report to this file")
         if name == "parity":
             added.add_argument("--data", type=Path, default=DATA, help="folder of the stages' tables")

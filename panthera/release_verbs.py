@@ -92,7 +92,7 @@ def add_release_verbs(add: Add) -> None:
         add_verb(add_action, "retire", retire),
     )
     list_parser.add_argument("--limit", type=count, default=20, metavar="N", help="number of releases; default: 20")
-    promote_parser.add_argument("--role", choices=ROLES, default=CHAMPION)
+    promote_parser.add_argument("--role", choices=ROLES, default=CHAMPION, help="role to assign; default: champion")
     rollback_parser.add_argument(
         "--to", type=plain_text, metavar="ID", help="an earlier champion; default: the previous one"
     )

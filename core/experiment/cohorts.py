@@ -63,8 +63,7 @@ class ArmCounts:
     Attributes
     ----------
     exposed : units exposed to the arm.
-    mature : units whose label window has closed, or of a label without a window, whose outcome is known; the others are
-        censored, since their outcome is not known yet.
+    mature : units whose label window has closed; without a label window, units whose outcome is known. All others are censored.
     with_outcome : mature units with an outcome inside their window; the first outcome counts.
     outcome_sum, outcome_sum_of_squares : sums over the values of those outcomes.
 

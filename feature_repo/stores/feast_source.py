@@ -64,7 +64,7 @@ class FeastSource:
             )
         if not isinstance(source.file_format, ParquetFormat | None):
             raise SourceError(
-                f"the source {source.name!r} has the format {source.file_format}; this store reads parquet"
+                f"the source {source.name!r} has the format {source.file_format}; this store reads parquet: convert its files"
             )
         files = FeatureFiles.find(located(config, source.path), located(config, "."))
         mapping = source.field_mapping or {}

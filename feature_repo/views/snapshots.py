@@ -166,7 +166,7 @@ def _at_rows(
 
 
 def spread(view: View, linked: Linked, period: Period, accepted: Path, out: Path) -> None:
-    """Write the rows of a linked entity's `view` to the folder `out`, in buckets of that entity, with its first known row.
+    """Write the rows of a linked entity's `view` to the folder `out`, by bucket of that entity; and its first known row.
 
     Accepted rows lie in the buckets of their own entity, which differ from those of the linked entity.
     """

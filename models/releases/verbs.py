@@ -278,7 +278,7 @@ def _act(settings: Settings, cause: Cause, why: str) -> Act:
     if not why.strip():
         raise ReleaseError("the reason is empty; give one with --why TEXT, the ledger stores it")
     if harmless(why) != why:
-        raise ReleaseError(f"the reason {why!a} has a control character; expected plain text")
+        raise ReleaseError(f"the reason {why!a} has a control character; expected plain text: write --why without it")
     return Act(cause, actor(settings, Path.cwd()), why.strip())
 
 

@@ -23,7 +23,7 @@ _EXPECTED = "expected a column, a comparison such as churn = 'Yes', or count(ord
 
 @dataclass(frozen=True)
 class ColumnTask:
-    """Predict a column of the entity's own row: its value, or the result of a comparison."""
+    """The task to predict a column of the entity's own row: its value, or the result of a comparison."""
 
     column: str
     operator: str | None = None
@@ -32,7 +32,7 @@ class ColumnTask:
 
 @dataclass(frozen=True)
 class WindowTask:
-    """Predict an aggregate over the rows of `table` within `horizon` after an instant, for each entity of a population.
+    """The task to predict an aggregate of rows of `table` in the `horizon` after an instant, for each entity of a population.
 
     Attributes
     ----------
