@@ -34,7 +34,7 @@ def drift(arguments: argparse.Namespace) -> int:
     result = drift_verb(
         read_settings(),
         read_current_plan(),
-        as_of=_end_of_window(arguments),
+        as_of=end_of_window(arguments),
         window=arguments.window,
         role=arguments.role,
         report=arguments.report,
@@ -43,7 +43,7 @@ def drift(arguments: argparse.Namespace) -> int:
     return EXIT_FINDING if result.alarms else 0
 
 
-def _end_of_window(arguments: argparse.Namespace) -> datetime | None:
+def end_of_window(arguments: argparse.Namespace) -> datetime | None:
     """Return the end of the window: `--as-of`, or the present for a window of a given length; None without both."""
     return arguments.as_of or (datetime.now(UTC) if arguments.window else None)
 
@@ -56,7 +56,7 @@ def parity(arguments: argparse.Namespace) -> int:
         read_settings(),
         read_current_plan(),
         data=arguments.data,
-        as_of=_end_of_window(arguments),
+        as_of=end_of_window(arguments),
         window=arguments.window,
     )
     show(result, result.table, as_json=arguments.json)
@@ -80,7 +80,7 @@ def expose(arguments: argparse.Namespace) -> int:
     result = expose_verb(
         read_settings(),
         read_current_plan(),
-        as_of=_end_of_window(arguments),
+        as_of=end_of_window(arguments),
         window=arguments.window,
         why=arguments.why,
     )

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
+from datetime import UTC, datetime, timedelta
+
 import pytest
 
 from core.errors import PlanError
 from core.plan.plan import Entity
 from panthera import cli
+from panthera.monitor_verbs import end_of_window
 from panthera.online_features import key_value
 
 CUSTOMER = Entity(key="customer_id", dtype="int64", source="orders")
@@ -51,3 +55,11 @@ def test_an_argument_that_cannot_be_meant_ends_with_2_and_commands_no_terminal(
     said = capsys.readouterr().err
     assert said.splitlines()[-1].startswith("panthera")
     assert said.replace("\n", "").isprintable()
+
+
+def test_a_window_ends_at_the_stated_instant_or_now_and_without_a_length_it_has_no_end() -> None:
+    week, stated = timedelta(days=7), datetime(2024, 3, 1, tzinfo=UTC)
+    before = datetime.now(UTC)
+    assert end_of_window(Namespace(as_of=stated, window=week)) == stated
+    assert before <= (end_of_window(Namespace(as_of=None, window=week)) or before - week) <= datetime.now(UTC)
+    assert end_of_window(Namespace(as_of=None, window=None)) is None
