@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core.settings import read_settings
-from panthera.verb import add_json, add_verb, plain_text, read_current_plan, show
+from panthera.verb import EXIT_FINDING, add_json, add_verb, plain_text, read_current_plan, show
 
 if TYPE_CHECKING:
     import argparse
@@ -30,6 +30,25 @@ def check_plan(arguments: argparse.Namespace) -> int:
         f"{read_settings().plan}: {plan.project.name} is valid: {len(plan.ingest)} sources, {len(views)} views with "
         f"{features} features, {len(plan.train.candidates)} candidates"
     )
+    return 0
+
+
+def check_with_data(arguments: argparse.Namespace) -> int:
+    """Check the plan and the rows of its sources before the first stage; exit with 3 if a stage would end for a finding."""
+    from planner.verbs import check_sources
+
+    found = check_sources(read_current_plan())
+    show(found, found.table, as_json=arguments.json)
+    return EXIT_FINDING if found.refused else 0
+
+
+def why(arguments: argparse.Namespace) -> int:
+    """Show why a drafted key is as it is: the evidence, and what its query finds now."""
+    from panthera.drafting import EVIDENCE
+    from planner.verbs import why_drafted
+
+    found = why_drafted(read_current_plan(), read_settings().plan.parent / EVIDENCE, arguments.key)
+    show(found, found.table, as_json=arguments.json)
     return 0
 
 
@@ -73,6 +92,11 @@ def add_plan_verbs(add: Add) -> None:
     """Add the verbs to the command line."""
     added = add_verb(add, "plan", check_plan)
     added.add_argument("--schema", action="store_true", help="print the JSON schema of plans, which editors read")
+    actions = added.add_subparsers(metavar="ACTION").add_parser
+    add_json(add_verb(actions, "check", check_with_data))
+    added = add_verb(actions, "why", why)
+    added.add_argument("key", type=plain_text, help="key of the plan, such as ingest.orders.event_time")
+    add_json(added)
     added = add_verb(add, "profile", profile)
     added.add_argument("data", nargs="+", type=plain_text, help="file, folder, glob or database")
     added.add_argument("--target", type=plain_text, help="column that the others are compared with")

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from core.plan.plan import Plan
+    from planner.check.findings import Checked
+    from planner.check.why import Why
     from planner.draft.draft import Draft
     from planner.prove.proof import Proof
 
@@ -82,3 +84,26 @@ def prove_no_look_ahead(plan: Plan, data: Path, instants: int) -> Proof:
     from planner.prove.proof import prove
 
     return prove(plan, data / "accepted", instants)
+
+
+def check_sources(plan: Plan) -> Checked:
+    """Return all findings about a plan and the rows of its sources."""
+    from planner.check.check import check_data
+
+    with open_workspace() as workspace:
+        return check_data(workspace.connection, plan, workspace.scratch)
+
+
+def why_drafted(plan: Plan, evidence: Path, key: str) -> Why:
+    """Return the evidence of a drafted key, and what its queries find now.
+
+    Raises
+    ------
+    PantheraError
+        If there is none.
+
+    """
+    from planner.check.why import find_why
+
+    with open_workspace() as workspace:
+        return find_why(workspace.connection, plan, evidence, key, workspace.scratch)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core.plan.ingest import FilesReader
+from feature_repo.files.duck import identifier, literal
 from feature_repo.sources.addresses import is_address
 from planner.profile.columns import column_value
 
@@ -101,8 +102,9 @@ def _reason(table: Table, column: Column) -> tuple[str, str]:
             else " by name"
         )
         parts.append(f"{column.personal}{share}")
-    value = column_value(table.loaded, column)
-    return "; ".join(parts), f"SELECT count(*) FILTER ({value} IS NULL) FROM {table.loaded.relation}"
+    name = identifier(column.name)
+    words = f" OR trim({name}) IN ({', '.join(map(literal, column.missing))})" if column.missing else ""
+    return "; ".join(parts), f"SELECT count(*) FILTER ({name} IS NULL{words}) FROM {table.loaded.relation}"
 
 
 def _rules(sheet: Sheet, connection: duckdb.DuckDBPyConnection, table: Table, columns: Sequence[Column]) -> None:

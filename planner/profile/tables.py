@@ -22,7 +22,7 @@ from planner.profile.dialect import csv_reader
 from planner.profile.names import plan_name, plan_names
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from core.plan.ingest import Reader
     from feature_repo.sources.parts import Part
@@ -186,8 +186,16 @@ def _duckdb_tables(path: str) -> list[str]:
         ) from None
 
 
-def load(connection: duckdb.DuckDBPyConnection, name: str, reader: Reader, scratch: Path) -> Loaded:
+def load(
+    connection: duckdb.DuckDBPyConnection,
+    name: str,
+    reader: Reader,
+    scratch: Path,
+    names: Mapping[str, str] | None = None,
+) -> Loaded:
     """Load the table that `reader` reads; ragged lines are left out and counted.
+
+    With `names`, only these columns of the file are loaded, under the plan's names that they map to.
 
     Raises
     ------
@@ -196,7 +204,7 @@ def load(connection: duckdb.DuckDBPyConnection, name: str, reader: Reader, scrat
 
     """
     try:
-        return _loaded(connection, name, reader, scratch)
+        return _loaded(connection, name, reader, scratch, names)
     except SourceError as error:
         if not (isinstance(reader, TextTable) and reader.ragged == "reject_file" and "ragged" in str(error)):
             raise
@@ -204,19 +212,25 @@ def load(connection: duckdb.DuckDBPyConnection, name: str, reader: Reader, scrat
         reason = without_rows(error)
         if not (isinstance(reader, TextTable) and reader.ragged == "reject_file" and "ragged" in reason):
             raise SourceError(f"{_place(reader)} cannot be read: {reason}") from None
-    return load(connection, name, reader.model_copy(update={"ragged": "reject_row"}), scratch)
+    return load(connection, name, reader.model_copy(update={"ragged": "reject_row"}), scratch, names)
 
 
 def _place(reader: Reader) -> str:
     return shown(str(getattr(reader, "path", reader.kind)))
 
 
-def _loaded(connection: duckdb.DuckDBPyConnection, name: str, reader: Reader, scratch: Path) -> Loaded:
+def _loaded(
+    connection: duckdb.DuckDBPyConnection, name: str, reader: Reader, scratch: Path, stated: Mapping[str, str] | None
+) -> Loaded:
     parts = open_reader(reader, connection, scratch)
     columns = _columns(parts)
     if not columns:
         raise SourceError(f"{_place(reader)} has no column; expected a header and rows: correct the file")
-    names = plan_names(columns)
+    names = plan_names(columns) if stated is None else {raw: stated[raw] for raw in columns if raw in stated}
+    if not names:
+        raise SourceError(
+            f"{_place(reader)} has none of the declared columns; it has {', '.join(columns)}; correct rename_from"
+        )
     selected = " UNION ALL ".join(_select(part, names) for part in parts)
     connection.execute(f"CREATE OR REPLACE TABLE {identifier(name)} AS {selected}")
     types = connection.execute(f"DESCRIBE {identifier(name)}").fetchall()

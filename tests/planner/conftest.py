@@ -8,6 +8,7 @@ import pytest
 
 from planner.profile.profile import Profile, profile_data
 from planner.workspace import Workspace, open_workspace
+from tests.planner.drafted import drafted as drafted  # noqa: PLC0414 - a fixture
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

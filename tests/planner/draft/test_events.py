@@ -11,7 +11,7 @@ import pytest
 from core.errors import PantheraError
 
 if TYPE_CHECKING:
-    from tests.planner.draft.conftest import Drafted
+    from tests.planner.drafted import Drafted
 
 BEGIN = datetime(2023, 1, 1, tzinfo=UTC)
 LINE = "count(orders) = 0 in 30d for each customer"

@@ -12,7 +12,7 @@ from sklearn import datasets
 from core.errors import PantheraError
 
 if TYPE_CHECKING:
-    from tests.planner.draft.conftest import Drafted
+    from tests.planner.drafted import Drafted
 
 
 def customers(rows: int = 300) -> str:

@@ -1,4 +1,4 @@
-"""What the tests of drafts share: files, and the draft that is made of them."""
+"""What the tests of drafts and checks share: files, and the draft that is made of them."""
 
 from __future__ import annotations
 

@@ -1,0 +1,114 @@
+"""What a check of a plan with its data finds before the first stage, and why a drafted line is so."""
+
+from __future__ import annotations
+
+import json
+import random
+from typing import TYPE_CHECKING
+
+import pytest
+
+from core.errors import PantheraError
+from core.plan.file import parse_plan
+from planner.check.check import check_data
+from planner.check.why import find_why
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from planner.check.findings import Checked
+    from planner.workspace import Workspace
+    from tests.planner.drafted import Drafted
+
+HEADER = "id,x,mail,hint,y\n"
+
+
+def lines(rows: int = 600) -> list[str]:
+    rng = random.Random(6)  # noqa: S311 - a fixed example
+    return [f"{n},{rng.random():.3f},u{n}@example.org,{rng.random() + n % 2:.3f},{n % 2}\n" for n in range(rows)]
+
+
+@pytest.fixture
+def text(drafted: Drafted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The drafted plan of the lines; the process stands in its folder."""
+    _, draft = drafted({"t.csv": HEADER + "".join(lines())}, "y = 1", answers={"leak.hint": "yes"})
+    (tmp_path / "plan.evidence.json").write_text(draft.evidence)
+    monkeypatch.chdir(tmp_path)
+    return draft.text
+
+
+def check(workspace: Workspace, text: str, rows: list[str] | None = None, header: str = HEADER) -> Checked:
+    if rows is not None:
+        with open("t.csv", "w", encoding="utf-8") as file:  # noqa: PTH123 - in the folder of the plan
+            file.write(header + "".join(rows))
+    return check_data(workspace.connection, parse_plan(text), workspace.scratch)
+
+
+def refused(found: Checked) -> list[str]:
+    return [finding.path for finding in found.findings if finding.level == "refuse"]
+
+
+def test_a_draft_has_no_finding_on_the_data_that_it_was_made_of(workspace: Workspace, text: str) -> None:
+    found = check(workspace, text)
+    assert found.findings == ()
+    assert found.rows == 600
+
+
+def test_a_key_of_two_rows_a_lost_column_and_words_among_numbers_are_found_at_once(
+    workspace: Workspace, text: str
+) -> None:
+    rows = [line.replace("0.", "none of it ", 1) if number < 30 else line for number, line in enumerate(lines())]
+    found = check(workspace, text, [rows[0], *rows], HEADER.replace("hint", "tip"))
+    assert refused(found) == [
+        "ingest.t.columns.hint",
+        "ingest.t.columns.id",
+        "ingest.t.columns.x",
+    ]
+
+
+def test_a_column_that_tells_the_label_is_found_unless_the_plan_allows_it(workspace: Workspace, text: str) -> None:
+    assert "row.hint" in text
+    plan = text[: text.index("  leakage:")] + text[text.index("  service: everything") :]
+    (finding,) = check(workspace, plan).findings
+    assert (finding.level, "row.hint" in finding.path) == ("refuse", True)
+
+
+def test_personal_data_that_are_not_declared_are_found(workspace: Workspace, text: str) -> None:
+    (finding,) = check(workspace, text.replace("mail: {dtype: string, pii: remove}", "mail: {dtype: string}")).findings
+    assert (finding.level, finding.path) == ("warn", "ingest.t.columns.mail.pii")
+
+
+def test_a_file_that_is_gone_is_a_finding(workspace: Workspace, text: str, tmp_path: Path) -> None:
+    (tmp_path / "t.csv").unlink()
+    found = check(workspace, text)
+    assert refused(found) == ["ingest.t.reader"]
+    assert json.loads(json.dumps(found.to_dict()))["findings"][0]["level"] == "refuse"
+
+
+def test_few_positive_labels_are_a_warning(workspace: Workspace, text: str) -> None:
+    rows = [line[:-2] + "0\n" if number > 80 else line for number, line in enumerate(lines())]
+    found = check(workspace, text, rows)
+    assert [(one.level, one.path) for one in found.findings if one.path == "label.column"] == [("warn", "label.column")]
+
+
+def test_the_reason_of_a_line_is_counted_again(workspace: Workspace, text: str, tmp_path: Path) -> None:
+    plan, evidence = parse_plan(text), tmp_path / "plan.evidence.json"
+    (reason,) = find_why(workspace.connection, plan, evidence, "ingest.t.columns.x", workspace.scratch).reasons
+    assert (reason.then, reason.now) == (0, 0)
+    without = [
+        ",".join(["" if place == 1 else value for place, value in enumerate(line.split(","))]) for line in lines()
+    ]
+    (tmp_path / "t.csv").write_text(HEADER + "".join(without[:5]))
+    (reason,) = find_why(workspace.connection, plan, evidence, "ingest.t.columns.x", workspace.scratch).reasons
+    assert (reason.then, reason.now) == (0, 5)
+
+
+def test_a_key_without_evidence_is_refused_with_the_nearest(workspace: Workspace, text: str, tmp_path: Path) -> None:
+    with pytest.raises(PantheraError, match=r"has no evidence of 'ingest\.t\.columns\.xx'"):
+        find_why(
+            workspace.connection,
+            parse_plan(text),
+            tmp_path / "plan.evidence.json",
+            "ingest.t.columns.xx",
+            workspace.scratch,
+        )
