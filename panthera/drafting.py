@@ -1,4 +1,4 @@
-"""What `panthera draft` asks a person, reads from a file of answers and writes."""
+"""The input and output of `panthera draft`: questions to a person, a file of answers, the plan and its evidence."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ EVIDENCE = "plan.evidence.json"
 
 
 def read_answers(file: Path | None) -> dict[str, str]:
-    """Read a file of answers: texts by the names of the questions.
+    """Read a file of answers, by the names of the questions.
 
     Raises
     ------
     PantheraError
-        If it is none.
+        If it is not a file of answers.
 
     """
     if file is None:
@@ -43,7 +43,7 @@ def read_answers(file: Path | None) -> dict[str, str]:
 
 
 def ask(questions: Sequence[Question]) -> dict[str, str]:
-    """Ask a person at the terminal; an empty line takes the default."""
+    """Ask a person at the terminal and return the answers; an empty line takes the default."""
     given: dict[str, str] = {}
     for question in questions:
         options = f" ({', '.join(question.options)})" if question.options else ""
@@ -59,14 +59,16 @@ def write_draft(draft: Draft, out: Path) -> None:
     Raises
     ------
     PantheraError
-        If a plan is there that no draft wrote, or that was changed since.
+        If the file exists and is not the unchanged result of an earlier draft.
 
     """
     from core.files import write_whole
 
     evidence = out.parent / EVIDENCE
     if out.exists() and _digest(out.read_text(encoding="utf-8")) != _written(evidence):
-        raise PantheraError(f"{out} is not as a draft wrote it; name another file with --out, or move it away")
+        raise PantheraError(
+            f"{out} was not written by a draft, or was changed since; name another file with --out, or move it away"
+        )
     out.parent.mkdir(parents=True, exist_ok=True)
     content = {**json.loads(draft.evidence), "plan_sha256": _digest(draft.text)}
     write_whole(out, draft.text)
@@ -78,7 +80,7 @@ def _digest(text: str) -> str:
 
 
 def _written(evidence: Path) -> str | None:
-    """Return the checksum of the plan that the last draft wrote here."""
+    """Return the checksum of the plan that the last draft wrote to this folder."""
     try:
         return str(json.loads(evidence.read_text(encoding="utf-8"))["plan_sha256"])
     except (OSError, ValueError, KeyError):

@@ -49,15 +49,12 @@ def make_project(plan: Path, folder: Path) -> None:
 
 
 def code_stands_in(folder: Path) -> bool:
-    """Say whether the stages run in `folder`: it is a checkout, or a project folder."""
+    """Return whether the stages can run in `folder`: it is a checkout, or a project folder."""
     return (folder / "dvc.yaml").exists()
 
 
 def link_code(folder: Path) -> bool:
-    """Make a project folder of one that has a plan of its own; say whether the code could be linked there.
-
-    It could not where a file of another meaning has the name of one of ours, or the code is an installed package.
-    """
+    """Make a folder that has a plan a project folder; return whether the code could be linked there."""
     code = code_folder()
     is_taken = any(
         (folder / name).exists() and not (folder / name).is_symlink() for name in (*PACKAGES, *PIPELINE, ".dvc")

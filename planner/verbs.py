@@ -54,7 +54,7 @@ def draft_files(
     Raises
     ------
     PantheraError
-        If the data or the task allow none.
+        If no plan can be drafted from the data and the task.
 
     """
     from planner.draft.draft import draft_plan
@@ -78,7 +78,7 @@ def prove_no_look_ahead(plan: Plan, data: Path, instants: int) -> Proof:
     Raises
     ------
     PantheraError
-        If the plan has no times, or rows that are not validated yet.
+        If the plan has no times, or its rows are not validated yet.
 
     """
     from planner.prove.proof import prove

@@ -142,7 +142,7 @@ def _require_columns(name: str, source: Source, part: Part) -> None:
 
 
 def _names(part: Part) -> str:
-    """List the columns of a part, as many and as much of each as fits a message."""
+    """Compose the names of the columns of a part for a message; long names and long lists are shortened."""
     shown = [name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}…" for name in part.columns]
     return ", ".join(shown[:_MOST_NAMES]) + (
         f" and {len(shown) - _MOST_NAMES} more" if len(shown) > _MOST_NAMES else ""

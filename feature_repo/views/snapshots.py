@@ -89,7 +89,7 @@ def _writer(out: Path, schema: pa.Schema, key: str) -> pq.ParquetWriter:
 def _row_groups(table: pa.Table) -> list[pa.Table]:
     """Split snapshots by instant, since readers select instants; a wide view is not split, to save row-group headers.
 
-    Nor are instants of few rows on the whole, such as those of hours and of rows.
+    Instants with few rows, such as those of hours, are not split either.
     """
     if table.num_columns > _MAX_COLUMNS_PER_INSTANT_GROUP:
         return [table]
@@ -134,7 +134,7 @@ def build_bucket(
 
 
 def _few_matches(connection: duckdb.DuckDBPyConnection, rows: Mapping[str, str], pairs: PairsByInstant) -> bool:
-    """Return whether joining rows to pairs by their entity is less work than looking at all rows for each instant."""
+    """Return whether it is less work to join rows to pairs by their entity than to scan all rows for each instant."""
     counted = (connection.execute(f"SELECT count(*) FROM {relation}").fetchall()[0][0] for relation in rows.values())
     found = sum(map(int, counted))
     count = sum(len(index) for _, index in pairs.instants)
@@ -144,7 +144,7 @@ def _few_matches(connection: duckdb.DuckDBPyConnection, rows: Mapping[str, str],
 def _joined(
     connection: duckdb.DuckDBPyConnection, view: View, rows: Mapping[str, str], pairs: PairsByInstant
 ) -> Iterator[pa.Table]:
-    """Yield what `compute_snapshots` does, computed by a join."""
+    """Yield the tables of `compute_snapshots`, computed by a join."""
     for part in pairs.slices(_MOST_PAIRS_OF_A_JOIN):
         connection.register("asked", part.table())
         yield compute_view(connection, view, pairs.key, rows, "asked")

@@ -1,4 +1,4 @@
-"""Accepted rows as they could have been: what was not knowable at an instant is changed at random, all else stays."""
+"""Accepted rows with random changes in all that was not knowable at an instant; everything else is unchanged."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ _REMOVED_SHARE = 0.5
 def write_changed_rows(
     accepted: Path, keys: Mapping[str, str], as_of: datetime, folder: Path, rng: np.random.Generator
 ) -> int:
-    """Write accepted rows to `folder` with those changed that were not knowable at `as_of`; return their number.
+    """Write accepted rows to `folder`, with changes in the rows that were not knowable at `as_of`; return their number.
 
     Parameters
     ----------
     accepted : folder of the accepted rows.
-    keys : column of the entity for each source that is changed; other tables are linked, not copied.
+    keys : the entity's key column of each source to change; the tables of other sources are linked, not copied.
 
     """
     changed = 0
@@ -51,7 +51,7 @@ def write_changed_rows(
 
 
 def _unknown_rows(rows: pa.Table, as_of: datetime) -> Places:
-    """Return the places of the rows that happened or became known after `as_of`."""
+    """Return the indices of the rows that happened or became known after `as_of`."""
     happened, known = (microseconds(rows.column(name), name) for name in ("event_timestamp", "created_timestamp"))
     return np.flatnonzero(np.maximum(happened, known) > _microseconds_of(as_of))
 
@@ -61,9 +61,10 @@ def _microseconds_of(as_of: datetime) -> int:
 
 
 def _with_changes(rows: pa.Table, unknown: Places, key: str, rng: np.random.Generator) -> pa.Table:
-    """Return `rows` with half of the `unknown` ones removed, and the others filled with other values, column by column.
+    """Return `rows` with half of the `unknown` rows removed; the others get random values, column by column.
 
-    Keys are those of any rows; other values are moved away from those of any rows, also beyond their range.
+    A key becomes the key of a random row. Any other value becomes that of a random row, moved so that it may exceed their
+    range.
     """
     if not len(unknown):
         return rows
@@ -84,7 +85,7 @@ def _with_changes(rows: pa.Table, unknown: Places, key: str, rng: np.random.Gene
 
 
 def _moved(drawn: pa.ChunkedArray, whole: pa.ChunkedArray, rng: np.random.Generator) -> pa.ChunkedArray:
-    """Return other values of the type of `drawn`; nulls stay, and so do values of types that have no arithmetic."""
+    """Return `drawn` with each value moved; nulls stay, and so do values of types without arithmetic."""
     number, kind = len(drawn), drawn.type
     if pa.types.is_boolean(kind):
         return pc.xor(drawn, pa.array(rng.random(number) < _REMOVED_SHARE))

@@ -1,8 +1,8 @@
-"""Prove that no feature looks ahead: change what was not knowable at an instant, build again, and compare.
+"""Prove that no feature looks ahead: change all rows that were not knowable at an instant, build again, and compare.
 
-All rows that happened or became known after an instant are removed or filled with random values. No snapshot at or before
-the instant may change, in any feature. That needs no model and no threshold: a feature that changes reads the future, or
-other instants of the same run.
+All rows that happened or became known after an instant are removed or filled with random values. Then no feature of a snapshot
+at or before the instant may change. A feature that changes reads the future, or other instants of the same run. The proof needs
+no model and no threshold.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Leak:
-    """A feature of which snapshots at or before `as_of` changed.
+    """A feature that has changed in snapshots at or before `as_of`.
 
     Attributes
     ----------
-    feature : the view and the feature; the view alone if entities of its snapshots differ.
-    changed, compared : number of values.
-    example : key, instant, and both values of the first change.
+    feature : the view and the feature; only the view if its snapshots have other entities.
+    changed, compared : the numbers of values.
+    example : key, instant, and both values of the first difference.
 
     """
 
@@ -75,7 +75,7 @@ class Proof:
         return {"proved": not self.leaks, "instants": instants, "leaks": leaks}
 
     def table(self) -> RenderableType:
-        """Compose a table of the instants, and one of the leaks if there are any."""
+        """Return a terminal table of the instants, and one of the leaks if there are any."""
         from rich.console import Group
         from rich.table import Table
 
@@ -94,13 +94,13 @@ class Proof:
 
 
 def prove(plan: Plan, accepted: Path, instants: int = 3, seed: int = 0) -> Proof:
-    """Return what changes in the features when rows that were not knowable are changed.
+    """Return the proof: the features that change when rows that were not knowable are changed.
 
     Parameters
     ----------
     accepted : folder of the accepted rows.
-    instants : number of instants, spread over those of the snapshots.
-    seed : of the random changes.
+    instants : the number of instants, spread over those of the snapshots.
+    seed : the seed of the random changes.
 
     Raises
     ------
@@ -133,7 +133,7 @@ def prove(plan: Plan, accepted: Path, instants: int = 3, seed: int = 0) -> Proof
 
 
 def _built(plan: Plan, accepted: Path, folder: Path) -> Path:
-    """Build all views from the rows in `accepted`; return `folder`, to which they are written."""
+    """Write all views, built from the rows in `accepted`, to `folder`; return `folder`."""
     folder.mkdir()
     for _ in build_views(plan, accepted, folder):
         pass
@@ -141,7 +141,7 @@ def _built(plan: Plan, accepted: Path, folder: Path) -> Path:
 
 
 def _instants(plan: Plan, features: Path, number: int) -> list[datetime]:
-    """Return `number` instants of the snapshots or fewer, the first and the last ones included."""
+    """Return at most `number` instants of the snapshots, including the first and the last."""
     files = ", ".join(literal(snapshot_glob(features, name)) for name in plan.build_features.views)
     with open_duckdb() as connection:
         query = f"SELECT DISTINCT event_timestamp FROM read_parquet([{files}], union_by_name = true) ORDER BY 1"
@@ -166,7 +166,7 @@ def _compare(plan: Plan, before: Path, after: Path, as_of: datetime) -> tuple[in
 def _open_both(
     connection: duckdb.DuckDBPyConnection, key: str, before: Path, after: Path, view: str, as_of: datetime
 ) -> int:
-    """Open the view `pairs` of the snapshots up to `as_of` before and after the change; return their number."""
+    """Create the view `pairs` of the snapshots up to `as_of` before and after the change; return their number."""
     sides = [
         f"(SELECT *, true AS _there FROM read_parquet({literal(snapshot_glob(folder, view))}) "
         f"WHERE event_timestamp <= {instant(as_of)})"
@@ -183,7 +183,7 @@ def _open_both(
 def _leaks(
     connection: duckdb.DuckDBPyConnection, view: str, key: str, features: Sequence[str], as_of: datetime, rows: int
 ) -> Iterator[Leak]:
-    """Yield the features whose values differ; then the view, if it has other entities."""
+    """Yield a leak for each feature whose values differ, and one for the view if it has other entities."""
     for label, column in [*((f"{view}.{name}", name) for name in features), (view, "_there")]:
         one, other = (f"{side}.{identifier(column)}" for side in ("one", "other"))
         present = "true" if column == "_there" else "one IS NOT NULL AND other IS NOT NULL"
