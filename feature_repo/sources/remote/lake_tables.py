@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from core.errors import SourceError
 from feature_repo.files.duck import files_literal
 from feature_repo.sources.parts import Part, by_position, position
+from feature_repo.sources.remote.objects import AWS_CHAIN
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -63,7 +64,9 @@ def _delta_table(reader: DeltaReader) -> Any:
 def _delta_options() -> dict[str, str]:
     """Return the credentials and addresses of object stores in the environment that delta-rs does not read itself."""
     get = os.environ.get
+    is_known = any(map(get, ("AWS_ACCESS_KEY_ID", *AWS_CHAIN)))
     options = {
+        "aws_skip_signature": None if is_known else "true",
         "allow_http": "true" if get("AWS_ENDPOINT_URL", "").startswith("http://") else None,
         "azure_storage_account_name": get("AZURE_STORAGE_ACCOUNT"),
         "azure_storage_account_key": get("AZURE_STORAGE_KEY"),

@@ -33,7 +33,7 @@ _ENVIRONMENT = {
     "az": "AZURE_STORAGE_ACCOUNT and AZURE_STORAGE_KEY or AZURE_STORAGE_SAS_TOKEN",
 }
 #: These say that credentials come from a file or a service, which Amazon's library finds.
-_AWS_CHAIN = ("AWS_PROFILE", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+AWS_CHAIN = ("AWS_PROFILE", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
               "AWS_CONTAINER_CREDENTIALS_FULL_URI")  # fmt: skip
 _REFUSED = re.compile(r"ACCESS_DENIED|FORBIDDEN|INVALID_ACCESS_KEY_ID|SIGNATURE|\b40[13]\b|permission", re.IGNORECASE)
 #: What a store says of the version of an object, in small letters.
@@ -195,7 +195,7 @@ def _s3(environment: Mapping[str, str]) -> Any:
         "secret_key": get("AWS_SECRET_ACCESS_KEY", ""),
         "session_token": get("AWS_SESSION_TOKEN"),
     }
-    anonymous = {"anonymous": True} if not any(map(get, _AWS_CHAIN)) else {}
+    anonymous = {"anonymous": True} if not any(map(get, AWS_CHAIN)) else {}
     return fs.S3FileSystem(
         **(credentials if key else anonymous),
         region=get("AWS_REGION") or get("AWS_DEFAULT_REGION"),

@@ -93,6 +93,9 @@ def test_a_delta_table_comes_from_a_store_of_objects(
     reader = {**delta, "path": "s3://shop/delta/things"}
     assert sorted(raw_rows(stranger(reader), tmp_path)) == sorted(ROWS * 2)
     assert version(reader, tmp_path) == version(delta, tmp_path)
+    shutil.rmtree(tmp_path / "raw")
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    assert "the Delta table s3://shop/delta/things cannot be read" in refusal(reader, tmp_path)
 
 
 @pytest.mark.parametrize(("kind", "module"), [("delta", "deltalake"), ("iceberg", "pyiceberg.catalog")])
