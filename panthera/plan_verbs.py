@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core.settings import read_settings
-from panthera.verb import EXIT_FINDING, add_json, add_verb, plain_text, read_current_plan, show
+from panthera.verb import DATA, EXIT_FINDING, add_json, add_verb, count, plain_text, read_current_plan, show
 
 if TYPE_CHECKING:
     import argparse
@@ -40,6 +40,15 @@ def check_with_data(arguments: argparse.Namespace) -> int:
     found = check_sources(read_current_plan())
     show(found, found.table, as_json=arguments.json)
     return EXIT_FINDING if found.refused else 0
+
+
+def prove(arguments: argparse.Namespace) -> int:
+    """Prove that no feature looks ahead, by changing later rows and building again; exit with 3 if one does."""
+    from planner.verbs import prove_no_look_ahead
+
+    found = prove_no_look_ahead(read_current_plan(), arguments.data, arguments.instants)
+    show(found, found.table, as_json=arguments.json)
+    return EXIT_FINDING if found.leaks else 0
 
 
 def why(arguments: argparse.Namespace) -> int:
@@ -94,6 +103,10 @@ def add_plan_verbs(add: Add) -> None:
     added.add_argument("--schema", action="store_true", help="print the JSON schema of plans, which editors read")
     actions = added.add_subparsers(metavar="ACTION").add_parser
     add_json(add_verb(actions, "check", check_with_data))
+    added = add_verb(actions, "prove", prove)
+    added.add_argument("--instants", type=count, default=3, help="number of as-of instants to prove; default: 3")
+    added.add_argument("--data", type=Path, default=DATA, help="folder of the stages' tables")
+    add_json(added)
     added = add_verb(actions, "why", why)
     added.add_argument("key", type=plain_text, help="key of the plan, such as ingest.orders.event_time")
     add_json(added)
