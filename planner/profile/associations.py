@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -61,7 +61,10 @@ def _arrays(
     found = connection.execute(query).fetchnumpy()
     *values, label = found.values()
     matrix = np.column_stack([np.ma.filled(np.ma.asarray(each, dtype=np.float64), np.nan) for each in values])
-    return matrix, np.ma.filled(np.ma.asarray(label, dtype=object), None)
+    masked: Any = np.ma.asarray(label, dtype=object)
+    labels: NDArray[np.object_] = np.array(masked.data, dtype=object)
+    labels[np.ma.getmaskarray(masked)] = None
+    return matrix, labels
 
 
 def _number(table: Loaded, column: Column) -> str:

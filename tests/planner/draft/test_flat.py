@@ -150,3 +150,11 @@ def test_an_odd_header_is_renamed_and_the_old_names_are_kept(drafted: Drafted) -
         "n_2nd_floor": "2nd, floor",
         "on": None,
     }
+
+
+@pytest.mark.parametrize("target", ["{odd}.5", "{n}.25"])
+def test_a_number_that_is_missing_in_some_rows_can_be_the_target(drafted: Drafted, target: str) -> None:
+    lines = numbers(120, target).splitlines()
+    text = "\n".join([lines[0], *(f"{line.rpartition(',')[0]}," for line in lines[1:20]), *lines[20:]]) + "\n"
+    plan, _ = drafted({"t.csv": text}, "y")
+    assert plan.label.unlabelled == "leave_out"
