@@ -160,7 +160,7 @@ PERSONAL = (
     ),
     Personal("postal address", "remove", _named("street|address|addr|street_address")),
     Personal("number of an authority", "remove", _named("ssn|social_security|passport|tax_id|national_id")),
-    Personal("birth date", "keep", _named("birth_?date|date_of_birth|dob|birthday|birth_year|year_of_birth")),
+    Personal("birth date", "keep", _named("birth_?(date|day|year)|(date|year)_of_birth|dob")),
     Personal("protected attribute", "keep", _named("gender|sex|race|ethnicity|religion|nationality")),
 )
 
