@@ -34,7 +34,7 @@ def make_project(plan: Path, folder: Path) -> None:
     PlanError
         If the plan is invalid.
     PantheraError
-        If the folder has other content, or the code runs from an installed package without dvc.yaml.
+        If the folder has other content or a plan of its own, or the code runs from an installed package without dvc.yaml.
 
     """
     read_plan(plan)
@@ -43,8 +43,14 @@ def make_project(plan: Path, folder: Path) -> None:
         raise PantheraError(f"there is no dvc.yaml in {code}; run this from a checkout of the platform")
     if folder.resolve() == code or _is_foreign(folder):
         raise PantheraError(f"{folder} is neither empty nor a project folder; choose another folder")
+    own = folder / PLAN
+    if own.exists() and not own.is_symlink() and not own.samefile(plan):
+        raise PantheraError(
+            f"{folder} has a plan of its own, {own}; run it (`panthera project {own} {folder}`), or another folder"
+        )
     folder.mkdir(parents=True, exist_ok=True)
-    _link(plan.resolve(), folder / PLAN)
+    if not own.exists() or own.is_symlink():
+        _link(plan.resolve(), own)
     _link_all(code, folder)
 
 
@@ -87,7 +93,7 @@ def enter_project(plan: Path, folder: Path) -> None:
 
 
 def _is_foreign(folder: Path) -> bool:
-    is_project = (folder / PLAN).is_symlink() or not folder.exists()
+    is_project = (folder / PLAN).is_symlink() or (folder / "dvc.yaml").is_symlink() or not folder.exists()
     return not is_project and (not folder.is_dir() or any(folder.iterdir()))
 
 

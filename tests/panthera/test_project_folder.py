@@ -41,6 +41,20 @@ def test_making_it_again_keeps_what_the_project_wrote_and_drops_links_to_what_is
     assert (folder / "params.yaml").resolve() == ROOT / "params.yaml"
 
 
+def test_a_folder_with_a_plan_of_its_own_gets_new_links_and_keeps_the_plan(folder: Path) -> None:
+    plan = folder / "params.yaml"
+    text = plan.read_text()
+    plan.unlink()
+    plan.write_text(text)
+    (folder / "feature_repo" / "ingest.py").unlink()
+    make_project(plan, folder)
+    assert (folder / "feature_repo" / "ingest.py").samefile(ROOT / "feature_repo" / "ingest.py")
+    assert not plan.is_symlink()
+    with pytest.raises(PantheraError, match="has a plan of its own"):
+        make_project(ROOT / "params.yaml", folder)
+    assert plan.read_text() == text
+
+
 def test_a_folder_with_something_else_in_it_is_refused_and_left_alone(tmp_path: Path) -> None:
     (tmp_path / "letter.txt").write_text("dear")
     with pytest.raises(PantheraError, match="is neither empty nor a project folder"):
