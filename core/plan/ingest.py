@@ -263,6 +263,18 @@ class Column(Section):
     """Words for true in a bool, such as `["Ja"]`, besides true, yes, on, t, y, 1 and 1.0 in any case."""
     false_values: tuple[str, ...] = Field(default=(), strict=False)
     """Words for false in a bool, besides false, no, off, f, n, 0 and 0.0 in any case."""
+    format: TimeFormat | None = None
+    """Format of a date or timestamp that is text, in strptime directives; without it: ISO 8601."""
+    zone: Zone | None = None
+    """Zone of the times without one in a timestamp, such as `Europe/Berlin`; without it: UTC."""
+
+    @model_validator(mode="after")
+    def _has_times_to_read(self) -> Self:
+        allowed = {"format": ("date", "timestamp"), "zone": ("timestamp",)}
+        for key, dtypes in allowed.items():
+            if getattr(self, key) is not None and self.dtype not in dtypes:
+                raise ValueError(f"{key} is for a {' or '.join(dtypes)}; the column is declared as {self.dtype}")
+        return self
 
     @model_validator(mode="after")
     def _has_words_of_a_bool(self) -> Self:
@@ -316,6 +328,17 @@ class Source(Section):
             )
         if self.event_time is not None and "observed_until" not in self.model_fields_set:
             raise ValueError("the key observed_until is missing; add it: the instant at which the extract was cut")
+        return self
+
+    @model_validator(mode="after")
+    def _states_a_format_once(self) -> Self:
+        for time in self.times:
+            column = self.columns.get(time.column)
+            if column is not None and (column.format or column.zone):
+                raise ValueError(
+                    f"the column {time.column!r} is event_time or created_time, which state its format and zone; "
+                    "take them out of columns"
+                )
         return self
 
     @property

@@ -16,12 +16,12 @@ from core.plan.times import ROWS_WITHOUT_TIME
 from feature_repo.files.duck import SQL_TYPES, identifier, instant, literal
 from feature_repo.files.exact import exact_or_null
 from feature_repo.sources.parts import UNREAD
-from feature_repo.sources.times import REASONS, SourceTime, date_value, instant_value
+from feature_repo.sources.times import REASONS, SourceTime, date_value, instant_value, stated_value
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from core.plan.ingest import QualityRules, Source, TimeColumn
+    from core.plan.ingest import Column, QualityRules, Source, TimeColumn
 _TIMES = frozenset({"date", "timestamp"})
 
 
@@ -66,18 +66,19 @@ def typed_rows(source: Source, relation: str, found: Mapping[str, str]) -> str:
 def _typed_columns(source: Source, found: Mapping[str, str]) -> dict[str, str]:
     times = _source_times(source, found)
     typed = {
-        name: typed_value(f"raw.{identifier(name)}", column.dtype, found[name])
-        for name, column in source.columns.items()
+        name: typed_value(f"raw.{identifier(name)}", column, found[name]) for name, column in source.columns.items()
     }
     typed |= {time.time.column: time.value for time in times.values() if time.dtype in _TIMES}
     return typed | {name: time.instant for name, time in times.items()}
 
 
-def typed_value(raw: str, dtype: str, found: str) -> str:
-    """Compose a value of a source, of the DuckDB type `found`, in its dtype; null if it does not fit."""
-    if dtype == "timestamp":
+def typed_value(raw: str, column: Column, found: str) -> str:
+    """Compose a value of a source's `column`, of the DuckDB type `found`, in its dtype; null if it does not fit."""
+    if column.format or column.zone:
+        return stated_value(raw, found, column)
+    if column.dtype == "timestamp":
         return instant_value(raw, found)
-    return date_value(raw) if dtype == "date" else exact_or_null(raw, found, dtype)
+    return date_value(raw) if column.dtype == "date" else exact_or_null(raw, found, column.dtype)
 
 
 def _source_times(source: Source, found: Mapping[str, str]) -> dict[str, SourceTime]:

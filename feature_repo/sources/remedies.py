@@ -45,6 +45,8 @@ def _of_column(connection: duckdb.DuckDBPyConnection, rows: str, name: str, dtyp
         yield f"{name} has numbers with a decimal comma: set decimal: ',' (and thousands) in the reader"
     if (dtype.startswith("int") or dtype == "bool") and found["fraction"]:
         yield f"{name} has fractions: declare it as float64"
+    if dtype in {"date", "timestamp"} and found["others"]:
+        yield f"{name} has times that are not in ISO 8601 (2020-12-31): set format for the column, such as format: '%d.%m.%Y'"
     if dtype == "bool" and found["others"]:
         yield f"{name} has other words for true and false: set true_values and false_values for the column"
 

@@ -10,12 +10,13 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from core.plan.ingest import TimeColumn
 from core.plan.times import YEARS
 from feature_repo.files.duck import literal
 from feature_repo.files.local_times import EXISTS_NEVER, EXISTS_TWICE, UNKNOWN_ZONE
 
 if TYPE_CHECKING:
-    from core.plan.ingest import TimeColumn
+    from core.plan.ingest import Column
 
 _NO_TIME = "no time that can be placed (a time zone is missing, or the format is another)"
 _OF_ANOTHER_TYPE = "a number or something else that is no time; convert it in the source"
@@ -166,6 +167,14 @@ def instant_value(column: str, found: str) -> str:
     else:
         placed = f"timezone('UTC', {in_microseconds(column, found)})"
     return _between(placed, _FIRST, _LAST)
+
+
+def stated_value(raw: str, found: str, column: Column) -> str:
+    """Compose a value of the DuckDB type `found` by the format and zone that its column states."""
+    if "INT" in found:  # 20240131
+        raw, found = f"CAST({raw} AS VARCHAR)", "VARCHAR"
+    time = TimeColumn(column="stated", format=column.format, zone=column.zone or "UTC")
+    return SourceTime(time, raw, found, column.dtype).value
 
 
 def date_value(column: str) -> str:

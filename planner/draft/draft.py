@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from core.errors import PantheraError, PlanError
@@ -12,8 +12,10 @@ from core.terminal import terminal_table
 from planner.draft.events import draft_events
 from planner.draft.flat import draft_flat
 from planner.draft.sheet import Sheet
+from planner.draft.sources import stated_format
 from planner.draft.task import ColumnTask, parse_task
 from planner.draft.text import plan_text
+from planner.profile.columns import read_as
 from planner.profile.profile import profile_data
 from planner.profile.target import MOST_CLASSES, find_column
 
@@ -24,7 +26,8 @@ if TYPE_CHECKING:
     import duckdb
     from rich.console import RenderableType
 
-    from planner.profile.profile import Profile
+    from planner.profile.columns import Column
+    from planner.profile.profile import Profile, Table
 
 FORMAT_VERSION = 1
 
@@ -94,12 +97,42 @@ def draft_plan(
     if not line:
         raise PantheraError(f"state what to predict: {_candidates(profile)}")
     task, sheet = parse_task(line), Sheet(answers)
+    profile = _with_chosen_forms(sheet, connection, profile)
     if isinstance(task, ColumnTask):
         table, column = find_column(profile, task.column)
         draft_flat(sheet, connection, table, column, task, key, folder)
     else:
         draft_events(sheet, connection, profile, line, task, key, time, folder)
     return _finished(sheet, profile)
+
+
+def _with_chosen_forms(sheet: Sheet, connection: duckdb.DuckDBPyConnection, profile: Profile) -> Profile:
+    """Return the profile with the times that fit two formats, such as 02/03/2020, read as the answers state.
+
+    Raises
+    ------
+    PantheraError
+        If an answer is none of the formats that fit.
+
+    """
+
+    def chosen(table: Table, column: Column) -> Column:
+        if len(column.forms) < 2 or stated_format(column) is None:  # noqa: PLR2004 - two formats
+            return column
+        asks = f"Which format do the dates of {column.raw!r} have? Several fit all values."
+        changes = "every instant that is computed from the column"
+        form = sheet.ask(f"format.{column.name}", asks, column.forms[0], column.forms, changes, 80)
+        if form not in column.forms:
+            raise PantheraError(
+                f"format.{column.name} is {form!r}, which does not fit all values of {column.raw!r}; "
+                f"expected one of {', '.join(column.forms)}"
+            )
+        return column if form == column.forms[0] else read_as(connection, table.loaded, column, form)
+
+    tables = tuple(
+        replace(table, columns=tuple(chosen(table, column) for column in table.columns)) for table in profile.tables
+    )
+    return replace(profile, tables=tables)
 
 
 def _finished(sheet: Sheet, profile: Profile) -> Draft:

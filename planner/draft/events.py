@@ -12,10 +12,9 @@ from feature_repo.files.duck import identifier
 from planner.draft.calendar import make_calendar
 from planner.draft.entity_rows import entity_key, entity_of, in_plan_names, named_table, rows_about, rows_of
 from planner.draft.model import draft_model
-from planner.draft.sources import draft_source
+from planner.draft.sources import draft_source, stated_format
 from planner.draft.windows import draft_view
 from planner.profile.columns import column_value
-from planner.profile.patterns import TIME_FORMS
 from planner.profile.times import time_columns
 
 if TYPE_CHECKING:
@@ -82,9 +81,10 @@ def draft_events(
 def _source(
     sheet: Sheet, connection: duckdb.DuckDBPyConnection, events: Events, entity: str, cut: datetime, folder: Path
 ) -> None:
-    columns = [column for column in events.table.columns if column.kind != "empty" and _is_readable(column, events)]
+    columns = [column for column in events.table.columns if column.kind != "empty"]
     draft_source(sheet, connection, events.table, columns, folder)
     section = sheet.plan["ingest"][events.table.name]
+    section["columns"][events.time.name].pop("format", None)  # event_time has it
     stated = section["columns"].pop(events.key.name)
     key = sheet.plan["entities"][entity]["key"]
     if key != events.key.name:
@@ -116,18 +116,10 @@ def _rename(sheet: Sheet, events: Events, key: str) -> None:
             columns[key] = columns.pop(events.key.name)
 
 
-def _is_readable(column: Column, events: Events) -> bool:
-    """Return whether the plan can read a column; times in another format than ISO 8601 only as the event time."""
-    if not column.is_time or column.name == events.time.name:
-        return True
-    return column.found != "VARCHAR" or column.forms[0].startswith("%Y-%m-%d")
-
-
 def _time_section(column: Column) -> dict[str, Any]:
-    form = next((one for one in TIME_FORMS if column.forms and one.format == column.forms[0]), None)
     section: dict[str, Any] = {"column": column.name}
-    if form is not None and not form.is_iso:
-        section["format"] = form.format
+    if form := stated_format(column):
+        section["format"] = form
     if column.kind == "date":
         section["at"] = "end_of_day"
     elif not column.has_zone and column.found != "TIMESTAMP WITH TIME ZONE":

@@ -125,12 +125,10 @@ def _no_feature(column: Column, table: Table) -> str | None:
     is_number_of = column.kind == "integer" and KEY_NAME.search(column.name) is not None
     is_key = column.is_unique and column.kind == "integer" and key_score(table.name, column) > 0
     texts = column.kind == "string" and column.distinct > max(_TELLS_APART * column.values, _MOST_GROUPS)
-    is_other_form = column.is_time and bool(column.forms) and not column.forms[0].startswith("%Y-%m-%d")
     reasons = {
         "it has no value": column.kind == "empty",
         f"it is constant ({column.smallest})": column.is_constant and not column.nulls,
         f"it is personal ({column.personal})": column.treatment == "remove",
-        f"its dates are written as {column.forms[:1]}; only 2020-12-31 can be read as a feature": is_other_form,
         "it numbers the rows or something else": is_key or (is_number_of and column.distinct > _NUMBERS * table.rows),
         f"it tells rows apart ({column.distinct:,} values in {column.values:,} rows)": texts,
     }

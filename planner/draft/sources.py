@@ -11,6 +11,7 @@ from core.plan.ingest import FilesReader
 from feature_repo.files.duck import identifier, literal
 from feature_repo.sources.addresses import is_address
 from planner.profile.columns import column_value
+from planner.profile.patterns import TIME_FORMS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -82,7 +83,15 @@ def column_section(column: Column) -> dict[str, Any]:
         section["missing"] = list(column.missing)
     if column.truth and not {word.lower() for word in column.truth} <= _KNOWN_TRUTH:
         section |= {"true_values": [column.truth[0]], "false_values": [column.truth[1]]}
+    if form := stated_format(column):
+        section["format"] = form
     return section
+
+
+def stated_format(column: Column) -> str | None:
+    """Return the format of a column of times that are not in ISO 8601; None for other columns."""
+    form = next((one for one in TIME_FORMS if column.forms and one.format == column.forms[0]), None)
+    return form.format if column.is_time and form is not None and not form.is_iso else None
 
 
 def _reason(table: Table, column: Column) -> tuple[str, str]:

@@ -417,6 +417,11 @@ def _measured(connection: duckdb.DuckDBPyConnection, table: Loaded, column: Colu
     return _grouped(connection, table, column, value)
 
 
+def read_as(connection: duckdb.DuckDBPyConnection, table: Loaded, column: Column, form: str) -> Column:
+    """Return a column of times as it is in another of its formats."""
+    return _measured(connection, table, replace(column, forms=(form,)))
+
+
 def _measured_value(table: Loaded, column: Column) -> str:
     """Compose the SQL of a value for statistics; a number is not checked for what the plan would reject."""
     if column.found == "VARCHAR" and column.is_numeric:

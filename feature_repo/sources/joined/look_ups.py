@@ -65,7 +65,7 @@ def _named_keys(keys: Sequence[str]) -> list[str]:
 def _typed_keys(connection: duckdb.DuckDBPyConnection, query: str, source: Source, names: Sequence[str]) -> list[str]:
     """Compose the key columns of `rows` in their dtypes: 7 and 07 are equal as numbers and different as texts."""
     found = {row[0]: str(row[1]) for row in connection.execute(f"DESCRIBE {query}").fetchall()}
-    return [typed_value(f"rows.{identifier(name)}", source.columns[name].dtype, found[name]) for name in names]
+    return [typed_value(f"rows.{identifier(name)}", source.columns[name], found[name]) for name in names]
 
 
 def _refuse_duplicates(connection: duckdb.DuckDBPyConnection, path: str, look_up: str, stated: LookUp) -> None:

@@ -97,6 +97,10 @@ FAULTS: Faults = {
         {"ingest/orders/columns/price/true_values": ["Ja"]},
         "ingest.orders.columns.price: true_values and false_values are words for a bool; the column is declared as float64",
     ),
+    "a format of a column of numbers": (
+        {"ingest/orders/columns/price/format": "%d.%m.%Y"},
+        "ingest.orders.columns.price: format is for a date or timestamp; the column is declared as float64",
+    ),
     "an unknown key of a candidate": (
         {"train/candidates/trees/round": 5},
         "train.candidates.trees: unknown key 'round'; allowed here: estimator, ",

@@ -6,16 +6,27 @@ import bz2
 import gzip
 import math
 import re
+from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pytest
 
 from core.errors import PantheraError
-from tests.feature_repo.sources.stranger import accepted_values, csv_of, judged, raw_rows, reasons, stranger
+from tests.feature_repo.sources.stranger import (
+    accepted_rows,
+    accepted_values,
+    csv_of,
+    judged,
+    raw_rows,
+    reasons,
+    stranger,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from core.plan.ingest import Source
 
 TABLE = "id,seen,amount\n007,2024-01-01,1.5\nü#,2024-01-02,2.5\n"
 ROWS = [("007", "2024-01-01", "1.5"), ("ü#", "2024-01-02", "2.5")]
@@ -143,6 +154,35 @@ def test_words_are_truth_values_where_the_plan_or_custom_says_so(tmp_path: Path)
     paid = {"dtype": "bool", "true_values": ["Ja"], "false_values": ["Nein"]}
     source = stranger(csv_of(tmp_path, f"id,seen,amount,paid\n{lines}"), paid=paid)
     assert accepted_values(source, tmp_path, "paid") == [truth for truth in words.values() if truth is not None]
+
+
+def test_dates_and_times_of_any_column_are_read_in_the_format_and_zone_that_it_states(tmp_path: Path) -> None:
+    text = "id,seen,amount,born,called\n"
+    text += "a,2024-01-01,1,31.12.1999,3/7/2023 14:05\nb,2024-01-01,1,,\nc,2024-01-01,1,1999-12-31,3/7/2023 14:05\n"
+    columns = {
+        "born": {"dtype": "date", "format": "%d.%m.%Y"},
+        "called": {"dtype": "timestamp", "format": "%d/%m/%Y %H:%M", "zone": "Europe/Berlin"},
+    }
+    rows = accepted_rows(source_of(tmp_path, text, **columns), tmp_path)
+    # Berlin is two hours ahead of UTC in July.
+    assert [(row["id"], row["born"], row["called"]) for row in rows] == [
+        ("a", date(1999, 12, 31), datetime(2023, 7, 3, 12, 5, tzinfo=UTC)),
+        ("b", None, None),
+    ]
+    assert reasons(tmp_path) == [["born: not a date"]]
+
+
+def test_a_date_that_is_not_iso_is_rejected_with_the_word_that_the_plan_lacks(tmp_path: Path) -> None:
+    source = source_of(tmp_path, "id,seen,amount,born\na,2024-01-01,1,31.12.1999\n", born={"dtype": "date"})
+    with pytest.raises(PantheraError, match="set format for the column"):
+        judged(source, tmp_path, max_rejected=0.1)
+
+
+def source_of(folder: Path, text: str, **columns: dict[str, Any]) -> Source:
+    """Ingest a text table; return its source."""
+    source = stranger(csv_of(folder, text), **columns)
+    raw_rows(source, folder)
+    return source
 
 
 def test_a_ragged_line_ends_the_run_or_rejects_its_row_by_its_number(tmp_path: Path) -> None:

@@ -158,3 +158,18 @@ def test_a_number_that_is_missing_in_some_rows_can_be_the_target(drafted: Drafte
     text = "\n".join([lines[0], *(f"{line.rpartition(',')[0]}," for line in lines[1:20]), *lines[20:]]) + "\n"
     plan, _ = drafted({"t.csv": text}, "y")
     assert plan.label.unlabelled == "leave_out"
+
+
+def test_dates_that_fit_two_orders_are_a_question_whose_answer_is_the_format(drafted: Drafted) -> None:
+    lines = numbers(120, "{odd}").splitlines()
+    dated = [f"{lines[0]},joined", *(f"{line},0{n % 9 + 1}/0{n % 7 + 1}/2023" for n, line in enumerate(lines[1:]))]
+    files = {"t.csv": "\n".join(dated) + "\n"}
+    plan, draft = drafted(files, "y = 1")
+    (question,) = [one for one in draft.sheet.open_questions if one.name == "format.joined"]
+    assert sorted(question.options) == ["%d/%m/%Y", "%m/%d/%Y"]
+    assert plan.ingest["t"].columns["joined"].format == question.default
+    (other,) = set(question.options) - {question.default}
+    plan, _ = drafted(files, "y = 1", answers={"format.joined": other})
+    assert plan.ingest["t"].columns["joined"].format == other
+    with pytest.raises(PantheraError, match="does not fit all values"):
+        drafted(files, "y = 1", answers={"format.joined": "%Y"})
