@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from core.plan.ingest import Source
     from core.plan.plan import Plan
-    from planner.profile.columns import Column
+    from planner.profile.column import Column
     from planner.profile.tables import Loaded
 
 #: Positive labels in the test part below which an interval is too wide to compare releases.

@@ -15,7 +15,7 @@ from planner.draft.sheet import Sheet
 from planner.draft.sources import stated_format
 from planner.draft.task import ColumnTask, parse_task
 from planner.draft.text import plan_text
-from planner.profile.columns import read_as
+from planner.profile.measured import read_as
 from planner.profile.profile import profile_data
 from planner.profile.target import MOST_CLASSES, find_column
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import duckdb
     from rich.console import RenderableType
 
-    from planner.profile.columns import Column
+    from planner.profile.column import Column
     from planner.profile.profile import Profile, Table
 
 FORMAT_VERSION = 1

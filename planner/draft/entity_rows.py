@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from planner.draft.sheet import Sheet
     from planner.draft.task import WindowTask
-    from planner.profile.columns import Column
+    from planner.profile.column import Column
     from planner.profile.profile import Profile, Table
 
 _SEVERAL = 2

@@ -14,7 +14,7 @@ from planner.draft.entity_rows import entity_key, entity_of, in_plan_names, name
 from planner.draft.model import draft_model
 from planner.draft.sources import draft_source, stated_format
 from planner.draft.windows import draft_view
-from planner.profile.columns import column_value
+from planner.profile.column import column_value
 from planner.profile.times import time_columns
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from planner.draft.entity_rows import Events
     from planner.draft.sheet import Sheet
     from planner.draft.task import WindowTask
-    from planner.profile.columns import Column
+    from planner.profile.column import Column
     from planner.profile.profile import Profile, Table
 
 #: Labels of all instants, and the share of either class at the last one, below which nothing can be learned.

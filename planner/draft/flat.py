@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from planner.draft.sheet import Sheet
     from planner.draft.target import Target
     from planner.draft.task import ColumnTask
-    from planner.profile.columns import Column
+    from planner.profile.column import Column
     from planner.profile.profile import Table
 
 #: Share of distinct values from which on a column of texts tells rows apart and is no feature; of numbers with a key's name.

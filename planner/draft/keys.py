@@ -10,7 +10,7 @@ from core.errors import PantheraError
 from core.plan.ingest import CsvReader, ParquetReader
 from core.suggestions import allowed_here
 from feature_repo.files.duck import identifier, literal
-from planner.profile.columns import Column, column_value
+from planner.profile.column import Column, column_value
 from planner.profile.links import key_score, singular
 from planner.profile.patterns import KEY_NAME
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from core.plan.plan import Problem
     from models.evaluation.leak_scores import LeakScore
-    from planner.profile.columns import Column
+    from planner.profile.column import Column
     from planner.profile.profile import Table
 
 #: A column that reaches so much alone is left out; R2 of a regression is judged by `_CERTAIN_R2`.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from core.plan.ingest import FilesReader
 from feature_repo.files.duck import identifier, literal
 from feature_repo.sources.addresses import is_address
-from planner.profile.columns import column_value
+from planner.profile.column import column_value
 from planner.profile.patterns import TIME_FORMS
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from core.plan.ingest import Reader
     from planner.draft.sheet import Sheet
-    from planner.profile.columns import Column
+    from planner.profile.column import Column
     from planner.profile.profile import Table
 
 #: Words that the platform reads as true and false, in any case.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from core.errors import PantheraError
 from core.plan.training_set import sql_constant
 from feature_repo.files.duck import identifier, literal
-from planner.profile.columns import column_value
+from planner.profile.column import column_value
 from planner.profile.target import MOST_NAMED_CLASSES, problem_of
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from core.plan.plan import Problem
     from planner.draft.sheet import Sheet
     from planner.draft.task import ColumnTask
-    from planner.profile.columns import Column
+    from planner.profile.column import Column
     from planner.profile.profile import Table
 
 #: Rows with a label that a draft needs: five folds, and a few of each class in each.

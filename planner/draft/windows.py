@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from planner.draft.calendar import Calendar
     from planner.draft.entity_rows import Events
     from planner.draft.sheet import Sheet
-    from planner.profile.columns import Column
+    from planner.profile.column import Column
 
 #: Windows of features in days; those that the history does not fill are left out.
 _WINDOWS = (7, 30, 90, 180)

@@ -11,7 +11,7 @@ from feature_repo.files.duck import identifier
 from models.data.rows import Rows, Task
 from models.evaluation.leak_scores import leak_scores
 from models.scoring.encoding import Inputs
-from planner.profile.columns import column_value
+from planner.profile.column import column_value
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from core.plan.plan import Problem
     from models.evaluation.leak_scores import LeakScore
-    from planner.profile.columns import Column
+    from planner.profile.column import Column
     from planner.profile.tables import Loaded
 
 #: Limit of rows times columns to score; above it, rows at equal distances are scored.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 from typing import TYPE_CHECKING
 
-from planner.profile.columns import column_value
+from planner.profile.column import column_value
 from planner.profile.patterns import KEY_NAME
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     import duckdb
 
-    from planner.profile.columns import Column
+    from planner.profile.column import Column
     from planner.profile.tables import Loaded
 
 #: Limit of the pairs of columns to compare; pairs with the most similar names come first.

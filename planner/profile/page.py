@@ -11,7 +11,7 @@ from planner.profile.profile import column_notes, values_text
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from planner.profile.columns import Column
+    from planner.profile.column import Column
     from planner.profile.profile import Profile, Table
     from planner.profile.times import Times
 

@@ -8,8 +8,9 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from core.terminal import terminal_table
-from planner.profile.columns import profile_columns, sampled_rows
+from planner.profile.columns import profile_columns
 from planner.profile.links import find_links, key_columns
+from planner.profile.measured import sampled_rows
 from planner.profile.tables import load_tables
 from planner.profile.times import known_column, measure_delay, measure_times, time_columns
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     import duckdb
     from rich.console import RenderableType
 
-    from planner.profile.columns import Column
+    from planner.profile.column import Column
     from planner.profile.links import Link
     from planner.profile.tables import Loaded
     from planner.profile.times import Delay, Times

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 from core.errors import PantheraError
 from core.suggestions import allowed_here
 from planner.profile.associations import associations
-from planner.profile.columns import column_value
+from planner.profile.column import column_value
 
 if TYPE_CHECKING:
     import duckdb
 
     from core.plan.plan import Problem
-    from planner.profile.columns import Column
+    from planner.profile.column import Column
     from planner.profile.profile import Profile, Table
 
 #: Classes up to which a column of whole numbers is a class, and not a number.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from planner.profile.columns import column_value
+from planner.profile.column import column_value
 from planner.profile.patterns import KNOWN_NAME, TIME_NAMES
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     import duckdb
 
-    from planner.profile.columns import Column
+    from planner.profile.column import Column
     from planner.profile.tables import Loaded
 
 _BARS = 24

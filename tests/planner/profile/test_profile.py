@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from planner.profile.columns import Column
+    from planner.profile.column import Column
     from planner.workspace import Workspace
 
     Profiled = Callable[[dict[str, str]], Profile]
