@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from core.errors import SourceError
 from feature_repo.files.duck import identifier
-from feature_repo.files.exact import exact_or_null
+from feature_repo.sources.quality import typed_value
+from feature_repo.sources.times import SourceTime
 from feature_repo.sources.tokens import meant_value
 from models.data.rows import Task
 from models.evaluation.leak_scores import suspicion
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 #: Positive labels in the test part below which an interval is too wide to compare releases.
 _FEW_POSITIVES = 50
-_CHECKED = frozenset({"int32", "int64", "float32", "float64", "bool"})
+_WHAT_TO_DO = dict.fromkeys(("date", "timestamp"), "state its format (and the zone of times without one)")
 
 
 @dataclass(frozen=True)
@@ -77,14 +78,13 @@ def _columns(connection: duckdb.DuckDBPyConnection, plan: Plan, given: Given) ->
             yield Finding(
                 "refuse", path, "no such column in the file", repr(spec.rename_from or column), "correct rename_from"
             )
-        elif spec.dtype in _CHECKED:
-            meant = meant_value(identifier(column), loaded.types[column], spec, given.source.reader)
-            value = exact_or_null(meant, loaded.types[column], spec.dtype)
+        elif spec.dtype != "string":
+            raw, value = _meant(given, column), _value(given, column)
             ((faults,),) = connection.execute(
-                f"SELECT count(*) FILTER ({meant} IS NOT NULL AND {value} IS NULL) FROM {loaded.relation}"
+                f"SELECT count(*) FILTER ({raw} IS NOT NULL AND {value} IS NULL) FROM {loaded.relation}"
             ).fetchall()
             if faults > allowed * loaded.rows:
-                what = "list its words for no value in missing, or declare another dtype"
+                what = _WHAT_TO_DO.get(spec.dtype, "list its words for no value in missing, or declare another dtype")
                 yield Finding(
                     "refuse",
                     path,
@@ -163,10 +163,20 @@ def _typed(connection: duckdb.DuckDBPyConnection, given: Given) -> Loaded:
     return replace(loaded, types={str(row[0]): str(row[1]) for row in described})
 
 
+def _meant(given: Given, column: str) -> str:
+    """Compose the SQL of a value with the words of its column and its reader replaced."""
+    return meant_value(
+        identifier(column), given.loaded.types[column], given.source.columns[column], given.source.reader
+    )
+
+
 def _value(given: Given, column: str) -> str:
+    """Compose the SQL of a value in its dtype; null if it does not fit."""
     spec, found = given.source.columns[column], given.loaded.types[column]
-    meant = meant_value(identifier(column), found, spec, given.source.reader)
-    return exact_or_null(meant, found, spec.dtype) if spec.dtype in _CHECKED else meant
+    time = next((time for time in given.source.times if time.column == column), None)
+    if time is not None:
+        return SourceTime(time, _meant(given, column), found, spec.dtype).value
+    return typed_value(_meant(given, column), spec, found)
 
 
 def _balance(connection: duckdb.DuckDBPyConnection, plan: Plan, label: str, typed: Loaded) -> Iterator[Finding]:

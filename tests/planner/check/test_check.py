@@ -112,3 +112,17 @@ def test_a_key_without_evidence_is_refused_with_the_nearest(workspace: Workspace
             "ingest.t.columns.xx",
             workspace.scratch,
         )
+
+
+def test_dates_in_another_format_than_the_plan_states_are_found(
+    drafted: Drafted, workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rng = random.Random(8)  # noqa: S311 - a fixed example
+    rows = "".join(f"{n},{rng.random():.3f},{n % 28 + 1}.11.2023,{n % 2}\n" for n in range(200))
+    _, draft = drafted({"t.csv": "id,x,joined,y\n" + rows}, "y = 1")
+    assert refused(check(workspace, draft.text)) == []
+    found = check(workspace, draft.text.replace('"%d.%m.%Y"', '"%Y.%m.%d"'))
+    assert refused(found) == ["ingest.t.columns.joined"]
+    assert found.findings[0].found == "200 of 200 values are no date"
+    assert "state its format" in found.findings[0].next
