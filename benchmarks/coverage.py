@@ -95,7 +95,9 @@ def _class_probabilities(signal: NDArray[np.float64]) -> NDArray[np.float64]:
 def _regression(
     rng: np.random.Generator, risk: NDArray[np.float64], signal: NDArray[np.float64], noisy: NDArray[np.float64]
 ) -> _Scored:
-    return 10 + 3 * risk + rng.normal(size=len(risk)), 10 + 2.5 * signal, 10 + 1.5 * noisy
+    # Seldom below zero; measures of counts are not defined there.
+    label = np.maximum(10 + 3 * risk + rng.normal(size=len(risk)), 0)
+    return label, np.maximum(10 + 2.5 * signal, 0.1), np.maximum(10 + 1.5 * noisy, 0.1)
 
 
 def measures(problem: Problem, drawn: Study, resampling: Resampling) -> dict[str, Estimate]:

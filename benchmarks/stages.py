@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import sys
+import warnings
 from importlib import import_module
 from pathlib import Path
 
@@ -21,3 +23,6 @@ def run_stages(last: str | None = None) -> None:
                 return
     finally:
         sys.argv = arguments
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)
+            gc.collect()  # connections that end with the process of a stage
