@@ -123,9 +123,11 @@ def _orphans(connection: duckdb.DuckDBPyConnection, plan: Plan, given: dict[str,
     """Find rows about entities that the entity's own source does not have."""
     for name, entity in plan.entities.items():
         home = given.get(entity.source or "")
+        if home is None or entity.key not in home.loaded.types:
+            continue
         others = [one for one in given.values() if one.source.entity == name and one is not home]
-        for other in others if home is not None and entity.key in home.loaded.types else ():
-            if entity.key not in other.loaded.types or home is None:
+        for other in others:
+            if entity.key not in other.loaded.types:
                 continue
             key = identifier(entity.key)
             ((rows,),) = connection.execute(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,10 +9,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from feature_repo.join.time_line import microseconds
+from feature_repo.join.time_line import INSTANT, microseconds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import datetime
     from pathlib import Path
 
     import numpy.typing as npt
@@ -53,11 +53,8 @@ def write_changed_rows(
 def _unknown_rows(rows: pa.Table, as_of: datetime) -> Places:
     """Return the indices of the rows that happened or became known after `as_of`."""
     happened, known = (microseconds(rows.column(name), name) for name in ("event_timestamp", "created_timestamp"))
-    return np.flatnonzero(np.maximum(happened, known) > _microseconds_of(as_of))
-
-
-def _microseconds_of(as_of: datetime) -> int:
-    return int((as_of - datetime(1970, 1, 1, tzinfo=UTC)) / timedelta(microseconds=1))
+    (instant,) = microseconds(pa.chunked_array([[as_of]], INSTANT), "as_of")
+    return np.flatnonzero(np.maximum(happened, known) > instant)
 
 
 def _with_changes(rows: pa.Table, unknown: Places, key: str, rng: np.random.Generator) -> pa.Table:

@@ -16,6 +16,7 @@ import numpy as np
 
 from core.errors import PlanError
 from core.files import require
+from core.terminal import terminal_table
 from feature_repo.files.datasets import snapshot_glob
 from feature_repo.files.duck import identifier, instant, literal, open_duckdb
 from feature_repo.views.snapshots import build_views
@@ -77,16 +78,18 @@ class Proof:
     def table(self) -> RenderableType:
         """Return a terminal table of the instants, and one of the leaks if there are any."""
         from rich.console import Group
-        from rich.table import Table
 
-        instants = Table("as of", "rows changed", "values compared", "of them different", title="no look-ahead")
+        numbers = ("rows changed", "values compared", "of them different")
+        instants = terminal_table("as of", *numbers, numbers=numbers, title="no look-ahead")
         for each in self.instants:
             different = sum(leak.changed for leak in self.leaks if leak.as_of == each.as_of)
             counts = (each.rows_changed, each.values_compared, different)
             instants.add_row(f"{each.as_of:%Y-%m-%d %H:%M}", *(f"{number:,}" for number in counts))
         if not self.leaks:
             return instants
-        leaks = Table("feature", "as of", "values that changed", "for example", title="features that look ahead")
+        leaks = terminal_table(
+            "feature", "as of", "values that changed", "for example", title="features that look ahead"
+        )
         for leak in self.leaks:
             counted = f"{leak.changed:,} of {leak.compared:,}"
             leaks.add_row(leak.feature, f"{leak.as_of:%Y-%m-%d %H:%M}", counted, leak.example)
