@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
+import pyarrow.parquet as pq
 from psycopg import sql
 
 from benchmarks.held import holds
@@ -19,7 +20,7 @@ from core.plan.ingest import QualityRules
 from core.postgres.database import connect
 from core.settings import Settings
 from feature_repo.catch_up import catch_up
-from feature_repo.files.datasets import accepted_glob, raw_file, rows_ledger, snapshots_ledger
+from feature_repo.files.datasets import raw_file, rows_ledger, snapshots_ledger
 from feature_repo.files.duck import literal, open_duckdb
 from feature_repo.files.kept_snapshots import add_kept, kept_files
 from feature_repo.ingest import ingest
@@ -305,10 +306,10 @@ class World:
 
     def accepted(self) -> list[tuple[Any, ...]]:
         """Read the accepted rows, each with the instant from which it is known."""
-        with open_duckdb() as connection:
-            files = literal(accepted_glob(self.data / "accepted", "orders"))
-            columns = "customer_id, event_timestamp, cents, created_timestamp"
-            return connection.execute(f"SELECT {columns} FROM read_parquet({files})").fetchall()
+        columns = ["customer_id", "event_timestamp", "cents", "created_timestamp"]
+        files = sorted((self.data / "accepted" / "orders").glob("*.parquet"))
+        tables = [pq.read_table(file, columns=columns) for file in files]
+        return [row for table in tables for row in zip(*(column.to_pylist() for column in table.columns), strict=True)]
 
     def online(self) -> list[tuple[Any, ...]]:
         """Read the online table."""
