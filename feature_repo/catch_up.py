@@ -21,6 +21,7 @@ from feature_repo.files.datasets import (
     accepted_glob,
     files_of,
     raw_file,
+    raw_rows,
     rows_ledger,
     snapshot_glob,
     snapshots_ledger,
@@ -225,7 +226,7 @@ class _Source:
         )
         columns = origins(self.source)
         with open_duckdb(spill=scratch) as connection:
-            known, rows = ledger.open(connection, self.source), f"read_parquet({files_literal(present)})"
+            known, rows = ledger.open(connection, self.source), raw_rows(connection, present)
             changes = comparison.find(connection, known, rows)
             query = entries(known_from, rows, known, ledger.last_row, list(columns))
             file = write_entries(connection, query, ledger.new_file())

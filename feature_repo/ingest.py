@@ -50,7 +50,7 @@ def ingest(name: str, source: Source, folder: Path, downloads: Path, pii_key: by
 def ingest_joined(
     name: str, sources: Mapping[str, Source], folder: Path, downloads: Path, pii_key: bytes | None = None
 ) -> Ingested:
-    """Write the rows of the source `name`, numbered in their order from 1, to its file in `folder`; return their numbers.
+    """Write the rows of the source `name`, in its order, to its file in `folder`; return their numbers.
 
     Parameters
     ----------
@@ -83,7 +83,7 @@ def write_rows(
     scratch = scratch_folder(downloads)
     try:
         with open_duckdb(spill=scratch / "spilled") as connection, shown_progress(name, connection, scratch):
-            rows = write_table(connection, _numbered_rows(connection, name, sources, downloads, pii_key), file)
+            rows = write_table(connection, _rows(connection, name, sources, downloads, pii_key), file)
             return Ingested(rows, unmatched_rows(connection, sources[name], file))
     except duckdb.Error as error:
         raise SourceError(f"ingest.{name}: the source is corrupt: {without_rows(error)}") from None
@@ -91,23 +91,21 @@ def write_rows(
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _numbered_rows(
+def _rows(
     connection: duckdb.DuckDBPyConnection,
     name: str,
     sources: Mapping[str, Source],
     downloads: Path,
     pii_key: bytes | None,
 ) -> str:
-    """Compose the query of all rows of a source, numbered in their order from 1, with pseudonyms and look-ups."""
+    """Compose the query of all rows of a source, in its order, with pseudonyms and look-ups."""
 
     def rows_of(name: str) -> str:
         stated = own(sources[name])
         return with_pseudonyms(connection, stated, read_source(connection, name, stated, downloads), pii_key)
 
     open_look_ups(connection, name, sources[name], sources, rows_of)
-    return with_look_ups(
-        connection, sources[name], f"SELECT row_number() OVER () AS source_row, * FROM ({rows_of(name)})"
-    )
+    return with_look_ups(connection, sources[name], rows_of(name))
 
 
 def hashed_columns(source: Source) -> list[str]:

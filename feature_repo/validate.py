@@ -21,7 +21,16 @@ from core.files import require, whole_folder
 from core.plan.file import read_plan
 from core.plan.ingest import QualityRules
 from core.settings import read_settings
-from feature_repo.files.datasets import BUCKETS, bucket_file, bucket_of, files_of, raw_file, rows_ledger, write_table
+from feature_repo.files.datasets import (
+    BUCKETS,
+    bucket_file,
+    bucket_of,
+    files_of,
+    raw_file,
+    raw_rows,
+    rows_ledger,
+    write_table,
+)
 from feature_repo.files.duck import files_literal, identifier, literal, open_duckdb
 from feature_repo.sources.known_rows import MadeOf, with_extract, write_known_rows, write_made_of
 from feature_repo.sources.ledger import KNOWN_FROM, changing_ledger, digest, read_ledger
@@ -143,7 +152,7 @@ def _accepted_columns(source: Source) -> tuple[str, ...]:
 
 def _open_typed(connection: duckdb.DuckDBPyConnection, source: Source, raw: Path) -> None:
     """Create the view `typed`, which `feature_repo.sources.quality` describes."""
-    relation = f"read_parquet({files_literal(require(raw, 'ingest'))})"
+    relation = raw_rows(connection, require(raw, "ingest"))
     found = {row[0]: str(row[1]) for row in connection.execute(f"DESCRIBE SELECT * FROM {relation}").fetchall()}
     typed = typed_rows(source, relation, found)
     if KNOWN_FROM.strip('"') in found:

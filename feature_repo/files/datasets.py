@@ -97,6 +97,20 @@ def write_table(connection: duckdb.DuckDBPyConnection, query: str, path: Path) -
     return int(written[0]) if written else 0
 
 
+def raw_rows(connection: duckdb.DuckDBPyConnection, raw: Path) -> str:
+    """Compose the relation of a source's rows before validation, with `source_row`: the number of each in the file, from 1 on.
+
+    All threads write a file without numbers, and one thread a file with them. Known rows and files of earlier versions have
+    the column.
+    """
+    file = files_literal(raw)
+    found = connection.execute(f"DESCRIBE FROM read_parquet({file})").fetchall()
+    if any(row[0] == "source_row" for row in found):
+        return f"read_parquet({file})"
+    numbered = "file_row_number + 1 AS source_row, * EXCLUDE (file_row_number)"
+    return f"(SELECT {numbered} FROM read_parquet({file}, file_row_number = true))"
+
+
 def renamed(files: str | Path) -> str:
     """Compose the relation of accepted rows, with the column names of feature SQL: `event_time` and `created_time`."""
     return f"""(SELECT * RENAME (event_timestamp AS event_time, created_timestamp AS created_time)

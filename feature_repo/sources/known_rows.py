@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from core.errors import StaleStateError
 from core.files import require, write_whole
-from feature_repo.files.datasets import mark_file, raw_file, write_table
+from feature_repo.files.datasets import mark_file, raw_file, raw_rows, write_table
 from feature_repo.files.duck import files_literal, identifier, open_duckdb
 from feature_repo.sources.changes import Comparison, entries, removals
 from feature_repo.sources.ledger import KNOWN_FROM, Delivery, digest, origins, write_entries
@@ -89,7 +89,7 @@ def with_extract(
     comparison = Comparison(source.ingested(), key, rules, until, seen_until=until)
     columns = origins(source)
     with open_duckdb(spill=file.parent) as connection:
-        known, present = ledger.open(connection, source), f"read_parquet({files_literal(raw)})"
+        known, present = ledger.open(connection, source), raw_rows(connection, raw)
         _require_columns(connection, name, present, raw, columns)
         comparison.find(connection, known, present)
         query = entries(None, present, known, ledger.last_row, list(columns))

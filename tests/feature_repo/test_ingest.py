@@ -1,16 +1,18 @@
-"""Personal data: what the plan declares as an identifier is not there any more after the first stage."""
+"""The stage `ingest`: what the plan declares as an identifier is not there any more after it, and rows have their numbers."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from core.errors import SourceError
 from core.plan.ingest import Source
 from core.pseudonyms import pseudonym
-from feature_repo.files.datasets import raw_file
+from feature_repo.files.datasets import raw_file, raw_rows
+from feature_repo.files.duck import open_duckdb
 from feature_repo.ingest import ingest
 
 if TYPE_CHECKING:
@@ -45,13 +47,12 @@ def test_an_identifier_is_removed_or_replaced_by_its_pseudonym_and_the_rest_is_k
     rows = pq.read_table(raw_file(tmp_path / "raw", "people")).to_pylist()
     assert rows == [
         {
-            "source_row": 1,
             "id": "1",
             "since": "2024-01-01",
             "email": pseudonym("ada@mail.example", KEY),
             "born": "1815",
         },
-        {"source_row": 2, "id": "2", "since": "2024-01-02", "email": None, "born": "1903"},
+        {"id": "2", "since": "2024-01-02", "email": None, "born": "1903"},
     ]
 
 
@@ -83,3 +84,25 @@ def test_nothing_that_was_copied_for_reading_stays(tmp_path: Path) -> None:
     text = "id since name email born\n1  2024-01-01  Ada  ada@mail.example  1815\n"
     ingest("people", people(tmp_path, text, delimiter="whitespace"), tmp_path / "raw", tmp_path / "downloads", KEY)
     assert not [file for file in (tmp_path / "downloads").rglob("*") if file.is_file()]
+
+
+def numbers(raw: Path) -> list[tuple[int, int]]:
+    with open_duckdb() as connection:
+        query = f"SELECT source_row, CAST(id AS BIGINT) FROM {raw_rows(connection, raw)} ORDER BY 1"
+        return connection.execute(query).fetchall()
+
+
+def test_rows_are_numbered_in_the_order_of_the_files_however_many_threads_read_them(tmp_path: Path) -> None:
+    rows = 300_000  # several row groups
+    for part, name in enumerate(("a.csv", "b.csv")):
+        lines = (f"{number},2024-01-01,1815\n" for number in range(part * rows, (part + 1) * rows))
+        (tmp_path / name).write_text("id,since,born\n" + "".join(lines))
+    source = people(tmp_path, path=str(tmp_path / "[ab].csv"))
+    columns = {name: column for name, column in source.columns.items() if name != "email"}
+    ingest("people", source.model_copy(update={"columns": columns}), tmp_path / "raw", tmp_path / "downloads", KEY)
+    assert numbers(raw_file(tmp_path / "raw", "people")) == [(number + 1, number) for number in range(2 * rows)]
+
+
+def test_a_file_of_an_earlier_version_keeps_its_numbers(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"source_row": [7, 9], "id": [70, 90]}), tmp_path / "people.parquet")
+    assert numbers(tmp_path / "people.parquet") == [(7, 70), (9, 90)]

@@ -81,13 +81,16 @@ def _refuse_duplicates(connection: duckdb.DuckDBPyConnection, path: str, look_up
 
 
 def with_look_ups(connection: duckdb.DuckDBPyConnection, source: Source, query: str) -> str:
-    """Compose `query` (the numbered rows of a source) with the columns of its look-ups; null for a key without a row."""
+    """Compose `query`, the rows of a source, with the columns of its look-ups; null for a key without a row."""
+    if not source.join:
+        return query
+    query = f"SELECT row_number() OVER () AS source_row, * FROM ({query})"
     for look_up, columns in joined_columns(source).items():
         keys = _typed_keys(connection, query, source, list(source.join[look_up].key))
         matches = " AND ".join(f"{key} = {_table(look_up)}.{_key(number)}" for number, key in enumerate(keys))
         brought = "".join(f", {identifier(name)}" for name in columns)
         query = f"SELECT rows.*{brought} FROM ({query}) AS rows LEFT JOIN {_table(look_up)} ON {matches}"
-    return f"{query} ORDER BY source_row" if source.join else query
+    return f"SELECT * EXCLUDE (source_row) FROM ({query}) ORDER BY source_row"
 
 
 def unmatched_rows(connection: duckdb.DuckDBPyConnection, source: Source, file: Path) -> dict[str, int]:

@@ -42,9 +42,9 @@ def csv_of(folder: Path, content: bytes | str, name: str = "table.csv", **reader
 
 
 def raw_rows(source: Source, folder: Path) -> list[tuple[Any, ...]]:
-    """Ingest a source; return its rows without their numbers."""
+    """Ingest a source; return its rows."""
     ingest("things", source, folder / "raw", folder / "downloads")
-    table = pq.read_table(raw_file(folder / "raw", "things")).drop_columns("source_row")
+    table = pq.read_table(raw_file(folder / "raw", "things"))
     return [tuple(row.values()) for row in table.to_pylist()]
 
 

@@ -15,8 +15,8 @@ import pytest
 
 from core.errors import PantheraError, SourceError
 from core.plan.ingest import Source
-from feature_repo.files.datasets import raw_file
-from feature_repo.files.duck import literal, open_duckdb
+from feature_repo.files.datasets import raw_file, raw_rows
+from feature_repo.files.duck import open_duckdb
 from feature_repo.ingest import ingest
 
 if TYPE_CHECKING:
@@ -38,8 +38,8 @@ def source(reader: dict[str, Any], **changes: Any) -> Source:
 def read(stated: Source, folder: Path) -> list[tuple[Any, ...]]:
     ingest("sales", stated, folder / "raw", folder / "downloads")
     with open_duckdb() as connection:
-        files = literal(raw_file(folder / "raw", "sales"))
-        return connection.execute(f"SELECT source_row, who, day::VARCHAR, note FROM {files} ORDER BY 1").fetchall()
+        rows = raw_rows(connection, raw_file(folder / "raw", "sales"))
+        return connection.execute(f"SELECT source_row, who, day::VARCHAR, note FROM {rows} ORDER BY 1").fetchall()
 
 
 def write_csv(
