@@ -34,7 +34,7 @@ from models.candidates.candidates import read_candidate
 from models.data.rows import task_of
 from models.data.split import TEST, TRAIN, VALIDATION, contract_features, part, read_training_set
 from models.evaluation.evaluation import read_evaluation
-from models.evaluation.measure_candidates import observed, resampling_of, scores_of, split_part
+from models.evaluation.measure_candidates import observed, part_of_plan, resampling_of, scores_of
 from models.measures.intervals import difference
 from models.measures.metrics import LOWER_IS_BETTER, metric_value
 from models.scoring.model_file import calibrated, load_model
@@ -136,7 +136,7 @@ def compared(plan: Plan) -> dict[str, Any]:
     table = read_training_set(DATA / "training_set.parquet")
     train = part(table, TRAIN)
     features = contract_features(plan.build_features, plan.training_set.service, train)
-    test = split_part(table, TEST, features, task_of(problem, train), plan.cluster_column)
+    test = part_of_plan(plan, table, TEST, features, task_of(problem, train))
     best = read_evaluation(DATA / "evaluation.json").results[0]
     model = load_model(*read_candidate(DATA / "candidates" / best.candidate))
     outputs = calibrated(model.outputs(test.rows.inputs), best.calibration)

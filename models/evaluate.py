@@ -21,7 +21,7 @@ from models.data.split import TEST, TRAIN, VALIDATION, contract_features, part, 
 from models.evaluation.evaluation import Evaluation
 from models.evaluation.explanations import background_rows, contributions, explained_rows, explanation
 from models.evaluation.findings import ScoredFeatures, findings_of
-from models.evaluation.measure_candidates import evaluate, resampling_of, split_part
+from models.evaluation.measure_candidates import evaluate, part_of_plan, resampling_of
 from models.measures import curves
 from models.measures.groups import groupings
 from models.measures.intervals import difference
@@ -175,7 +175,7 @@ def main() -> None:
     features = contract_features(plan.build_features, plan.training_set.service, train_rows)
     task = task_of(problem, train_rows)
     models = {name: load_model(*read_candidate(arguments.candidates / name)) for name in plan.train.candidates}
-    validation, test = (split_part(table, name, features, task, plan.cluster_column) for name in (VALIDATION, TEST))
+    validation, test = (part_of_plan(plan, table, name, features, task) for name in (VALIDATION, TEST))
     measured = evaluate(section, problem, models, validation, test, seed)
     evaluation = Evaluation(section.primary, section.baseline, tuple(one.result for one in measured))
     findings = analyse_best(section, measured[0], validation, test, test_rows, features, seed)
@@ -194,6 +194,7 @@ def main() -> None:
         plan.training_set.service,
         plan.training_set.split_by,
         plan.has_time,
+        plan.training_set.weight,
     )
     baseline = over_baseline(section, measured, seed)
     write_whole(arguments.evaluation, evaluation.to_json())

@@ -88,7 +88,9 @@ def training_data(plan: Plan, table: pa.Table) -> TrainingData:
     features = contract_features(plan.build_features, plan.training_set.service, fitting)
     refuse_infinite(fitting, features)
     task = task_of(plan.project.problem, fitting)
-    fit_rows, check_rows = (rows_of(each, features, task) for each in (fitting, checking))
+    fit_rows, check_rows = (
+        rows_of(each, features, task, plan.training_set.weight_column) for each in (fitting, checking)
+    )
     as_of = fitting.column("as_of").cast(pa.timestamp("us", tz="UTC")).cast(pa.int64()).to_numpy()
     entities = entity_codes(fitting.column(plan.cluster_column))
     return TrainingData(features, task, fit_rows, check_rows, entities, as_of, plan.training_set.split)
@@ -131,6 +133,12 @@ def _tuned(name: str, candidate: Candidate, data: TrainingData, searches: Search
     )
     print(f"train: {name}: {found.best.values} of {len(found.trials)} trials, loss {found.best.loss:.6f}")
     return found.candidate
+
+
+def searched_revision(plan: Plan, training_set: Path) -> str:
+    """Return the revision of the rows that trials are measured on: the training set, and the column of their weights."""
+    weight = plan.training_set.weight
+    return data_revision(training_set) + (f" weighted by {weight}" if weight else "")
 
 
 def tuning_folds(data: TrainingData, count: int, seed: int) -> list[tuple[Rows, Rows]]:
@@ -183,7 +191,9 @@ def main() -> None:
         if any(isinstance(each, PreparedCandidate) and each.tune for each in plan.train.candidates.values()):
             log = contexts.enter_context(open_trial_log(settings, ensure_database(settings), plan.project.name))
         searches = Searches(
-            settings.state / "tuning", data_revision(arguments.training_set), log.log if log else lambda *_: None
+            settings.state / "tuning",
+            searched_revision(plan, arguments.training_set),
+            log.log if log else lambda *_: None,
         )
         train(plan.train, data, searches, fresh)
 

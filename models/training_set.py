@@ -23,7 +23,7 @@ from feature_repo.stores.registry import open_store
 from feature_repo.upkeep.applied import applied_tables
 from models.data.folds import grouped_folds, random_folds, stratified_folds
 from models.data.labels import labelled_entities, labelled_instants
-from models.data.rows import entity_codes, labels_of, task_of
+from models.data.rows import entity_codes, labels_of, task_of, weights_of
 from models.data.split import GAP, TEST, TRAIN, VALIDATION
 
 if TYPE_CHECKING:
@@ -176,6 +176,8 @@ def main() -> None:
     store = open_store(settings)
     table = training_set(store, labelled.rows, section.service, section.split, problem, section.read_besides)
     counts = check_parts(table, problem)
+    for name in counts:
+        weights_of(table.filter(pc.equal(table.column("split"), name)), section.weight_column)
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")
     write_whole(arguments.out, sink.getvalue().to_pybytes())

@@ -335,17 +335,36 @@ def _register(plan: Plan) -> Iterator[Finding]:
 
 def _attributes(plan: Plan) -> Iterator[Finding]:
     views, unit = plan.build_features.views, plan.ingest[plan.label.source].entity
-    by = plan.training_set.split_by
-    named = [("training_set.attributes", reference) for reference in plan.training_set.attributes]
-    for path, reference in (*named, *([("training_set.split.by", by)] if by else ())):
+    section = plan.training_set
+    named = [("training_set.attributes", reference) for reference in section.attributes]
+    single = (("training_set.split.by", section.split_by), ("training_set.weight", section.weight))
+    for path, reference in (*named, *((path, reference) for path, reference in single if reference)):
         name, _, feature = reference.partition(".")
         yield from _undeclared(path, "view", name, views)
         if name not in views:
             continue
         yield from _undeclared(path, f"feature of {name}", feature, views[name].features)
+        if path == "training_set.weight" and feature in views[name].features:
+            yield from _number(path, reference, views[name].features[feature].dtype)
         about = plan.entity_name(views[name])
         if about != unit and plan.entities[about].of is None:
             yield path, _unreached(name, about, unit)
+
+
+def _number(path: str, reference: str, dtype: str) -> Iterator[Finding]:
+    if dtype not in NUMERIC - {"bool"}:
+        yield path, f"{reference} is a {dtype}; expected a number"
+
+
+def _money(plan: Plan) -> Iterator[Finding]:
+    """Yield a finding for each amount by row that is no number of the training set."""
+    money, dtypes = plan.evaluate.money, _known_dtypes(plan)
+    for key, reference in (money.references if money else {}).items():
+        path = f"evaluate.money.{key}"
+        known = f"feature of {plan.training_set.service}, or attribute of training_set"
+        yield from _undeclared(path, known, reference, dtypes)
+        if reference in dtypes:
+            yield from _number(path, reference, dtypes[reference])
 
 
 def _allowed_to_know(plan: Plan) -> Iterator[Finding]:
@@ -363,14 +382,20 @@ def _expected_drift(plan: Plan) -> Iterator[Finding]:
         yield from _undeclared("monitor.expected_drift", f"column of {service}", reference, known)
 
 
-def _groups(plan: Plan) -> Iterator[Finding]:
-    section, views = plan.evaluate, plan.build_features.views
+def _known_dtypes(plan: Plan) -> dict[str, str]:
+    """Return the dtypes of the features of the service and of the attributes, by `view.feature`."""
+    views = plan.build_features.views
     pairs = plan.build_features.service_features(plan.training_set.service)
-    dtypes = {f"{view}.{name}": views[view].features[name].dtype for view, name in pairs}
+    dtypes: dict[str, str] = {f"{view}.{name}": views[view].features[name].dtype for view, name in pairs}
     for reference in plan.training_set.attributes:
         name, _, feature = reference.partition(".")
         if name in views and feature in views[name].features:
             dtypes[reference] = views[name].features[feature].dtype
+    return dtypes
+
+
+def _groups(plan: Plan) -> Iterator[Finding]:
+    section, dtypes = plan.evaluate, _known_dtypes(plan)
     for name, group in section.groups.items():
         path, dtype = f"evaluate.groups.{name}", dtypes.get(group.feature)
         known = f"feature of {plan.training_set.service}, or attribute of training_set"
@@ -443,6 +468,7 @@ def findings(plan: Plan) -> list[Finding]:
         _candidates,
         _evaluation,
         _attributes,
+        _money,
         _allowed_to_know,
         _groups,
         _expected_drift,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping  # noqa: TC003 - pydantic reads the annotations of its models
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from core.plan.section import Name, Section, Share
+from core.plan.section import Name, Reference, Section, Share
 
 Metric = Literal[
     "roc_auc",
@@ -103,11 +103,20 @@ class WorstSlices(Section):
     """Number of slices in the report."""
 
 
+#: The keys of amounts that may differ by row.
+AMOUNTS = ("kept_value", "offer_cost", "contact_cost")
+#: An amount, or one for each row, of the shape (rows,).
+Amount = Any
+
+
 class Money(Section):
     """The profit of contacting customers with a retention offer; label 1 means that a customer churns.
 
     After Neslin, S. A., et al. (2006). Defection detection. Journal of Marketing Research, 43(2), equation 1. All churners
     are assumed to accept at the same rate; an offer may in fact move those least who are most likely to leave.
+
+    An amount may differ by row: then it is the `view.feature` of the service or of `training_set.attributes` that holds it.
+    There is still one threshold for all rows.
 
     Attributes
     ----------
@@ -121,25 +130,43 @@ class Money(Section):
 
     currency: str = ""
     """Unit of all amounts, as reports show it."""
-    kept_value: Annotated[float, Field(gt=0)]
-    offer_cost: Annotated[float, Field(ge=0)]
-    contact_cost: Annotated[float, Field(ge=0)] = 0.0
+    kept_value: Annotated[float, Field(gt=0)] | Reference
+    offer_cost: Annotated[float, Field(ge=0)] | Reference
+    contact_cost: Annotated[float, Field(ge=0)] | Reference = 0.0
     acceptance: Annotated[float, Field(gt=0, le=1)]
     capacity: Annotated[float, Field(gt=0, le=1)] = 1.0
 
     @property
+    def references(self) -> dict[str, str]:
+        """The `view.feature` names of the amounts that differ by row, by key."""
+        amounts = {name: getattr(self, name) for name in AMOUNTS}
+        return {name: amount for name, amount in amounts.items() if isinstance(amount, str)}
+
+    def earned(self, kept_value: Amount, offer_cost: Amount, contact_cost: Amount) -> tuple[Amount, Amount]:
+        """Return the mean profit of contacting a customer who would otherwise churn, and one who would have stayed."""
+        return self.acceptance * (kept_value - offer_cost) - contact_cost, -offer_cost - contact_cost
+
+    @property
+    def _constants(self) -> tuple[float, float]:
+        """The profits if all amounts are the same for all rows; otherwise NaN."""
+        if self.references:
+            return math.nan, math.nan
+        lost, staying = self.earned(*(getattr(self, name) for name in AMOUNTS))
+        return float(lost), float(staying)
+
+    @property
     def earned_of_lost(self) -> float:
-        """Mean profit of contacting a customer who would otherwise churn."""
-        return self.acceptance * (self.kept_value - self.offer_cost) - self.contact_cost
+        """Mean profit of contacting a customer who would otherwise churn; NaN if it differs by row."""
+        return self._constants[0]
 
     @property
     def earned_of_staying(self) -> float:
-        """Profit of contacting a customer who would have stayed; at most 0."""
-        return -self.offer_cost - self.contact_cost
+        """Profit of contacting a customer who would have stayed, at most 0; NaN if it differs by row."""
+        return self._constants[1]
 
     @property
     def break_even(self) -> float:
-        """The churn probability at which contacting has the profit 0; NaN if contacting is never profitable."""
+        """The churn probability at which contacting has the profit 0; NaN if it never has, or it differs by row."""
         between = self.earned_of_lost - self.earned_of_staying
         return -self.earned_of_staying / between if self.earned_of_lost > 0 else math.nan
 

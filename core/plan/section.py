@@ -10,6 +10,7 @@ from core.suggestions import allowed_here
 
 NAME = r"^[a-z][a-z0-9_]*$"
 Name = Annotated[str, Field(pattern=NAME, max_length=40)]
+Reference = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*$")]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 

@@ -8,10 +8,8 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from core.plan.leakage import Leakage
-from core.plan.section import Name, Section
+from core.plan.section import Name, Reference, Section
 from core.plan.times import LONGEST, WITHOUT_TIME, Cadence, Duration, Instant, Period, without_end
-
-Reference = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*$")]
 
 
 class Label(Section):
@@ -190,6 +188,10 @@ class TrainingSet(Section):
 
     `attributes` are extra features for evaluation, such as groups; no model reads them. `leakage` holds the thresholds for
     suspected label leakage.
+
+    `weight` names a feature with the weight of each row: a row with weight 2 counts like two equal rows, in fitting, early
+    stopping and searches, in the calibration and the threshold, and in all metrics and the gate. No part of the split may have
+    a weight that is null, negative or infinite, or only weights of 0.
     """
 
     service: Name
@@ -203,6 +205,9 @@ class TrainingSet(Section):
     attributes: tuple[str, ...] = Field(default=(), strict=False)
     """`view.feature` names that evaluation reads and no model sees."""
 
+    weight: Reference | None = None
+    """`view.feature` with the weight of each row, a number >= 0; a model reads it only if it is in the service."""
+
     @property
     def split_by(self) -> str | None:
         """`view.feature` whose groups the split keeps together; None if those are the entities."""
@@ -210,5 +215,10 @@ class TrainingSet(Section):
 
     @property
     def read_besides(self) -> tuple[str, ...]:
-        """`view.feature` names that the training set has besides the service: the attributes, and that of the split."""
-        return (*self.attributes, *([self.split_by] if self.split_by else ()))
+        """`view.feature` names in the training set besides the service: attributes, the groups of the split, and weights."""
+        return (*self.attributes, *(name for name in (self.split_by, self.weight) if name))
+
+    @property
+    def weight_column(self) -> str | None:
+        """Column of the training set with the weight of each row; None if all rows count alike."""
+        return self.weight.replace(".", "__") if self.weight else None

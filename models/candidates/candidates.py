@@ -82,7 +82,7 @@ def _(
     from sklearn.dummy import DummyClassifier, DummyRegressor
 
     rule = DummyRegressor() if task.problem == "regression" else DummyClassifier(strategy="prior")
-    return _scikit(None, rule.fit(train.inputs.matrix, train.label), task, {})
+    return _scikit(None, rule.fit(train.inputs.matrix, train.label, train.weight), task, {})
 
 
 @fit.register(SingleFeatureCandidate)
@@ -104,7 +104,8 @@ def _(
     )
     columns = steps.fit_transform(train.inputs.matrix[:, [index]])
     curve = LinearRegression() if task.problem == "regression" else LogisticRegression(random_state=seed)
-    return _scikit(Preparation((ColumnGroup("numeric", (index,), steps),)), curve.fit(columns, train.label), task, {})
+    curve.fit(columns, train.label, train.weight)
+    return _scikit(Preparation((ColumnGroup("numeric", (index,), steps),)), curve, task, {})
 
 
 @fit.register(FeatureValueCandidate)
@@ -151,7 +152,7 @@ def prepared_rows(
     candidate: PreparedCandidate, features: Sequence[ContractFeature], train: Rows, task: Task, seed: int
 ) -> tuple[Preparation | None, PreparedRows]:
     """Return the candidate's fitted steps (None without steps), and the prepared training columns, labels and weights."""
-    weights = row_weights(candidate.class_weight, train.label, task)
+    weights = row_weights(candidate.class_weight, train.label, task, train.weight)
     if is_plain(candidate):
         return None, PreparedRows(train.inputs.matrix, train.label, weights)
     preparation, columns = prepare(candidate, features, train, task, seed)
@@ -212,8 +213,9 @@ def _(
 
 
 def transformed_rows(preparation: Preparation | None, rows: Rows) -> PreparedRows:
-    """Return the prepared columns and labels of rows that the steps were not fitted on."""
-    return PreparedRows(rows.inputs.matrix if preparation is None else preparation.transform(rows.inputs), rows.label)
+    """Return the prepared columns, labels and own weights of rows that the steps were not fitted on."""
+    columns = rows.inputs.matrix if preparation is None else preparation.transform(rows.inputs)
+    return PreparedRows(columns, rows.label, rows.weight)
 
 
 def categories_of(preparation: Preparation | None, features: Sequence[ContractFeature]) -> tuple[int, ...]:

@@ -56,7 +56,7 @@ def stack(
         out_of_fold_outputs(candidates[name], features, train, validation, folds, seed, task) for name in candidate.of
     ]
     checked = np.concatenate([fold.check for fold in folds])
-    final.fit(stacked(outputs), train.label[checked])
+    final.fit(stacked(outputs), train.label[checked], None if train.weight is None else train.weight[checked])
     outline = {"kind": STACKING, "problem": task.problem, ESTIMATOR: SKOPS, **_listed(candidate.of, fitted)}
     members = {**_members(candidate.of, fitted), ESTIMATOR: write_skops(final)}
     return Fitted(

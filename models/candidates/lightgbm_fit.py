@@ -81,7 +81,9 @@ def lightgbm_data(
     }
     fitting = lightgbm.Dataset(train.columns, train.label, weight=train.weights, **options)
     try:
-        checking = lightgbm.Dataset(validation.columns, validation.label, reference=fitting.construct(), **options)
+        checking = lightgbm.Dataset(
+            validation.columns, validation.label, reference=fitting.construct(), weight=validation.weights, **options
+        )
         return BoostingData(fitting, checking.construct())
     except lightgbm.basic.LightGBMError as error:
         raise params_error("LightGBM", error) from None

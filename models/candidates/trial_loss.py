@@ -72,7 +72,8 @@ class TrialLoss:
         if isinstance(candidate, BoostedCandidate):
             return fit_trees(candidate, _data(candidate, shared), self._task, self._seed, pruner).loss
         estimator, _ = fit_estimator(candidate, shared.train, self._task, self._seed)
-        return loss_of(ScikitEstimator(estimator, self._task.problem).outputs(shared.check.columns), shared.check.label)
+        outputs = ScikitEstimator(estimator, self._task.problem).outputs(shared.check.columns)
+        return loss_of(outputs, shared.check.label, shared.check.weights)
 
     def _share(self, candidate: PreparedCandidate, number: int) -> _Shared:
         steps = candidate.model_dump_json(
@@ -99,17 +100,18 @@ def _data(candidate: BoostedCandidate, shared: _Shared) -> BoostingData:
     return shared.data
 
 
-def loss_of(outputs: NDArray[np.float64], label: Labels) -> float:
+def loss_of(outputs: NDArray[np.float64], label: Labels, weights: NDArray[np.float64] | None = None) -> float:
     """Return the RMSE of numbers, or the log loss of probabilities.
 
     Parameters
     ----------
     outputs : of a model, of shape (rows, outputs).
     label : floats are numbers, integers are codes of classes.
+    weights : of the rows, of the shape (rows,).
 
     """
     if label.dtype.kind == "f":
-        return float(np.sqrt(np.mean((outputs[:, 0] - label) ** 2)))
+        return float(np.sqrt(np.average((outputs[:, 0] - label) ** 2, weights=weights)))
     by_class = outputs if outputs.shape[1] > 1 else np.hstack([1 - outputs, outputs])
     likelihood = by_class[np.arange(len(label)), label]
-    return float(-np.log(np.clip(likelihood, _SMALLEST, 1)).mean())
+    return float(np.average(-np.log(np.clip(likelihood, _SMALLEST, 1)), weights=weights))

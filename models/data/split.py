@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from core.contracts import ContractFeature
 from core.errors import PlanError
 from core.files import require
-from models.data.rows import BINARY, Rows, Task, labels_of
+from models.data.rows import BINARY, Rows, Task, labels_of, weights_of
 from models.scoring.encoding import encode_table
 
 if TYPE_CHECKING:
@@ -38,9 +38,11 @@ def part(table: pa.Table, name: str) -> pa.Table:
     return table.filter(pc.equal(table.column("split"), name))
 
 
-def rows_of(table: pa.Table, features: Sequence[ContractFeature], task: Task = BINARY) -> Rows:
-    """Return the rows of a training table, encoded."""
-    return Rows(encode_table(table, features), labels_of(table.column("label"), task))
+def rows_of(
+    table: pa.Table, features: Sequence[ContractFeature], task: Task = BINARY, weight: str | None = None
+) -> Rows:
+    """Return the rows of a training table, encoded; `weight` is the column with their weights, if they have any."""
+    return Rows(encode_table(table, features), labels_of(table.column("label"), task), weights_of(table, weight))
 
 
 def refuse_infinite(table: pa.Table, features: Sequence[ContractFeature]) -> None:

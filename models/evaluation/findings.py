@@ -102,8 +102,8 @@ def findings_of(
 def _money(section: Evaluate, validation: Observed, test: Observed, resampling: Resampling) -> MoneyResult | None:
     if section.money is None:
         return None
-    chosen = choose_threshold(
-        Threshold(maximise="profit"), section.money, validation.label.astype(np.int32), validation.score
-    )
+    label = validation.label.astype(np.int32)
+    goal, weight, earned = Threshold(maximise="profit"), validation.weight, validation.earned
+    chosen = choose_threshold(goal, section.money, label, validation.score, weight, earned)
     best = best_threshold(validation, chosen, section.money.capacity, resampling)
     return money_result(section.money.currency, section.money.break_even, best, test, resampling)

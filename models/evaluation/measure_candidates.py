@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from core.errors import PlanError
+from core.plan.evaluate import AMOUNTS
+from models.data.rows import numbers_of
 from models.data.split import part, rows_of
 from models.evaluation.evaluation import CandidateResult
 from models.measures.calibration import cross_fitted, fit_calibration
@@ -35,19 +37,24 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from core.contracts import ContractFeature
-    from core.plan.evaluate import Evaluate, Metric
-    from core.plan.plan import Problem
+    from core.plan.evaluate import Evaluate, Metric, Money
+    from core.plan.plan import Plan, Problem
     from models.data.rows import Rows, Task
     from models.measures.intervals import Estimate
+    from models.measures.metrics import Earned
     from models.scoring.model_file import Model
 
 
 @dataclass(frozen=True)
 class SplitPart:
-    """One part of the split: encoded rows with labels, and the number of each row's entity, of the shape (rows,)."""
+    """One part of the split: encoded rows with labels, and the number of each row's entity, of the shape (rows,).
+
+    `earned` is the profit of each row, if the plan's amounts differ by row.
+    """
 
     rows: Rows
     entity: NDArray[np.int64]
+    earned: Earned | None = None
 
 
 @dataclass(frozen=True)
@@ -59,19 +66,64 @@ class MeasuredCandidate:
     test: Observed
 
 
-def split_part(table: pa.Table, name: str, features: Sequence[ContractFeature], task: Task, key: str) -> SplitPart:
-    """Return one part of the training set, with its rows encoded."""
+def split_part(
+    table: pa.Table,
+    name: str,
+    features: Sequence[ContractFeature],
+    task: Task,
+    key: str,
+    weight: str | None = None,
+    money: Money | None = None,
+) -> SplitPart:
+    """Return one part of the training set, with its rows encoded.
+
+    Parameters
+    ----------
+    key, weight : the columns with the entities, and with the weights of rows if they have any.
+    money : the plan's amounts, which may be columns.
+
+    Raises
+    ------
+    PlanError
+        If a weight or an amount is null, negative or infinite.
+
+    """
     chosen = part(table, name)
-    return SplitPart(rows_of(chosen, features, task), entity_numbers(chosen.column(key).to_numpy(zero_copy_only=False)))
+    return SplitPart(
+        rows_of(chosen, features, task, weight),
+        entity_numbers(chosen.column(key).to_numpy(zero_copy_only=False)),
+        earned_by_row(money, chosen) if money is not None and money.references else None,
+    )
+
+
+def part_of_plan(plan: Plan, table: pa.Table, name: str, features: Sequence[ContractFeature], task: Task) -> SplitPart:
+    """Return one part of the training set of `plan`, with its rows, weights and profits; errors are those of `split_part`."""
+    return split_part(
+        table, name, features, task, plan.cluster_column, plan.training_set.weight_column, plan.evaluate.money
+    )
+
+
+def earned_by_row(money: Money, rows: pa.Table) -> Earned:
+    """Return the profit of deciding each row as 1, with label 1 and with label 0."""
+    amounts = [getattr(money, name) for name in AMOUNTS]
+    by_row = [
+        numbers_of(rows, amount.replace(".", "__"), f"evaluate.money.{name}") if isinstance(amount, str) else amount
+        for name, amount in zip(AMOUNTS, amounts, strict=True)
+    ]
+    lost, staying = money.earned(*by_row)
+    shape = len(rows)
+    return np.broadcast_to(lost, shape), np.broadcast_to(staying, shape)
 
 
 def observed(
     section: Evaluate, problem: Problem, part: SplitPart, score: NDArray[np.float64], threshold: float
 ) -> Observed:
     """Return the rows of `part` with their scores and the plan's settings of metrics."""
-    money = section.money
-    earned = (money.earned_of_lost, money.earned_of_staying) if money else (np.nan, np.nan)
-    return Observed(problem, part.rows.label, score, part.entity, threshold, section.top, section.quantile, earned)
+    money, rows = section.money, part.rows
+    earned = part.earned or ((money.earned_of_lost, money.earned_of_staying) if money else (np.nan, np.nan))
+    return Observed(
+        problem, rows.label, score, part.entity, threshold, section.top, section.quantile, earned, rows.weight
+    )
 
 
 def scores_of(outputs: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -98,12 +150,14 @@ def measure_candidate(
                 f"evaluate: {undefined:,} {part_name} scores of the candidate {name!r} are NaN or infinite; "
                 f"check the steps and parameters of train.candidates.{name}"
             )
-    label = validation.rows.label
-    calibration = fit_calibration(section.calibration, label, raw)
-    threshold = choose_threshold(section.threshold, section.money, label, calibration.apply(raw))
-    on_validation = observed(section, problem, validation, calibration.apply(raw), threshold)
+    label, weight = validation.rows.label, validation.rows.weight
+    calibration = fit_calibration(section.calibration, label, raw, weight)
+    calibrated = calibration.apply(raw)
+    threshold = choose_threshold(section.threshold, section.money, label, calibrated, weight, validation.earned)
+    on_validation = observed(section, problem, validation, calibrated, threshold)
     on_test_part = observed(section, problem, test, calibration.apply(on_test), threshold)
-    out_of_fold = replace(on_validation, score=cross_fitted(section.calibration, label, raw, validation.entity, seed))
+    held_out = cross_fitted(section.calibration, label, raw, validation.entity, seed, weight)
+    out_of_fold = replace(on_validation, score=held_out)
     uncalibrated = replace(on_validation, score=raw)
     rows = {**dict.fromkeys(PROBABILITY_METRICS, out_of_fold), **dict.fromkeys(ORDER_METRICS, uncalibrated)}
     measured = {metric: metric_value(metric, rows.get(metric, on_validation)) for metric in section.metrics}

@@ -22,13 +22,16 @@ if TYPE_CHECKING:
 _FOLDS = 5
 
 
-def fit_calibration(kind: Kind, label: NDArray[np.int32], score: NDArray[np.float64]) -> Calibration:
+def fit_calibration(
+    kind: Kind, label: NDArray[np.int32], score: NDArray[np.float64], weight: NDArray[np.float64] | None = None
+) -> Calibration:
     """Return a calibration fitted to scores of shape (rows,), or (rows, classes) with each class against the rest.
 
     `sigmoid` is Platt's curve over the log-odds of the score, by logistic regression without penalty. It has two
     parameters, so a few hundred rows suffice; the identity is one of its curves. `isotonic` is the best ascending step
     curve and needs some thousands of rows. Its values are clipped to [1/(n + 2), (n + 1)/(n + 2)] for n rows (Laplace's
-    rule of succession), so that no score beyond the observed range becomes a probability of 0 or 1.
+    rule of succession), so that no score beyond the observed range becomes a probability of 0 or 1. Both count rows by their
+    `weight`.
 
     Raises
     ------
@@ -48,23 +51,29 @@ def fit_calibration(kind: Kind, label: NDArray[np.int32], score: NDArray[np.floa
     columns = score[:, None] if score.ndim == 1 else score
     positive = (label == 1)[:, None] if score.ndim == 1 else label[:, None] == np.arange(score.shape[1])
     fit = _sigmoid_curve if kind == "sigmoid" else _isotonic_curve
-    return Calibration(kind, tuple(fit(positive[:, index], columns[:, index]) for index in range(columns.shape[1])))
+    return Calibration(
+        kind, tuple(fit(positive[:, index], columns[:, index], weight) for index in range(columns.shape[1]))
+    )
 
 
-def _sigmoid_curve(positive: NDArray[np.bool_], score: NDArray[np.float64]) -> Curve:
+def _sigmoid_curve(
+    positive: NDArray[np.bool_], score: NDArray[np.float64], weight: NDArray[np.float64] | None
+) -> Curve:
     from sklearn.linear_model import LogisticRegression
 
     _require_two_classes(positive)
-    fitted = LogisticRegression(C=np.inf, max_iter=1000).fit(log_odds(score)[:, None], positive)
+    fitted = LogisticRegression(C=np.inf, max_iter=1000).fit(log_odds(score)[:, None], positive, weight)
     return Curve(slope=float(fitted.coef_[0, 0]), intercept=float(fitted.intercept_[0]))
 
 
-def _isotonic_curve(positive: NDArray[np.bool_], score: NDArray[np.float64]) -> Curve:
+def _isotonic_curve(
+    positive: NDArray[np.bool_], score: NDArray[np.float64], weight: NDArray[np.float64] | None
+) -> Curve:
     from sklearn.isotonic import IsotonicRegression
 
     _require_two_classes(positive)
     margin = 1 / (len(score) + 2)
-    fitted = IsotonicRegression(y_min=margin, y_max=1 - margin).fit(score, positive)
+    fitted = IsotonicRegression(y_min=margin, y_max=1 - margin).fit(score, positive, weight)
     return Curve(tuple(fitted.X_thresholds_.tolist()), tuple(fitted.y_thresholds_.tolist()))
 
 
@@ -77,7 +86,12 @@ def _require_two_classes(positive: NDArray[np.bool_]) -> None:
 
 
 def cross_fitted(
-    kind: Kind, label: NDArray[np.int32], score: NDArray[np.float64], entity: NDArray[np.int64], seed: int
+    kind: Kind,
+    label: NDArray[np.int32],
+    score: NDArray[np.float64],
+    entity: NDArray[np.int64],
+    seed: int,
+    weight: NDArray[np.float64] | None = None,
 ) -> NDArray[np.float64]:
     """Return each row's score calibrated by a curve that was fitted without its entity, in five folds of entities.
 
@@ -90,8 +104,9 @@ def cross_fitted(
     calibrated = np.empty_like(score)
     try:
         for held_out in (fold == number for number in range(_FOLDS)):
-            fitted = fit_calibration(kind, label[~held_out], score[~held_out])
+            weights = None if weight is None else weight[~held_out]
+            fitted = fit_calibration(kind, label[~held_out], score[~held_out], weights)
             calibrated[held_out] = fitted.apply(score[held_out])
     except PlanError:
-        return fit_calibration(kind, label, score).apply(score)
+        return fit_calibration(kind, label, score, weight).apply(score)
     return calibrated

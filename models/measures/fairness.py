@@ -6,7 +6,7 @@ The intervals therefore come from `models.measures.intervals`, which resamples e
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import TYPE_CHECKING
 
@@ -66,7 +66,11 @@ class GroupFairness:
 
 
 def fairness(rows: Observed, group: Grouping, resampling: Resampling) -> GroupFairness:
-    """Return the rates of each part of `group`; a rate without rows is NaN and does not count towards a gap."""
+    """Return the rates of each part of `group`; a rate without rows is NaN and does not count towards a gap.
+
+    Rates are shares of rows: weights of rows do not count.
+    """
+    rows = replace(rows, weight=None)
     statistics = {(part, rate): _rate(rows, group.part_index == index, rate) for index, part, rate in _rates_of(group)}
     points = _points(rows, group)
     named = {f"{part} {rate}": statistic for (part, rate), statistic in statistics.items()}

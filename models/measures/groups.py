@@ -87,7 +87,18 @@ def _numbered(name: str, parts: Sequence[str], named: Sequence[str]) -> Grouping
 
 def filter_rows(rows: Observed, mask: NDArray[np.bool_]) -> Observed:
     """Return the rows of `mask`, with entity numbers from 0 without gaps."""
-    return replace(rows, label=rows.label[mask], score=rows.score[mask], entity=entity_numbers(rows.entity[mask]))
+    return replace(
+        rows,
+        label=rows.label[mask],
+        score=rows.score[mask],
+        entity=entity_numbers(rows.entity[mask]),
+        earned=(_masked(rows.earned[0], mask), _masked(rows.earned[1], mask)),
+        weight=None if rows.weight is None else rows.weight[mask],
+    )
+
+
+def _masked(amount: float | NDArray[np.float64], mask: NDArray[np.bool_]) -> float | NDArray[np.float64]:
+    return amount[mask] if isinstance(amount, np.ndarray) else amount
 
 
 def part_result(rows: Observed, group: str, part: str, metrics: Sequence[Metric], resampling: Resampling) -> PartResult:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from core.plan.plan import Problem
 
 Weights: TypeAlias = "NDArray[np.float64]"
+#: The profit of deciding a row as 1, with label 1 and with label 0: of all rows, or of each, of the shape (rows,).
+Earned: TypeAlias = "tuple[float | NDArray[np.float64], float | NDArray[np.float64]]"
 Statistic: TypeAlias = Callable[["Weights"], "NDArray[np.float64]"]
 
 #: The metrics for which lower is better.
@@ -51,7 +53,8 @@ class Observed:
     threshold : a binary score at or above it is decided as 1; with NaN the metrics of decisions are undefined.
     top : the share of rows, by highest score, for lift and gain.
     quantile : the quantile of the pinball loss.
-    earned : the profit of deciding a row as 1, with label 1 and with label 0; NaN if the plan has no `money`.
+    earned : the profit of deciding a row as 1, with label 1 and with label 0, or that of each row; NaN without `money`.
+    weight : (rows,): the weight of each row; None if all count alike.
 
     """
 
@@ -62,7 +65,8 @@ class Observed:
     threshold: float = np.nan
     top: float = 0.1
     quantile: float = 0.5
-    earned: tuple[float, float] = (np.nan, np.nan)
+    earned: Earned = (np.nan, np.nan)
+    weight: NDArray[np.float64] | None = None
     entities: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -74,6 +78,11 @@ class Observed:
     def classes(self) -> int:
         """The number of classes."""
         return int(self.score.shape[1])
+
+    @property
+    def row_weight(self) -> NDArray[np.float64]:
+        """The weight of each row; 1 if all count alike."""
+        return np.ones(len(self.label)) if self.weight is None else self.weight
 
     @property
     def decided(self) -> NDArray[np.int64]:
@@ -124,7 +133,8 @@ def additive(
     finish: Callable[..., NDArray[np.float64]],
 ) -> Statistic:
     """Return a statistic of weighted sums: `finish` takes the sum of each of `cells`, each of shape (repeats,)."""
-    totals = np.column_stack([np.bincount(rows.entity, cell, minlength=rows.entities) for cell in cells])
+    weight = rows.row_weight
+    totals = np.column_stack([np.bincount(rows.entity, weight * cell, minlength=rows.entities) for cell in cells])
 
     def weighted(weights: Weights) -> NDArray[np.float64]:
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -296,6 +306,7 @@ class _Ranks:
     Attributes
     ----------
     positive, negative : the entities of the rows.
+    positive_weight, negative_weight : the weights of the rows.
     negatives_below, negatives_not_above : for each positive, the numbers of negatives with score <, and <=, its own.
     positives_below : for each positive, the number of positives with a lower score.
 
@@ -303,18 +314,27 @@ class _Ranks:
 
     positive: NDArray[np.int64]
     negative: NDArray[np.int64]
+    positive_weight: NDArray[np.float64]
+    negative_weight: NDArray[np.float64]
     negatives_below: NDArray[np.int64]
     negatives_not_above: NDArray[np.int64]
     positives_below: NDArray[np.int64]
 
+    def weights(self, entities: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return the weights of the positives, and the cumulative weights of the negatives, from those of the entities."""
+        positive = entities[self.positive] * self.positive_weight
+        return positive, _cumulative(entities[self.negative] * self.negative_weight)
 
-def _ranks(label_1: NDArray[np.bool_], score: NDArray[np.float64], entity: NDArray[np.int64]) -> _Ranks:
+
+def _ranks(label_1: NDArray[np.bool_], score: NDArray[np.float64], rows: Observed) -> _Ranks:
     order = np.argsort(score, kind="stable")
-    label_1, score, entity = label_1[order], score[order], entity[order]
+    label_1, score, entity, weight = label_1[order], score[order], rows.entity[order], rows.row_weight[order]
     positive, negative = score[label_1], score[~label_1]
     return _Ranks(
         positive=entity[label_1],
         negative=entity[~label_1],
+        positive_weight=weight[label_1],
+        negative_weight=weight[~label_1],
         negatives_below=np.searchsorted(negative, positive, side="left"),
         negatives_not_above=np.searchsorted(negative, positive, side="right"),
         positives_below=np.searchsorted(positive, positive, side="left"),
@@ -327,7 +347,7 @@ def _cumulative(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _area(ranks: _Ranks, weights: NDArray[np.float64]) -> float:
     """Return the area under the ROC curve: the weighted share of (positive, negative) pairs in order; a tie counts half."""
-    positive, negatives = weights[ranks.positive], _cumulative(weights[ranks.negative])
+    positive, negatives = ranks.weights(weights)
     pairs = positive.sum() * negatives[-1]
     if not pairs > 0:
         return np.nan
@@ -337,7 +357,7 @@ def _area(ranks: _Ranks, weights: NDArray[np.float64]) -> float:
 
 def _average_precision(ranks: _Ranks, weights: NDArray[np.float64]) -> float:
     """Return the weighted mean, over the positives, of the precision among all rows with at least their score."""
-    positive, negatives = weights[ranks.positive], _cumulative(weights[ranks.negative])
+    positive, negatives = ranks.weights(weights)
     positives = _cumulative(positive)
     if not positives[-1] > 0:
         return np.nan
@@ -349,7 +369,7 @@ def _average_precision(ranks: _Ranks, weights: NDArray[np.float64]) -> float:
 
 def _ranked(metric: Callable[[_Ranks, NDArray[np.float64]], float]) -> Callable[[Observed], Statistic]:
     def make(rows: Observed) -> Statistic:
-        ranks = _ranks(rows.label == 1, rows.score, rows.entity)
+        ranks = _ranks(rows.label == 1, rows.score, rows)
         return lambda weights: np.array([metric(ranks, repeat) for repeat in weights])
 
     return make
@@ -357,7 +377,7 @@ def _ranked(metric: Callable[[_Ranks, NDArray[np.float64]], float]) -> Callable[
 
 def _macro_area(rows: Observed) -> Statistic:
     """Return the mean over the classes of the one-against-rest area under the ROC curve."""
-    classes = [_ranks(rows.label == number, rows.score[:, number], rows.entity) for number in range(rows.classes)]
+    classes = [_ranks(rows.label == number, rows.score[:, number], rows) for number in range(rows.classes)]
     return lambda weights: np.array([np.mean([_area(ranks, repeat) for ranks in classes]) for repeat in weights])
 
 
@@ -367,12 +387,13 @@ def _gain(rows: Observed) -> Statistic:
     Rows with the score at the cut count in part: their expected number of positives under random selection.
     """
     order = np.argsort(-rows.score, kind="stable")
-    entity, positive = rows.entity[order], (rows.label[order] == 1).astype(np.float64)
+    entity, positive, weight = rows.entity[order], (rows.label[order] == 1).astype(np.float64), rows.row_weight[order]
     # Rows with equal scores are the slice begins:ends.
     edges = np.flatnonzero(np.diff(rows.score[order])) + 1
     block = np.searchsorted(edges, np.arange(len(order)), side="right")
     begins, ends = np.append(0, edges)[block], np.append(edges, len(order))[block]
-    totals = np.column_stack([np.bincount(entity, cell, minlength=rows.entities) for cell in (None, positive)])
+    cells = (weight, weight * positive)
+    totals = np.column_stack([np.bincount(entity, cell, minlength=rows.entities) for cell in cells])
     # In almost every draw these rows contain the top share; otherwise all rows are searched.
     likely = int(_LIKELY_TOP * rows.top * len(order)) + 1
 
@@ -381,7 +402,7 @@ def _gain(rows: Observed) -> Statistic:
             return np.nan
         target = rows.top * total
         for searched in (likely, len(order)):
-            row_weights = weights[entity[:searched]]
+            row_weights = weights[entity[:searched]] * weight[:searched]
             cumulative = _cumulative(row_weights)
             last = int(np.searchsorted(cumulative, target, side="left")) - 1
             if last < len(row_weights) and ends[last] <= len(row_weights):

@@ -15,7 +15,7 @@ from core.postgres.database import connect
 from core.roles import CHALLENGER, CHAMPION
 from models.data.rows import task_of
 from models.data.split import TEST, TRAIN, part
-from models.evaluation.measure_candidates import observed, scores_of, split_part
+from models.evaluation.measure_candidates import observed, part_of_plan, scores_of
 from models.measures.groups import groupings
 from models.measures.intervals import Resampling
 from models.releases import ledger, promotion
@@ -113,7 +113,7 @@ def contender(
     features = bundle.contract.features
     missing = [feature for feature in features if feature.column not in test.column_names]
     full = join(test, missing) if missing else test
-    encoded = split_part(full, TEST, features, task, plan.cluster_column)
+    encoded = part_of_plan(plan, full, TEST, features, task)
     scores = scores_of(bundle.outputs_of(encoded.rows.inputs))
     rows = observed(plan.evaluate, plan.project.problem, encoded, scores, bundle.contract.threshold)
     timed = vectors_of(full.take(evenly_spaced(len(full), _TIMED_ROWS)), features)

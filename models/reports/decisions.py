@@ -48,6 +48,12 @@ def _many_classes(findings: Findings) -> str:
     return html.section("Decisions", words, html.table(head, rows))
 
 
+def _break_even(money: MoneyResult) -> str:
+    if math.isnan(money.break_even):
+        return ""
+    return f" With calibrated probabilities contacting pays from {html.number(money.break_even)} on."
+
+
 def profit_section(money: MoneyResult | None) -> str:
     """Compose the section with the profit at the threshold and at all others; empty if the plan has no `money`."""
     if money is None:
@@ -67,7 +73,7 @@ def profit_section(money: MoneyResult | None) -> str:
         f"{'more' if over.value >= 0 else 'less'} than contacting all customers{significance} (interval of the difference: "
         f"{html.between(over.lower, over.upper)}). On the validation rows the profit is highest at "
         f"{html.number(money.best.value)}; from {html.number(money.best.lower)} to {html.number(money.best.upper)} it is not "
-        f"significantly lower. With calibrated probabilities contacting pays from {html.number(money.break_even)} on.</p>",
+        f"significantly lower.{_break_even(money)}</p>",
         html.figure(svg.profit(money), "Profit on the test rows; the band is the pointwise interval."),
         html.table(["policy", "contacted", f"profit per 1,000 ({unit})"], rows),
         '<p class="soft">The calculation assumes that all customers who would churn accept an offer with the same '

@@ -66,6 +66,7 @@ class Method:
     ----------
     split_by : `view.feature` whose groups the split and the bootstrap keep together; None if those are the entities.
     has_time : whether the rows have as-of instants.
+    weight : `view.feature` with the weight of each row; None if all count alike.
 
     """
 
@@ -80,11 +81,22 @@ class Method:
     feature_service: str
     split_by: str | None = None
     has_time: bool = True
+    weight: str | None = None
 
     @property
     def units(self) -> str:
         """The units that are split and resampled."""
         return f"groups of {self.split_by}" if self.split_by else "entities"
+
+    @property
+    def weighting(self) -> str:
+        """How rows are weighted, as a sentence; empty if all count alike."""
+        if self.weight is None:
+            return ""
+        return (
+            f" Each row counts by its weight, {escape(self.weight)}, in fitting and in all metrics; numbers of rows, curves "
+            "and rates of decisions do not use weights."
+        )
 
     @property
     def sample(self) -> str:
@@ -196,7 +208,7 @@ def _method(method: Method, findings: Findings) -> str:
         f"calibration ({escape(method.calibration)}). The test part has {escape(method.test)}: {method.sample}; "
         f"they select nothing. Intervals are bootstrap quantiles over {method.repeats:,} draws of the {findings.entities:,} "
         f"test {escape(method.units)}, each with all of its rows, at {method.confidence:.0%} confidence (cluster bootstrap, "
-        f"widened for few {escape(method.units)}). With fewer than 30 there is no interval.</p>",
+        f"widened for few {escape(method.units)}). With fewer than 30 there is no interval.{method.weighting}</p>",
         html.table(
             ["input", "revision"],
             [
