@@ -136,7 +136,7 @@ def compared(plan: Plan) -> dict[str, Any]:
     table = read_training_set(DATA / "training_set.parquet")
     train = part(table, TRAIN)
     features = contract_features(plan.build_features, plan.training_set.service, train)
-    test = part_of_plan(plan, table, TEST, features, task_of(problem, train))
+    test = part_of_plan(plan, table, TEST, features, task_of(problem, train, plan.label.ordered))
     best = read_evaluation(DATA / "evaluation.json").results[0]
     model = load_model(*read_candidate(DATA / "candidates" / best.candidate))
     outputs = calibrated(model.outputs(test.rows.inputs), best.calibration)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
     from core.calibration import Calibration
+    from core.prediction_interval import PredictionInterval
 
 #: A feature's value; None is missing.
 Value: TypeAlias = "int | float | str | bool | datetime | None"
@@ -116,7 +117,10 @@ class Contract:
     classes : class names of a multiclass problem, in the order of the score columns.
     seen_until : when the last label of the training and validation rows was known; None if not recorded.
     test_rows : sha256 of the identity of the test rows, which the model has not seen.
-    positive : name of the class whose probability the score of a binary problem is; empty if the plan states none.
+    positive, negative : names of class 1, whose probability the score of a binary problem is, and of class 0; empty if the
+        plan states none.
+    interval : the interval around each predicted number of a regression; None if the plan has none.
+    weight : `view.feature` that weighted the training rows; empty if all counted alike.
 
     A sha256 is empty if the bundle's format does not record it.
 
@@ -145,6 +149,9 @@ class Contract:
     test_rows: str = ""
     classes: tuple[str, ...] = ()
     positive: str = ""
+    negative: str = ""
+    interval: PredictionInterval | None = None
+    weight: str = ""
 
 
 #: PostgreSQL's epoch.

@@ -173,7 +173,7 @@ def main() -> None:
     table = read_training_set(arguments.training_set)
     train_rows, validation_rows, test_rows = (part(table, name) for name in (TRAIN, VALIDATION, TEST))
     features = contract_features(plan.build_features, plan.training_set.service, train_rows)
-    task = task_of(problem, train_rows)
+    task = task_of(problem, train_rows, plan.label.ordered)
     models = {name: load_model(*read_candidate(arguments.candidates / name)) for name in plan.train.candidates}
     validation, test = (part_of_plan(plan, table, name, features, task) for name in (VALIDATION, TEST))
     measured = evaluate(section, problem, models, validation, test, seed)

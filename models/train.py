@@ -87,7 +87,7 @@ def training_data(plan: Plan, table: pa.Table) -> TrainingData:
     fitting, checking = part(table, TRAIN), part(table, VALIDATION)
     features = contract_features(plan.build_features, plan.training_set.service, fitting)
     refuse_infinite(fitting, features)
-    task = task_of(plan.project.problem, fitting)
+    task = task_of(plan.project.problem, fitting, plan.label.ordered)
     fit_rows, check_rows = (
         rows_of(each, features, task, plan.training_set.weight_column) for each in (fitting, checking)
     )

@@ -121,14 +121,14 @@ def training_set(
     return joined.filter(pc.not_equal(joined.column("split"), GAP))
 
 
-def check_parts(table: pa.Table, problem: Problem = "binary") -> dict[str, int]:
-    """Return the number of rows of each part of the split.
+def check_parts(table: pa.Table, problem: Problem = "binary", order: Sequence[str] = ()) -> dict[str, int]:
+    """Return the number of rows of each part of the split; `order` has the classes that the plan orders.
 
     Raises
     ------
     PlanError
-        If a part is empty or has one label only, or a later part has a class that the training rows lack: nothing could
-        be fitted or measured on it.
+        If a part is empty or has one label only, or the training rows lack a class of a later part or of the order: nothing
+        could be fitted or measured on it.
 
     """
     labels = {
@@ -150,6 +150,12 @@ def check_parts(table: pa.Table, problem: Problem = "binary") -> dict[str, int]:
                 f"training_set.split: the {part} part has rows of the class {min(unknown)!r}, the {TRAIN} part has none; "
                 "merge rare classes in label.value, bring more rows, or move the dates of a temporal split"
             )
+    lacking = [name for name in order if name not in labels[TRAIN].unique().to_pylist()]
+    if lacking:
+        raise PlanError(
+            f"label.order: the {TRAIN} part has no row of the class {lacking[0]!r}; take it out, merge it with its neighbour "
+            "in label.value, or bring more rows"
+        )
     return {part: len(found) for part, found in labels.items()}
 
 
@@ -175,7 +181,7 @@ def main() -> None:
     labelled = _labelled(plan, arguments.accepted)
     store = open_store(settings)
     table = training_set(store, labelled.rows, section.service, section.split, problem, section.read_besides)
-    counts = check_parts(table, problem)
+    counts = check_parts(table, problem, plan.label.ordered)
     for name in counts:
         weights_of(table.filter(pc.equal(table.column("split"), name)), section.weight_column)
     sink = pa.BufferOutputStream()

@@ -131,7 +131,8 @@ class Endpoints:
     async def outcomes(self, request: Request) -> Response:
         """POST /v1/outcomes."""
         now, key = self.clock(), self.runtime.key
-        outcomes = await self.bodies.decoded(request, lambda body: decode_outcomes(body, key, now))
+        classes = self.runtime.class_numbers
+        outcomes = await self.bodies.decoded(request, lambda body: decode_outcomes(body, key, now, classes))
         receipt = await record_outcomes(self.runtime.connections.intake, outcomes)
         return respond.json_response({"stored": receipt.stored, "duplicates": receipt.duplicates})
 

@@ -43,7 +43,8 @@ class Answer:
 
     Attributes
     ----------
-    probabilities : of the classes of a multiclass problem.
+    probabilities : of the classes of a multiclass problem, and of a binary one if the plan names both.
+    interval : bounds of the interval around a predicted number, if the release has one.
     positive : name of the class whose probability a binary score is, if the plan states it.
 
     """
@@ -54,6 +55,7 @@ class Answer:
     views: Mapping[str, ViewRead]
     probabilities: Mapping[str, float] | None = None
     positive: str = ""
+    interval: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,5 +181,12 @@ def _answer(case: _Case, scored: Scored, facts: Facts, experiment: Experiment, p
             facts.read_at,
             experiment.phase_id,
         )
-    positive = release.bundle.contract.positive
-    return Answer(case.key, prediction, exposure, case.views, scored.probabilities, positive)
+    contract = release.bundle.contract
+    interval = contract.interval.around(scored.score) if contract.interval else None
+    probabilities = scored.probabilities or _of_two(contract, scored.score)
+    return Answer(case.key, prediction, exposure, case.views, probabilities, contract.positive, interval)
+
+
+def _of_two(contract: Contract, score: float) -> Mapping[str, float] | None:
+    """Return the probabilities of the two classes of a binary problem whose names the contract has both."""
+    return {contract.positive: score, contract.negative: 1 - score} if contract.negative else None

@@ -51,6 +51,7 @@ def _entry(entry: Entry, key: EntityKey) -> dict[str, Any]:
         "arm": entry.prediction.arm,
         "score": entry.prediction.score,
         **({"positive": entry.positive} if entry.positive else {}),
+        **({"interval": {"lower": entry.interval[0], "upper": entry.interval[1]}} if entry.interval else {}),
         "decision": entry.prediction.decision or None,
         **({"probabilities": dict(entry.probabilities)} if entry.probabilities else {}),
         "features": statuses,

@@ -114,6 +114,18 @@ class Runtime:
             raise NotAvailable(self.problem or "the database has not been found yet")
         return self._connections
 
+    @property
+    def class_numbers(self) -> dict[str, float]:
+        """The number that stands for each class in outcomes, by name.
+
+        It is 1 and 0 in a binary problem. Otherwise it is the index in the order of the plan, or in that of the champion.
+        """
+        label = self.plan.label
+        if label.positive_name:
+            return {label.positive_name: 1.0, **({label.negative_name: 0.0} if label.negative_name else {})}
+        classes = label.ordered or (self.active.champion.bundle.contract.classes if self.active else ())
+        return {name: float(index) for index, name in enumerate(classes)}
+
     def ready(self) -> Ready:
         """Return the connections, releases and experiment for one request.
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from core.clock import future_fault, is_ahead
 from core.dtypes import NUMERIC
 from core.plan.candidate_checks import candidate_findings
-from core.plan.evaluate import METRICS
+from core.plan.evaluate import INTERVAL_METRICS, METRICS, ORDINAL_METRICS
 from core.plan.limits import limit_findings
 from core.plan.rows.instants import instant_findings, row_findings
 from core.plan.rows.look_ups import look_up_findings, timed_look_up_findings
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from datetime import datetime, timedelta
 
+    from core.plan.evaluate import Metric
     from core.plan.ingest import Column, QualityRules, Source
     from core.plan.plan import Plan, View
     from core.plan.training_set import AsOf
@@ -313,8 +314,37 @@ def _evaluation(plan: Plan) -> Iterator[Finding]:
             "needs the names of its two decisions" if problem == "binary" else "decides by no threshold: take it out"
         )
         yield "serve.decisions", f"a {problem} problem {needs}"
+    yield from _measured(plan)
     if problem == "regression" and section.calibration != "none":
         yield "evaluate.calibration", "the scores of a regression are no probabilities; take the key out"
+
+
+def _measured(plan: Plan) -> Iterator[Finding]:
+    """Yield a finding for an interval, names or an order of classes that the problem does not have, and for their metrics."""
+    section, label, problem = plan.evaluate, plan.label, plan.project.problem
+    if section.interval is not None and problem != "regression":
+        yield "evaluate.interval", f"a {problem} problem predicts probabilities, not a number; take the key out"
+    if label.order is not None and problem != "multiclass":
+        yield "label.order", f"a {problem} problem has no classes to order; take the key out"
+    if label.names is not None and problem != "binary":
+        yield "label.names", f"a {problem} problem has no class 0 and class 1; take the key out"
+    chosen = {"evaluate.metrics": section.metrics, **_promoted(plan)}
+    for path, metrics in chosen.items():
+        if problem == "regression" and section.interval is None and INTERVAL_METRICS.intersection(metrics):
+            yield path, "a metric of intervals needs the key evaluate.interval; add {coverage: 0.9}"
+        if problem == "multiclass" and label.order is None and ORDINAL_METRICS.intersection(metrics):
+            yield path, "a metric of ordered classes needs the key label.order; list the classes from lowest to highest"
+    for path, metric in (("evaluate.primary", section.primary), ("register.win", plan.register_.win)):
+        if metric == "coverage":
+            yield path, "coverage is higher the wider the intervals; write interval_score, which counts their width"
+
+
+def _promoted(plan: Plan) -> dict[str, tuple[Metric, ...]]:
+    """Return the metrics of the gate, by the path of their key."""
+    section = plan.register_
+    named = {"not_lose": tuple(section.not_lose), "no_part_loses": tuple(section.no_part_loses)}
+    named["win"] = (section.win,) if section.win else ()
+    return {f"register.{key}": metrics for key, metrics in named.items()}
 
 
 def _register(plan: Plan) -> Iterator[Finding]:

@@ -30,6 +30,10 @@ Metric = Literal[
     "pinball",
     "poisson_deviance",
     "d2_poisson",
+    "coverage",
+    "interval_score",
+    "quadratic_kappa",
+    "ordinal_mae",
 ]
 
 #: The metrics of each kind of problem.
@@ -38,9 +42,15 @@ METRICS: Mapping[str, tuple[Metric, ...]] = {
         *("roc_auc", "pr_auc", "log_loss", "brier", "ece", "lift", "gain"),
         *("precision", "recall", "f1", "accuracy", "balanced_accuracy", "profit"),
     ),
-    "multiclass": ("roc_auc", "log_loss", "brier", "ece", "accuracy", "balanced_accuracy", "f1"),
-    "regression": ("rmse", "mae", "r2", "pinball", "poisson_deviance", "d2_poisson"),
+    "multiclass": (
+        *("roc_auc", "log_loss", "brier", "ece", "accuracy", "balanced_accuracy", "f1"),
+        *("quadratic_kappa", "ordinal_mae"),
+    ),
+    "regression": ("rmse", "mae", "r2", "pinball", "poisson_deviance", "d2_poisson", "coverage", "interval_score"),
 }
+#: Metrics of `evaluate.interval`, and of classes with a `label.order`.
+INTERVAL_METRICS: frozenset[Metric] = frozenset({"coverage", "interval_score"})
+ORDINAL_METRICS: frozenset[Metric] = frozenset({"quadratic_kappa", "ordinal_mae"})
 
 
 class Threshold(Section):
@@ -65,6 +75,17 @@ class Intervals(Section):
     """Confidence level of every interval of the evaluation and of the gate."""
     repeats: Annotated[int, Field(ge=100, le=10_000)] = 500
     """Number of resamples of entities."""
+
+
+class Interval(Section):
+    """The interval around each prediction of a regression, by split conformal prediction on the validation rows.
+
+    The service answers with it. All predictions have the same distance to their bounds. The metric `coverage` is the share of
+    labels inside, `interval_score` also counts the width.
+    """
+
+    coverage: Annotated[float, Field(ge=0.5, lt=1)] = 0.9
+    """Share of the labels of new rows that the interval holds."""
 
 
 class Group(Section):
@@ -195,6 +216,8 @@ class Evaluate(Section):
     quantile: Annotated[float, Field(gt=0, lt=1)] = 0.5
     intervals: Intervals = Intervals()
     """Confidence intervals of all metrics."""
+    interval: Interval | None = None
+    """Interval around each prediction of a regression."""
     money: Money | None = None
     """Amounts behind `profit`."""
     groups: dict[Name, Group] = Field(default_factory=dict)

@@ -39,6 +39,10 @@ class Label(Section):
     """Column of the row that holds the label, in place of `value`."""
     positive: bool | int | str | None = None
     """Value of `column` that is class 1 of a binary problem; all other values are class 0. Required if `column` is a text."""
+    names: Annotated[tuple[str, str], Field(strict=False)] | None = None
+    """Names of class 0 and class 1 of a binary problem, in answers and outcomes; by default class 1 is named by `positive`."""
+    order: Annotated[tuple[int | str, ...], Field(strict=False, min_length=2)] | None = None
+    """Classes of a multiclass problem from lowest to highest; all of them, each with training rows."""
     unlabelled: Literal["refuse", "leave_out"] = "refuse"
     """What to do with rows without a label: fail, or leave them out of training and count them."""
 
@@ -52,6 +56,12 @@ class Label(Section):
             raise ValueError(
                 "positive is a value of column, which is missing; add column, or write the condition as value"
             )
+        if self.names is not None and len(set(filter(None, self.names))) < len(self.names):
+            raise ValueError(
+                f"found the names {list(self.names)}; expected two different ones, of class 0 and of class 1"
+            )
+        if self.order is not None and len(set(self.ordered)) < len(self.order):
+            raise ValueError(f"the order {list(self.ordered)} lists a class twice; keep one")
         return self
 
     @property
@@ -86,10 +96,20 @@ class Label(Section):
 
     @property
     def positive_name(self) -> str:
-        """Name of class 1 of a binary problem; empty if the plan states no value of `column`."""
-        if self.positive is None:
-            return ""
-        return self.positive if isinstance(self.positive, str) else str(self.positive).lower()
+        """Name of class 1 of a binary problem; empty if the plan states none."""
+        if self.names:
+            return self.names[1]
+        return "" if self.positive is None else class_name(self.positive)
+
+    @property
+    def negative_name(self) -> str:
+        """Name of class 0 of a binary problem; empty if the plan states none."""
+        return self.names[0] if self.names else ""
+
+    @property
+    def ordered(self) -> tuple[str, ...]:
+        """Classes from lowest to highest; empty if the plan states no order."""
+        return tuple(map(class_name, self.order or ()))
 
     @property
     def states_population(self) -> bool:
@@ -100,6 +120,11 @@ class Label(Section):
     def path(self) -> str:
         """Key of the plan that defines the label."""
         return "label.value" if self.column is None else "label.column"
+
+
+def class_name(value: bool | int | str) -> str:
+    """Return the name of a class: the text, or that of a number or a truth value."""
+    return value if isinstance(value, str) else str(value).lower()
 
 
 def sql_constant(value: bool | int | str) -> str:

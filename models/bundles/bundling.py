@@ -69,8 +69,11 @@ def contract_of(plan: Plan, result: CandidateResult, estimator: str, table: pa.T
         code_revision=revisions.code,
         lock=revisions.lock,
         unseen_level=plan.register_.unseen_level,
-        classes=task_of(plan.project.problem, train).classes,
+        classes=task_of(plan.project.problem, train, plan.label.ordered).classes,
         positive=plan.label.positive_name,
+        negative=plan.label.negative_name,
+        interval=result.interval,
+        weight=plan.training_set.weight or "",
         seen_until=seen_until(table, plan.label.known_after),
         test_rows=rows_digest(part(table, TEST), plan.unit.key),
         calibration=None if result.calibration.kind == "none" else result.calibration,
@@ -115,7 +118,9 @@ def rows_digest(rows: pa.Table, key: str) -> str:
 
 def label_definition(label: Label) -> str:
     """Return the sha256 of the label's definition."""
-    return hashlib.sha256(label.model_dump_json(exclude={"unlabelled"}, exclude_none=True).encode()).hexdigest()
+    return hashlib.sha256(
+        label.model_dump_json(exclude={"unlabelled", "names"}, exclude_none=True).encode()
+    ).hexdigest()
 
 
 def _with_nulls(feature: ContractFeature, train: pa.Table) -> ContractFeature:

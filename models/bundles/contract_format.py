@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING, Any
 from core.calibration import Calibration
 from core.contracts import Contract, ContractFeature, ContractView, Link
 from core.errors import BundleError
+from core.prediction_interval import PredictionInterval
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 FORMAT_VERSION = 2
+#: Fields that were added to format 2, with the value that they have in a contract without them.
+_LATER: Mapping[str, Any] = {"positive": "", "negative": "", "interval": None, "weight": ""}
 
 
 def contract_to_json(contract: Contract) -> str:
@@ -28,9 +31,10 @@ def contract_to_json(contract: Contract) -> str:
         raise TypeError(type(value).__name__)
 
     stored = asdict(contract)
-    # Format 2 precedes the name of the positive class, links and packed tables; without them, their keys are not written.
-    if not contract.positive:
-        del stored["positive"]
+    # Format 2 precedes these fields, links and packed tables; without them, their keys are not written.
+    for name in _LATER:
+        if not stored[name]:
+            del stored[name]
     stored["views"] = [
         {name: value for name, value in view.items() if name not in {"link", "packed"} or value}
         for view in stored["views"]
@@ -90,7 +94,7 @@ _READERS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _from_1, F
 
 def _contract(stored: dict[str, Any]) -> Contract:
     # The defaults of `Contract` must not replace fields that a stored contract lacks.
-    stored = {"positive": "", **stored}
+    stored = {**_LATER, **stored}
     lacking = [field.name for field in fields(Contract) if field.name not in stored]
     if lacking:
         raise KeyError(lacking[0])
@@ -113,6 +117,7 @@ def _contract(stored: dict[str, Any]) -> Contract:
             "calibration": None if calibration is None else Calibration.from_dict(calibration),
             "seen_until": None if seen_until is None else datetime.fromisoformat(seen_until),
             "classes": tuple(stored["classes"]),
+            "interval": PredictionInterval(**stored["interval"]) if stored["interval"] else None,
             "views": tuple(views),
             "features": tuple(features),
             "horizon": timedelta(seconds=stored["horizon"]),

@@ -170,6 +170,13 @@ def _refuse_unlabelled(values: pa.ChunkedArray, label: Label) -> None:
 
 def _check(values: pa.ChunkedArray, label: Label, problem: Problem) -> None:
     if problem == "multiclass":
+        strange = values.filter(pc.invert(pc.is_in(values, pa.array(label.ordered, pa.string()))))
+        if label.order is not None and len(strange):
+            listed = ", ".join(label.ordered)
+            raise PlanError(
+                f"{label.path}: {label.expression!r} gives {strange[0].as_py()!r}, which is not in label.order ({listed}); add "
+                "it there, or correct the SQL"
+            )
         return
     if problem == "binary":
         strange = values.filter(pc.invert(pc.is_in(values, pa.array([0, 1], values.type))))

@@ -49,8 +49,10 @@ class Rows:
         return Rows(self.inputs.take(rows), self.label[rows], None if self.weight is None else self.weight[rows])
 
 
-def task_of(problem: Problem, train: pa.Table) -> Task:
-    """Return the task; the classes of a multiclass problem are those of the training rows, in ascending order."""
+def task_of(problem: Problem, train: pa.Table, order: tuple[str, ...] = ()) -> Task:
+    """Return the task; the classes of a multiclass problem are those of `order`, or of the training rows in ascending order."""
+    if order:
+        return Task(problem, order)
     if problem != "multiclass":
         return Task(problem)
     return Task(problem, tuple(sorted(train.column("label").unique().to_pylist())))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from core.calibration import Calibration
 from core.errors import StaleStateError
 from core.files import require
+from core.prediction_interval import PredictionInterval
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,6 +32,7 @@ class CandidateResult:
     threshold : the least score, after calibration, that is decided as 1; NaN if the plan has none.
     test_lower, test_upper : the interval of each test metric that has one, by resampling entities.
     calibration : maps the model's score to the one that is measured, compared with the threshold and served.
+    interval : the interval around each predicted number; None if the plan has none.
 
     """
 
@@ -41,6 +43,7 @@ class CandidateResult:
     test_lower: dict[str, float] = field(default_factory=dict)
     test_upper: dict[str, float] = field(default_factory=dict)
     calibration: Calibration = field(default_factory=Calibration)
+    interval: PredictionInterval | None = None
 
 
 @dataclass(frozen=True)
@@ -76,9 +79,9 @@ def _stored(result: CandidateResult) -> dict[str, Any]:
 
 def _result(stored: Mapping[str, Any]) -> CandidateResult:
     threshold = math.nan if stored["threshold"] is None else stored["threshold"]
-    return CandidateResult(
-        **{**stored, "threshold": threshold, "calibration": Calibration.from_dict(stored["calibration"])}
-    )
+    interval = PredictionInterval(**stored["interval"]) if stored.get("interval") else None
+    calibration = Calibration.from_dict(stored["calibration"])
+    return CandidateResult(**{**stored, "threshold": threshold, "calibration": calibration, "interval": interval})
 
 
 def read_evaluation(path: Path) -> Evaluation:

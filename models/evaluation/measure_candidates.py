@@ -28,6 +28,7 @@ from models.measures.metrics import (
     metric_value,
     statistic,
 )
+from models.measures.prediction_intervals import conformal_interval
 from models.measures.thresholds import choose_threshold
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from core.contracts import ContractFeature
     from core.plan.evaluate import Evaluate, Metric, Money
     from core.plan.plan import Plan, Problem
+    from core.prediction_interval import PredictionInterval
     from models.data.rows import Rows, Task
     from models.measures.intervals import Estimate
     from models.measures.metrics import Earned
@@ -116,13 +118,19 @@ def earned_by_row(money: Money, rows: pa.Table) -> Earned:
 
 
 def observed(
-    section: Evaluate, problem: Problem, part: SplitPart, score: NDArray[np.float64], threshold: float
+    section: Evaluate,
+    problem: Problem,
+    part: SplitPart,
+    score: NDArray[np.float64],
+    threshold: float,
+    interval: PredictionInterval | None = None,
 ) -> Observed:
-    """Return the rows of `part` with their scores and the plan's settings of metrics."""
+    """Return the rows of `part` with their scores, the interval around them if any, and the plan's settings of metrics."""
     money, rows = section.money, part.rows
     earned = part.earned or ((money.earned_of_lost, money.earned_of_staying) if money else (np.nan, np.nan))
     return Observed(
-        problem, rows.label, score, part.entity, threshold, section.top, section.quantile, earned, rows.weight
+        *(problem, rows.label, score, part.entity, threshold),
+        *(section.top, section.quantile, earned, rows.weight, interval),
     )
 
 
@@ -154,14 +162,15 @@ def measure_candidate(
     calibration = fit_calibration(section.calibration, label, raw, weight)
     calibrated = calibration.apply(raw)
     threshold = choose_threshold(section.threshold, section.money, label, calibrated, weight, validation.earned)
-    on_validation = observed(section, problem, validation, calibrated, threshold)
-    on_test_part = observed(section, problem, test, calibration.apply(on_test), threshold)
+    interval = conformal_interval(section.interval.coverage, label, raw, weight) if section.interval else None
+    on_validation = observed(section, problem, validation, calibrated, threshold, interval)
+    on_test_part = observed(section, problem, test, calibration.apply(on_test), threshold, interval)
     held_out = cross_fitted(section.calibration, label, raw, validation.entity, seed, weight)
     out_of_fold = replace(on_validation, score=held_out)
     uncalibrated = replace(on_validation, score=raw)
     rows = {**dict.fromkeys(PROBABILITY_METRICS, out_of_fold), **dict.fromkeys(ORDER_METRICS, uncalibrated)}
     measured = {metric: metric_value(metric, rows.get(metric, on_validation)) for metric in section.metrics}
-    result = CandidateResult(name, _defined(measured), {}, threshold, calibration=calibration)
+    result = CandidateResult(name, _defined(measured), {}, threshold, calibration=calibration, interval=interval)
     return MeasuredCandidate(result, on_validation, on_test_part)
 
 

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
+from core.plan.evaluate import INTERVAL_METRICS
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
     from core.plan.evaluate import Metric
     from core.plan.plan import Problem
+    from core.prediction_interval import PredictionInterval
 
 Weights: TypeAlias = "NDArray[np.float64]"
 #: The profit of deciding a row as 1, with label 1 and with label 0: of all rows, or of each, of the shape (rows,).
@@ -27,7 +30,9 @@ Earned: TypeAlias = "tuple[float | NDArray[np.float64], float | NDArray[np.float
 Statistic: TypeAlias = Callable[["Weights"], "NDArray[np.float64]"]
 
 #: The metrics for which lower is better.
-LOWER_IS_BETTER = frozenset({"log_loss", "brier", "ece", "rmse", "mae", "pinball", "poisson_deviance"})
+LOWER_IS_BETTER = frozenset(
+    {"log_loss", "brier", "ece", "rmse", "mae", "pinball", "poisson_deviance", "interval_score", "ordinal_mae"}
+)
 #: Metrics of probabilities, and metrics of order, which an ascending calibration does not change.
 PROBABILITY_METRICS = frozenset({"log_loss", "brier", "ece"})
 ORDER_METRICS = frozenset({"roc_auc", "pr_auc", "lift", "gain"})
@@ -55,6 +60,7 @@ class Observed:
     quantile : the quantile of the pinball loss.
     earned : the profit of deciding a row as 1, with label 1 and with label 0, or that of each row; NaN without `money`.
     weight : (rows,): the weight of each row; None if all count alike.
+    interval : the interval around each predicted number; without one its metrics are undefined.
 
     """
 
@@ -67,6 +73,7 @@ class Observed:
     quantile: float = 0.5
     earned: Earned = (np.nan, np.nan)
     weight: NDArray[np.float64] | None = None
+    interval: PredictionInterval | None = None
     entities: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -114,6 +121,8 @@ def statistic(metric: Metric, rows: Observed) -> Statistic:
     factories = _FACTORIES[rows.problem]
     if metric not in factories:
         raise ValueError(f"{metric!r} is not a metric of a {rows.problem} problem; expected {', '.join(factories)}")
+    if metric in INTERVAL_METRICS and rows.interval is None:
+        return _undefined
     undecided = metric in DECISION_METRICS and rows.score.ndim == 1 and np.isnan(rows.threshold)
     if undecided or not np.isfinite(rows.score).all():
         return _undefined
@@ -269,6 +278,53 @@ def _rmse(rows: Observed) -> Statistic:
 def _pinball(rows: Observed) -> Statistic:
     error = rows.label - rows.score
     return _mean(rows, np.maximum(rows.quantile * error, (rows.quantile - 1) * error))
+
+
+def _coverage(rows: Observed) -> Statistic:
+    """Return the share of the labels inside their intervals."""
+    lower, upper, _ = _bounds(rows)
+    return _mean(rows, ((rows.label >= lower) & (rows.label <= upper)).astype(np.float64))
+
+
+def _interval_score(rows: Observed) -> Statistic:
+    """Return the mean width of the intervals, plus 2 / (1 - coverage) times the distance to a label outside.
+
+    References
+    ----------
+    Gneiting, T. and Raftery, A. E. (2007). Strictly proper scoring rules, prediction, and estimation. JASA 102(477).
+
+    """
+    lower, upper, missed = _bounds(rows)
+    outside = np.maximum(lower - rows.label, 0) + np.maximum(rows.label - upper, 0)
+    return _mean(rows, upper - lower + 2 / missed * outside)
+
+
+def _bounds(rows: Observed) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
+    """Return the bounds of each row's interval, and the share of labels that may be outside."""
+    if rows.interval is None:
+        raise ValueError("the rows have no intervals")
+    return rows.score + rows.interval.lower, rows.score + rows.interval.upper, 1 - rows.interval.coverage
+
+
+def _quadratic_kappa(rows: Observed) -> Statistic:
+    """Return Cohen's kappa with the squared distance of classes in their order as the weight of a disagreement.
+
+    It is 1 - sum of (label - decision)^2 over its expected value for independent labels and decisions; NaN if that is 0.
+
+    References
+    ----------
+    Cohen, J. (1968). Weighted kappa. Psychological Bulletin, 70(4).
+
+    """
+    label, decided = rows.label.astype(np.float64), rows.decided.astype(np.float64)
+
+    def kappa(*sums: NDArray[np.float64]) -> NDArray[np.float64]:
+        distance, labels_squared, decisions_squared, labels, decisions, count = sums
+        expected: NDArray[np.float64] = labels_squared + decisions_squared - 2 * labels * decisions / count
+        return 1 - distance / np.where(expected > 0, expected, np.nan)
+
+    ones = np.ones(len(label))
+    return additive(rows, [(label - decided) ** 2, label**2, decided**2, label, decided, ones], kappa)
 
 
 def _poisson_parts(rows: Observed) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -448,6 +504,8 @@ _FACTORIES: dict[Problem, dict[str, Callable[[Observed], Statistic]]] = {
         "accuracy": _by_class(lambda hits, decided, labelled: hits.sum(axis=0) / labelled.sum(axis=0)),  # noqa: ARG005
         "balanced_accuracy": _by_class(lambda hits, decided, labelled: (hits / labelled).mean(axis=0)),  # noqa: ARG005
         "f1": _by_class(_macro_f1),
+        "quadratic_kappa": _quadratic_kappa,
+        "ordinal_mae": lambda rows: _mean(rows, np.abs(rows.label - rows.decided).astype(np.float64)),
     },
     "regression": {
         "rmse": _rmse,
@@ -456,5 +514,7 @@ _FACTORIES: dict[Problem, dict[str, Callable[[Observed], Statistic]]] = {
         "pinball": _pinball,
         "poisson_deviance": lambda rows: _mean(rows, _poisson_parts(rows)[0]),
         "d2_poisson": _d2_poisson,
+        "coverage": _coverage,
+        "interval_score": _interval_score,
     },
 }

@@ -79,7 +79,7 @@ def compare_with_champion(
         present = load(champion.bundle_digest)
     except BundleError as error:
         return Verdict(*ids, "not_comparable", f"the champion's bundle cannot be loaded: {error}", ())
-    task = task_of(plan.project.problem, part(table, TRAIN))
+    task = task_of(plan.project.problem, part(table, TRAIN), plan.label.ordered)
     test = part(table, TEST)
     reason = obstacle(present.contract, plan, task.classes, test, recorded)
     if reason:
@@ -115,7 +115,8 @@ def contender(
     full = join(test, missing) if missing else test
     encoded = part_of_plan(plan, full, TEST, features, task)
     scores = scores_of(bundle.outputs_of(encoded.rows.inputs))
-    rows = observed(plan.evaluate, plan.project.problem, encoded, scores, bundle.contract.threshold)
+    contract = bundle.contract
+    rows = observed(plan.evaluate, plan.project.problem, encoded, scores, contract.threshold, contract.interval)
     timed = vectors_of(full.take(evenly_spaced(len(full), _TIMED_ROWS)), features)
     return Contender(rows, row_microseconds(bundle, timed), bundle.size)
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from core.plan.plan import Project
+    from core.prediction_interval import PredictionInterval
     from models.evaluation.evaluation import CandidateResult, Evaluation
     from models.evaluation.findings import Findings
     from models.measures.intervals import Difference
@@ -41,6 +42,10 @@ MEANINGS: Mapping[str, str] = {
     "pinball": "loss of a predicted quantile; lower is better",
     "poisson_deviance": "mean deviance of counts from their predicted means; lower is better",
     "d2_poisson": "share of the deviance of counts that is explained",
+    "coverage": "share of the labels inside their prediction intervals; the nominal share is the plan's",
+    "interval_score": "mean width of the prediction intervals, plus a penalty for labels outside; lower is better",
+    "quadratic_kappa": "agreement of decisions and ordered classes beyond chance, by squared distance; 1 is perfect",
+    "ordinal_mae": "mean distance between the decided class and the label in the order of classes; lower is better",
 }
 
 
@@ -127,7 +132,7 @@ def report(
         groups.fairness_section(findings.fairness),
         groups.slices_section(findings),
         reasons.reasons_section(explained, project.problem),
-        _method(method, findings),
+        _method(method, findings, best.interval),
     ]
     return html.page(f"Evaluation of {project.name}", sections)
 
@@ -201,14 +206,25 @@ def _measured(result: CandidateResult, metric: str) -> str:
     return f"{html.number(result.test[metric])}<small>{html.between(lower, upper)}</small>"
 
 
-def _method(method: Method, findings: Findings) -> str:
+def _interval_sentence(interval: PredictionInterval | None) -> str:
+    if interval is None:
+        return ""
+    return (
+        f" The interval of a prediction is meant to hold {interval.coverage:.0%} of the labels. It reaches from "
+        f"{html.signed(interval.lower)} to {html.signed(interval.upper)} around the predicted number, by the errors on the "
+        "validation rows (split conformal prediction)."
+    )
+
+
+def _method(method: Method, findings: Findings, interval: PredictionInterval | None) -> str:
     return html.section(
         "How this was measured",
         f"<p>The validation part has {escape(method.validation)}; they select the candidate, the threshold and the "
         f"calibration ({escape(method.calibration)}). The test part has {escape(method.test)}: {method.sample}; "
         f"they select nothing. Intervals are bootstrap quantiles over {method.repeats:,} draws of the {findings.entities:,} "
         f"test {escape(method.units)}, each with all of its rows, at {method.confidence:.0%} confidence (cluster bootstrap, "
-        f"widened for few {escape(method.units)}). With fewer than 30 there is no interval.{method.weighting}</p>",
+        f"widened for few {escape(method.units)}). With fewer than 30 there is no interval."
+        f"{method.weighting}{_interval_sentence(interval)}</p>",
         html.table(
             ["input", "revision"],
             [

@@ -152,8 +152,12 @@ def refuse_unknown(query: Sequence[tuple[str, str]], allowed: Sequence[str]) -> 
     _known((name for name, _ in query), "the query", allowed)
 
 
-def decode_outcomes(body: bytes, key: EntityKey, now: datetime) -> list[Outcome]:
+def decode_outcomes(
+    body: bytes, key: EntityKey, now: datetime, classes: Mapping[str, float] | None = None
+) -> list[Outcome]:
     """Return the decoded `{"outcomes": [{"outcome_id", "<key>", "observed_at", "value"}, ...]}`.
+
+    A value is a number, or the name of one of `classes`, which have the number of each.
 
     Raises
     ------
@@ -166,7 +170,7 @@ def decode_outcomes(body: bytes, key: EntityKey, now: datetime) -> list[Outcome]
     if "outcomes" not in content:
         raise Refusal("found no 'outcomes' in the body; expected a list of them")
     rows = _rows(content["outcomes"], "outcomes", MOST_OUTCOMES)
-    return [_outcome(row, key, f"outcomes[{at}]", now) for at, row in enumerate(rows)]
+    return [_outcome(row, key, f"outcomes[{at}]", now, classes or {}) for at, row in enumerate(rows)]
 
 
 def decode_push(body: bytes, views: Mapping[str, OnlineTable], now: datetime) -> tuple[str, list[PushedRow]]:
@@ -262,12 +266,14 @@ def _float(value: float, where: str) -> float:
     raise Refusal(f"found {_shown(value)} at {where}; expected an integer that a 64-bit float can represent exactly")
 
 
-def _outcome(row: object, key: EntityKey, where: str, now: datetime) -> Outcome:
+def _outcome(row: object, key: EntityKey, where: str, now: datetime, classes: Mapping[str, float]) -> Outcome:
     names = ["outcome_id", key.name, "observed_at", "value"]
     content = _complete(_object(row, where, names), where, names)
     value = content["value"]
+    value = classes.get(value, value) if isinstance(value, str) else value
     if isinstance(value, bool) or not isinstance(value, int | float) or not _is_finite(value):
-        raise Refusal(f"found {_shown(value)} at {where}.value; expected a finite number (1 or 0 for yes or no)")
+        known = f", or the name of a class: {', '.join(classes)}" if classes else ""
+        raise Refusal(f"found {_shown(value)} at {where}.value; expected a finite number (1 or 0 for yes or no){known}")
     return Outcome(
         _text(content["outcome_id"], f"{where}.outcome_id"),
         str(_key(content[key.name], key, f"{where}.{key.name}")),

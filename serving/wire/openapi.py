@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 Schema: TypeAlias = "dict[str, Any]"
 
 _NUMBER = {"type": "number"}
+#: A number, or the name of a class.
+_OUTCOME = {"type": ["number", "string"]}
 _TEXT = {"type": "string"}
 _NOTE = {"type": ["string", "null"]}
 _COUNT = {"type": "integer", "minimum": 0}
@@ -129,7 +131,7 @@ def _responses(answer: Schema, media_type: str = "application/json") -> Schema:
 def _schemas(plan: Plan) -> dict[str, Schema]:
     unit = plan.unit
     entity = _object({unit.key: _key(unit), "features": _given(plan)}, required=[unit.key])
-    outcome = {"outcome_id": _IDENTIFIER, unit.key: _key(unit), "observed_at": _INSTANT, "value": _NUMBER}
+    outcome = {"outcome_id": _IDENTIFIER, unit.key: _key(unit), "observed_at": _INSTANT, "value": _OUTCOME}
     return {
         "Predict": _predict(entity, plan.serve.max_entities),
         "Predictions": _open({"as_of": _INSTANT, "predictions": _list({"anyOf": [_answer(unit), _refused(unit)]})}),
@@ -181,7 +183,11 @@ def _features(view: View) -> Schema:
 
 
 def _answer(unit: Entity) -> Schema:
-    """Return the schema of a prediction; a multiclass one has all probabilities, a binary one the name of class 1."""
+    """Return the schema of a prediction.
+
+    A multiclass one has the probabilities of all classes, a binary one the name of class 1 and, if class 0 has a name too,
+    both probabilities. A regression has the interval around its score if the plan asks for one.
+    """
     always = {
         "prediction_id": {"type": "string", "format": "uuid"},
         unit.key: _key(unit),
@@ -191,7 +197,9 @@ def _answer(unit: Entity) -> Schema:
         "decision": _NOTE,
         "features": _map(_open(_STATUS)),
     }
-    return _open({**always, "positive": _TEXT, "probabilities": _map(_NUMBER)}, required=list(always))
+    interval = _object({"lower": _NUMBER, "upper": _NUMBER})
+    some = {"positive": _TEXT, "probabilities": _map(_NUMBER), "interval": interval}
+    return _open({**always, **some}, required=list(always))
 
 
 def _refused(unit: Entity) -> Schema:

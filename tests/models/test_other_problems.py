@@ -30,14 +30,23 @@ if TYPE_CHECKING:
     from tests.fix_project import Project
 
 _ROWS = 900
+_CLASSES = ("low", "middle", "high")
 _TREES = {"estimator": "lightgbm", "rounds": 30, "early_stopping": 30}
 _CHANGES: dict[str, dict[str, Any]] = {
     "multiclass": {
-        "evaluate": {"primary": "log_loss", "metrics": ["log_loss", "accuracy", "f1"], "calibration": "sigmoid"},
+        "evaluate": {
+            "primary": "log_loss",
+            "metrics": ["log_loss", "accuracy", "f1", "quadratic_kappa", "ordinal_mae"],
+            "calibration": "sigmoid",
+        },
+        "label": {"order": list(_CLASSES)},
+        "weight": "history.weight",
         "line": {"estimator": "logistic_regression"},
     },
     "regression": {
-        "evaluate": {"primary": "rmse", "metrics": ["rmse", "mae", "r2"]},
+        "evaluate": {"primary": "rmse", "metrics": ["rmse", "mae", "r2", "coverage"], "interval": {"coverage": 0.8}},
+        "label": {},
+        "weight": None,
         "line": {"estimator": "linear_regression"},
     },
 }
@@ -47,6 +56,8 @@ def _plan(problem: str) -> str:
     told, changes = yaml.safe_load(TEXT), _CHANGES[problem]
     told["project"]["problem"] = problem
     told["register"]["model"] = problem
+    told["label"] |= changes["label"]
+    told["training_set"]["weight"] = changes["weight"]
     told["evaluate"] = {**changes["evaluate"], "baseline": "majority", "intervals": {"repeats": 100}}
     told["train"]["candidates"] = {"majority": {"estimator": "majority"}, "line": changes["line"], "trees": _TREES}
     told["build_features"]["views"]["history"]["features"]["kind"] = {
@@ -54,6 +65,9 @@ def _plan(problem: str) -> str:
         "dtype": "string",
         "meaning": "kind",
     }
+    weight = {"sql": "count(*)", "dtype": "float64", "unit": "rows"}
+    told["build_features"]["views"]["history"]["features"]["weight"] = weight
+    told["build_features"]["services"]["all"] = ["history.orders", "history.kind"]
     del told["serve"]["decisions"]
     return yaml.safe_dump(told)
 
@@ -63,7 +77,7 @@ def _training_set(problem: str) -> pa.Table:
     chance = np.random.default_rng(4)
     orders, kind = chance.integers(0, 20, _ROWS), chance.integers(0, 2, _ROWS)
     number = orders + 6 * kind + chance.normal(scale=2, size=_ROWS)
-    classes = np.array(["low", "middle", "high"])[np.digitize(number, [9, 16])]
+    classes = np.array(_CLASSES)[np.digitize(number, [9, 16])]
     parts = np.repeat([TRAIN, VALIDATION, TEST], _ROWS // 3)
     months = {TRAIN: 0, VALIDATION: 31, TEST: 59}
     return pa.table(
@@ -74,6 +88,7 @@ def _training_set(problem: str) -> pa.Table:
             "split": parts,
             "history__orders": [None if at % 17 == 0 else int(found) for at, found in enumerate(orders)],
             "history__kind": np.array(["a", "b"])[kind],
+            "history__weight": chance.integers(0, 4, _ROWS).astype(float),
         }
     )
 
@@ -106,5 +121,12 @@ def test_a_plan_of_another_problem_is_trained_registered_and_scored(project: Pro
         )
         offline = calibrated(outputs, read_evaluation(data / "evaluation.json").result(release.candidate).calibration)
         np.testing.assert_allclose(bundle.outputs(vectors_of(table, bundle.contract.features)), offline, atol=1e-9)
-        assert bundle.contract.classes == (("high", "low", "middle") if problem == "multiclass" else ())
+        assert bundle.contract.classes == (_CLASSES if problem == "multiclass" else ())
+        assert bundle.contract.weight == ("history.weight" if problem == "multiclass" else "")
+        result = read_evaluation(data / "evaluation.json").result(release.candidate)
+        assert bundle.contract.interval == result.interval
+        if problem == "regression":
+            # Of 300 test rows: a standard error of 2.3 percentage points, and as much from the validation rows.
+            assert result.test["coverage"] == pytest.approx(0.8, abs=0.1)
+            assert result.test_lower["coverage"] < result.test["coverage"] < result.test_upper["coverage"]
         assert "threshold" not in release.metrics

@@ -55,7 +55,22 @@ def test_an_empty_part_is_refused() -> None:
         check_parts(table)
 
 
-def labels(value: str, problem: Problem = "binary", unlabelled: str = "refuse", **more: str) -> list[dict[str, object]]:
+def test_an_order_needs_training_rows_of_all_classes() -> None:
+    table = pa.table({"split": ["train"] * 2 + ["validation"] * 2 + ["test"] * 2, "label": ["a", "b"] * 3})
+    assert check_parts(table, "multiclass", ["b", "a"])["train"] == 2
+    with pytest.raises(PlanError, match=r"label.order: the train part has no row of the class 'c'"):
+        check_parts(table, "multiclass", ["a", "b", "c"])
+
+
+def test_a_class_that_is_not_in_the_order_is_refused() -> None:
+    assert {row["label"] for row in labels("'b'", "multiclass", order=["a", "b"])} == {"b"}
+    with pytest.raises(PlanError, match=r"label.value: .* gives 'c', which is not in label.order \(a, b\)"):
+        labels("'c'", "multiclass", order=["a", "b"])
+
+
+def labels(
+    value: str, problem: Problem = "binary", unlabelled: str = "refuse", **more: str | list[str]
+) -> list[dict[str, object]]:
     label = Label.model_validate({"source": "s", "horizon": "10d", "value": value, "unlabelled": unlabelled, **more})
     times = [parse_instant(day) for day in ("2024-01-01", "2024-01-11", "2024-01-12")]
     with open_duckdb() as connection:

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pytest
 
 from core.contracts import ContractFeature
+from core.prediction_interval import PredictionInterval
 from models.bundles.bundle import write_bundle
 from models.bundles.bundling import bundle_contents
 from models.bundles.signing import read_signer
@@ -85,7 +86,13 @@ def _bring_online(world: World, table: pa.Table) -> None:
 
 
 def _bundle(
-    settings: Settings, kind: str, problem: Problem, table: pa.Table, rows: Rows, calibration: Kind = "none"
+    settings: Settings,
+    kind: str,
+    problem: Problem,
+    table: pa.Table,
+    rows: Rows,
+    calibration: Kind = "none",
+    **later: Any,
 ) -> tuple[str, NDArray[np.float64]]:
     """Write the bundle of a fitted candidate; return its digest, and what the model says of the served rows offline."""
     spec = {**KINDS[kind], **({"feature": "history.orders"} if kind == "single_feature" else {})}
@@ -102,6 +109,7 @@ def _bundle(
         threshold=_THRESHOLD if problem == "binary" else math.nan,
         classes=task.classes,
         calibration=curves,
+        **later,
     )
     digest = write_bundle(settings.bundles, bundle_contents(contract, fitted.content, table), read_signer(settings))
     return digest, (curves.apply(outputs) if curves else outputs)[:_SERVED]
@@ -150,6 +158,65 @@ def _serve_the_offline_answers(world: World, digest: str, problem: Problem, outp
                 assert [entry["probabilities"] for entry in entries] == [pytest.approx(share) for share in shares]
 
     serve(world, use)
+
+
+def test_a_regression_answers_with_the_interval_of_its_release_as_described(bare_world: World) -> None:
+    table, rows = _training_rows("regression")
+    _bring_online(bare_world, table)
+    interval = PredictionInterval(0.8, -1.5, 2.0)
+    digest, outputs = _bundle(bare_world.settings, "lightgbm", "regression", table, rows, interval=interval)
+    bare_world.enter("real", "champion", digest)
+
+    async def use(client: Client) -> None:
+        [entry] = await client.entries(1)
+        assert entry["interval"] == {"lower": entry["score"] - 1.5, "upper": entry["score"] + 2.0}
+        assert entry["score"] == pytest.approx(float(outputs[1, 0]))
+        described = (await client.http.get("/openapi.json")).json()["components"]["schemas"]["Predictions"]
+        alternatives = described["properties"]["predictions"]["items"]["anyOf"]
+        assert alternatives[0]["properties"]["interval"]["required"] == ["lower", "upper"]
+
+    serve(bare_world, use)
+
+
+def test_two_named_classes_are_answered_with_both_probabilities_and_known_in_outcomes(bare_world: World) -> None:
+    table, rows = _training_rows("binary")
+    _bring_online(bare_world, table)
+    digest, _ = _bundle(bare_world.settings, "l2", "binary", table, rows, positive="churned", negative="stayed")
+    bare_world.enter("real", "champion", digest)
+    text = bare_world.settings.plan.read_text()
+    label = next(line for line in text.splitlines() if line.startswith("label: "))
+    bare_world.settings.plan.write_text(text.replace(label, label[:-1] + ", names: [stayed, churned]}"))
+    outcome = {"outcome_id": "o1", "account_id": 1, "observed_at": "2026-03-20T00:00:00Z", "value": "churned"}
+
+    async def use(client: Client) -> None:
+        [entry] = await client.entries(1)
+        assert entry["probabilities"] == {"churned": entry["score"], "stayed": 1 - entry["score"]}
+        assert (await client.http.post("/v1/outcomes", json={"outcomes": [outcome]})).status_code == 200
+        assert bare_world.execute("SELECT value FROM panthera.outcome") == [(1.0,)]
+        again = {**outcome, "outcome_id": "o2", "value": "gone"}
+        refused = await client.http.post("/v1/outcomes", json={"outcomes": [again]})
+        assert refused.status_code == 422
+        assert "churned, stayed" in refused.json()["detail"]
+
+    serve(bare_world, use)
+
+
+def test_a_class_of_the_champion_is_known_by_its_number_in_outcomes(bare_world: World) -> None:
+    table, rows = _training_rows("multiclass")
+    _bring_online(bare_world, table)
+    digest, _ = _bundle(bare_world.settings, "l2", "multiclass", table, rows)
+    bare_world.enter("real", "champion", digest)
+    classes = TASKS["multiclass"].classes
+    outcomes = [
+        {"outcome_id": name, "account_id": 1, "observed_at": "2026-03-20T00:00:00Z", "value": name} for name in classes
+    ]
+
+    async def use(client: Client) -> None:
+        assert (await client.http.post("/v1/outcomes", json={"outcomes": outcomes})).status_code == 200
+        stored = dict(bare_world.execute("SELECT outcome_id, value FROM panthera.outcome"))
+        assert stored == {name: float(index) for index, name in enumerate(classes)}
+
+    serve(bare_world, use)
 
 
 def test_a_bundle_with_one_byte_changed_is_not_served(bare_world: World) -> None:

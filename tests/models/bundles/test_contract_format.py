@@ -11,6 +11,7 @@ import pytest
 from core.calibration import Calibration, Curve
 from core.contracts import Contract, ContractFeature, ContractView, Link
 from core.errors import BundleError
+from core.prediction_interval import PredictionInterval
 from models.bundles.contract_format import FORMAT_VERSION, contract_from_json, contract_to_json
 
 CONTRACT = Contract(
@@ -80,6 +81,13 @@ def test_the_name_of_the_positive_class_comes_back_and_a_contract_without_one_ha
     named = replace(CONTRACT, positive="Ja")
     assert contract_from_json(contract_to_json(named).encode()) == named
     assert "positive" not in json.loads(contract_to_json(CONTRACT))
+
+
+def test_names_weights_and_intervals_come_back_and_a_contract_without_them_has_no_such_keys() -> None:
+    later = {"negative": "stays", "weight": "v.weight", "interval": PredictionInterval(0.8, -1.5, 2.0)}
+    contract = replace(CONTRACT, **later)  # type: ignore[arg-type]
+    assert contract_from_json(contract_to_json(contract).encode()) == contract
+    assert not later.keys() & json.loads(contract_to_json(CONTRACT)).keys()
 
 
 def test_a_contract_of_format_1_says_nothing_of_what_came_later() -> None:

@@ -18,6 +18,7 @@ from core.plan.train import (
     MajorityCandidate,
     SingleFeatureCandidate,
 )
+from core.prediction_interval import PredictionInterval
 from models.candidates.candidates import fit
 from models.candidates.trial_loss import loss_of
 from models.data.rows import Rows, Task, row_weights, weights_of
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from core.plan.train import Candidate
 
 _ROWS = 90
+_INTERVAL = PredictionInterval(0.8, -1.0, 2.0)
 WEIGHT = np.tile([0.0, 1.0, 2.0], _ROWS // 3)
 #: The index of each row as often as its weight.
 REPEATED = np.repeat(np.arange(_ROWS), WEIGHT.astype(int))
@@ -52,7 +54,16 @@ def _observed(problem: Problem, rows: NDArray[np.int64], weight: NDArray[np.floa
         label = rng.poisson(3, _ROWS).astype(float)
     lost, staying = rng.uniform(1, 2, _ROWS), -rng.uniform(0, 1, _ROWS)
     entity = np.unique(rows // 3, return_inverse=True)[1]
-    return Observed(problem, label[rows], score[rows], entity, 0.5, earned=(lost[rows], staying[rows]), weight=weight)
+    return Observed(
+        problem,
+        label[rows],
+        score[rows],
+        entity,
+        0.5,
+        earned=(lost[rows], staying[rows]),
+        weight=weight,
+        interval=_INTERVAL,
+    )
 
 
 @pytest.mark.parametrize(

@@ -199,6 +199,21 @@ def test_outcomes_are_read() -> None:
     assert decode_outcomes(body, _NUMBER, _NOW) == [Outcome("o1", "1", datetime(1998, 5, 1, tzinfo=UTC), 1.0)]
 
 
+@pytest.mark.parametrize(("value", "number"), [("churned", 1.0), ("stayed", 0.0), (1, 1.0)])
+def test_an_outcome_may_be_the_name_of_a_class(value: str | int, number: float) -> None:
+    body = json.dumps({"outcomes": [{**_OUTCOME, "value": value}]}).encode()
+    [outcome] = decode_outcomes(body, _NUMBER, _NOW, {"churned": 1.0, "stayed": 0.0})
+    assert outcome.value == number
+
+
+def test_an_unknown_class_is_refused_with_the_names_of_all() -> None:
+    body = json.dumps({"outcomes": [{**_OUTCOME, "value": "chruned"}]}).encode()
+    with pytest.raises(
+        Refusal, match=r'found the string "chruned" at .*; expected .* the name of a class: churned, stayed'
+    ):
+        decode_outcomes(body, _NUMBER, _NOW, {"churned": 1.0, "stayed": 0.0})
+
+
 @pytest.mark.parametrize(
     ("body", "words"),
     [
