@@ -15,6 +15,7 @@ from core.plan.evaluate import INTERVAL_METRICS, METRICS, ORDINAL_METRICS
 from core.plan.limits import limit_findings
 from core.plan.rows.instants import instant_findings, row_findings
 from core.plan.rows.look_ups import look_up_findings, timed_look_up_findings
+from core.plan.rows.validity import validity_findings
 from core.plan.times import day_or_time, in_units
 from core.plan.training_set import TemporalSplit
 from core.plan.without_time import flat_findings, missing_keys
@@ -477,6 +478,7 @@ def findings(plan: Plan) -> list[Finding]:
             missing_keys,
             look_up_findings,
             instant_findings,
+            validity_findings,
             _entities,
             _sources,
             _personal,

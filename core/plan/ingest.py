@@ -310,6 +310,8 @@ class Source(Section):
     """When a row happened; without it the table has one row for each key, whose values hold at any time."""
     created_time: TimeColumn | None = None
     """When a row became known; without it: when it happened."""
+    valid_until: Name | None = None
+    """Column of type timestamp from which on a row is no longer valid, and no feature reads it; null is no end."""
     observed_until: Instant = Field(default_factory=without_time)
     """Instant at which the extract was cut; required with `event_time`."""
     later_rows: Literal["reject", "leave_out"] = "reject"

@@ -92,6 +92,8 @@ class Feature(Section):
     """Age up to which rows are aggregated; without it: all rows."""
     lag: Duration | None = None
     """Time between the end of the window and the as-of instant."""
+    valid_until: Name | None = None
+    """Column of the rows from which on they are not read; by default that of the source."""
     over: Literal["rows", "row", "features"] = "rows"
     """What the SQL reads: rows, the one row of a source without `event_time`, or the view's earlier features."""
     unit: str = ""
@@ -103,9 +105,9 @@ class Feature(Section):
     def _is_described(self) -> Self:
         if not (self.unit or self.meaning):
             raise ValueError("a feature needs a unit or a meaning, so that readers can interpret its values; add one")
-        if self.over == "features" and (self.source or self.window or self.lag):
+        if self.over == "features" and (self.source or self.window or self.lag or self.valid_until):
             raise ValueError(
-                "source, window and lag select rows, and a feature over features reads none; take them out"
+                "source, window, lag and valid_until select rows, and a feature over features reads none; take them out"
             )
         return self
 

@@ -15,6 +15,7 @@ from core.plan.checks import findings
 from core.plan.plan import Plan
 from core.plan.rows.instants import with_row_label
 from core.plan.rows.look_ups import with_look_ups
+from core.plan.rows.validity import with_validity
 from core.plan.without_time import with_meanings
 from core.plan.yaml_text import load_yaml
 
@@ -85,7 +86,7 @@ def parse_sections(text: str, name: str = "params.yaml") -> Plan:
     if not isinstance(raw, dict):
         raise PlanError(f"{name}: expected a mapping of sections, found {type(raw).__name__}")
     try:
-        plan = with_row_label(with_meanings(with_look_ups(Plan.model_validate(raw))))
+        plan = with_validity(with_row_label(with_meanings(with_look_ups(Plan.model_validate(raw)))))
     except ValidationError as error:
         lines = [f"{name}: {_path(fault, raw) or 'top level'}: {_sentence(fault)}" for fault in error.errors()]
         raise PlanError("\n".join(lines)) from None

@@ -189,7 +189,7 @@ def _look_up(plan: Plan, source: Source, look_up: str, read: Collection[str]) ->
 
 def _sql_over(source: str, view: View) -> list[str]:
     return [
-        feature.sql
+        f'{feature.sql} "{feature.valid_until}"' if feature.valid_until else feature.sql
         for feature in view.features.values()
         if feature.over != "features" and (feature.source or view.source) == source
     ]
@@ -226,7 +226,9 @@ def _feature(view: View, feature: Feature) -> dict[str, Any]:
     if feature.over == "features":
         return stated
     spans = {"window": _seconds(feature.window), "lag": _seconds(feature.lag)}
-    return {**stated, **spans, "source": feature.source or view.source}
+    # Earlier fingerprints have no such key, so only a feature whose rows end has it.
+    ends = {"valid_until": feature.valid_until} if feature.valid_until else {}
+    return {**stated, **spans, **ends, "source": feature.source or view.source}
 
 
 def _link(link: Link, holder: View) -> dict[str, Any]:

@@ -31,13 +31,15 @@ if TYPE_CHECKING:
 class Span:
     """The rows that a fact aggregates: those of `source` with as_of - lag - window < event time <= as_of - lag.
 
-    Without a window there is no lower bound. Rows created after as_of are excluded unless `knowable` is false.
+    Without a window there is no lower bound. Rows created after as_of are excluded unless `knowable` is false. Rows are
+    excluded whose column `valid_until` is at or before as_of - lag.
     """
 
     source: str
     window: timedelta | None = None
     lag: timedelta = timedelta()
     knowable: bool = True
+    valid_until: str | None = None
 
     @property
     def moves(self) -> tuple[timedelta, timedelta, timedelta]:
@@ -100,7 +102,8 @@ def facts_of(view: View) -> Facts:
     facts: Facts = {}
     for name, feature in view.features.items():
         if feature.over != "features":
-            span = Span(feature.source or view.source, feature.window, feature.lag or timedelta())
+            lag, end = feature.lag or timedelta(), feature.valid_until
+            span = Span(feature.source or view.source, feature.window, lag, valid_until=end)
             sql = of_the_row(feature.sql) if feature.over == "row" else feature.sql
             facts.setdefault(span, {})[name] = Fact(sql, feature.dtype)
     return facts
@@ -129,6 +132,9 @@ def span_condition(span: Span, as_of: Callable[[timedelta], str]) -> str:
         bounds.append(f"source.created_time <= {as_of(known)}")
     if span.window is not None:
         bounds.append(f"source.event_time > {as_of(before)}")
+    if span.valid_until is not None:
+        end = f"source.{identifier(span.valid_until)}"
+        bounds.append(f"({end} IS NULL OR {end} > {as_of(last)})")
     return " AND ".join(bounds)
 
 

@@ -77,6 +77,37 @@ def test_a_lag_moves_the_window_back() -> None:
     assert values({"sql": "sum(amount)", "window": "5d", "lag": "5d"}, [(1, 6), (1, 11)]) == [10.0, 20.0]
 
 
+#: (entity, event day, day it became known, price), each with the day from which on it is no longer valid.
+_ENDS = [5, None, 25, None]
+
+
+def _valid(feature: dict[str, Any], asked: Sequence[tuple[int, int]]) -> list[object]:
+    described = {"fact": {"dtype": "float64", "unit": "x", "valid_until": "until", **feature}}
+    view = View.model_validate({"source": "sales", "ttl": "9d", "every": "1 day", "features": described})
+    ends = pa.array([None if end is None else day(end) for end in _ENDS], pa.timestamp("us", "UTC"))
+    with open_duckdb() as connection:
+        connection.register("sales_rows", rows_of(ROWS, "amount").append_column("until", ends))
+        grid = {"shop": [shop for shop, _ in asked], "as_of": [day(number) for _, number in asked]}
+        connection.register("asked_grid", pa.table(grid))
+        found = compute_view(connection, view, "shop", {"sales": "sales_rows"}, "asked_grid")
+        pairs = asked_in(connection, "shop", "asked_grid")
+        by_instant = pa.concat_tables(compute_snapshots(connection, view, {"sales": "sales_rows"}, pairs))
+        assert by_instant.sort_by([("event_timestamp", "ascending"), ("shop", "ascending")]) == found
+    values: list[object] = found.column("fact").to_pylist()
+    return values
+
+
+def test_a_row_is_not_read_from_the_end_of_its_validity_on() -> None:
+    asked = [(1, 4), (1, 5), (1, 6), (1, 24), (1, 25)]
+    # The third row is known on the day on which it ends.
+    assert _valid({"sql": "sum(amount)"}, asked) == [10.0, 20.0, 20.0, 20.0, 20.0]
+    assert _valid({"sql": "sum(amount)", "window": "3d"}, [(1, 3), (1, 5), (1, 8)]) == [10.0, 20.0, None]
+
+
+def test_a_lagged_feature_reads_the_rows_that_were_valid_then() -> None:
+    assert _valid({"sql": "sum(amount)", "lag": "2d"}, [(1, 6), (1, 7)]) == [10.0, 20.0]
+
+
 def test_over_no_row_a_count_is_zero_and_a_sum_is_missing() -> None:
     found = compute(
         {"count": {"sql": "count(*)", "dtype": "int64", "window": "1d"}, "sum": {"sql": "sum(amount)", "window": "1d"}},
