@@ -245,6 +245,15 @@ class World:
         gone = (each for number, each in self.orders.items() if number not in self.in_file)
         return any((each.customer, each.minute) == (order.customer, order.minute) for each in gone)
 
+    def would_confuse(self, shown: list[int]) -> bool:
+        """Return whether one of the rows `shown` is new, and a row of its customer and time would no longer be there.
+
+        Nothing tells the new row from that one: it would count as the known row, or as its correction.
+        """
+        events = {(order.customer, order.minute) for number, order in self.orders.items() if number not in shown}
+        new = (self.orders[number] for number in shown if number not in self.oracle.ingested)
+        return any((order.customer, order.minute) in events for order in new)
+
     def deliver(self, zone: str = "Z") -> None:
         """Write the source's file anew."""
         fresh = self.file.with_suffix(".fresh")

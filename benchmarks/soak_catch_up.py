@@ -88,7 +88,9 @@ class CatchUpMachine(RuleBasedStateMachine):
         world = self.counted("append")
         world.minute += minutes
         for customer in customers:
-            world.add(Order(customer, world.minute, 1000 + len(world.orders)))
+            order = Order(customer, world.minute, 1000 + len(world.orders))
+            if not world.would_restate(order):
+                world.add(order)
         world.deliver()
 
     @rule(customer=st.integers(0, CUSTOMERS), back=st.integers(0, 60))
@@ -153,7 +155,9 @@ class CatchUpMachine(RuleBasedStateMachine):
         if not world.is_whole:
             world.in_file = list(world.orders)
         elif not world.oracle.corrections(world.orders, START + timedelta(days=999)):
-            world.in_file = world.in_file[-max(len(world.in_file) * share // 10, 1) :]
+            newest = world.in_file[-max(len(world.in_file) * share // 10, 1) :]
+            if not world.would_confuse(newest):
+                world.in_file = newest
         world.deliver()
 
     @rule(minutes=st.integers(0, 3))
