@@ -127,10 +127,8 @@ def main() -> None:
     section, service = plan.training_set.leakage, plan.training_set.service
     table = part(read_training_set(arguments.training_set), TRAIN)
     pairs = plan.build_features.service_features(service)
-    features, task = (
-        contract_features(plan.build_features, service, table),
-        task_of(plan.project.problem, table, plan.label.ordered),
-    )
+    features = contract_features(plan.build_features, service, table)
+    task = task_of(plan.project.problem, table, plan.label.ordered)
     rows, entity = rows_of(table, features, task), entity_codes(table.column(plan.cluster_column))
     scores = leak_scores(features, rows, entity, task, section.surely)
     accepted = require(arguments.accepted, "validate")

@@ -24,6 +24,7 @@ from models.candidates.ensembles import blend, stack
 from models.candidates.trial_loss import TrialLoss
 from models.candidates.tuning import search, study_name
 from models.data.folds import grouped_folds, random_folds, stratified_folds, temporal_folds
+from models.data.remarks import remarks
 from models.data.rows import Rows, Task, entity_codes, task_of
 from models.data.split import TRAIN, VALIDATION, contract_features, part, read_training_set, refuse_infinite, rows_of
 from models.releases.registry import open_trial_log
@@ -185,7 +186,10 @@ def main() -> None:
     arguments = parser.parse_args()
     settings = read_settings()
     plan = read_plan(settings.plan)
-    data = training_data(plan, read_training_set(arguments.training_set))
+    table = read_training_set(arguments.training_set)
+    data = training_data(plan, table)
+    for remark in remarks(part(table, TRAIN), data.features, plan.train.candidates):
+        print(f"train: {remark}")
     with ExitStack() as contexts, whole_folder(arguments.out) as fresh:
         log = None
         if any(isinstance(each, PreparedCandidate) and each.tune for each in plan.train.candidates.values()):

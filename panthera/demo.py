@@ -151,7 +151,7 @@ def run_demo(settings: Settings, plan: Plan) -> None:
     summary = _summary(plan, predictions, stored, outcomes, drift, parity, cohorts)
     target = settings.state / "demo.json"
     write_whole(target, json.dumps({**summary, "seconds": round(progress.seconds, 1)}, indent=2) + "\n")
-    _print_summary(summary, plan, progress.seconds, target)
+    _print_summary(summary, plan, progress.seconds, target, labels[0][0])
 
 
 def _labels(plan: Plan, as_of: datetime) -> list[tuple[Key, int]]:
@@ -216,7 +216,7 @@ def _summary(
     }
 
 
-def _print_summary(summary: dict[str, Any], plan: Plan, seconds: float, target: Path) -> None:
+def _print_summary(summary: dict[str, Any], plan: Plan, seconds: float, target: Path, entity: Key) -> None:
     cohorts, worst = summary["cohorts"], max(summary["psi"], key=summary["psi"].get)
     table = terminal_table("what", "result", title=f"{plan.project.name}: {plan.project.statement}")
     table.add_row("champion", f"{summary['champion']}")
@@ -237,11 +237,11 @@ def _print_summary(summary: dict[str, Any], plan: Plan, seconds: float, target: 
     table.add_row("time", f"{seconds:.0f} s")
     print_whole(table)
     print(f"Results: {target}\nDrift report: {REPORT.absolute()}\nNext, with `. .venv/bin/activate`:")
-    key = plan.unit.key
+    body = json.dumps({"entities": [{plan.unit.key: entity}]})
     for command in (
         f"cd {shlex.quote(str(Path.cwd()))}",
         "panthera up && bentoml serve serving.service:PredictionService",
-        f"curl -s localhost:3000/v1/predict -H 'content-type: application/json' -d '{{\"entities\": [{{\"{key}\": 1}}]}}'",
+        f"curl -s localhost:3000/v1/predict -H 'content-type: application/json' -d {shlex.quote(body)}",
         f"panthera cohorts --as-of {cohorts['as_of'][:10]}",
         "panthera parity",
         "dvc status    # after a change of params.yaml; then `dvc repro`",
