@@ -11,17 +11,30 @@ from core.terminal import terminal_table
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from core.prediction_interval import PredictionInterval
     from models.evaluation.explanations import Explanation
     from monitoring.logged_predictions import LoggedPrediction
 
 
 @dataclass(frozen=True)
 class ExplainedPrediction:
-    """A logged prediction with the contribution of each feature, at its served value, to the raw score."""
+    """A logged prediction with the contribution of each feature, at its served value, to the raw score.
+
+    Attributes
+    ----------
+    interval : of the release; a regression was answered with it around the score.
+
+    """
 
     release_id: str
     logged: LoggedPrediction
     why: Explanation
+    interval: PredictionInterval | None = None
+
+    @property
+    def bounds(self) -> tuple[float, float] | None:
+        """The bounds of the interval that was served; None without one."""
+        return self.interval.around(self.logged.score) if self.interval else None
 
     def to_dict(self) -> dict[str, object]:
         """Return the explanation as JSON types; the contributions are ordered by size, largest first."""
@@ -30,6 +43,7 @@ class ExplainedPrediction:
             "release_id": self.release_id,
             "as_of": plain(self.logged.as_of),
             "score": self.logged.score,
+            **({"interval": dict(zip(("lower", "upper"), self.bounds, strict=True))} if self.bounds else {}),
             "base": self.why.base,
             "raw_score": self.why.raw_score,
             "contributions": [
@@ -39,7 +53,8 @@ class ExplainedPrediction:
 
     def table(self) -> Table:
         """Return a terminal table of the contributions."""
-        about = f"Prediction {self.logged.prediction_id} of {self.release_id}: score {self.logged.score:.4f}"
+        around = f" ({self.bounds[0]:.4f} to {self.bounds[1]:.4f})" if self.bounds else ""
+        about = f"Prediction {self.logged.prediction_id} of {self.release_id}: score {self.logged.score:.4f}{around}"
         table = terminal_table(
             "feature", "value", "adds", numbers=("adds",), title=about, caption="of the raw score, before calibration"
         )

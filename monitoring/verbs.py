@@ -268,7 +268,7 @@ def explain_verb(settings: Settings, prediction_id: UUID | None = None) -> Expla
         release_id, logged = row
         bundle = _bundle_of(connection, settings, release_id)
     why = explain_vector(bundle, logged_vector(logged, bundle.contract.features))
-    return ExplainedPrediction(release_id, logged, why)
+    return ExplainedPrediction(release_id, logged, why, bundle.contract.interval)
 
 
 def _bundle_of(connection: psycopg.Connection, settings: Settings, release_id: str) -> Bundle:

@@ -21,6 +21,7 @@ from core.errors import PantheraError
 from core.plan.file import read_plan
 from core.plan.train import SingleFeatureCandidate
 from core.postgres.database import connect
+from core.prediction_interval import PredictionInterval
 from feature_repo.views.definitions import declared_table
 from models.bundles.bundle import load_bundle, write_bundle
 from models.bundles.bundling import bundle_contents
@@ -238,6 +239,10 @@ def test_an_explanation_names_what_the_one_feature_of_the_model_added(settings: 
     assert told["raw_score"] == pytest.approx(told["base"] + strongest["adds"])
     assert told["score"] == pytest.approx(sigmoid(np.array(told["raw_score"])))
     assert found.table().row_count == len(FEATURES) + 2
+    assert "interval" not in told
+    around = replace(found, interval=PredictionInterval(0.8, -1.0, 2.0))
+    assert around.to_dict()["interval"] == {"lower": told["score"] - 1, "upper": told["score"] + 2}
+    assert f"({told['score'] - 1:.4f} to {told['score'] + 2:.4f})" in str(around.table().title)
 
 
 def test_without_an_id_the_last_prediction_is_explained(settings: Settings, digest: str) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from core.plan.register import Register
+from core.prediction_interval import PredictionInterval
 from models.measures.groups import Grouping
 from models.measures.intervals import Resampling
 from models.measures.metrics import Observed
@@ -70,6 +71,22 @@ def test_a_gain_is_positive_where_the_release_is_better_whichever_way_the_metric
     assert (area.challenger, area.champion, area.gain) == pytest.approx((1.0, 0.75, 0.25))
     assert (squares.challenger, squares.champion) == pytest.approx((0.04, (0.16 + 0.16 + 0.36 + 0.16) / 4))
     assert squares.gain == pytest.approx(0.21 - 0.04)
+
+
+def test_a_release_whose_intervals_hold_fewer_labels_loses_and_one_without_intervals_cannot_be_compared() -> None:
+    label = np.random.default_rng(1).normal(size=400)
+    section = Register(model="sales", win="interval_score", not_lose={"coverage": 0.02})
+    wide, narrow = PredictionInterval(0.9, -1.7, 1.7), PredictionInterval(0.9, -0.5, 0.5)
+
+    def outcome(one: PredictionInterval, other: PredictionInterval | None) -> str:
+        contenders = (
+            Contender(Observed("regression", label, np.zeros(400), np.arange(400), interval=interval), 5.0, 1000)
+            for interval in (one, other)
+        )
+        return outcome_of(gate_checks(section, "rmse", *contenders, RESAMPLING))
+
+    assert (outcome(wide, narrow), outcome(narrow, wide)) == ("won", "lost")
+    assert outcome(wide, None) == "undecided"
 
 
 def test_a_release_that_is_no_better_neither_wins_nor_loses() -> None:
