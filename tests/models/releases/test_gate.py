@@ -79,11 +79,11 @@ def test_a_release_whose_intervals_hold_fewer_labels_loses_and_one_without_inter
     wide, narrow = PredictionInterval(0.9, -1.7, 1.7), PredictionInterval(0.9, -0.5, 0.5)
 
     def outcome(one: PredictionInterval, other: PredictionInterval | None) -> str:
-        contenders = (
+        challenger, champion = (
             Contender(Observed("regression", label, np.zeros(400), np.arange(400), interval=interval), 5.0, 1000)
             for interval in (one, other)
         )
-        return outcome_of(gate_checks(section, "rmse", *contenders, RESAMPLING))
+        return outcome_of(gate_checks(section, "rmse", challenger, champion, RESAMPLING))
 
     assert (outcome(wide, narrow), outcome(narrow, wide)) == ("won", "lost")
     assert outcome(wide, None) == "undecided"
