@@ -22,8 +22,12 @@ FEATURE_STORE = ROOT / "feature_repo" / "feature_store.yaml"
 #: A stage that imports one module of these depends on all: their modules change what a stage computes or checks alike.
 ROOMS = (
     "core/plan",
-    *(f"feature_repo/{room}" for room in ("files", "join", "sources", "views")),
-    *(f"models/{room}" for room in ("candidates", "data", "evaluation", "measures", "reports", "scoring")),
+    "core/postgres",
+    *(f"feature_repo/{room}" for room in ("files", "join", "online", "sources", "stores", "upkeep", "views")),
+    *(
+        f"models/{room}"
+        for room in ("bundles", "candidates", "data", "evaluation", "measures", "releases", "reports", "scoring")
+    ),
 )
 
 STAGES: dict[str, dict[str, Any]] = yaml.safe_load(PIPELINE.read_text())["stages"]
