@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from core.contracts import Link
 from core.plan.evaluate import Evaluate  # noqa: TC001 - pydantic reads the annotations
+from core.plan.expressions import Expression  # noqa: TC001 - pydantic reads the annotations
 from core.plan.ingest import QualityRules, Source  # noqa: TC001 - pydantic reads the annotations
 from core.plan.register import Register  # noqa: TC001 - pydantic reads the annotations
 from core.plan.section import Name, Section
@@ -82,8 +83,11 @@ class Feature(Section):
     whichever source they come from. Over a source without `event_time` it is an expression over the entity's one row.
     """
 
-    sql: str
-    """SQL aggregate over the entity's rows known as of the instant, which is `as_of`; or an expression over its one row."""
+    sql: Expression
+    """SQL aggregate over the entity's rows known as of the instant, which is `as_of`; or an expression over its one row.
+
+    `any_value` is the smallest value.
+    """
     dtype: FeatureDType
     """Type of the value."""
     source: Name | None = None

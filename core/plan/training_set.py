@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from core.plan.expressions import Expression  # noqa: TC001 - pydantic reads the annotations
 from core.plan.leakage import Leakage
 from core.plan.section import Name, Reference, Section
 from core.plan.times import LONGEST, WITHOUT_TIME, Cadence, Duration, Instant, Period, without_end
@@ -31,10 +32,13 @@ class Label(Section):
     """Time between the as-of instant and the beginning of the label window, such as the days needed to act."""
     delay: Duration | None = None
     """Time after the end of the window until the label is known, such as the days until a payment is called overdue."""
-    population: str = "count(*) >= 1"
+    population: Expression = "count(*) >= 1"
     """SQL condition over the rows known as of the instant; entities for which it is false are left out."""
-    value: str = ""
-    """SQL aggregate over the rows in the label window: true or false, a class, or a number; null is no label."""
+    value: Expression = ""
+    """SQL aggregate over the rows in the label window: true or false, a class, or a number; null is no label.
+
+    `any_value` is the smallest value.
+    """
     column: Name | None = None
     """Column of the row that holds the label, in place of `value`."""
     positive: bool | int | str | None = None

@@ -48,7 +48,7 @@ FROM_OUTSIDE = [
 ]
 BY_THE_ORDER_OF_ROWS = [
     "last(shop)",
-    "any_value(shop)",
+    "first(shop)",
     "string_agg(shop, ',')",
     "list(price)[1]",
     "reservoir_quantile(price, 0.5)",
@@ -60,6 +60,7 @@ SOUND = [
     "age(as_of, max(event_time))",
     "last(shop ORDER BY event_time)",
     "any_value('constant')",
+    "any_value(shop ORDER BY event_time)",
     "coalesce(sum(ln(price / nullif(price, 0))) FILTER (WHERE shop IS NOT NULL), 0)",
     "extract(year FROM as_of)::INTEGER",
     "CASE WHEN arg_max(shop, event_time) IN ('a', 'b') THEN {'a': 1}.a ELSE [1, 2][1] END",
