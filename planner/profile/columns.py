@@ -9,19 +9,22 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from core.plan.ingest import TextTable
 from feature_repo.files.duck import identifier, literal
 from planner.profile.column import Column, column_value, plain_number, time_value
 from planner.profile.measured import measured
 from planner.profile.patterns import MISSING_MARKS, MISSING_WORDS, PERSONAL, TIME_FORMS, TRUTH_WORDS, Personal
+from planner.profile.texts import LONG, column_texts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     import duckdb
 
     from planner.profile.column import Kind
     from planner.profile.patterns import TimeForm
     from planner.profile.tables import Loaded
+    from planner.profile.texts import Texts
 
 #: Columns of one statement, which bounds its memory and its text.
 _COLUMNS_AT_ONCE = 50
@@ -32,6 +35,9 @@ _SAMPLE = 1000
 _MOSTLY = 0.98
 #: Share of the values that must be numbers for words among them to be missing values.
 _MANY = 0.7
+#: Rows of a long table by which columns of words are found, and values among them that are enough for it.
+_PART, _ENOUGH = 20_000, 200
+_FRACTION = re.compile(r"[+-]?\d*\.\d*[1-9]\d*")
 _WHOLE_TEXT = re.compile(r"[+-]?\d[\d.,' ]*")
 _FEW_WORDS = 3
 #: Mean length, and mean number of words, from which on a string is free text.
@@ -66,9 +72,10 @@ def _narrow(connection: duckdb.DuckDBPyConnection, table: Loaded, names: Sequenc
 def _profiled(connection: duckdb.DuckDBPyConnection, table: Loaded, names: Sequence[str]) -> Iterator[Column]:
     counts, samples = _counted(connection, table, names), _sampled(connection, table, names)
     for name in names:
-        column = Column(name, table.raw[name], table.types[name], "empty", table.rows)
-        known = _known(connection, table, column, counts[name], samples[name])
-        yield _with_person(measured(connection, table, known), samples[name])
+        column = Column(name, table.raw[name], table.types[name], "empty", table.rows, distinct=counts[name].distinct)
+        texts = column_texts(connection, table, column)
+        known = _known(connection, table, column, texts, counts[name], samples[name])
+        yield _with_person(measured(connection, table, known, texts), samples[name])
 
 
 @dataclass(frozen=True)
@@ -78,7 +85,7 @@ class _Counts:
     Attributes
     ----------
     values, marks : values, and those that may mean a missing value.
-    numbers, plain : values that are numbers, and those that the plan certainly reads as numbers.
+    numbers, plain : values that are numbers, and those that the plan certainly reads as numbers; 0 in a column of words.
     zeros : texts that begin with a zero and another digit.
     distinct : distinct values, estimated.
 
@@ -93,15 +100,42 @@ class _Counts:
 
 
 def _counted(connection: duckdb.DuckDBPyConnection, table: Loaded, names: Sequence[str]) -> dict[str, _Counts]:
-    """Return the counts of all columns, from one pass over the rows."""
-    chosen = [sql for name in names for sql in _counts(table, name)]
+    """Return the counts of all columns; in a long table, numbers are not counted in columns of words.
+
+    A cast that fails takes ten times as long as one that succeeds.
+    """
+    if table.rows < LONG:
+        return _counted_all(connection, table, names)
+    part = _counted_all(connection, _random_rows(connection, table, names), names)
+    return _counted_all(connection, table, names, {name for name, counts in part.items() if _is_wordy(counts)})
+
+
+def _random_rows(connection: duckdb.DuckDBPyConnection, table: Loaded, names: Sequence[str]) -> Loaded:
+    part = replace(table, name="random rows", rows=_PART)
+    connection.execute(
+        f"CREATE OR REPLACE TEMP TABLE {part.relation} AS SELECT {', '.join(map(identifier, names))} "
+        f"FROM {table.relation} WHERE hash(rowid) % {table.rows // _PART} = 0"
+    )
+    return part
+
+
+def _is_wordy(part: _Counts) -> bool:
+    """Return whether by the counts over random rows, far too few values of the column are numbers."""
+    values = part.values - part.marks
+    return values >= _ENOUGH and part.numbers < values * _MANY / 2
+
+
+def _counted_all(
+    connection: duckdb.DuckDBPyConnection, table: Loaded, names: Sequence[str], wordy: Collection[str] = ()
+) -> dict[str, _Counts]:
+    chosen = [sql for name in names for sql in _counts(table, name, is_wordy=name in wordy)]
     (row,) = connection.execute(f"SELECT {', '.join(chosen)} FROM {table.relation}").fetchall()
     width = len(chosen) // len(names)
     parts = [row[place * width : (place + 1) * width] for place in range(len(names))]
     return {name: _Counts(*map(int, values)) for name, values in zip(names, parts, strict=True)}
 
 
-def _counts(table: Loaded, name: str) -> list[str]:
+def _counts(table: Loaded, name: str, *, is_wordy: bool) -> list[str]:
     column = identifier(name)
     if table.types[name] != "VARCHAR":
         return [f"count({column})", "0", "0", "0", "0", f"approx_count_distinct({column})"]
@@ -111,12 +145,18 @@ def _counts(table: Loaded, name: str) -> list[str]:
     plain = f"{number} IS NOT NULL AND NOT contains({column}, '_') AND (contains({text}, '.') OR abs({number}) < 1e15)"
     return [
         f"count({column})",
-        f"count(*) FILTER ({column} IN ({', '.join(map(literal, MISSING_MARKS))}))",
-        f"count({number})",
-        f"count(*) FILTER ({plain})",
-        f"count(*) FILTER ({column} >= '00' AND {column} < '0:')",
+        _rows_where(table, f"{column} IN ({', '.join(map(literal, MISSING_MARKS))})"),
+        *(("0", "0") if is_wordy else (f"count({number})", f"count(*) FILTER ({plain})")),
+        _rows_where(table, f"{column} >= '00' AND {column} < '0:'"),
         f"approx_count_distinct({column})",
     ]
+
+
+def _rows_where(table: Loaded, condition: str) -> str:
+    """Compose the SQL of the number of rows that fulfil a condition; in a long table, the scan itself filters faster."""
+    if table.rows < LONG:
+        return f"count(*) FILTER ({condition})"
+    return f"(SELECT count(*) FROM {table.relation} WHERE {condition})"
 
 
 def _sampled(connection: duckdb.DuckDBPyConnection, table: Loaded, names: Sequence[str]) -> dict[str, list[str]]:
@@ -130,24 +170,29 @@ def _sampled(connection: duckdb.DuckDBPyConnection, table: Loaded, names: Sequen
 
 
 def _known(
-    connection: duckdb.DuckDBPyConnection, table: Loaded, column: Column, counts: _Counts, sample: Sequence[str]
+    connection: duckdb.DuckDBPyConnection,
+    table: Loaded,
+    column: Column,
+    texts: Texts,
+    counts: _Counts,
+    sample: Sequence[str],
 ) -> Column:
     """Return the column with its kind, its missing values and its faults."""
     length = sum(map(len, sample)) / max(1, len(sample))
-    column = replace(column, distinct=counts.distinct, mean_length=length, leading_zeros=counts.zeros)
+    column = replace(column, mean_length=length, leading_zeros=counts.zeros)
     column = replace(column, nulls=table.rows - counts.values)
     if not counts.values:
         return replace(column, distinct=0, is_exact=True)
     if column.found != "VARCHAR":
         return replace(column, kind=_kind_of_type(column.found))
-    for proposed in _proposals(column, counts, sample):
+    for proposed in _proposals(table, column, counts, sample):
         if proposed.kind == "number" and counts.plain == counts.values:
             return proposed
-        if checked := _confirmed(connection, table, proposed):
+        if checked := _confirmed(connection, table, proposed, texts):
             return checked
     words = () if _are_codes(sample) else MISSING_WORDS
     has_marks = counts.marks or any(value.strip() in MISSING_WORDS for value in sample)
-    missing = _marks(connection, table, column, words) if has_marks else {}
+    missing = _marks(connection, column, texts, words) if has_marks else {}
     is_text = length >= _TEXT_LENGTH and sum(value.count(" ") for value in sample) >= (_TEXT_WORDS - 1) * len(sample)
     column = replace(column, missing=missing, nulls=column.nulls + sum(missing.values()))
     return replace(column, kind="empty" if not column.values else "text" if is_text else "string")
@@ -171,7 +216,7 @@ def _kind_of_type(found: str) -> Kind:
     return "date" if found == "DATE" else "string"
 
 
-def _proposals(column: Column, counts: _Counts, sample: Sequence[str]) -> Iterator[Column]:
+def _proposals(table: Loaded, column: Column, counts: _Counts, sample: Sequence[str]) -> Iterator[Column]:
     """Yield the column in each kind that most of its sampled values may have."""
     values = [value.strip() for value in sample if value.strip() not in MISSING_MARKS]
     if forms := _forms(values):
@@ -182,9 +227,17 @@ def _proposals(column: Column, counts: _Counts, sample: Sequence[str]) -> Iterat
     if pair and column.distinct <= len(MISSING_MARKS):
         yield replace(column, kind="bool", truth=pair)
     if counts.numbers >= (counts.values - counts.marks) * _MANY and counts.numbers and not counts.zeros:
-        if all(map(_WHOLE_TEXT.fullmatch, values)):
+        if all(map(_WHOLE_TEXT.fullmatch, values)) and not any(_is_fraction(table, value) for value in values):
             yield replace(column, kind="integer")
         yield replace(column, kind="number")
+
+
+def _is_fraction(table: Loaded, value: str) -> bool:
+    """Return whether a text is a number with decimals other than zero, which no integer column may have."""
+    if isinstance(table.reader, TextTable):
+        value = value.replace(table.reader.thousands, "") if table.reader.thousands else value
+        value = value.replace(table.reader.decimal, ".")
+    return _FRACTION.fullmatch(value) is not None
 
 
 def _has_offset(value: str) -> bool:
@@ -210,11 +263,11 @@ def _truth_pair(values: Sequence[str]) -> tuple[str, str] | None:
     return None
 
 
-def _confirmed(connection: duckdb.DuckDBPyConnection, table: Loaded, column: Column) -> Column | None:
+def _confirmed(connection: duckdb.DuckDBPyConnection, table: Loaded, column: Column, texts: Texts) -> Column | None:
     """Return the column if all its values are of its kind except words for missing values and few faults; else None."""
-    if column.is_time:
-        column = replace(column, forms=_by_fit(connection, table, column))
-    missing, others = _misfits(connection, table, column)
+    if len(column.forms) > 1:
+        column = replace(column, forms=_by_fit(connection, column, texts))
+    missing, others = _misfits(connection, table, column, texts)
     values = column.values - sum(missing.values())
     faults = sum(others.values())
     if values <= 0 or faults > values * (1 - _MOSTLY):
@@ -225,12 +278,12 @@ def _confirmed(connection: duckdb.DuckDBPyConnection, table: Loaded, column: Col
 
 
 def _misfits(
-    connection: duckdb.DuckDBPyConnection, table: Loaded, column: Column
+    connection: duckdb.DuckDBPyConnection, table: Loaded, column: Column, texts: Texts
 ) -> tuple[dict[str, int], dict[str, int]]:
     """Return the numbers of values that are not of the column's kind: words for a missing value, and other values."""
     value, raw = column_value(table, column), identifier(column.name)
     rows = connection.execute(
-        f"SELECT trim({raw}), count(*) FROM {table.relation} WHERE {raw} IS NOT NULL AND {value} IS NULL "
+        f"SELECT trim({raw}), {texts.rows} FROM {texts.relation} WHERE {raw} IS NOT NULL AND {value} IS NULL "
         f"GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT 1000"
     ).fetchall()
     missing = {str(text): int(count) for text, count in rows if text in MISSING_MARKS or text == ""}
@@ -244,26 +297,26 @@ def _misfits(
     return missing, others
 
 
-def _marks(
-    connection: duckdb.DuckDBPyConnection, table: Loaded, column: Column, words: Sequence[str]
-) -> dict[str, int]:
+def _marks(connection: duckdb.DuckDBPyConnection, column: Column, texts: Texts, words: Sequence[str]) -> dict[str, int]:
     if not words:
         return {}
     raw = identifier(column.name)
     rows = connection.execute(
-        f"SELECT trim({raw}), count(*) FROM {table.relation} WHERE trim({raw}) IN ({', '.join(map(literal, words))}) "
+        f"SELECT trim({raw}), {texts.rows} FROM {texts.relation} WHERE trim({raw}) IN ({', '.join(map(literal, words))}) "
         "GROUP BY 1 ORDER BY 1"
     ).fetchall()
     return {str(text): int(count) for text, count in rows}
 
 
-def _by_fit(connection: duckdb.DuckDBPyConnection, table: Loaded, column: Column) -> tuple[str, ...]:
+def _by_fit(connection: duckdb.DuckDBPyConnection, column: Column, texts: Texts) -> tuple[str, ...]:
     """Return the formats that fit the most values; among equals, the one with the shorter range of times comes first."""
     chosen: list[str] = []
     for form in column.forms:
         value = time_value(identifier(column.name), form)
-        chosen.append(f"count({value}), coalesce(date_diff('day', min({value}), max({value})), 0)")
-    (row,) = connection.execute(f"SELECT {', '.join(chosen)} FROM {table.relation}").fetchall()
+        chosen.append(
+            f"{texts.rows_with(f'{value} IS NOT NULL')}, coalesce(date_diff('day', min({value}), max({value})), 0)"
+        )
+    (row,) = connection.execute(f"SELECT {', '.join(chosen)} FROM {texts.relation}").fetchall()
     fits = [(row[2 * place], row[2 * place + 1], form) for place, form in enumerate(column.forms)]
     most = max(count for count, _, _ in fits)
     return tuple(form for count, _, form in sorted(fits, key=lambda one: one[1]) if count == most)

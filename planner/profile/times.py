@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from planner.profile.column import column_value
 from planner.profile.patterns import KNOWN_NAME, TIME_NAMES
+from planner.profile.texts import column_texts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -76,8 +77,10 @@ def known_column(columns: Sequence[Column], event: str) -> Column | None:
 def measure_times(connection: duckdb.DuckDBPyConnection, table: Loaded, column: Column) -> Times | None:
     """Return the times of a column; None if it has no valid time."""
     value = f"CAST({column_value(table, column)} AS TIMESTAMP)"
+    texts = column_texts(connection, table, column)
     connection.execute(
-        f"CREATE OR REPLACE TEMP TABLE times AS SELECT {value} AS instant, count(*) AS rows FROM {table.relation} GROUP BY 1"
+        f"CREATE OR REPLACE TEMP TABLE times AS SELECT {value} AS instant, {texts.rows} AS rows "
+        f"FROM {texts.relation} GROUP BY 1"
     )
     ((first, last),) = connection.execute("SELECT min(instant), max(instant) FROM times").fetchall()
     if first is None:

@@ -191,3 +191,20 @@ def test_a_table_of_many_columns_is_profiled_in_parts(profiled: Profiled) -> Non
 def test_the_same_data_give_the_same_profile(profiled: Profiled) -> None:
     files = {"t.csv": table("id,x", 3000, "{n},{n}7")}
     assert profiled(files).to_dict() == profiled(files).to_dict()
+
+
+def test_a_long_table_whose_texts_recur_is_counted_exactly(profiled: Profiled) -> None:
+    """Every thousandth row, of which the sample is, differs from the others."""
+    rows, odd = 100_000, 100
+    lines = (
+        f"{n},{'Block' if n % 1000 == 0 else n % 50},{n % 28 + 1:02}/01/2020,{'?' if n % 1000 == 0 else ('yes', 'no')[n % 2]}"
+        for n in range(rows)
+    )
+    profile = profiled({"t.csv": "\n".join(["id,number,day,answer", *lines]) + "\n"})
+    number, day, answer = (only_column(profile, name) for name in ("number", "day", "answer"))
+    assert (number.kind, number.missing, number.values, number.distinct) == ("number", {"Block": odd}, rows - odd, 50)
+    assert (day.kind, day.forms, day.distinct, day.top[0][1]) == ("date", ("%d/%m/%Y",), 28, 3572)
+    assert sum(count for _, count in number.top) == rows // 5
+    assert (answer.missing, answer.nulls) == ({"?": odd}, odd)
+    assert profile.tables[0].keys == ("id",)
+    assert sum(profile.tables[0].times[0].counts) == rows
