@@ -1,6 +1,6 @@
 # One command each; every one of them does its own set-up. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test bench-world bench-features bench-ingest bench-repro bench-profile bench-wide soak-features conformance bench-training bench-public soak-candidates soak-models check docs lock clean FORCE
+.PHONY: help setup demo test bench-world bench-features bench-ingest bench-repro bench-profile bench-wide soak-features conformance bench-training bench-public bench-draft soak-candidates soak-models check docs lock clean FORCE
 
 # dvc's stages and tools call one another by name, so this checkout's programs come first.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -37,6 +37,7 @@ help:
 	@echo "make bench-profile  panthera profile of a large table (a minute); ROWS=, COLUMNS=; SKRUB=PYTHON to compare with skrub"
 	@echo "make bench-wide   views of 200 to 1,000 features, from the build to the evaluation (minutes)"
 	@echo "make bench-training   tuning and scoring against the stock ways (minutes)"
+	@echo "make bench-draft  what a draft detects in public tables, against the truth (a minute); SETS=\"pima\" for some"
 	@echo "make bench-public     the plans of worlds/public against scikit-learn's boosting (ten minutes); PLANS=\"credit jobs\" for some"
 	@echo "make soak-models      what evaluations say, against worlds whose truth is known (a quarter of an hour)"
 	@echo "make soak-candidates  every candidate kind, step and selector on 100,000 customers, to the served score (minutes)"
@@ -127,6 +128,9 @@ bench-profile: setup
 
 bench-wide: setup
 	@$(PYTHON) -m benchmarks.wide_views
+
+bench-draft: setup
+	@$(PYTHON) -m benchmarks.draft $(SETS)
 
 bench-public: setup
 	@$(PYTHON) -m benchmarks.public $(PLANS)
