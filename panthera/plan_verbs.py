@@ -61,6 +61,28 @@ def why(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def render(arguments: argparse.Namespace) -> int:
+    """Write the plan as a document for people: every section, what it is based on, risks, open questions, results."""
+    from core.files import write_whole
+    from core.plan.file import parse_plan
+    from core.plan.text import read_text
+    from planner.verbs import document_plan, document_text
+
+    path = read_settings().plan
+    text = read_text(path)
+    found = document_plan(parse_plan(text, str(path)), text, arguments.data)
+    if arguments.json:
+        show(found, lambda: "", as_json=True)
+        return 0
+    composed = document_text(found, as_html=arguments.html)
+    if arguments.out is None:
+        print(composed, end="")
+        return 0
+    write_whole(arguments.out, composed)
+    print(f"wrote {arguments.out}")
+    return 0
+
+
 def profile(arguments: argparse.Namespace) -> int:
     """Show what files hold: tables, columns, keys, links, times; DATA are files, folders, globs or databases."""
     from core.files import write_whole
@@ -110,6 +132,13 @@ def add_plan_verbs(add: Add) -> None:
     added = add_verb(actions, "why", why)
     added.add_argument("key", type=plain_text, help="key of the plan, such as ingest.orders.event_time")
     add_json(added)
+    added = add_verb(actions, "render", render)
+    kinds = added.add_mutually_exclusive_group()
+    kinds.add_argument("--markdown", action="store_true", help="Markdown, which ends with the plan; the default")
+    kinds.add_argument("--html", action="store_true", help="an HTML page")
+    kinds.add_argument("--json", action="store_true", help="one JSON object")
+    added.add_argument("--out", type=Path, help="file to write; default: standard output")
+    added.add_argument("--data", type=Path, default=DATA, help="folder of the stages' tables")
     added = add_verb(add, "profile", profile)
     added.add_argument("data", nargs="+", type=plain_text, help="file, folder, glob or database")
     added.add_argument("--target", type=plain_text, help="column that the others are compared with")

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from core.plan.plan import Plan
     from planner.check.findings import Checked
     from planner.check.why import Why
+    from planner.document.parts import Document
     from planner.draft.draft import Draft
     from planner.prove.proof import Proof
 
@@ -92,6 +93,22 @@ def check_sources(plan: Plan) -> Checked:
 
     with open_workspace() as workspace:
         return check_data(workspace.connection, plan, workspace.scratch)
+
+
+def document_plan(plan: Plan, text: str, data: Path) -> Document:
+    """Return the document of a plan, with the results of its stages in `data`."""
+    from planner.document.document import document_of
+    from planner.document.results import read_results
+
+    return document_of(plan, text, read_results(data))
+
+
+def document_text(document: Document, *, as_html: bool) -> str:
+    """Compose a document as an HTML page or as Markdown."""
+    from planner.document.markdown import markdown
+    from planner.document.page import document_page
+
+    return document_page(document) if as_html else markdown(document)
 
 
 def why_drafted(plan: Plan, evidence: Path, key: str) -> Why:

@@ -9,9 +9,9 @@ from pydantic import Field, model_validator
 
 from core.contracts import Link
 from core.plan.evaluate import Evaluate  # noqa: TC001 - pydantic reads the annotations
-from core.plan.expressions import Expression  # noqa: TC001 - pydantic reads the annotations
 from core.plan.ingest import QualityRules, Source  # noqa: TC001 - pydantic reads the annotations
 from core.plan.register import Register  # noqa: TC001 - pydantic reads the annotations
+from core.plan.rows.expressions import Expression  # noqa: TC001 - pydantic reads the annotations
 from core.plan.section import Name, Section
 from core.plan.times import WITHOUT_TIME, Cadence, Duration, Instant, Period, without_end, without_time
 from core.plan.train import Train  # noqa: TC001 - pydantic reads the annotations

@@ -7,8 +7,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from core.plan.expressions import Expression  # noqa: TC001 - pydantic reads the annotations
 from core.plan.leakage import Leakage
+from core.plan.rows.expressions import Expression  # noqa: TC001 - pydantic reads the annotations
 from core.plan.section import Name, Reference, Section
 from core.plan.times import LONGEST, WITHOUT_TIME, Cadence, Duration, Instant, Period, without_end
 

@@ -26,6 +26,7 @@ h2{font-size:19px;margin:0 0 10px}
 h3{font-size:15px;margin:18px 0 6px}
 p{margin:8px 0;max-width:76ch}
 code{font-size:13.5px;overflow-wrap:anywhere}
+a{color:var(--blue)}
 .soft{color:var(--soft)}
 .cards{display:grid;grid-template-columns:repeat(auto-fit,minmax(200px,1fr));gap:12px;margin-top:18px}
 .card{background:var(--pale);border:1px solid var(--line);border-radius:8px;padding:12px 16px}

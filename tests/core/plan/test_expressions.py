@@ -5,7 +5,7 @@ from __future__ import annotations
 import duckdb
 import pytest
 
-from core.plan.expressions import with_smallest_values
+from core.plan.rows.expressions import with_smallest_values
 from core.plan.training_set import Label
 
 
