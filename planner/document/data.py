@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from core.plan.plan import Feature, Plan, View
     from planner.document.parts import Stated
 
-#: A page with so many features stays under 300 kB.
 _MOST_FEATURES = 400
 _LONGEST = 1000
 _PROBLEMS = {"binary": "a yes-or-no question", "multiclass": "a choice of one class", "regression": "a number"}

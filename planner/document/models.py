@@ -68,9 +68,10 @@ def evaluation(plan: Plan, stated: Stated) -> Chapter:
             Statement(f"Answers have an interval that holds {section.interval.coverage:.0%} of labels.", "stated")
         )
     if money := section.money:
+        unit = f" in {money.currency}" if money.currency else ""
         parts.append(
             Statement(
-                f"Money: a customer kept is worth {money.kept_value}, an offer costs {money.offer_cost}, a contact "
+                f"Money{unit}: one who is kept is worth {money.kept_value}, an offer costs {money.offer_cost}, a contact "
                 f"{money.contact_cost}; {money.acceptance:.0%} accept, and {money.capacity:.0%} of all can be contacted.",
                 "stated",
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from html import escape
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from core.terminal import harmless
@@ -10,10 +11,12 @@ from models.reports.html import page, section
 from planner.document.parts import Table
 
 if TYPE_CHECKING:
-    from planner.document.parts import Chapter, Document, Statement
+    from planner.document.parts import Chapter, Document, Row, Statement
 
-#: Characters of the plan that a page has at most.
-_LONGEST_PLAN = 120_000
+#: Bytes of all rows of the page's tables, and of its copy of the plan; the rest is style and sentences.
+_MOST_BYTES, _MOST_BYTES_OF_PLAN = 140_000, 110_000
+#: Characters of a cell or sentence.
+_LONGEST = 600
 _LEGEND = (
     "<p>Each sentence and each row says what it is based on: <b>stated</b> in the plan, <b>measured</b> by the last run, or "
     "<b>assumed</b>, a default of the product.</p>"
@@ -21,7 +24,8 @@ _LEGEND = (
 
 
 def document_page(document: Document) -> str:
-    """Compose the page of a document."""
+    """Compose the page of a document; rows and lines of the plan that do not fit into 300 kB are left out, and counted."""
+    budget = _Budget(_MOST_BYTES)
     links = "".join(
         f'<li><a href="#c{number}">{_text(chapter.title)}</a></li>' for number, chapter in _numbered(document)
     )
@@ -29,43 +33,63 @@ def document_page(document: Document) -> str:
         f'<header><h1>{_text(document.title)}</h1>{_LEGEND}<nav aria-label="Chapters"><ol>{links}</ol></nav></header>'
     )
     chapters = [
-        section(f'<span id="c{number}">{_text(chapter.title)}</span>', *map(_part, chapter.parts))
+        section(f'<span id="c{number}">{_text(chapter.title)}</span>', *(_part(part, budget) for part in chapter.parts))
         for number, chapter in _numbered(document)
     ]
     return page(document.title, [head, *chapters, section("The plan", _plan(document.plan))])
 
 
+class _Budget:
+    """The bytes that the rows of tables may still use."""
+
+    def __init__(self, most: int) -> None:
+        self._left = most
+
+    def fits(self, row: str) -> bool:
+        """Return whether a row still fits, and subtract its bytes."""
+        size = len(row.encode())
+        if size > self._left:
+            return False
+        self._left -= size
+        return True
+
+
 def _plan(text: str) -> str:
-    left_out = len(text) - _LONGEST_PLAN
-    shown = escape(harmless(text[:_LONGEST_PLAN]))
-    rest = f"<p>The last {left_out:,} characters are left out here; the Markdown document has all.</p>"
-    block = f'<pre tabindex="0" role="region" aria-label="The plan" style="overflow-x:auto">{shown}</pre>'
-    return block + (rest if left_out > 0 else "")
+    lines, budget = text.splitlines(keepends=True), _Budget(_MOST_BYTES_OF_PLAN)
+    shown = list(takewhile(budget.fits, (escape(harmless(line)) for line in lines)))
+    left_out = len(lines) - len(shown)
+    rest = f"<p>The last {left_out:,} lines are left out here; the Markdown document has all.</p>"
+    return f'<pre tabindex="0" role="region" aria-label="The plan" style="overflow-x:auto">{"".join(shown)}</pre>' + (
+        rest if left_out else ""
+    )
 
 
 def _numbered(document: Document) -> enumerate[Chapter]:
     return enumerate(document.chapters, 1)
 
 
-def _part(part: Statement | Table) -> str:
+def _part(part: Statement | Table, budget: _Budget) -> str:
     if isinstance(part, Table):
-        return _table(part)
+        return _table(part, budget)
     return f'<p>{_text(part.text)} <span class="soft">({part.basis})</span></p>'
 
 
-def _table(table: Table) -> str:
+def _table(table: Table, budget: _Budget) -> str:
     title = _text(table.title)
     head = "".join(f'<th scope="col" class="words">{_text(name)}</th>' for name in (*table.head, "basis"))
-    rows = "".join(
-        "<tr>" + "".join(f'<td class="words">{_text(cell)}</td>' for cell in (*row.cells, row.basis)) + "</tr>"
-        for row in table.rows
-    )
-    left_out = f"<p>{table.left_out:,} more rows are in the plan.</p>" if table.left_out else ""
+    rows = list(takewhile(budget.fits, map(_row, table.rows)))
+    left_out = table.left_out + len(table.rows) - len(rows)
+    rest = f"<p>{left_out:,} more rows are in the plan.</p>" if left_out else ""
     return (
         f'<h3>{title}</h3><div class="scroll" tabindex="0" role="region" aria-label="{title}">'
-        f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>{left_out}"
+        f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>{rest}"
     )
+
+
+def _row(row: Row) -> str:
+    cells = "".join(f'<td class="words">{_text(cell)}</td>' for cell in (*row.cells, row.basis))
+    return f"<tr>{cells}</tr>"
 
 
 def _text(text: str) -> str:
-    return escape(harmless(text))
+    return escape(harmless(text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"))

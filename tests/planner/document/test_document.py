@@ -98,14 +98,17 @@ def test_a_page_shows_any_text_as_text_and_asks_nothing_of_the_network() -> None
     assert page.count("<th ") == page.count('<th scope="col"')
 
 
-def test_a_page_of_many_features_stays_below_300_kb_and_says_what_it_leaves_out() -> None:
+@pytest.mark.parametrize("meaning", ["orders " * 20, "客户订单" * 40, "<\"&'>" * 40, "a" * 2100])
+def test_a_page_of_many_features_stays_below_300_kb_and_says_what_it_leaves_out(meaning: str) -> None:
     raw = yaml.safe_load(TEXT)
-    more = {f"f_{number}": {"sql": "count(*)", "dtype": "int64", "meaning": "orders " * 20} for number in range(3000)}
+    more = {f"f_{number}": {"sql": "count(*)", "dtype": "int64", "meaning": meaning} for number in range(3000)}
     raw["build_features"]["views"]["purchase_history"]["features"] |= more
-    page = document_page(document(yaml.safe_dump(raw)))
+    columns = {f"c_{number}": {"dtype": "string", "pii": "remove"} for number in range(3000)}
+    raw["ingest"]["purchases"]["columns"] |= columns
+    page = document_page(document(yaml.safe_dump(raw, allow_unicode=True)))
     assert len(page.encode()) < 300_000
     assert "more rows are in the plan" in page
-    assert "characters are left out here" in page
+    assert "lines are left out here" in page
 
 
 def test_a_default_is_assumed_until_the_plan_states_it() -> None:
