@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from core.plan.evaluate import METRICS, Money, Threshold
+from core.prediction_interval import PredictionInterval
 from models.measures.fairness import RATES, fairness
 from models.measures.groups import Grouping
 from models.measures.intervals import Estimate, Resampling, difference, estimates
@@ -35,6 +36,8 @@ MANY = 300_000
 #: The profit of contacting an entity that leaves, and one that stays; it is positive from a probability of 1/3 on.
 EARNED = (8.0, -4.0)
 _THRESHOLD = 0.4
+#: The interval around each prediction of a regression.
+_INTERVAL = PredictionInterval(0.9, -2.0, 2.0)
 _PROTECTED = 0.4
 _DIFFERENCES = ("roc_auc", "log_loss", "ece", "profit", "rmse")
 
@@ -58,9 +61,10 @@ def study(problem: Problem, seed: int, entities: int) -> Study:
     noisy_signal = risk + 1.2 * rng.normal(size=len(entity))
     draw = {"binary": _binary, "multiclass": _multiclass, "regression": _regression}[problem]
     label, *scores = draw(rng, risk, signal, noisy_signal)
+    threshold = _THRESHOLD if problem == "binary" else np.nan
+    interval = _INTERVAL if problem == "regression" else None
     first, second = (
-        Observed(problem, label, score, entity, _THRESHOLD if problem == "binary" else np.nan, earned=EARNED)
-        for score in scores
+        Observed(problem, label, score, entity, threshold, earned=EARNED, interval=interval) for score in scores
     )
     return Study(first, second, Grouping("protected", ("no", "yes"), protected.astype(np.int64)))
 

@@ -153,7 +153,7 @@ FAULTS: Faults = {
     ),
     "a window over features": (
         {f"{FEATURES}/half/window": "3d"},
-        "build_features.views.history.features.half: source, window and lag select rows, and a feature over ",
+        "build_features.views.history.features.half: source, window, lag and valid_until select rows, and a ",
     ),
     "a period that ends before it starts": (
         {"build_features/snapshots/end": "2022-01-01"},

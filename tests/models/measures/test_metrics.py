@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from sklearn import metrics
 
 from core.plan.evaluate import METRICS, Metric
+from core.prediction_interval import PredictionInterval
 from models.measures.metrics import (
     ECE_BINS,
     LOWER_IS_BETTER,
@@ -164,7 +165,9 @@ def test_every_metric_of_the_plan_belongs_to_a_problem_and_is_known_here() -> No
     some = {
         "binary": binary(earned=(1.0, -1.0)),
         "multiclass": Observed("multiclass", LABEL, np.full((4, 2), 0.5), np.arange(4)),
-        "regression": Observed("regression", SCORE, SCORE + 0.1, np.arange(4)),
+        "regression": Observed(
+            "regression", SCORE, SCORE + 0.1, np.arange(4), interval=PredictionInterval(0.9, -0.2, 0.2)
+        ),
     }
     for problem, rows in some.items():
         for metric in METRICS[problem]:
