@@ -55,8 +55,10 @@ def _command(folder: Path, ports: list[int]) -> list[str]:
         f"-{name}.port{kind}={ports.pop()}" for name in _PORTS for kind in ("", ".grpc") if (name, kind) != ("s3", "")
     ]
     own = ("-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3", f"-s3.config={folder}/s3.json", "-s3.iam=false")
-    few = ("-s3.port.iceberg=0", "-master.volumeSizeLimitMB=64", "-volume.max=20", "-master.telemetry=false")
-    return [str(Path(sys.executable).with_name("weed")), "server", f"-dir={folder}", *own, *few, *stated]
+    # Both have fixed ports, which the servers of two test processes could not share.
+    off = ("-s3.port.iceberg=0", "-s3.port.lance=0")
+    few = ("-master.volumeSizeLimitMB=64", "-volume.max=20", "-master.telemetry=false")
+    return [str(Path(sys.executable).with_name("weed")), "server", f"-dir={folder}", *own, *off, *few, *stated]
 
 
 @pytest.fixture(scope="session")
