@@ -15,6 +15,7 @@ from core.entry import run
 from core.errors import PlanError
 from core.files import write_whole
 from core.plan.file import read_plan
+from core.plan.section import column_of
 from core.plan.training_set import GroupedSplit, RandomSplit, TemporalSplit
 from core.postgres.database import ensure_database
 from core.settings import read_settings
@@ -81,7 +82,7 @@ def _group_codes(split: GroupedSplit, rows: pa.Table, key: str) -> NDArray[np.in
     """Return the number of each row's group: of its entity, or of the feature that the split names."""
     if split.by is None:
         return entity_codes(rows.column(key))
-    groups = rows.column(split.by.replace(".", "__"))
+    groups = rows.column(column_of(split.by))
     if groups.null_count:
         raise PlanError(
             f"{split.by} is null for {groups.null_count:,} of {len(rows):,} rows, which then belong to no group; give its SQL "

@@ -12,7 +12,7 @@ from core.plan.evaluate import Evaluate  # noqa: TC001 - pydantic reads the anno
 from core.plan.ingest import QualityRules, Source  # noqa: TC001 - pydantic reads the annotations
 from core.plan.register import Register  # noqa: TC001 - pydantic reads the annotations
 from core.plan.rows.expressions import Expression  # noqa: TC001 - pydantic reads the annotations
-from core.plan.section import Name, Section
+from core.plan.section import Name, Section, column_of
 from core.plan.times import WITHOUT_TIME, Cadence, Duration, Instant, Period, without_end, without_time
 from core.plan.train import Train  # noqa: TC001 - pydantic reads the annotations
 from core.plan.training_set import Label, TrainingSet  # noqa: TC001 - pydantic reads the annotations
@@ -104,6 +104,11 @@ class Feature(Section):
     """Unit of measurement; this or `meaning` is required."""
     meaning: str = ""
     """Meaning of the value, for readers."""
+
+    @property
+    def reads(self) -> str:
+        """The SQL, and the column besides that selects the rows: a text with the names of all columns that are read."""
+        return f"{self.sql} {self.valid_until}" if self.valid_until else self.sql
 
     @model_validator(mode="after")
     def _is_described(self) -> Self:
@@ -285,7 +290,7 @@ class Plan(Section):
     def cluster_column(self) -> str:
         """Column of the training set that names dependent rows: the group of the split, by default the entity."""
         by = self.training_set.split_by
-        return by.replace(".", "__") if by else self.unit.key
+        return column_of(by) if by else self.unit.key
 
     @property
     def has_time(self) -> bool:

@@ -14,6 +14,11 @@ Reference = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*$")]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
+def column_of(reference: str) -> str:
+    """Return the column of the training set that holds the values of a `view.feature`."""
+    return reference.replace(".", "__")
+
+
 class Section(BaseModel):
     """Base class of a section of the plan: frozen, strict, and without undeclared keys."""
 

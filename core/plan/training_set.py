@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from core.plan.leakage import Leakage
 from core.plan.rows.expressions import Expression  # noqa: TC001 - pydantic reads the annotations
-from core.plan.section import Name, Reference, Section
+from core.plan.section import Name, Reference, Section, column_of
 from core.plan.times import LONGEST, WITHOUT_TIME, Cadence, Duration, Instant, Period, without_end
 
 
@@ -250,4 +250,4 @@ class TrainingSet(Section):
     @property
     def weight_column(self) -> str | None:
         """Column of the training set with the weight of each row; None if all rows count alike."""
-        return self.weight.replace(".", "__") if self.weight else None
+        return column_of(self.weight) if self.weight else None

@@ -189,7 +189,7 @@ def _look_up(plan: Plan, source: Source, look_up: str, read: Collection[str]) ->
 
 def _sql_over(source: str, view: View) -> list[str]:
     return [
-        f'{feature.sql} "{feature.valid_until}"' if feature.valid_until else feature.sql
+        feature.reads
         for feature in view.features.values()
         if feature.over != "features" and (feature.source or view.source) == source
     ]

@@ -112,7 +112,6 @@ def needed_columns(
 ) -> list[str]:
     """Return the columns of a source's `rows` that `view` needs: the columns in its SQL, the times, and `always`."""
     present = [row[0] for row in connection.execute(f"DESCRIBE FROM {rows}").fetchall()]
-    features = [feature for feature in view.features.values() if (feature.source or view.source) == source]
-    ends = {feature.valid_until for feature in features if feature.valid_until}
-    needed = {*always, "event_time", "created_time", *ends, *named(present, " ".join(each.sql for each in features))}
+    read = " ".join(feature.reads for feature in view.features.values() if (feature.source or view.source) == source)
+    needed = {*always, "event_time", "created_time", *named(present, read)}
     return [column for column in present if column in needed]

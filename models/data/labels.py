@@ -170,13 +170,8 @@ def _refuse_unlabelled(values: pa.ChunkedArray, label: Label) -> None:
 
 def _check(values: pa.ChunkedArray, label: Label, problem: Problem) -> None:
     if problem == "multiclass":
-        strange = values.filter(pc.invert(pc.is_in(values, pa.array(label.ordered, pa.string()))))
-        if label.order is not None and len(strange):
-            listed = ", ".join(label.ordered)
-            raise PlanError(
-                f"{label.path}: {label.expression!r} gives {strange[0].as_py()!r}, which is not in label.order ({listed}); add "
-                "it there, or correct the SQL"
-            )
+        if label.order is not None:
+            _check_order(values, label)
         return
     if problem == "binary":
         strange = values.filter(pc.invert(pc.is_in(values, pa.array([0, 1], values.type))))
@@ -186,6 +181,16 @@ def _check(values: pa.ChunkedArray, label: Label, problem: Problem) -> None:
         wanted = "a regression needs a finite number for every row"
     if len(strange):
         raise PlanError(f"{label.path}: {label.expression!r} gives {strange[0].as_py()}; {wanted}")
+
+
+def _check_order(values: pa.ChunkedArray, label: Label) -> None:
+    strange = values.filter(pc.invert(pc.is_in(values, pa.array(label.ordered, pa.string()))))
+    if len(strange):
+        listed = ", ".join(label.ordered)
+        raise PlanError(
+            f"{label.path}: {label.expression!r} gives {strange[0].as_py()!r}, which is not in label.order ({listed}); add "
+            "it there, or correct the SQL"
+        )
 
 
 def labelled_entities(

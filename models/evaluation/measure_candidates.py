@@ -14,6 +14,7 @@ import numpy as np
 
 from core.errors import PlanError
 from core.plan.evaluate import AMOUNTS
+from core.plan.section import column_of
 from models.data.rows import numbers_of
 from models.data.split import part, rows_of
 from models.evaluation.evaluation import CandidateResult
@@ -109,7 +110,7 @@ def earned_by_row(money: Money, rows: pa.Table) -> Earned:
     """Return the profit of deciding each row as 1, with label 1 and with label 0."""
     amounts = [getattr(money, name) for name in AMOUNTS]
     by_row = [
-        numbers_of(rows, amount.replace(".", "__"), f"evaluate.money.{name}") if isinstance(amount, str) else amount
+        numbers_of(rows, column_of(amount), f"evaluate.money.{name}") if isinstance(amount, str) else amount
         for name, amount in zip(AMOUNTS, amounts, strict=True)
     ]
     lost, staying = money.earned(*by_row)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from core.plan.section import column_of
 from models.measures.intervals import estimates
 from models.measures.metrics import entity_numbers, statistic
 
@@ -74,9 +75,7 @@ def grouping(name: str, group: Group, column: pa.ChunkedArray) -> Grouping:
 
 def groupings(section: Evaluate, rows: pa.Table) -> list[Grouping]:
     """Return the parts of a training set's rows for each group of the plan."""
-    return [
-        grouping(name, group, rows.column(group.feature.replace(".", "__"))) for name, group in section.groups.items()
-    ]
+    return [grouping(name, group, rows.column(column_of(group.feature))) for name, group in section.groups.items()]
 
 
 def _numbered(name: str, parts: Sequence[str], named: Sequence[str]) -> Grouping:

@@ -92,6 +92,22 @@ def estimate_cell(found: Estimate) -> str:
     return f"{number(found.value)}<small>{between(found.lower, found.upper)}</small>"
 
 
+class Budget:
+    """The bytes that the parts of a page may still use, and the number of parts that did not fit."""
+
+    def __init__(self, most: int) -> None:
+        self._left, self.left_out = most, 0
+
+    def fits(self, part: str) -> bool:
+        """Return whether a part still fits, and subtract its bytes; otherwise count it as left out."""
+        size = len(part.encode())
+        if size > self._left:
+            self.left_out += 1
+            return False
+        self._left -= size
+        return True
+
+
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, best: int | None = None, words: int = 1) -> str:
     """Compose a table of HTML cells; the first `words` columns are text, the row with the index `best` is marked."""
     classes = ['class="words"' if index < words else "" for index in range(len(head))]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from core.plan.ingest import QualityRules
 from core.plan.times import LONGEST, day_or_time, in_units
 from core.plan.training_set import GroupedSplit, TemporalSplit
 from planner.document.parts import Chapter, Row, Statement, Table
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import timedelta
 
-    from core.plan.ingest import QualityRules, Source
+    from core.plan.ingest import Source
     from core.plan.plan import Feature, Plan, View
     from planner.document.parts import Stated
 
@@ -99,8 +100,6 @@ _WHERE = ("path", "url", "table", "query", "requirement")
 
 
 def _all_rules(plan: Plan) -> Iterator[tuple[str, QualityRules]]:
-    from core.plan.ingest import QualityRules
-
     for name in plan.ingest:
         yield name, plan.validate_.get(name, QualityRules())
 

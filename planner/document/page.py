@@ -7,7 +7,7 @@ from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from core.terminal import harmless
-from models.reports.html import page, section
+from models.reports.html import Budget, page, section
 from planner.document.parts import Table
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ _LEGEND = (
 
 def document_page(document: Document) -> str:
     """Compose the page of a document; rows and lines of the plan that do not fit into 300 kB are left out, and counted."""
-    budget = _Budget(_MOST_BYTES)
+    budget = Budget(_MOST_BYTES)
     links = "".join(
         f'<li><a href="#c{number}">{_text(chapter.title)}</a></li>' for number, chapter in _numbered(document)
     )
@@ -39,23 +39,8 @@ def document_page(document: Document) -> str:
     return page(document.title, [head, *chapters, section("The plan", _plan(document.plan))])
 
 
-class _Budget:
-    """The bytes that the rows of tables may still use."""
-
-    def __init__(self, most: int) -> None:
-        self._left = most
-
-    def fits(self, row: str) -> bool:
-        """Return whether a row still fits, and subtract its bytes."""
-        size = len(row.encode())
-        if size > self._left:
-            return False
-        self._left -= size
-        return True
-
-
 def _plan(text: str) -> str:
-    lines, budget = text.splitlines(keepends=True), _Budget(_MOST_BYTES_OF_PLAN)
+    lines, budget = text.splitlines(keepends=True), Budget(_MOST_BYTES_OF_PLAN)
     shown = list(takewhile(budget.fits, (escape(harmless(line)) for line in lines)))
     left_out = len(lines) - len(shown)
     rest = f"<p>The last {left_out:,} lines are left out here; the Markdown document has all.</p>"
@@ -68,13 +53,13 @@ def _numbered(document: Document) -> enumerate[Chapter]:
     return enumerate(document.chapters, 1)
 
 
-def _part(part: Statement | Table, budget: _Budget) -> str:
+def _part(part: Statement | Table, budget: Budget) -> str:
     if isinstance(part, Table):
         return _table(part, budget)
     return f'<p>{_text(part.text)} <span class="soft">({part.basis})</span></p>'
 
 
-def _table(table: Table, budget: _Budget) -> str:
+def _table(table: Table, budget: Budget) -> str:
     title = _text(table.title)
     head = "".join(f'<th scope="col" class="words">{_text(name)}</th>' for name in (*table.head, "basis"))
     rows = list(takewhile(budget.fits, map(_row, table.rows)))

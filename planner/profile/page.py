@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING
 
-from models.reports.html import card, page, section
+from models.reports.html import Budget, card, page, section
 from planner.profile.profile import column_notes, values_text
 
 if TYPE_CHECKING:
@@ -24,29 +24,13 @@ _LONGEST_NAME = 60
 
 def profile_page(profile: Profile) -> str:
     """Compose the page of a profile."""
-    budget = _Budget(_MOST_BYTES)
+    budget = Budget(_MOST_BYTES)
     tables = [_table(profile, table, budget) for table in profile.tables]
     left_out = (
         f"<p>{budget.left_out:,} columns are left out here; <code>--json</code> has all.</p>" if budget.left_out else ""
     )
     head = f"<header><h1>Profile of the data</h1>{_cards(profile)}{left_out}</header>"
     return page("Profile of the data", [head, *tables, _links(profile)])
-
-
-class _Budget:
-    """The bytes that a page may still use, and the number of rows that did not fit."""
-
-    def __init__(self, most: int) -> None:
-        self._left, self.left_out = most, 0
-
-    def fits(self, row: str) -> bool:
-        """Return whether a row still fits, and subtract its bytes; otherwise count it as left out."""
-        size = len(row.encode())
-        if size > self._left:
-            self.left_out += 1
-            return False
-        self._left -= size
-        return True
 
 
 def _cards(profile: Profile) -> str:
@@ -56,7 +40,7 @@ def _cards(profile: Profile) -> str:
     return f'<div class="cards">{"".join(found)}</div>'
 
 
-def _table(profile: Profile, table: Table, budget: _Budget) -> str:
+def _table(profile: Profile, table: Table, budget: Budget) -> str:
     is_target = profile.target is not None and profile.target.startswith(f"{table.name}.")
     strength = profile.associations or {} if is_target else {}
     rows = [row for column in table.columns if budget.fits(row := _row(table, column, strength.get(column.name)))]
