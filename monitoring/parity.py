@@ -15,6 +15,7 @@ import numpy as np
 from core.dtypes import DTYPES
 from core.json_text import plain
 from core.terminal import terminal_table
+from feature_repo.upkeep.causes import Cause, cause_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -30,8 +31,8 @@ _SCORE_TOLERANCE = 1e-9
 _EXAMPLES = 10
 
 
-class Cause(StrEnum):
-    """Why a logged value differs from the recomputed one; only `transformation` is a defect of the platform.
+class CauseGroup(StrEnum):
+    """The causes as parity counts them; only `transformation` is a defect of the platform.
 
     `late_or_restated`: source rows arrived or changed after the served snapshot. `pushed`: the row that was read had been
     pushed, or a pushed row had replaced it. `replayed`: the request was as of a past instant, and the store held a later row.
@@ -46,6 +47,18 @@ class Cause(StrEnum):
     TRANSFORMATION = "transformation"
 
 
+#: The group of each cause that a logged value can have.
+GROUP_OF = {
+    Cause.TYPE: CauseGroup.TYPE,
+    Cause.RESTATED: CauseGroup.LATE_OR_RESTATED,
+    Cause.REPLAYED: CauseGroup.REPLAYED,
+    Cause.PUSHED: CauseGroup.PUSHED,
+    Cause.LATE: CauseGroup.LATE_OR_RESTATED,
+    Cause.LOST: CauseGroup.TRANSFORMATION,
+    Cause.VALUE: CauseGroup.TRANSFORMATION,
+}
+
+
 @dataclass(frozen=True)
 class Mismatch:
     """One differing value; the entity is hashed, so that a report does not disclose it."""
@@ -56,7 +69,7 @@ class Mismatch:
     feature: str
     logged: Any
     recomputed: Any
-    cause: Cause
+    cause: CauseGroup
 
 
 @dataclass(frozen=True)
@@ -81,7 +94,7 @@ class ParityResult:
     predictions_checked: int
     values_compared: int
     stale_values: int
-    mismatches: Mapping[Cause, int]
+    mismatches: Mapping[CauseGroup, int]
     score_mismatches: int
     examples: tuple[Mismatch, ...]
     skipped_releases: tuple[str, ...] = ()
@@ -90,7 +103,7 @@ class ParityResult:
     @property
     def defects(self) -> int:
         """Number of values that serving and offline computed differently, and of scores that are not reproducible."""
-        return self.mismatches[Cause.TRANSFORMATION] + self.score_mismatches
+        return self.mismatches[CauseGroup.TRANSFORMATION] + self.score_mismatches
 
     def to_dict(self) -> dict[str, object]:
         """Return the result as JSON types."""
@@ -101,7 +114,7 @@ class ParityResult:
             "values_compared": self.values_compared,
             "stale_values": self.stale_values,
             "given_values": self.given_values,
-            "mismatches": {cause.value: self.mismatches[cause] for cause in Cause},
+            "mismatches": {cause.value: self.mismatches[cause] for cause in CauseGroup},
             "score_mismatches": self.score_mismatches,
             "defects": self.defects,
             "examples": plain(self.examples),
@@ -121,7 +134,7 @@ class ParityResult:
             "values compared": self.values_compared,
             "of them stale": self.stale_values,
             "given by the caller": self.given_values,
-            **{f"mismatch: {cause}": self.mismatches[cause] for cause in Cause},
+            **{f"mismatch: {cause}": self.mismatches[cause] for cause in CauseGroup},
             "mismatch: score": self.score_mismatches,
             "defects": self.defects,
         }
@@ -191,36 +204,41 @@ def agree(one: Value, other: Value) -> bool:
     return one == other
 
 
-def cause_of(logged: Any, feature: ContractFeature, has_row: bool, offline: OfflineRow) -> Cause | None:
+def difference(logged: Any, feature: ContractFeature, has_row: bool, offline: OfflineRow) -> Cause | None:
     """Return why a logged value differs from the recomputed one; None if it does not.
 
     `has_row` is whether the service read a row of the view. Without a row, the value must be missing offline too. Otherwise it
-    is a defect if a stored snapshot should have been online, and late if the value became known after the last snapshot.
+    is lost if a stored snapshot should have been online, and late if the value became known after the last snapshot.
     """
     try:
         value = typed(logged, feature.dtype)
     except TypeError:
-        return Cause.TYPE
-    recomputed = _offline_value(offline.recomputed, feature)
-    snapshot = _offline_value(offline.snapshot, feature)
-    if not has_row:
-        return _cause_without_row(value, recomputed, offline, snapshot)
-    if agree(value, recomputed):
+        return cause_of((Cause.TYPE,), equal=False)
+    compare = _difference_of_row if has_row else _difference_without_row
+    return compare(value, feature, offline)
+
+
+def _difference_of_row(value: Value, feature: ContractFeature, offline: OfflineRow) -> Cause | None:
+    if agree(value, _offline_value(offline.recomputed, feature)):
         return None
-    if offline.snapshot is not None and agree(value, snapshot):
-        return Cause.LATE_OR_RESTATED
-    if any(agree(value, _offline_value(kept, feature)) for kept in offline.kept):
-        return Cause.LATE_OR_RESTATED
-    return Cause.PUSHED if offline.pushed else Cause.TRANSFORMATION
+    stored = (offline.snapshot, *offline.kept) if offline.snapshot is not None else offline.kept
+    restated = any(agree(value, _offline_value(row, feature)) for row in stored)
+    return cause_of(_holding({Cause.RESTATED: restated, Cause.PUSHED: offline.pushed}), equal=False)
 
 
-def _cause_without_row(value: Value, recomputed: Value, offline: OfflineRow, snapshot: Value) -> Cause | None:
+def _difference_without_row(value: Value, feature: ContractFeature, offline: OfflineRow) -> Cause | None:
     if value is not None:
-        return Cause.TRANSFORMATION
-    if snapshot is not None and not offline.came_later:
-        current_cause = Cause.PUSHED if offline.pushed else Cause.TRANSFORMATION
-        return Cause.REPLAYED if offline.superseded else current_cause
-    return None if recomputed is None and snapshot is None else Cause.LATE_OR_RESTATED
+        return cause_of((), equal=False)
+    recomputed, snapshot = (_offline_value(row, feature) for row in (offline.recomputed, offline.snapshot))
+    equal = recomputed is None and snapshot is None
+    if snapshot is None or offline.came_later:
+        return cause_of((Cause.LATE,), equal=equal)
+    signs = {Cause.REPLAYED: offline.superseded, Cause.PUSHED: offline.pushed, Cause.LOST: True}
+    return cause_of(_holding(signs), equal=equal)
+
+
+def _holding(signs: Mapping[Cause, bool]) -> set[Cause]:
+    return {cause for cause, holds in signs.items() if holds}
 
 
 def _offline_value(row: Mapping[str, Any] | None, feature: ContractFeature) -> Value:
@@ -243,7 +261,7 @@ class _Tally:
     values: int = 0
     stale: int = 0
     given: int = 0
-    mismatches: Counter[Cause] = field(default_factory=Counter)
+    mismatches: Counter[CauseGroup] = field(default_factory=Counter)
     examples: list[Mismatch] = field(default_factory=list)
 
 
@@ -297,15 +315,16 @@ def _compare(
     if stale and stale_is_missing and value is None:
         return
     tally.values += 1
-    cause = cause_of(value, feature, logged.event_time(feature.view) is not None, offline)
+    cause = difference(value, feature, logged.event_time(feature.view) is not None, offline)
     if cause is None:
         return
-    tally.mismatches[cause] += 1
+    group = GROUP_OF[cause]
+    tally.mismatches[group] += 1
     if len(tally.examples) < _EXAMPLES:
         recomputed = _offline_value(offline.recomputed, feature)
         tally.examples.append(
             Mismatch(
-                str(logged.prediction_id), hash_of(logged.entity), feature.view, feature.name, value, recomputed, cause
+                str(logged.prediction_id), hash_of(logged.entity), feature.view, feature.name, value, recomputed, group
             )
         )
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import tempfile
+from collections import Counter
 from dataclasses import dataclass
-from enum import StrEnum
+from itertools import compress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ from core.postgres.session import session_options
 from core.terminal import terminal_table
 from feature_repo.files.duck import SQL_TYPES, files_literal, identifier, instant, literal, open_duckdb
 from feature_repo.online.table import CREATED_TIME, EVENT_TIME, listed
+from feature_repo.upkeep.causes import Cause, cause_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -35,29 +37,8 @@ if TYPE_CHECKING:
 _MAX_FEATURES = 128
 
 
-class Cause(StrEnum):
-    """Why an entity's online row differs from its latest snapshot; only `future`, `value` and `lost` are defects.
-
-    - `future`: a time of the online row is ahead of the clock, so it blocks later rows until then. A full materialization
-      replaces it.
-    - `pushed`: the online row has a later event time or created time than every snapshot.
-    - `ahead`: the snapshot's event is after the last run. The next run writes it.
-    - `late`: the snapshot's event is before the last run, but it was created after it. The next run writes it.
-    - `lost`: the last run should have written the snapshot, but the row is absent or older.
-    - `erased`: the entity has an online row and no snapshot.
-    - `value`: the row has the same times, and a value differs.
-    """
-
-    FUTURE = "future"
-    PUSHED = "pushed"
-    AHEAD = "ahead"
-    LATE = "late"
-    LOST = "lost"
-    ERASED = "erased"
-    VALUE = "value"
-
-
-DEFECTS = (Cause.FUTURE, Cause.VALUE, Cause.LOST)
+#: The causes of a row's difference, in the order of the table's columns.
+CAUSES = (Cause.FUTURE, Cause.PUSHED, Cause.AHEAD, Cause.LATE, Cause.LOST, Cause.ERASED, Cause.VALUE)
 
 
 @dataclass(frozen=True)
@@ -83,7 +64,7 @@ class ViewDiff:
     @property
     def defects(self) -> int:
         """The number of entities whose row is wrong."""
-        return sum(self.causes.get(cause, 0) for cause in DEFECTS)
+        return sum(count for cause, count in self.causes.items() if cause.is_defect)
 
 
 @dataclass(frozen=True)
@@ -110,10 +91,10 @@ class FeaturesDiff:
 
     def table(self) -> Table:
         """Return the comparison as a terminal table."""
-        columns = ("entities", "equal", *(cause.value for cause in Cause))
+        columns = ("entities", "equal", *(cause.value for cause in CAUSES))
         table = terminal_table("view", *columns, numbers=columns, title="Offline against online")
         for view in self.views:
-            counts = (f"{view.causes.get(cause, 0):,}" for cause in Cause)
+            counts = (f"{view.causes.get(cause, 0):,}" for cause in CAUSES)
             table.add_row(view.view, f"{view.entities:,}", f"{view.equal:,}", *counts)
         differing = [f"{view.view}.{name}: {count:,}" for view in self.views for name, count in view.features.items()]
         lines = [f"differing values: {', '.join(differing)}"] if differing else []
@@ -142,13 +123,13 @@ def diff_view(
         _open_online(connection, url, table, folder / "online.csv")
         _open_latest(connection, table, snapshots, as_of)
         _compare(connection, table, watermark, now)
-        counted = connection.execute("SELECT cause, count(*) FROM compared GROUP BY 1 ORDER BY 1").fetchall()
+        counted = _counted(connection)
         return ViewDiff(
             view=view,
             watermark=None if watermark == WITHOUT_TIME else watermark,
-            entities=sum(count for _, count in counted),
-            equal=sum(count for cause, count in counted if cause is None),
-            causes={Cause(cause): count for cause, count in counted if cause is not None},
+            entities=counted.total(),
+            equal=counted[None],
+            causes={cause: counted[cause] for cause in sorted(filter(None, counted))},
             features=_differing(connection, [name for name, _ in table.features]),
         )
 
@@ -208,30 +189,46 @@ def _open_latest(connection: duckdb.DuckDBPyConnection, table: OnlineTable, snap
 def _compare(
     connection: duckdb.DuckDBPyConnection, table: OnlineTable, watermark: datetime | None, now: datetime
 ) -> None:
-    """Create the table `compared`: for every entity the cause, null if the rows are equal, and a flag for each feature."""
+    """Create the table `compared`: for every entity whether its rows are equal, the signs of causes, and a flag a feature."""
     on = " AND ".join(f"offline.{identifier(key)} = online.{identifier(key)}" for key in table.key_names)
     names = [name for name, _ in table.features]
     differs = {name: f"offline.{identifier(name)} IS DISTINCT FROM online.{identifier(name)}" for name in names}
     same_event = (
         "offline.event_timestamp = online.event_timestamp AND offline.created_timestamp = online.created_timestamp"
     )
-    mark = f"TIMESTAMPTZ {literal(watermark.isoformat())}" if watermark else "'-infinity'::TIMESTAMPTZ"
+    equal = f"{same_event} AND NOT ({_any(list(differs.values()))})"
+    signs = {"equal": equal, **_signs(same_event, watermark, now)}
+    facts = ", ".join(f"coalesce({condition}, false) AS {identifier(name)}" for name, condition in signs.items())
     flags = "".join(f", {same_event} AND {sql} AS {identifier(f'differs {name}')}" for name, sql in differs.items())
-    connection.execute(
-        f"""CREATE TEMP TABLE compared AS SELECT CASE
-                WHEN greatest(online.event_timestamp, online.created_timestamp) > {instant(now + TOLERATED_AHEAD)}
-                    THEN 'future'
-                WHEN offline.event_timestamp IS NULL THEN
-                    CASE WHEN greatest(online.event_timestamp, online.created_timestamp) > {mark}
-                         THEN 'pushed' ELSE 'erased' END
-                WHEN online.event_timestamp IS NOT NULL AND (online.event_timestamp, online.created_timestamp)
-                     > (offline.event_timestamp, offline.created_timestamp) THEN 'pushed'
-                WHEN {same_event} THEN CASE WHEN {_any(list(differs.values()))} THEN 'value' END
-                WHEN offline.event_timestamp > {mark} THEN 'ahead'
-                WHEN offline.created_timestamp > {mark} THEN 'late'
-                ELSE 'lost' END AS cause{flags}
-            FROM offline FULL JOIN online ON {on}"""
-    )
+    connection.execute(f"CREATE TEMP TABLE compared AS SELECT {facts}{flags} FROM offline FULL JOIN online ON {on}")
+
+
+def _signs(same_event: str, watermark: datetime | None, now: datetime) -> dict[str, str]:
+    """Compose the condition of each cause but `value`, which needs none."""
+    last_run = instant(watermark) if watermark else "'-infinity'::TIMESTAMPTZ"
+    latest = "greatest(online.event_timestamp, online.created_timestamp)"
+    return {
+        Cause.FUTURE: f"{latest} > {instant(now + TOLERATED_AHEAD)}",
+        Cause.PUSHED: f"""CASE WHEN offline.event_timestamp IS NULL THEN {latest} > {last_run}
+            ELSE online.event_timestamp IS NOT NULL AND (online.event_timestamp, online.created_timestamp)
+                > (offline.event_timestamp, offline.created_timestamp) END""",
+        Cause.ERASED: "offline.event_timestamp IS NULL",
+        Cause.AHEAD: f"({same_event}) IS NOT TRUE AND offline.event_timestamp > {last_run}",
+        Cause.LATE: f"({same_event}) IS NOT TRUE AND offline.created_timestamp > {last_run}",
+        Cause.LOST: f"({same_event}) IS NOT TRUE",
+    }
+
+
+def _counted(connection: duckdb.DuckDBPyConnection) -> Counter[Cause | None]:
+    """Return the number of entities by cause; of equal ones by None."""
+    looked_for = [cause for cause in CAUSES if cause is not Cause.VALUE]
+    groups = connection.execute(
+        f"SELECT count(*), equal, {', '.join(map(identifier, looked_for))} FROM compared GROUP BY ALL"
+    ).fetchall()
+    counted: Counter[Cause | None] = Counter()
+    for count, equal, *holds in groups:
+        counted[cause_of(set(compress(looked_for, holds)), equal=equal)] += count
+    return counted
 
 
 def _any(conditions: Sequence[str]) -> str:

@@ -23,7 +23,7 @@ from models.data.rows import Rows
 from models.releases.ledger import NewRelease, enter
 from models.scoring.encoding import encode_table
 from monitoring.logged_predictions import LoggedPrediction
-from monitoring.parity import Cause, logged_vector
+from monitoring.parity import CauseGroup, logged_vector
 from monitoring.verbs import parity_verb
 from tests.feature_repo.views.clubs import CLUBS, accept, clubs_plan, day
 from tests.monitoring.log_rows import log_prediction
@@ -142,13 +142,13 @@ def test_what_the_service_says_of_clubs_is_what_is_computed_offline(
 def test_another_clubs_facts_are_a_defect(settings: Settings, tmp_path: Path, bundle: Bundle) -> None:
     wrong = served(1, "red", 2)
     result = parity(settings, tmp_path, bundle, replace(wrong, features={**wrong.features, "membership__club": "blue"}))
-    assert result.mismatches[Cause.TRANSFORMATION] == 4
+    assert result.mismatches[CauseGroup.TRANSFORMATION] == 4
     assert {example.view for example in result.examples} == {"club"}
 
 
 def test_a_link_to_the_wrong_club_is_a_defect(settings: Settings, tmp_path: Path, bundle: Bundle) -> None:
     result = parity(settings, tmp_path, bundle, served(1, "red", 2))
-    assert result.mismatches[Cause.TRANSFORMATION] == 1
+    assert result.mismatches[CauseGroup.TRANSFORMATION] == 1
     assert [(example.feature, example.recomputed) for example in result.examples] == [("club", "blue")]
 
 

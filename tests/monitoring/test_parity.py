@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from monitoring.offline_values import Pushes, Watermarks
-from monitoring.parity import Cause, agree, check_parity, combined, hash_of, typed
+from monitoring.parity import CauseGroup, agree, check_parity, combined, hash_of, typed
 from tests.monitoring.spending_world import (
     APRIL,
     FEATURES,
@@ -49,7 +49,7 @@ def test_what_was_served_is_what_is_recomputed(world: World) -> None:
 )
 def test_an_altered_value_is_a_transformation(world: World, feature: str, value: Any) -> None:
     result = world.check(altered(first(), feature, value), second())
-    assert result.mismatches == {Cause.TRANSFORMATION: 1}
+    assert result.mismatches == {CauseGroup.TRANSFORMATION: 1}
     assert result.defects == 1
     (example,) = result.examples
     assert (example.view, example.feature, example.logged) == ("spending", feature, value)
@@ -57,11 +57,11 @@ def test_an_altered_value_is_a_transformation(world: World, feature: str, value:
 
 
 def test_a_value_served_as_missing_that_was_there_is_a_transformation(world: World) -> None:
-    assert world.check(altered(first(), "spend", None)).mismatches == {Cause.TRANSFORMATION: 1}
+    assert world.check(altered(first(), "spend", None)).mismatches == {CauseGroup.TRANSFORMATION: 1}
 
 
 def test_a_value_served_where_there_is_none_is_a_transformation(world: World) -> None:
-    assert world.check(altered(second(), "recent", 0.0)).mismatches == {Cause.TRANSFORMATION: 1}
+    assert world.check(altered(second(), "recent", 0.0)).mismatches == {CauseGroup.TRANSFORMATION: 1}
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_a_value_served_where_there_is_none_is_a_transformation(world: World) ->
 )
 def test_a_value_of_another_type_is_named_so(world: World, feature: str, value: Any) -> None:
     result = world.check(altered(first(), feature, value))
-    assert result.mismatches == {Cause.TYPE: 1}
+    assert result.mismatches == {CauseGroup.TYPE: 1}
     assert result.defects == 0
 
 
@@ -77,7 +77,7 @@ def test_a_source_restated_after_the_snapshot_is_no_defect(world: World) -> None
     restated = [(1, 11.1, "web", PURCHASES[0][3]), *PURCHASES[1:]]
     accept(world.accepted, restated)
     result = world.check(first(), second())
-    assert result.mismatches == {Cause.LATE_OR_RESTATED: 1}
+    assert result.mismatches == {CauseGroup.LATE_OR_RESTATED: 1}
     assert result.examples[0].recomputed == pytest.approx(31.3)
     assert result.defects == 0
 
@@ -89,15 +89,15 @@ def test_a_source_restated_and_built_again_is_no_defect_where_the_snapshots_that
     shutil.copyfile(world.build(), kept)
     accept(world.accepted, [(1, 11.1, "web", PURCHASES[0][3]), *PURCHASES[1:]])
     world.build()
-    assert world.check(first(), second()).mismatches == {Cause.TRANSFORMATION: 1}
-    assert world.check(first(), second(), kept=(kept,)).mismatches == {Cause.LATE_OR_RESTATED: 1}
+    assert world.check(first(), second()).mismatches == {CauseGroup.TRANSFORMATION: 1}
+    assert world.check(first(), second(), kept=(kept,)).mismatches == {CauseGroup.LATE_OR_RESTATED: 1}
     wrong = altered(first(), "spend", 77.0)
-    assert world.check(wrong, kept=(kept,)).mismatches == {Cause.TRANSFORMATION: 1}
+    assert world.check(wrong, kept=(kept,)).mismatches == {CauseGroup.TRANSFORMATION: 1}
 
 
 def test_an_entity_erased_from_the_source_is_late_or_restated(world: World) -> None:
     accept(world.accepted, PURCHASES[2:])
-    assert world.check(first()).mismatches == {Cause.LATE_OR_RESTATED: 6}
+    assert world.check(first()).mismatches == {CauseGroup.LATE_OR_RESTATED: 6}
 
 
 def test_a_stale_row_is_counted_and_compared_as_of_its_own_time(world: World) -> None:
@@ -128,7 +128,7 @@ def test_an_unknown_entity_is_missing_on_both_sides(world: World) -> None:
 
 
 def test_a_row_that_the_online_store_should_have_had_is_a_transformation(world: World) -> None:
-    assert world.check(served(1, None, {}, status="MISSING")).mismatches == {Cause.TRANSFORMATION: 6}
+    assert world.check(served(1, None, {}, status="MISSING")).mismatches == {CauseGroup.TRANSFORMATION: 6}
 
 
 def pushed(entity: str, event: datetime, at: datetime = REQUEST) -> Pushes:
@@ -139,12 +139,12 @@ def test_a_value_that_somebody_pushed_is_no_defect(world: World) -> None:
     row = served(1, APRIL + timedelta(days=2), {"orders": 77, "spend": 1.0})
     assert world.check(row).defects == 6
     result = world.check(row, second(), pushes=pushed("1", APRIL + timedelta(days=2)))
-    assert (result.mismatches, result.defects) == ({Cause.PUSHED: 6}, 0)
+    assert (result.mismatches, result.defects) == ({CauseGroup.PUSHED: 6}, 0)
 
 
 def test_an_entity_that_is_known_by_a_push_alone_is_no_defect(world: World) -> None:
     row = served(99, APRIL, {"orders": 3})
-    assert world.check(row, pushes=pushed("99", APRIL)).mismatches == {Cause.PUSHED: 1}
+    assert world.check(row, pushes=pushed("99", APRIL)).mismatches == {CauseGroup.PUSHED: 1}
 
 
 @pytest.mark.parametrize(
@@ -160,12 +160,12 @@ def test_what_was_pushed_elsewhere_excuses_no_transformation(
     world: World, entity: str, event: datetime, at: datetime
 ) -> None:
     result = world.check(altered(first(), "orders", 3), second(), pushes=pushed(entity, event, at))
-    assert (result.mismatches, result.defects) == ({Cause.TRANSFORMATION: 1}, 1)
+    assert (result.mismatches, result.defects) == ({CauseGroup.TRANSFORMATION: 1}, 1)
 
 
 def test_a_row_that_a_push_replaced_by_one_of_after_the_request_is_no_defect(world: World) -> None:
     missing = served(1, None, {}, status="MISSING")
-    assert world.check(missing, pushes=pushed("1", REQUEST + timedelta(minutes=4))).mismatches == {Cause.PUSHED: 6}
+    assert world.check(missing, pushes=pushed("1", REQUEST + timedelta(minutes=4))).mismatches == {CauseGroup.PUSHED: 6}
     assert world.check(missing, pushes=pushed("1", REQUEST - timedelta(minutes=4))).defects == 6
 
 
@@ -173,31 +173,31 @@ def test_a_replay_of_before_what_is_online_is_no_defect(world: World) -> None:
     """The store keeps the latest row: as of March it has nothing once April is online."""
     replay = replace(served(1, None, {}, status="MISSING"), as_of=MARCH + timedelta(days=1))
     april = Watermarks((REQUEST - timedelta(days=1),), (APRIL,))
-    assert world.check(replay, watermarks=april).mismatches == {Cause.REPLAYED: 5}
+    assert world.check(replay, watermarks=april).mismatches == {CauseGroup.REPLAYED: 5}
     march = Watermarks((REQUEST - timedelta(days=1),), (MARCH,))
-    assert world.check(replay, watermarks=march).mismatches == {Cause.TRANSFORMATION: 5}
+    assert world.check(replay, watermarks=march).mismatches == {CauseGroup.TRANSFORMATION: 5}
 
 
 def test_a_replay_that_read_a_row_is_compared_as_any_other(world: World) -> None:
     replay = replace(altered(first(), "orders", 3), logged_at=REQUEST + timedelta(days=300))
-    assert world.check(replay, second()).mismatches == {Cause.TRANSFORMATION: 1}
+    assert world.check(replay, second()).mismatches == {CauseGroup.TRANSFORMATION: 1}
 
 
 def test_a_snapshot_materialized_after_the_request_excuses_a_missing_row(world: World) -> None:
     missing = served(1, None, {}, status="MISSING")
     online_before = Watermarks((APRIL,), (APRIL,))
     online_after = Watermarks((REQUEST + timedelta(hours=1),), (APRIL,))
-    assert world.check(missing, watermarks=online_before).mismatches == {Cause.TRANSFORMATION: 6}
-    assert world.check(missing, watermarks=online_after).mismatches == {Cause.LATE_OR_RESTATED: 6}
+    assert world.check(missing, watermarks=online_before).mismatches == {CauseGroup.TRANSFORMATION: 6}
+    assert world.check(missing, watermarks=online_after).mismatches == {CauseGroup.LATE_OR_RESTATED: 6}
 
 
 def test_an_entity_first_seen_after_the_last_snapshot_is_late(world: World) -> None:
     # Customer 3 bought first on 2 April: all six of its features are known by the request, and in no snapshot.
-    assert world.check(served(3, None, {}, status="MISSING")).mismatches == {Cause.LATE_OR_RESTATED: 6}
+    assert world.check(served(3, None, {}, status="MISSING")).mismatches == {CauseGroup.LATE_OR_RESTATED: 6}
 
 
 def test_a_value_from_a_row_that_nobody_read_is_a_transformation(world: World) -> None:
-    assert world.check(served(99, None, {"orders": 1}, status="MISSING")).mismatches == {Cause.TRANSFORMATION: 1}
+    assert world.check(served(99, None, {"orders": 1}, status="MISSING")).mismatches == {CauseGroup.TRANSFORMATION: 1}
 
 
 @pytest.mark.parametrize("rescored", [0.5 + 2e-9, 0.5 - 2e-9, math.nan])
@@ -211,7 +211,7 @@ def test_a_score_that_cannot_be_repeated_is_a_defect(rescored: float) -> None:
 def test_no_more_than_ten_examples_are_kept(world: World) -> None:
     wrong = altered(first(), "orders", 7)
     result = world.check(*[wrong] * 12)
-    assert result.mismatches == {Cause.TRANSFORMATION: 12}
+    assert result.mismatches == {CauseGroup.TRANSFORMATION: 12}
     assert len(result.examples) == 10
 
 

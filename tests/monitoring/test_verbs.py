@@ -30,7 +30,7 @@ from models.candidates.candidates import fit
 from models.data.rows import Rows
 from models.releases.ledger import Act, NewRelease, appoint, enter
 from models.scoring.encoding import encode_table
-from monitoring.parity import Cause, logged_vector
+from monitoring.parity import CauseGroup, logged_vector
 from monitoring.verbs import Window, cohorts_verb, drift_verb, explain_verb, parity_verb
 from tests.monitoring.log_rows import log_prediction
 from tests.monitoring.spending_world import (
@@ -183,7 +183,7 @@ def test_parity_finds_an_altered_value_and_an_altered_score(
     with psycopg.connect(settings.database_url or "") as connection:
         connection.execute("UPDATE panthera.prediction SET score = score + 1e-6 WHERE entity = '2'")
     result = parity_verb(settings, spending_plan, data=tmp_path)
-    assert (result.mismatches[Cause.TRANSFORMATION], result.score_mismatches, result.defects) == (1, 1, 2)
+    assert (result.mismatches[CauseGroup.TRANSFORMATION], result.score_mismatches, result.defects) == (1, 1, 2)
 
 
 def test_parity_without_the_tables_says_which_stage_writes_them(

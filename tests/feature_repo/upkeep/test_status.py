@@ -15,7 +15,8 @@ from feature_repo.online.erasure import delete_entity
 from feature_repo.online.history import record_run, register
 from feature_repo.online.table import OnlineTable
 from feature_repo.online.tables import create, merge, merge_values
-from feature_repo.upkeep.diff import Cause, FeaturesDiff, ViewDiff, diff_view
+from feature_repo.upkeep.causes import Cause
+from feature_repo.upkeep.diff import FeaturesDiff, ViewDiff, diff_view
 from feature_repo.upkeep.status import count_future_rows, read_features_status
 from tests.feature_repo.online.online_rows import DAY, SPENDING, Row, arrow, at, row
 
