@@ -31,6 +31,8 @@ SIGNING_KEY_ENV = "PANTHERA_SIGNING_KEY"
 TRUSTED_KEY_ENV = "PANTHERA_TRUSTED_KEY"
 ACTOR_ENV = "PANTHERA_ACTOR"
 ALLOWED_HOSTS_ENV = "PANTHERA_ALLOWED_HOSTS"
+API_KEY_ENV = "PANTHERA_API_KEY"
+ADMIN_KEY_ENV = "PANTHERA_ADMIN_KEY"
 ENVIRONMENT_NAMES = frozenset(
     {
         PLAN_ENV,
@@ -42,6 +44,8 @@ ENVIRONMENT_NAMES = frozenset(
         TRUSTED_KEY_ENV,
         ACTOR_ENV,
         ALLOWED_HOSTS_ENV,
+        API_KEY_ENV,
+        ADMIN_KEY_ENV,
     }
 )
 
@@ -61,6 +65,8 @@ class Settings:
     trusted_key : the public keys whose bundles are loaded, or None for those in the state folder.
     actor : the name recorded in the ledger, or None for the one known to git or the operating system.
     allowed_hosts : additional host names that the service accepts, or None for those of the loopback interface only.
+    api_key : the key that this project's clients of the service send, or None. Never printed.
+    admin_key : the service's first API key, whose hash `panthera up` stores, or None. Never printed.
 
     """
 
@@ -73,6 +79,8 @@ class Settings:
     trusted_key: str | None = None
     actor: str | None = None
     allowed_hosts: str | None = None
+    api_key: str | None = field(default=None, repr=False)
+    admin_key: str | None = field(default=None, repr=False)
 
     @property
     def bundles(self) -> Path:
@@ -93,7 +101,14 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
         trusted_key=environment.get(TRUSTED_KEY_ENV) or None,
         actor=environment.get(ACTOR_ENV) or None,
         allowed_hosts=environment.get(ALLOWED_HOSTS_ENV) or None,
+        api_key=_secret(environment, API_KEY_ENV),
+        admin_key=_secret(environment, ADMIN_KEY_ENV),
     )
+
+
+def _secret(environment: Mapping[str, str], name: str) -> str | None:
+    """Return a secret without the line end of the file that it may come from."""
+    return environment.get(name, "").strip() or None
 
 
 def _checked_folder(path: Path) -> Path:

@@ -11,6 +11,7 @@ from typing import NoReturn
 from core.entry import exit_code
 from core.settings import read_settings
 from panthera.feature_verbs import add_feature_verbs
+from panthera.key_verbs import add_key_verbs
 from panthera.monitor_verbs import add_monitor_verbs
 from panthera.plan_verbs import add_plan_verbs
 from panthera.release_verbs import add_release_verbs
@@ -18,10 +19,15 @@ from panthera.verb import DATA, EXIT_FINDING, add_json, add_verb, past_instant, 
 
 
 def up(_: argparse.Namespace) -> int:
-    """Start the embedded database (unless PANTHERA_DATABASE_URL is set) and apply the migrations."""
+    """Start the embedded database (unless PANTHERA_DATABASE_URL is set), migrate it, and store PANTHERA_ADMIN_KEY's hash."""
     from core.postgres.database import ensure_database, shown
+    from panthera.service_access import prepare_access
 
-    print(f"database: {shown(ensure_database(read_settings()))}")
+    settings = read_settings()
+    url = ensure_database(settings)
+    print(f"database: {shown(url)}")
+    for line in prepare_access(settings, url):
+        print(line)
     return 0
 
 
@@ -139,6 +145,7 @@ def _parser() -> argparse.ArgumentParser:
     add_monitor_verbs(verbs.add_parser)
     add_release_verbs(verbs.add_parser)
     add_feature_verbs(verbs.add_parser)
+    add_key_verbs(verbs.add_parser)
     verb("feast", feast).add_argument("rest", nargs=argparse.REMAINDER, help="arguments of feast")
     return parser
 

@@ -131,7 +131,7 @@ def run_demo(settings: Settings, plan: Plan) -> None:
         progress.begin(f"bentoml serve, and score {len(labels):,} entities as of {as_of:%Y-%m-%d} over HTTP")
         with (
             running_service(settings.state) as address,
-            closing(ServiceClient(address, plan.unit.key, size)) as client,
+            closing(ServiceClient(address, plan.unit.key, size, settings.api_key)) as client,
         ):
             progress.report(f"the service is ready at {address}")
             predictions = score(client, [entity for entity, _ in labels], as_of, progress, 5 * size)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def key(_: argparse.Namespace) -> int:
-    """Show the public key of the key that signs bundles; set PANTHERA_TRUSTED_KEY to it for a service elsewhere."""
+    """Show the public key of the key that signs bundles, for PANTHERA_TRUSTED_KEY (API keys of callers: `panthera keys`)."""
     from models.bundles.signing import read_signer
 
     print(read_signer(read_settings()).public)

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import httpx
 
+from core.access.api_key import FORM, parse_key
 from core.errors import PantheraError
 from core.experiment.prediction_log import OutcomeReceipt
+from core.settings import API_KEY_ENV
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -35,18 +37,21 @@ class SentOutcome:
 
 
 class ServiceClient:
-    """Requests predictions and sends outcomes, `batch_size` per request; `key` is the name of the entity key.
+    """Requests predictions and sends outcomes, `batch_size` per request.
+
+    `key` is the name of the entity key. `api_key` is sent with every request, if there is one.
 
     Raises
     ------
     PantheraError
-        If the service refuses a request; the message has the route, the status and the response.
+        If `api_key` is not an API key, or the service refuses a request; the message has the route, the status and the
+        response.
 
     """
 
-    def __init__(self, address: str, key: str, batch_size: int) -> None:
-        limits = httpx.Limits(keepalive_expiry=_SECONDS_IDLE)
-        self._http = httpx.Client(base_url=address, timeout=_SECONDS_TO_ANSWER, limits=limits)
+    def __init__(self, address: str, key: str, batch_size: int, api_key: str | None = None) -> None:
+        limits, headers = httpx.Limits(keepalive_expiry=_SECONDS_IDLE), _key_header(api_key)
+        self._http = httpx.Client(base_url=address, timeout=_SECONDS_TO_ANSWER, limits=limits, headers=headers)
         self._key, self._batch_size = key, batch_size
 
     def close(self) -> None:
@@ -87,6 +92,15 @@ class ServiceClient:
             raise PantheraError(f"POST {route} failed with status {response.status_code}: {response.text[:300]}")
         content: dict[str, Any] = response.json()
         return content
+
+
+def _key_header(api_key: str | None) -> dict[str, str]:
+    """Return the header with the key; a malformed one is refused here, since httpx would quote it in its error."""
+    if api_key is None:
+        return {}
+    if parse_key(api_key) is None:
+        raise PantheraError(f"{API_KEY_ENV} is not an API key; expected {FORM}, as `panthera keys create` prints it")
+    return {"Authorization": f"Bearer {api_key}"}
 
 
 def _chunks(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:

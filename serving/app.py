@@ -17,6 +17,8 @@ from starlette.requests import ClientDisconnect, Request
 from core.errors import PantheraError, RequestError
 from core.plan.text import read_sections
 from core.settings import read_settings
+from serving.access.guard import Guard
+from serving.access.rate_limits import RateLimits
 from serving.endpoints import Endpoints
 from serving.metrics import UNKNOWN_ROUTE, Meters
 from serving.respond import json_response
@@ -76,8 +78,8 @@ def create_app(
 ) -> Starlette:
     """Return the application; it reads settings and plan when it starts, then calls `started`.
 
-    The running application has the attributes `state.runtime` and `state.meters`. A worker writes its metrics to the folder
-    `metrics`, which all workers share.
+    The running application has the attributes `state.runtime` and `state.meters`. A worker writes its metrics, and what the
+    callers of keys with a rate limit have used, to the folder `metrics`, which all workers share.
     """
 
     @asynccontextmanager
@@ -87,6 +89,7 @@ def create_app(
         app.state.hosts = parse_allowed_hosts(current.allowed_hosts)
         app.state.runtime = Runtime(current, plan, clock)
         app.state.meters = Meters(metrics)
+        app.state.guard = Guard(app.state.runtime.keys, RateLimits(metrics), clock)
         app.state.errors = _ErrorLog()
         bodies, openapi = Bodies(), json_response(describe(plan))
         app.state.endpoints = Endpoints(app.state.runtime, app.state.meters, clock, bodies, openapi)
@@ -132,6 +135,8 @@ async def _response(request: Request) -> Response:
     """Return the response of the route's handler, or a problem response for the error that it raises."""
     try:
         _check_host(request)
+        _check_path(request)
+        request.app.state.guard.check(request)
         async with asyncio.timeout(_SECONDS_TO_ANSWER):
             return await _handler(request)(request.app.state.endpoints, request)
     except PantheraError as error:
@@ -156,10 +161,13 @@ def _check_host(request: Request) -> None:
         )
 
 
+def _check_path(request: Request) -> None:
+    if request.scope["path"] not in ROUTES:
+        raise UnknownPath("this service has no such path; /openapi.json describes those that it has")
+
+
 def _handler(request: Request) -> Handler:
     path = request.scope["path"]
-    if path not in ROUTES:
-        raise UnknownPath("this service has no such path; /openapi.json describes those that it has")
     method, handler = ROUTES[path]
     if request.method != method and (request.method, method) != ("HEAD", "GET"):
         raise UnknownMethod(f"found the method {request.method} for {path}; expected {method}", method)

@@ -22,6 +22,8 @@ _SECONDS_TO_BORROW = 0.4
 #: Requests other than predictions may take longer, but fail within this time if the database does not respond.
 _SECONDS_TO_PING = 1.0
 _INTAKE = PoolLimits(connections=4, wait=1.0, ping=_SECONDS_TO_PING, lock=0.3, statement=3.5, whole=4.0)
+#: The keys have a connection of their own, so that no other work delays a revocation.
+_KEYS = PoolLimits(connections=1, wait=0.5, lock=0.3, statement=1.0, whole=1.2)
 _ADMINISTRATION = PoolLimits(connections=2, wait=0.35, ping=_SECONDS_TO_PING, lock=0.3, statement=3.5, whole=4.0)
 
 
@@ -34,6 +36,7 @@ class Connections:
     answers : pool of predictions, and of the readiness check, which tests what predictions use.
     intake : pool of outcomes, pushed rows, and GET /v1/features.
     administration : pool of status and cohorts.
+    keys : pool of the regular read of the API keys.
 
     """
 
@@ -41,12 +44,13 @@ class Connections:
     answers: Pool
     intake: Pool
     administration: Pool
+    keys: Pool
     facts: FactsReader
     log: PredictionLog
 
     async def close(self) -> None:
         """Close all pools."""
-        for pool in (self.answers, self.intake, self.administration):
+        for pool in (self.answers, self.intake, self.administration, self.keys):
             await pool.close()
 
 
@@ -54,7 +58,8 @@ async def open_connections(url: str, most_entities: int, clock: Callable[[], dat
     """Open the pools and return them; a request has at most `most_entities` entities."""
     seconds = _SECONDS + most_entities / _ENTITIES_PER_SECOND
     limits = PoolLimits(connections=4, wait=_SECONDS_TO_BORROW, lock=seconds, statement=seconds, whole=seconds + 0.05)
-    answers, intake, administration = (connection_pool(url, limit) for limit in (limits, _INTAKE, _ADMINISTRATION))
-    for pool in (answers, intake, administration):
+    pools = [connection_pool(url, limit) for limit in (limits, _INTAKE, _ADMINISTRATION, _KEYS)]
+    for pool in pools:
         await pool.open()
-    return Connections(url, answers, intake, administration, FactsReader(answers, clock), PredictionLog(answers))
+    answers, intake, administration, keys = pools
+    return Connections(url, answers, intake, administration, keys, FactsReader(answers, clock), PredictionLog(answers))

@@ -17,6 +17,7 @@ from feature_repo.upkeep.tables_in_use import Upkeep, upkeep_of
 from feature_repo.views.definitions import view_definitions
 from models.bundles.signing import read_trusted
 from models.releases.ledger import roles
+from serving.access.key_cache import KeyCache
 from serving.connections import Connections, open_connections
 from serving.features import exposed_arm
 from serving.predict import Policy
@@ -78,25 +79,27 @@ class Runtime:
         #: The release ids in the ledger, by role; the active releases differ from them if one has a fault.
         self.appointed: Mapping[Role, str | None] = {}
         self.readiness = Readiness(self.ready, self.key.dtype)
+        self.keys = KeyCache()
         self._logged_unfilled: set[str] = set()
         self._clock = clock
         bundles = BundleFolder(settings.bundles)
         self._loader = Loader(plan.register_.model, bundles, self.key, exposed_arm(serve.experiment))
         self._url: str | None = None
         self._connections: Connections | None = None
-        self._following: asyncio.Task[None] | None = None
+        self._following: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
-        """Refresh database and releases once, then periodically in the background."""
+        """Refresh database, releases and keys once, then periodically in the background."""
         await self.look()
-        self._following = asyncio.create_task(self._follow())
+        keys = self.keys.follow(lambda: self._connections.keys if self._connections else None)
+        self._following = [asyncio.create_task(task) for task in (self._follow(), keys)]
 
     async def stop(self) -> None:
         """Stop the refresh and close all connections."""
-        if self._following:
-            self._following.cancel()
+        for task in self._following:
+            task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
-                await self._following
+                await task
         if self._connections:
             await self._connections.close()
 
@@ -207,6 +210,7 @@ class Runtime:
         """Open the pools, and fetch the handle's table metadata, so that no request has to."""
         if self._url is not None and self._connections is None:
             self._connections = await open_connections(self._url, self.plan.serve.max_entities, self._clock)
+            await self.keys.refresh(self._connections.keys)
         if self._connections and active:
             with contextlib.suppress(PantheraError):
                 async with lent(self._connections.answers) as connection:

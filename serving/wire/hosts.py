@@ -41,6 +41,14 @@ class AllowedHosts:
         )
 
 
+def is_loopback(address: str | None) -> bool:
+    """Return whether `address` is one of the loopback interface; an unknown address is not."""
+    try:
+        return address is not None and ip_address(_normalised(address)).is_loopback
+    except ValueError:
+        return False
+
+
 def parse_allowed_hosts(setting: str | None) -> AllowedHosts:
     """Return the names of the loopback interface and those in `setting`, separated by commas or blanks.
 

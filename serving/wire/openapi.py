@@ -5,10 +5,12 @@ from __future__ import annotations
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from core.access.api_key import FORM
 from core.dtypes import DTYPES
 from core.roles import ROLES
 from serving.wire.decode import LONGEST_FEATURE, LONGEST_TEXT, MOST_OUTCOMES, MOST_PUSHED
 from serving.wire.problems import MEDIA_TYPE
+from serving.wire.scopes import KEY_HEADER, ROUTE_SCOPES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -55,6 +57,17 @@ _AS_OF = {
 }
 
 
+#: The ways to send a key; a route lists the scope that the key must have.
+_SCHEMES: dict[str, Schema] = {
+    "bearer": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": f"an API key: {FORM}; `panthera keys create` makes one",
+    },
+    "header": {"type": "apiKey", "in": "header", "name": KEY_HEADER, "description": "the same key"},
+}
+
+
 def code_version() -> str:
     """Return the version of the installed package, or "unknown" in a checkout or a bento without it."""
     try:
@@ -68,8 +81,9 @@ def describe(plan: Plan) -> Schema:
     return {
         "openapi": "3.1.0",
         "info": {"title": f"{plan.project.name}: predictions", "version": code_version()},
-        "paths": _paths(plan),
+        "paths": {path: _with_security(path, operations) for path, operations in _paths(plan).items()},
         "components": {
+            "securitySchemes": _SCHEMES,
             "schemas": _schemas(plan),
             "responses": {
                 "Problem": {
@@ -79,6 +93,13 @@ def describe(plan: Plan) -> Schema:
             },
         },
     }
+
+
+def _with_security(path: str, operations: Schema) -> Schema:
+    """Add the scope that a key needs; without any key in the database, callers on the service's own machine need none."""
+    scope = ROUTE_SCOPES[path]
+    security = [{scheme: [scope]} for scheme in _SCHEMES] if scope else []
+    return {method: {**operation, "security": security} for method, operation in operations.items()}
 
 
 def _paths(plan: Plan) -> dict[str, Schema]:

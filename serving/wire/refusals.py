@@ -9,6 +9,9 @@ from core.errors import PantheraError, RequestError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+#: Name of the service in challenges for a key (RFC 6750).
+REALM = "panthera"
+
 
 class Refusal(RequestError):  # noqa: N818 - the service's name for such errors
     """A refused request; the response has `status` and the problem details of `serving.wire.problems`."""
@@ -76,6 +79,40 @@ class UnknownHost(Refusal):
 
     status = 421
     code = "unknown_host"
+
+
+class Unauthorized(Refusal):
+    """The request has no valid key; `code` is the reason."""
+
+    status = 401
+
+    def __init__(self, message: str, code: str, challenge: str = "") -> None:
+        super().__init__(message)
+        self.code = code
+        self.headers = {"WWW-Authenticate": f'Bearer realm="{REALM}"{challenge}'}
+
+
+class WrongScope(Refusal):
+    """The key does not have the scope of the route."""
+
+    status = 403
+    code = "wrong_scope"
+
+    def __init__(self, message: str, scope: str) -> None:
+        super().__init__(message)
+        challenge = f'Bearer realm="{REALM}", error="insufficient_scope", scope="{scope}"'
+        self.headers = {"WWW-Authenticate": challenge}
+
+
+class RateExceeded(Refusal):
+    """The key has used its requests of this second."""
+
+    status = 429
+    code = "rate_exceeded"
+
+    def __init__(self, message: str, seconds: int) -> None:
+        super().__init__(message)
+        self.headers = {"Retry-After": str(seconds)}
 
 
 class NotAvailable(PantheraError):  # noqa: N818

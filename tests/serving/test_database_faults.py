@@ -154,7 +154,8 @@ def test_what_is_not_an_answer_leaves_the_connections_of_answers_alone(impatient
 def test_an_answer_takes_two_round_trips(impatient_world: World) -> None:
     async def run() -> None:
         async with _served_through_proxy(impatient_world) as (client, proxy):
-            client.app.state.runtime._following.cancel()
+            for task in client.app.state.runtime._following:
+                task.cancel()
             for _ in range(10):  # until every statement is prepared
                 await client.entries(1, 2)
             before = proxy.round_trips

@@ -147,7 +147,7 @@ def _serve_and_operate(
     journal = Journal(JOURNAL)
     with (
         running_service(settings.state) as address,
-        closing(ServiceClient(address, plan.unit.key, plan.serve.max_entities)) as client,
+        closing(ServiceClient(address, plan.unit.key, plan.serve.max_entities, settings.api_key)) as client,
     ):
         operation = Operation(
             world,

@@ -1,0 +1,107 @@
+"""The check of a request's API key: keys are required as soon as one was ever created; before, only this machine may call."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from core.access.api_key import FORM, parse_key
+from serving.wire.hosts import is_loopback
+from serving.wire.refusals import Unauthorized, WrongScope
+from serving.wire.scopes import KEY_HEADER, ROUTE_SCOPES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from datetime import datetime
+
+    from starlette.requests import Request
+
+    from core.access.api_key import ApiKey
+    from serving.access.key_cache import KeyCache
+    from serving.access.rate_limits import RateLimits
+
+_BEARER = "bearer"
+_HOW_TO_SEND = f"send the header `Authorization: Bearer KEY` or `{KEY_HEADER}: KEY`"
+_INVALID = ', error="invalid_token"'
+
+
+class Guard:
+    """The check of one worker; it reads no database and never repeats what a caller sent."""
+
+    def __init__(self, keys: KeyCache, rates: RateLimits, clock: Callable[[], datetime]) -> None:
+        self._keys, self._rates, self._clock = keys, rates, clock
+
+    def check(self, request: Request) -> None:
+        """Check that the caller may use the route of `request`.
+
+        Raises
+        ------
+        NotAvailable
+            If the keys were never read.
+        Unauthorized, WrongScope, RateExceeded
+            If the caller may not.
+
+        """
+        scope = ROUTE_SCOPES[request.scope["path"]]
+        if scope is None:
+            return
+        if not self._keys.enforced:
+            _refuse_other_machines(request)
+            return
+        key = self._verified(request)
+        if not key.allows(scope):
+            raise WrongScope(
+                f"the key {key.key_id} has the scopes {', '.join(key.scopes)}; expected {scope} for "
+                f"{request.scope['path']}; use another key, or create one with `panthera keys create --scope {scope}`",
+                scope,
+            )
+        self._rates.take(key)
+
+    def _verified(self, request: Request) -> ApiKey:
+        """Return the stored key that the request has."""
+        plain = parse_key(_sent_key(request))
+        if plain is None:
+            raise Unauthorized(f"found no API key in the header; expected {FORM}", "malformed_key", _INVALID)
+        stored = self._keys.find(plain.key_id)
+        if stored is None or not stored.matches(plain):
+            raise Unauthorized(
+                "this service does not know the API key; check that it is whole, and of this database",
+                "unknown_key",
+                _INVALID,
+            )
+        state = stored.state(self._clock())
+        if state != "live":
+            raise Unauthorized(
+                f"the key {stored.key_id} is {state}; ask for another one (`panthera keys create`)",
+                f"{state}_key",
+                _INVALID,
+            )
+        return stored
+
+
+def _refuse_other_machines(request: Request) -> None:
+    if not is_loopback(request.client.host if request.client else None):
+        raise Unauthorized(
+            "the service has no API keys yet, so it answers callers on its own machine only; create a key there with "
+            "`panthera keys create --scope predict --name NAME`, and send it",
+            "no_keys",
+        )
+
+
+def _sent_key(request: Request) -> str:
+    """Return the one key that the headers have."""
+    keys = {*_bearer_tokens(request), *request.headers.getlist(KEY_HEADER)}
+    if not keys:
+        raise Unauthorized(f"this route needs an API key; {_HOW_TO_SEND}", "no_key")
+    if len(keys) > 1:
+        raise Unauthorized(
+            f"found {len(keys)} different API keys in the headers; expected one", "several_keys", _INVALID
+        )
+    return keys.pop()
+
+
+def _bearer_tokens(request: Request) -> Iterator[str]:
+    """Yield the keys of the Authorization headers; those of other schemes may be for a proxy."""
+    for value in request.headers.getlist("authorization"):
+        scheme, _, token = value.strip().partition(" ")
+        if scheme.lower() == _BEARER:
+            yield token.strip()
