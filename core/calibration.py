@@ -104,6 +104,56 @@ class Calibration:
         return cls(kind, curves)
 
 
+@dataclass(frozen=True)
+class ScoreReference:
+    """Outcomes of labelled rows that the model was not fitted on, in blocks of ascending scores of equal probability.
+
+    The blocks are those of an isotonic regression of the outcome on the score, so the probability ascends with the score.
+
+    Attributes
+    ----------
+    lower, upper : the lowest and the highest score of the rows of each block.
+    rows, positives : the (weighted) numbers of rows and of rows with outcome 1 in each block.
+    entities : number of entities; rows of one entity are not independent.
+
+    """
+
+    lower: tuple[float, ...]
+    upper: tuple[float, ...]
+    rows: tuple[float, ...]
+    positives: tuple[float, ...]
+    entities: int
+
+    @property
+    def independent_rows(self) -> NDArray[np.float64]:
+        """The number of rows of each block, scaled so that they add up to the number of entities."""
+        rows = np.asarray(self.rows)
+        scaled: NDArray[np.float64] = rows * min(1.0, self.entities / rows.sum())
+        return scaled
+
+    def probabilities(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return P(outcome = 1 | score): constant in a block, linear between blocks, never exactly 0 or 1.
+
+        The bounds are [1/(n + 2), (n + 1)/(n + 2)] for n rows (Laplace's rule of succession).
+        """
+        share = np.asarray(self.positives) / np.asarray(self.rows)
+        margin = 1 / (sum(self.rows) + 2)
+        knots = np.column_stack([self.lower, self.upper]).ravel()
+        mapped: NDArray[np.float64] = np.interp(scores, knots, np.repeat(share, 2).clip(margin, 1 - margin))
+        return mapped
+
+    def block_of(self, scores: NDArray[np.float64]) -> NDArray[np.int64]:
+        """Return the index of the block of each score; a score between two blocks belongs to the upper one."""
+        found = np.searchsorted(np.asarray(self.upper), scores, side="left")
+        return np.minimum(found, len(self.upper) - 1)
+
+    @classmethod
+    def from_dict(cls, stored: dict[str, Any]) -> ScoreReference:
+        """Return the reference whose `dataclasses.asdict` is `stored`."""
+        blocks = {name: tuple(map(float, stored[name])) for name in ("lower", "upper", "rows", "positives")}
+        return cls(**blocks, entities=int(stored["entities"]))
+
+
 def _is_sound(curve: Curve) -> bool:
     numbers = np.asarray([*curve.x, *curve.y, curve.slope, curve.intercept], dtype=np.float64)
     return len(curve.x) == len(curve.y) and bool(np.isfinite(numbers).all() and (np.diff(curve.x) > 0).all())

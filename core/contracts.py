@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
-    from core.calibration import Calibration
+    from core.calibration import Calibration, ScoreReference
     from core.prediction_interval import PredictionInterval
 
 #: A feature's value; None is missing.
@@ -121,6 +121,7 @@ class Contract:
         plan states none.
     interval : the interval around each predicted number of a regression; None if the plan has none.
     weight : `view.feature` that weighted the training rows; empty if all counted alike.
+    score_reference : outcomes of the test rows by score, of a binary problem; None if not recorded.
 
     A sha256 is empty if the bundle's format does not record it.
 
@@ -152,6 +153,7 @@ class Contract:
     negative: str = ""
     interval: PredictionInterval | None = None
     weight: str = ""
+    score_reference: ScoreReference | None = None
 
 
 #: PostgreSQL's epoch.

@@ -18,12 +18,12 @@ from core.settings import read_settings
 from feature_repo.stores.registry import open_store
 from feature_repo.upkeep.tables_in_use import fingerprints
 from models.bundles.bundle import load_bundle, write_bundle
-from models.bundles.bundling import Revisions, bundle_contents, contract_of
+from models.bundles.bundling import Revisions, bundle_contents, contract_of, with_score_reference
 from models.bundles.revisions import actor, code_revision, data_revision, lock_revision
 from models.bundles.signing import read_signer, read_trusted
 from models.candidates.candidates import read_candidate
 from models.data.attributes import join_features
-from models.data.split import TRAIN, part, read_training_set
+from models.data.split import TEST, TRAIN, part, read_training_set
 from models.evaluation.evaluation import read_evaluation
 from models.releases import ledger
 from models.releases.ledger import NewRelease
@@ -84,7 +84,9 @@ def register_all(
     signer, who, releases = read_signer(settings), actor(settings, checkout), []
     for result in read_evaluation(arguments.evaluation).results:
         estimator, model = read_candidate(arguments.candidates / result.candidate)
-        contract = contract_of(plan, result, estimator, table, revisions)
+        contract = with_score_reference(
+            contract_of(plan, result, estimator, table, revisions), model, part(table, TEST)
+        )
         digest = write_bundle(settings.bundles, bundle_contents(contract, model, train), signer)
         metrics, params = metrics_of(result), params_of(plan, result.candidate)
         version = registry.register(run_of(contract, settings.bundles / digest, params, metrics))

@@ -11,12 +11,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from core.contracts import Contract, ContractView
+from core.plan.section import column_of
 from core.reference import build_reference
 from feature_repo.views.definitions import view_definition
 from models.bundles.bundle import golden_rows
 from models.bundles.contract_format import FORMAT_VERSION, contract_to_json
-from models.data.rows import task_of
+from models.data.rows import BINARY, labels_of, task_of, weights_of
 from models.data.split import TEST, TRAIN, contract_features, part
+from models.measures.score_reference import fit_score_reference
 from models.scoring.columns import evenly_spaced
 from models.scoring.encoding import encode_table, vectors_of
 from models.scoring.model_file import calibrated, load_model, score_of
@@ -125,6 +127,23 @@ def label_definition(label: Label) -> str:
 
 def _with_nulls(feature: ContractFeature, train: pa.Table) -> ContractFeature:
     return replace(feature, nullable=train.column(feature.column).null_count > 0)
+
+
+def with_score_reference(contract: Contract, model: bytes, test: pa.Table) -> Contract:
+    """Return the contract of a binary problem with the outcomes of its test rows by score; any other unchanged.
+
+    Monitoring estimates metrics by it before outcomes are known: the model was neither fitted nor calibrated on these rows.
+    """
+    if contract.problem != "binary":
+        return contract
+    outputs = load_model(contract.estimator, model).outputs(encode_table(test, contract.features))
+    reference = fit_score_reference(
+        score_of(calibrated(outputs, contract.calibration)),
+        labels_of(test.column("label"), BINARY),
+        pc.count_distinct(test.column(contract.entity_key)).as_py(),
+        weights_of(test, column_of(contract.weight) if contract.weight else None),
+    )
+    return replace(contract, score_reference=reference)
 
 
 def bundle_contents(contract: Contract, model: bytes, train: pa.Table) -> dict[str, bytes]:

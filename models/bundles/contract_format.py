@@ -7,7 +7,7 @@ from dataclasses import asdict, fields
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from core.calibration import Calibration
+from core.calibration import Calibration, ScoreReference
 from core.contracts import Contract, ContractFeature, ContractView, Link
 from core.errors import BundleError
 from core.prediction_interval import PredictionInterval
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 FORMAT_VERSION = 2
 #: Fields that were added to format 2, with the value that they have in a contract without them.
-_LATER: Mapping[str, Any] = {"positive": "", "negative": "", "interval": None, "weight": ""}
+_LATER: Mapping[str, Any] = {"positive": "", "negative": "", "interval": None, "weight": "", "score_reference": None}
 
 
 def contract_to_json(contract: Contract) -> str:
@@ -118,6 +118,9 @@ def _contract(stored: dict[str, Any]) -> Contract:
             "seen_until": None if seen_until is None else datetime.fromisoformat(seen_until),
             "classes": tuple(stored["classes"]),
             "interval": PredictionInterval(**stored["interval"]) if stored["interval"] else None,
+            "score_reference": ScoreReference.from_dict(reference)
+            if (reference := stored["score_reference"])
+            else None,
             "views": tuple(views),
             "features": tuple(features),
             "horizon": timedelta(seconds=stored["horizon"]),

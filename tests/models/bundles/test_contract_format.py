@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from core.calibration import Calibration, Curve
+from core.calibration import Calibration, Curve, ScoreReference
 from core.contracts import Contract, ContractFeature, ContractView, Link
 from core.errors import BundleError
 from core.prediction_interval import PredictionInterval
@@ -84,7 +84,12 @@ def test_the_name_of_the_positive_class_comes_back_and_a_contract_without_one_ha
 
 
 def test_names_weights_and_intervals_come_back_and_a_contract_without_them_has_no_such_keys() -> None:
-    later = {"negative": "stays", "weight": "v.weight", "interval": PredictionInterval(0.8, -1.5, 2.0)}
+    later = {
+        "negative": "stays",
+        "weight": "v.weight",
+        "interval": PredictionInterval(0.8, -1.5, 2.0),
+        "score_reference": ScoreReference((0.1, 0.6), (0.5, 0.9), (10.0, 5.0), (1.0, 4.0), 12),
+    }
     contract = replace(CONTRACT, **later)  # type: ignore[arg-type]
     assert contract_from_json(contract_to_json(contract).encode()) == contract
     assert not later.keys() & json.loads(contract_to_json(CONTRACT)).keys()
