@@ -1,6 +1,6 @@
 # One command each; every one of them does its own set-up. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test bench-world bench-features bench-ingest bench-repro bench-profile bench-wide soak-features conformance bench-training bench-public bench-draft soak-candidates soak-models check docs lock clean FORCE
+.PHONY: help setup demo test bench-world bench-features bench-ingest bench-repro bench-diff bench-profile bench-wide soak-features conformance bench-training bench-public bench-draft soak-candidates soak-models check docs lock clean FORCE
 
 # dvc's stages and tools call one another by name, so this checkout's programs come first.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -34,6 +34,7 @@ help:
 	@echo "make conformance SUITE=FOLDER  Feast's universal test suite over our stores; FOLDER is its sdk/python/tests (minutes)"
 	@echo "make bench-ingest  rows per second and memory of ingest beside DuckDB's own read (minutes); ROWS=100000000 for more"
 	@echo "make bench-repro  processor seconds of dvc repro for a small plan (minutes)"
+	@echo "make bench-diff   stages that plan diff predicts, against those that dvc repro runs (half an hour); EDITS=10 for fewer"
 	@echo "make bench-profile  panthera profile of a large table (a minute); ROWS=, COLUMNS=; SKRUB=PYTHON to compare with skrub"
 	@echo "make bench-wide   views of 200 to 1,000 features, from the build to the evaluation (minutes)"
 	@echo "make bench-training   tuning and scoring against the stock ways (minutes)"
@@ -120,6 +121,10 @@ bench-ingest: setup
 
 bench-repro: setup
 	@$(PYTHON) -m benchmarks.repro
+
+bench-diff: EDITS = 100
+bench-diff: setup
+	@$(PYTHON) -m benchmarks.blast_radius --edits $(EDITS)
 
 bench-profile: ROWS = 1000000
 bench-profile: COLUMNS = 20

@@ -5,14 +5,19 @@ from __future__ import annotations
 import errno
 import os
 import sys
+import time
 from typing import TYPE_CHECKING
 
 from core.errors import PantheraError
-from core.settings import silence_telemetry
+from core.files import write_whole
+from core.settings import read_settings, silence_telemetry
 from core.terminal import harmless
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
+
+    from core.settings import Settings
 
 EXIT_ERROR, EXIT_INTERRUPTED, EXIT_PIPE_CLOSED = 1, 130, 141
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -27,8 +32,26 @@ _ENVIRONMENT_ERRORS = {
 
 
 def run(main: Callable[[], None]) -> None:
-    """Run `main` of a stage and exit the process with `exit_code(main)`."""
-    sys.exit(exit_code(main))
+    """Run `main` of a stage, write how long it took to the state folder, and exit the process with `exit_code(main)`."""
+    begin = time.monotonic()
+
+    def timed() -> None:
+        main()
+        module = sys.modules["__main__"].__spec__
+        if module is not None:
+            stage = module.name.rpartition(".")[2]
+            write_whole(_seconds_folder(read_settings()) / stage, f"{time.monotonic() - begin:.3f}\n")
+
+    sys.exit(exit_code(timed))
+
+
+def read_seconds(settings: Settings) -> dict[str, float]:
+    """Return how many seconds the last run of each stage took; stages that have not run here are absent."""
+    return {file.name: float(file.read_text()) for file in _seconds_folder(settings).glob("[a-z_]*")}
+
+
+def _seconds_folder(settings: Settings) -> Path:
+    return settings.state / "stage-seconds"
 
 
 def exit_code(work: Callable[[], int | None]) -> int:

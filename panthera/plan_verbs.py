@@ -61,6 +61,15 @@ def why(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def diff(arguments: argparse.Namespace) -> int:
+    """Show what a change of the plan does: keys, stages that run, tables, releases; exit with 3 if callers have to change."""
+    from planner.verbs import difference_of_plan
+
+    found = difference_of_plan(read_settings(), arguments.rev)
+    show(found, found.table, as_json=arguments.json)
+    return EXIT_FINDING if found.breaking else 0
+
+
 def render(arguments: argparse.Namespace) -> int:
     """Write the plan as a document for people: every section, what it is based on, risks, open questions, results."""
     from core.files import write_whole
@@ -131,6 +140,9 @@ def add_plan_verbs(add: Add) -> None:
     add_json(added)
     added = add_verb(actions, "why", why)
     added.add_argument("key", type=plain_text, help="key of the plan, such as ingest.orders.event_time")
+    add_json(added)
+    added = add_verb(actions, "diff", diff)
+    added.add_argument("rev", nargs="?", type=plain_text, default="HEAD", help="revision or file; default: HEAD")
     add_json(added)
     added = add_verb(actions, "render", render)
     kinds = added.add_mutually_exclusive_group()

@@ -13,8 +13,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from core.plan.plan import Plan
+    from core.settings import Settings
     from planner.check.findings import Checked
     from planner.check.why import Why
+    from planner.diff.difference import Difference
     from planner.document.parts import Document
     from planner.draft.draft import Draft
     from planner.prove.proof import Proof
@@ -93,6 +95,25 @@ def check_sources(plan: Plan) -> Checked:
 
     with open_workspace() as workspace:
         return check_data(workspace.connection, plan, workspace.scratch)
+
+
+def difference_of_plan(settings: Settings, rev: str) -> Difference:
+    """Return the difference of the plan from an earlier one: a file, or a revision of git.
+
+    Raises
+    ------
+    PantheraError
+        If there is no earlier plan, or one of the plans is not valid.
+
+    """
+    from core.entry import read_seconds
+    from core.plan.text import read_text
+    from planner.diff.difference import difference
+    from planner.diff.earlier import read_earlier
+
+    plan = settings.plan
+    earlier, before = read_earlier(rev, plan)
+    return difference(earlier, before, read_text(plan), str(plan), plan.absolute().parent, read_seconds(settings))
 
 
 def document_plan(plan: Plan, text: str, data: Path) -> Document:
