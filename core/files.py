@@ -7,7 +7,7 @@ import os
 import shutil
 from contextlib import contextmanager
 from glob import escape
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from core.errors import StaleStateError
 
@@ -46,11 +46,18 @@ def remove(path: Path) -> None:
 
 def write_whole(path: Path, content: str | bytes) -> None:
     """Write `content` to `path` atomically: write a temporary file, fsync it and rename it."""
+    with whole_file(path) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[IO[bytes]]:
+    """Yield a temporary file that replaces `path`, after an fsync, at the end of the block; it is removed on an exception."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = unfinished(path)
     try:
         with temporary.open("wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)

@@ -15,6 +15,7 @@ from panthera.key_verbs import add_key_verbs
 from panthera.monitor_verbs import add_monitor_verbs
 from panthera.plan_verbs import add_plan_verbs
 from panthera.release_verbs import add_release_verbs
+from panthera.score_verb import add_score_verb
 from panthera.verb import DATA, EXIT_FINDING, add_json, add_verb, past_instant, read_current_plan, show
 
 
@@ -144,6 +145,7 @@ def _parser() -> argparse.ArgumentParser:
     add_json(added)
     add_monitor_verbs(verbs.add_parser)
     add_release_verbs(verbs.add_parser)
+    add_score_verb(verbs.add_parser)
     add_feature_verbs(verbs.add_parser)
     add_key_verbs(verbs.add_parser)
     verb("feast", feast).add_argument("rest", nargs=argparse.REMAINDER, help="arguments of feast")

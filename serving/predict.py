@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from core.contracts import Contract, Key, Value, ViewRead
+    from core.plan.plan import Serve
     from serving.features import EntityFacts, Facts
     from serving.releases import ActiveReleases, Input
     from serving.scoring import Scored
@@ -35,6 +36,11 @@ class Policy:
     stale: str
     above: str
     below: str
+
+    @classmethod
+    def of(cls, serve: Serve) -> Policy:
+        """Return the policy of the plan's section `serve`."""
+        return cls(serve.missing, serve.stale, serve.decisions.above, serve.decisions.below)
 
 
 @dataclass(frozen=True, slots=True)

@@ -270,6 +270,17 @@ class Loader:
                 faults.append(f"the challenger is left out: {error}")
         return replace(_activate(pinned, self.key, self.lookup), faults=tuple(faults))
 
+    def load_one(self, connection: psycopg.Connection, trusted: TrustedKeys, release: LedgerRelease) -> ActiveReleases:
+        """Load one release, whatever its role, as if it were the only one.
+
+        Raises
+        ------
+        ReleaseFault
+            If it has a fault.
+
+        """
+        return _activate([self._pin(connection, trusted, None, release)], self.key, self.lookup)
+
     def _last_sound(
         self,
         connection: psycopg.Connection,

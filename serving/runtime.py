@@ -69,7 +69,7 @@ class Runtime:
         serve = plan.serve
         weights = {str(arm): weight for arm, weight in serve.arms.items()}
         self.experiment = Experiment(serve.experiment, serve.salt, weights)
-        self.policy = Policy(serve.missing, serve.stale, serve.decisions.above, serve.decisions.below)
+        self.policy = Policy.of(serve)
         self.key = EntityKey(plan.unit.key, plan.unit.dtype)
         self._declared = view_definitions(plan)
         self.views = {name: definition.table for name, definition in self._declared.items()}

@@ -81,6 +81,18 @@ class HandleView:
     packed: tuple[tuple[str, str], ...] = ()
 
 
+def view_parts(views: Sequence[HandleView], entity_key: str) -> tuple[ViewPart, ...]:
+    """Return the parts of a statement that read `views` of the entity with the key column `entity_key`."""
+    index_of = {view.name: index for index, view in enumerate(views)}
+
+    def part(view: HandleView) -> ViewPart:
+        link = view.link
+        key = (link.key, LinkedKey(index_of[link.view], link.column)) if link else (entity_key, 0)
+        return ViewPart(view.online_table, (key,), view.columns, packed=view.packed)
+
+    return tuple(map(part, views))
+
+
 @dataclass(frozen=True)
 class _Statements:
     """The statements that read `parts`, for any number of keys and for a single key."""
@@ -136,16 +148,10 @@ class OnlineHandle:
         self.views = tuple(views)
         self._lookup = lookup
         self._dtype = entity_dtype
-        index_of = {view.name: index for index, view in enumerate(self.views)}
         #: The index of each linked view, and the name of the view with its link.
         self._links = [(index, view.link.view) for index, view in enumerate(self.views) if view.link]
 
-        def part(view: HandleView) -> ViewPart:
-            link = view.link
-            key = (link.key, LinkedKey(index_of[link.view], link.column)) if link else (entity_key, 0)
-            return ViewPart(view.online_table, (key,), view.columns, packed=view.packed)
-
-        self._parts = tuple(map(part, self.views))
+        self._parts = view_parts(self.views, entity_key)
         self._tables = [[view.online_table for view in self.views]]
         #: The statements over the views' own tables, and those over the joint tables of the last look.
         self._plain = self._statements = _Statements.compose(self._parts, entity_dtype, lookup)

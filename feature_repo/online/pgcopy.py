@@ -30,7 +30,7 @@ TRAILER = struct.pack(">h", -1)
 #: Rows of one chunk; their bytes fit into a processor's cache.
 _CHUNK_ROWS = 16_384
 #: PostgreSQL counts microseconds from 2000-01-01, Arrow from 1970-01-01.
-_EPOCH_SHIFT = 946_684_800_000_000
+EPOCH_SHIFT = 946_684_800_000_000
 _LENGTH = 4
 
 #: dtypes of a fixed width: the Arrow type to cast to, and the type of the bytes in network order.
@@ -159,7 +159,7 @@ def _microseconds(column: pa.Array) -> pa.Array:
         raise ValueError("expected times with a time zone, UTC for example")
     # PostgreSQL's resolution is a microsecond.
     column = column.cast(pa.timestamp("us", tz="UTC"), safe=False)
-    return pc.subtract_checked(column.cast(pa.int64()), _EPOCH_SHIFT)
+    return pc.subtract_checked(column.cast(pa.int64()), EPOCH_SHIFT)
 
 
 def _variable(column: pa.Array, dtype: str) -> _Fields:

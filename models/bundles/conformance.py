@@ -6,10 +6,15 @@ import math
 from datetime import datetime
 from typing import TYPE_CHECKING, TypeAlias
 
+import numpy as np
+
 from core.dtypes import DTYPES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    import pyarrow as pa
+    from numpy.typing import NDArray
 
     from core.contracts import Contract, ContractFeature, UnseenLevel, Value
 
@@ -40,6 +45,22 @@ class Conformance:
             if value is not None and not conforms(value):
                 return self._sentence(value, self._features[index])
         return None
+
+    def unfit(self, rows: pa.Table) -> NDArray[np.bool_]:
+        """Return which rows have a fault; `rows` has the contract's columns as an online store's typed columns.
+
+        A typed column holds no value of another dtype, so that only an unseen level can be a fault.
+        """
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        unfit = np.zeros(rows.num_rows, dtype=np.bool_)
+        for feature in self._features if self._unseen_level == "refuse" else ():
+            if feature.dtype == "string":
+                column = rows.column(feature.column)
+                known = pc.is_in(column, value_set=pa.array(feature.levels, column.type))
+                unfit |= pc.and_not(column.is_valid(), known).to_numpy()
+        return unfit
 
     def _sentence(self, value: Value, feature: ContractFeature) -> str:
         shown = repr(value)
