@@ -60,12 +60,12 @@ class ViewColumns:
     @property
     def is_missing(self) -> NDArray[np.bool_]:
         """Which rows are MISSING."""
-        return self.statuses == _MISSING
+        return np.equal(self.statuses, _MISSING)
 
     @property
     def is_stale(self) -> NDArray[np.bool_]:
         """Which rows are STALE."""
-        return self.statuses == _STALE
+        return np.equal(self.statuses, _STALE)
 
 
 @dataclass(frozen=True)
