@@ -70,12 +70,12 @@ def _own() -> mmap.mmap:
 
 
 def _shared(path: Path) -> mmap.mmap:
-    """Open the number in a file, which is created with 0.0; on a full disk the worker counts alone."""
-    file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    """Open the number in a file, which is created with 0.0; if it cannot be, the worker counts alone."""
     try:
-        os.posix_fallocate(file, 0, _DUE.size)  # a file with a hole would kill the process when the disk is full
-        return mmap.mmap(file, _DUE.size)
+        with path.open("ab") as file:
+            # A file with a hole would kill the process when the disk is full.
+            os.posix_fallocate(file.fileno(), 0, _DUE.size)
+        with path.open("r+b") as file:
+            return mmap.mmap(file.fileno(), _DUE.size)
     except OSError:
         return _own()
-    finally:
-        os.close(file)

@@ -41,6 +41,7 @@ class AllowedHosts:
         )
 
 
+@lru_cache(1024)
 def is_loopback(address: str | None) -> bool:
     """Return whether `address` is one of the loopback interface; an unknown address is not."""
     try:

@@ -23,7 +23,7 @@ from packaging.utils import canonicalize_name
 
 from core.postgres.database import sqlalchemy_url
 from core.postgres.server import EmbeddedServer
-from core.settings import DATABASE_URL_ENV, ENVIRONMENT_NAMES, MLFLOW_URL_ENV, STATE_ENV, TELEMETRY_OFF
+from core.settings import ADMIN_KEY_ENV, DATABASE_URL_ENV, ENVIRONMENT_NAMES, MLFLOW_URL_ENV, STATE_ENV, TELEMETRY_OFF
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -154,10 +154,16 @@ def test_no_secret_stands_in_the_files() -> None:
         for name, value in service["environment"].items():
             if "SIGNING_KEY" in name:
                 assert re.fullmatch(r"\$\{[A-Z_]+:-\}", value), name
-            if "PASSWORD" in name:
+            if "PASSWORD" in name or "ADMIN_KEY" in name:
                 assert re.fullmatch(r"\$\{[A-Z_]+:\?[^}]+\}", value), name
             assert not re.search(r"://[^/\s]*:[^/\s@]*@", value), name
     assert not re.search(r"password|secret|token", DOCKERFILE, re.IGNORECASE)
+
+
+def test_the_service_has_a_first_key_before_it_starts_and_only_its_hash_is_kept() -> None:
+    holders = [name for name, service in SERVICES.items() if ADMIN_KEY_ENV in service["environment"]]
+    assert holders == ["schema"]
+    assert SERVICES["schema"]["command"] == ["panthera", "up"]
 
 
 def test_health_is_asked_of_everything_that_stays() -> None:

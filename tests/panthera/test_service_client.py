@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from core.access.api_key import generate_key
 from core.errors import PantheraError
 from core.experiment.prediction_log import OutcomeReceipt
 from panthera.service_client import SentOutcome, ServiceClient
@@ -31,6 +32,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
         self.server.sent.append((self.path, body))
+        self.server.authorizations.add(self.headers["authorization"])
         status, answer = (200, self._outcomes(body)) if self.path == "/v1/outcomes" else self._predictions(body)
         content = json.dumps(answer).encode()
         self.send_response(status)
@@ -56,6 +58,7 @@ class _Server(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.sent: list[tuple[str, dict[str, Any]]] = []
+        self.authorizations: set[str | None] = set()
 
 
 @contextmanager
@@ -102,3 +105,25 @@ def test_a_refused_request_is_one_error_that_says_where_and_why() -> None:
         pytest.raises(PantheraError, match=r'POST /v1/predict failed with status 422: \{"error": "no luck"\}'),
     ):
         list(client.predict([1, 2, 13], DAY))
+
+
+def test_a_key_is_sent_with_every_request_and_none_without_one() -> None:
+    key = generate_key().text
+    for api_key, authorization in ((None, None), (key, f"Bearer {key}")):
+        with _Server() as server:
+            listening = Thread(target=server.serve_forever, daemon=True)
+            listening.start()
+            address = f"http://127.0.0.1:{server.server_port}"
+            with closing(ServiceClient(address, "account_id", 2, api_key)) as client:
+                list(client.predict([1, 2, 3], DAY))
+                client.send_outcomes([SentOutcome("a", 1, DAY, 1)])
+            server.shutdown()
+            listening.join()
+        assert server.authorizations == {authorization}
+
+
+@pytest.mark.parametrize("api_key", ["hunter2", "pp_live_0123456789ab_hunter2\n", "h\u00fcnter2"])
+def test_what_is_no_key_is_refused_before_it_is_sent_and_not_quoted(api_key: str) -> None:
+    with pytest.raises(PantheraError, match=r"PANTHERA_API_KEY is not an API key; expected pp_") as refused:
+        ServiceClient("http://127.0.0.1:1", "account_id", 2, api_key)
+    assert "nter2" not in str(refused.value)

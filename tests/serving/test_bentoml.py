@@ -16,6 +16,9 @@ from typing import TYPE_CHECKING
 import httpx
 import psutil
 
+from core.access.key_table import Change, revoke_key
+from core.postgres.database import connect
+from tests.serving.access.conftest import bearer, make_key
 from tests.serving.conftest import assert_is_problem
 from tests.serving.worst_bodies import check_that_none_holds_up
 
@@ -97,6 +100,7 @@ def test_bentoml_serves_our_routes_and_sums_what_its_workers_count(bare_world: W
         _everybody_is_counted(service)
         _nobody_else_can_command_it(service)
         check_that_none_holds_up(f"http://127.0.0.1:{service.port}")
+        _a_key_closes_and_a_revocation_ends_in_every_worker(service, bare_world)
         _a_killed_worker_is_missed_by_nobody(service)
         _the_workers_end_with_their_manager(service)
 
@@ -156,6 +160,31 @@ def _nobody_else_can_command_it(service: Service) -> None:
     assert done.stdout == ""
     folder = Path(processes[1].environ()["PROMETHEUS_MULTIPROC_DIR"])
     assert folder.stat().st_mode & 0o777 == 0o700
+
+
+def _a_key_closes_and_a_revocation_ends_in_every_worker(service: Service, world: World) -> None:
+    assert set(_statuses(service, {})) == {200}
+    key, mine, limited = make_key(world, "read"), make_key(world, "read"), make_key(world, "read", rate=0.01)
+    _await_statuses(service, {}, 401)
+    assert set(_statuses(service, bearer(key))) == {200}
+    assert sorted(_statuses(service, bearer(limited))) == [200, *[429] * 19]
+    with connect(world.url) as connection:
+        revoke_key(connection, key.split("_")[2], Change("ann", "leaked"))
+    _await_statuses(service, bearer(key), 401)
+    assert key[-64:] not in world.settings.plan.with_name("serve.log").read_text()
+    service.client.headers.update(bearer(mine))
+
+
+def _statuses(service: Service, headers: dict[str, str]) -> list[int]:
+    """Ask on connections of their own, which both workers accept."""
+    address = f"http://127.0.0.1:{service.port}/openapi.json"
+    return [httpx.get(address, headers=headers).status_code for _ in range(20)]
+
+
+def _await_statuses(service: Service, headers: dict[str, str], status: int) -> None:
+    end = time.monotonic() + 5
+    while set(found := _statuses(service, headers)) != {status}:
+        assert time.monotonic() < end, found
 
 
 def _listening(process: psutil.Process) -> set[str]:
