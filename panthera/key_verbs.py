@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from core.access.api_key import DEFAULT_ENVIRONMENT, SCOPES, holds_key, id_in, is_environment
+from core.errors import PantheraError
 from core.settings import read_settings
 from core.terminal import terminal_table
 from panthera.verb import add_group, add_json, add_verb, duration, plain_text, show
@@ -92,8 +94,9 @@ def rotate(arguments: argparse.Namespace) -> int:
     """Create and print a second API key with the terms of a key; both are accepted until the first is revoked."""
     from core.access.key_table import rotate_key
 
-    issued = _issue(arguments, lambda connection, change: rotate_key(connection, arguments.id, change))
-    _note(f"when all callers have the new key: `panthera keys revoke {arguments.id} --why rotated`")
+    key_id = _id_of(arguments.id)
+    issued = _issue(arguments, lambda connection, change: rotate_key(connection, key_id, change))
+    _note(f"when all callers have the new key: `panthera keys revoke {key_id} --why rotated`")
     return issued
 
 
@@ -101,10 +104,11 @@ def revoke(arguments: argparse.Namespace) -> int:
     """Revoke an API key of the service's callers; running services refuse it within 5 s."""
     from core.access.key_table import fetch_keys, revoke_key
 
+    key_id = _id_of(arguments.id)
     with _connected() as connection:
-        revoke_key(connection, arguments.id, _change(arguments.why))
+        revoke_key(connection, key_id, _change(arguments.why))
         keys = fetch_keys(connection)
-    print(f"{arguments.id}: revoked, {_EFFECTIVE}")
+    print(f"{key_id}: revoked, {_EFFECTIVE}")
     if all(key.state(datetime.now(UTC)) != "live" for key in keys):
         _note("no key is live now: the service refuses every caller; `panthera keys create` makes a new one")
     return 0
@@ -121,22 +125,47 @@ def list_keys(arguments: argparse.Namespace) -> int:
 
 
 def _issue(arguments: argparse.Namespace, issue: Callable[[psycopg.Connection, Change], PlainKey]) -> int:
-    """Create a key by `issue`; print it alone to the standard output, and what to know about it to the standard error."""
+    """Create a key by `issue`; write it to the file of --to or to the standard output, and notes to the standard error."""
     from core.access.key_table import fetch_keys
 
-    with _connected() as connection:
+    with _private_file(arguments.to) as file, _connected() as connection:
         plain = issue(connection, _change(arguments.why))
         keys = fetch_keys(connection)
+        if file:
+            file.write(f"{plain.text}\n")
     (key,) = (key for key in keys if key.key_id == plain.key_id)
     if arguments.json:
-        print(json.dumps({"key": plain.text, **_as_json(key, datetime.now(UTC))}, indent=2))
-        return 0
-    print(plain.text)
-    until = f"until {key.expires_at:%Y-%m-%d %H:%M} UTC" if key.expires_at else "without expiry"
-    _note(f"key {key.key_id} for {', '.join(key.scopes)}, {until}, {_EFFECTIVE}; it cannot be shown again")
+        place = {"file": str(arguments.to)} if arguments.to else {"key": plain.text}
+        print(json.dumps({**place, **_as_json(key, datetime.now(UTC))}, indent=2))
+    elif not arguments.to:
+        print(plain.text)
+    _note(_summary(key))
     if len(keys) == 1:
         _note("this is the first key: from now on the service refuses callers without a key")
     return 0
+
+
+def _summary(key: ApiKey) -> str:
+    until = f"until {key.expires_at:%Y-%m-%d %H:%M} UTC" if key.expires_at else "without expiry"
+    return f"key {key.key_id} for {', '.join(key.scopes)}, {until}, {_EFFECTIVE}; it cannot be shown again"
+
+
+@contextmanager
+def _private_file(path: Path | None) -> Iterator[TextIO | None]:
+    """Create a file that only its owner may read, and remove it if the block fails; None without a path."""
+    if path is None:
+        yield None
+        return
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except OSError as error:
+        raise PantheraError(f"{path} cannot be created ({error.strerror}); name a new file with --to") from None
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            yield file
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
 
 
 @contextmanager
@@ -158,13 +187,11 @@ def _note(text: str) -> None:
     print(text, file=sys.stderr)
 
 
-def key_id(text: str) -> str:
-    """Return the id in an argument, which may be a whole key; raise ArgumentTypeError, without the text, for another one."""
+def _id_of(text: str) -> str:
+    """Return the id in an argument, which may be a whole key; raise PantheraError, without the text, for another one."""
     found = id_in(text)
     if found is None:
-        raise argparse.ArgumentTypeError(
-            "expected the id of a key, 12 hexadecimal digits; `panthera keys list` shows it"
-        )
+        raise PantheraError("expected the id of a key, 12 hexadecimal digits; `panthera keys list` shows it")
     return found
 
 
@@ -225,13 +252,16 @@ def add_key_verbs(add: Add) -> None:
     )
     _add_terms(create_parser)
     for added in (revoke_parser, rotate_parser):
-        added.add_argument("id", type=key_id, metavar="ID", help="id of the key, its part before the secret")
+        added.add_argument("id", metavar="ID", help="id of the key, its part before the secret")
     revoke_parser.add_argument(
         "--why", type=text_without_key, required=True, metavar="TEXT", help="the reason, recorded"
     )
     for added in (create_parser, rotate_parser):
         added.add_argument(
             "--why", type=text_without_key, default="not stated", metavar="TEXT", help="the reason, recorded"
+        )
+        added.add_argument(
+            "--to", type=Path, metavar="FILE", help="write the key to a new file with mode 600 instead of printing it"
         )
     for added in (create_parser, list_parser, rotate_parser):
         add_json(added)
