@@ -1,4 +1,8 @@
-"""Cross-validation folds of the training rows."""
+"""Cross-validation folds of the training rows.
+
+Random and stratified folds are those of scikit-learn's KFold and StratifiedKFold with shuffle, without its import, which takes
+longer than a small training set.
+"""
 
 from __future__ import annotations
 
@@ -38,11 +42,10 @@ def stratified_folds(label: Labels, count: int, task: Task, seed: int) -> list[F
         If there are fewer rows, or fewer of a class, than folds.
 
     """
-    from sklearn.model_selection import KFold, StratifiedKFold
-
     refuse_few_rows(label, count, task)
-    kind = KFold if task.problem == "regression" else StratifiedKFold
-    return _folds(kind(count, shuffle=True, random_state=seed).split(label, label))
+    if task.problem == "regression":
+        return random_folds(len(label), count, seed)
+    return _folds_of(_stratified_numbers(label, count, seed), count)
 
 
 def random_folds(rows: int, count: int, seed: int) -> list[Fold]:
@@ -54,10 +57,32 @@ def random_folds(rows: int, count: int, seed: int) -> list[Fold]:
         If there are fewer rows than folds.
 
     """
-    from sklearn.model_selection import KFold
-
     _refuse_few(rows, count, "rows")
-    return _folds(KFold(count, shuffle=True, random_state=seed).split(np.empty((rows, 0))))
+    order = np.arange(rows)
+    np.random.RandomState(seed).shuffle(order)
+    numbers = np.empty(rows, np.int64)
+    for number, part in enumerate(np.array_split(order, count)):
+        numbers[part] = number
+    return _folds_of(numbers, count)
+
+
+def _stratified_numbers(label: Labels, count: int, seed: int) -> Indices:
+    """Return the number of the fold that checks each row: each class is dealt to the folds in turn, then shuffled."""
+    rng = np.random.RandomState(seed)
+    _, first_rows, codes = np.unique(label, return_index=True, return_inverse=True)
+    classes = np.argsort(first_rows)  # in the order of their first rows
+    sizes = np.bincount(codes)[classes]
+    dealt = np.arange(len(label)) % count
+    numbers = np.empty(len(label), np.int64)
+    for code, end, size in zip(classes, np.cumsum(sizes), sizes, strict=True):
+        of_class = np.sort(dealt[end - size : end])
+        rng.shuffle(of_class)
+        numbers[codes == code] = of_class
+    return numbers
+
+
+def _folds_of(numbers: Indices, count: int) -> list[Fold]:
+    return [Fold(np.flatnonzero(numbers != number), np.flatnonzero(numbers == number)) for number in range(count)]
 
 
 def grouped_folds(

@@ -70,4 +70,5 @@ TRAIN, VALIDATION, TEST, GAP = "train", "validation", "test", "gap"
 
 def read_training_set(path: Path) -> pa.Table:
     """Read the table that the stage `training_set` wrote."""
-    return pq.read_table(require(path, "training_set"))
+    # `pq.read_table` would import pandas, which takes longer than a small table.
+    return pq.ParquetFile(require(path, "training_set")).read()

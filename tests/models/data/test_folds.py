@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.model_selection import KFold, StratifiedKFold
 
 from core.errors import PlanError
-from models.data.folds import grouped_folds, stratified_folds, temporal_folds
+from models.data.folds import grouped_folds, random_folds, stratified_folds, temporal_folds
 from models.data.rows import BINARY, Task
 
 _DAY = 86_400_000_000
@@ -23,6 +24,24 @@ def test_every_fold_has_its_share_of_each_class() -> None:
     assert [label[fold.check].sum() for fold in folds] == [2] * 5
     assert sorted(np.concatenate([fold.check for fold in folds])) == list(range(50))
     assert all(set(fold.fit).isdisjoint(fold.check) for fold in folds)
+
+
+@given(st.integers(2, 9), st.integers(9, 60), st.integers(0, 2**32 - 1))
+def test_random_folds_are_those_of_scikit_learn(count: int, rows: int, seed: int) -> None:
+    reference = KFold(count, shuffle=True, random_state=seed).split(np.empty((rows, 0)))
+    for fold, (fit, check) in zip(random_folds(rows, count, seed), reference, strict=True):
+        assert fold.fit.tolist() == fit.tolist()
+        assert fold.check.tolist() == check.tolist()
+
+
+@given(st.lists(st.sampled_from([2, 0, 1]), max_size=40), st.integers(2, 5), st.integers(0, 2**32 - 1))
+def test_stratified_folds_are_those_of_scikit_learn(labels: list[int], count: int, seed: int) -> None:
+    label = np.array([*labels, *[1, 2, 0] * count])
+    reference = StratifiedKFold(count, shuffle=True, random_state=seed).split(label, label)
+    folds = stratified_folds(label, count, Task("multiclass", ("a", "b", "c")), seed)
+    for fold, (fit, check) in zip(folds, reference, strict=True):
+        assert fold.fit.tolist() == fit.tolist()
+        assert fold.check.tolist() == check.tolist()
 
 
 @given(st.lists(st.integers(0, 12), min_size=40, max_size=80), st.integers(0, 5))
