@@ -123,6 +123,7 @@ class _Version(argparse.Action):
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="panthera", description="Plan, train, serve and compare releases.")
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
+    parser.set_defaults(json=False)
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
 
     verb = partial(add_verb, verbs.add_parser)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from panthera.verb import (
     plain_text,
     read_current_plan,
     show,
+    show_line,
 )
 
 if TYPE_CHECKING:
@@ -46,7 +48,8 @@ def push(arguments: argparse.Namespace) -> int:
     from panthera import online_features
 
     receipt = online_features.push(read_current_plan(), arguments.view, arguments.file)
-    print(f"push: {receipt.stored:,} rows stored, {receipt.duplicates:,} stored before")
+    line = f"push: {receipt.stored:,} rows stored, {receipt.duplicates:,} stored before"
+    show_line(line, asdict(receipt), as_json=arguments.json)
     return 0
 
 
@@ -54,17 +57,19 @@ def delete(arguments: argparse.Namespace) -> int:
     """Delete one entity's rows from every online table."""
     from panthera import online_features
 
-    for table, rows in online_features.delete(read_current_plan(), arguments.entity, arguments.key).items():
-        print(f"delete: {table}: {rows} rows")
+    deleted = online_features.delete(read_current_plan(), arguments.entity, arguments.key)
+    lines = "\n".join(f"delete: {table}: {rows} rows" for table, rows in deleted.items())
+    show_line(lines, {"deleted": deleted}, as_json=arguments.json)
     return 0
 
 
-def collect(_: argparse.Namespace) -> int:
+def collect(arguments: argparse.Namespace) -> int:
     """Drop the tables of earlier versions of views that no release reads."""
     from panthera import online_features
 
     dropped = online_features.collect()
-    print(f"collect: {', '.join(dropped) or 'nothing to drop'}")
+    line = f"collect: {', '.join(dropped) or 'nothing to drop'}"
+    show_line(line, {"dropped": dropped}, as_json=arguments.json)
     return 0
 
 
@@ -74,12 +79,14 @@ def add_feature_verbs(add: Add) -> None:
     status_parser, diff_parser = add_verb(add_action, "status", status), add_verb(add_action, "diff", diff)
     diff_parser.add_argument("--as-of", type=past_instant, help="compare with what was known then; default: now")
     diff_parser.add_argument("--data", type=Path, default=DATA, help="folder of the stages' tables")
-    for added in (status_parser, diff_parser):
+    push_parser, delete_parser, collect_parser = (
+        add_verb(add_action, "push", push),
+        add_verb(add_action, "delete", delete),
+        add_verb(add_action, "collect", collect),
+    )
+    push_parser.add_argument("view", type=plain_text, help="name of the view")
+    push_parser.add_argument("file", type=Path, nargs="?", help="file of JSON lines; default: the standard input")
+    delete_parser.add_argument("entity", type=plain_text, help="name of the entity in the plan")
+    delete_parser.add_argument("key", type=plain_text, help="its key")
+    for added in (status_parser, diff_parser, push_parser, delete_parser, collect_parser):
         add_json(added)
-    added = add_verb(add_action, "push", push)
-    added.add_argument("view", type=plain_text, help="name of the view")
-    added.add_argument("file", type=Path, nargs="?", help="file of JSON lines; default: the standard input")
-    added = add_verb(add_action, "delete", delete)
-    added.add_argument("entity", type=plain_text, help="name of the entity in the plan")
-    added.add_argument("key", type=plain_text, help="its key")
-    add_verb(add_action, "collect", collect)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core.settings import read_settings
-from panthera.verb import DATA, EXIT_FINDING, add_json, add_verb, count, plain_text, read_current_plan, show
+from panthera.verb import DATA, EXIT_FINDING, add_json, add_verb, count, plain_text, read_current_plan, show, show_line
 
 if TYPE_CHECKING:
     import argparse
@@ -24,11 +24,18 @@ def check_plan(arguments: argparse.Namespace) -> int:
         print(schema_text(), end="")
         return 0
     plan = read_current_plan()
-    views = plan.build_features.views
-    features = sum(len(view.features) for view in views.values())
-    print(
-        f"{read_settings().plan}: {plan.project.name} is valid: {len(plan.ingest)} sources, {len(views)} views with "
-        f"{features} features, {len(plan.train.candidates)} candidates"
+    path, views = read_settings().plan, plan.build_features.views
+    counts = {
+        "sources": len(plan.ingest),
+        "views": len(views),
+        "features": sum(len(view.features) for view in views.values()),
+        "candidates": len(plan.train.candidates),
+    }
+    show_line(
+        f"{path}: {plan.project.name} is valid: {counts['sources']} sources, {counts['views']} views with "
+        f"{counts['features']} features, {counts['candidates']} candidates",
+        {"plan": str(path), "project": plan.project.name, **counts},
+        as_json=arguments.json,
     )
     return 0
 
@@ -132,6 +139,7 @@ def add_plan_verbs(add: Add) -> None:
     """Add the verbs to the command line."""
     added = add_verb(add, "plan", check_plan)
     added.add_argument("--schema", action="store_true", help="print the JSON schema of plans, which editors read")
+    add_json(added)
     actions = added.add_subparsers(metavar="ACTION").add_parser
     add_json(add_verb(actions, "check", check_with_data))
     added = add_verb(actions, "prove", prove)
@@ -148,7 +156,7 @@ def add_plan_verbs(add: Add) -> None:
     kinds = added.add_mutually_exclusive_group()
     kinds.add_argument("--markdown", action="store_true", help="Markdown, which ends with the plan; the default")
     kinds.add_argument("--html", action="store_true", help="an HTML page")
-    kinds.add_argument("--json", action="store_true", help="one JSON object")
+    add_json(kinds)
     added.add_argument("--out", type=Path, help="file to write; default: standard output")
     added.add_argument("--data", type=Path, default=DATA, help="folder of the stages' tables")
     added = add_verb(add, "profile", profile)

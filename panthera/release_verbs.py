@@ -6,7 +6,17 @@ from typing import TYPE_CHECKING
 
 from core.roles import CHAMPION, ROLES
 from core.settings import read_settings
-from panthera.verb import EXIT_FINDING, add_group, add_json, add_verb, count, plain_text, read_current_plan, show
+from panthera.verb import (
+    EXIT_FINDING,
+    add_group,
+    add_json,
+    add_verb,
+    count,
+    plain_text,
+    read_current_plan,
+    show,
+    show_line,
+)
 
 if TYPE_CHECKING:
     import argparse
@@ -15,11 +25,12 @@ if TYPE_CHECKING:
     from panthera.verb import Add
 
 
-def key(_: argparse.Namespace) -> int:
+def key(arguments: argparse.Namespace) -> int:
     """Show the public key of the key that signs bundles, for PANTHERA_TRUSTED_KEY (API keys of callers: `panthera keys`)."""
     from models.bundles.signing import read_signer
 
-    print(read_signer(read_settings()).public)
+    public = read_signer(read_settings()).public
+    show_line(public, {"public_key": public}, as_json=arguments.json)
     return 0
 
 
@@ -73,14 +84,15 @@ def sign(arguments: argparse.Namespace) -> int:
     """Sign a bundle with the key of this installation, if it is unsigned or was signed with a lost key."""
     from models.releases.verbs import sign_verb
 
-    print(f"{arguments.release}: signed by {sign_verb(read_settings(), read_current_plan(), arguments.release)}")
+    release, signer = arguments.release, sign_verb(read_settings(), read_current_plan(), arguments.release)
+    show_line(f"{release}: signed by {signer}", {"release": release, "signer": signer}, as_json=arguments.json)
     return 0
 
 
 def add_release_verbs(add: Add) -> None:
     """Add the verbs about releases and their keys."""
-    add_verb(add, "key", key)
-    list_parser, promote_parser, rollback_parser = (
+    key_parser, list_parser, promote_parser, rollback_parser = (
+        add_verb(add, "key", key),
         add_verb(add, "releases", releases),
         add_verb(add, "promote", promote),
         add_verb(add, "rollback", rollback),
@@ -102,5 +114,13 @@ def add_release_verbs(add: Add) -> None:
         added.add_argument(
             "--why", type=plain_text, required=True, metavar="TEXT", help="the reason, recorded in the ledger"
         )
-    for added in (list_parser, show_parser, retire_parser, promote_parser, rollback_parser):
+    for added in (
+        key_parser,
+        list_parser,
+        show_parser,
+        sign_parser,
+        retire_parser,
+        promote_parser,
+        rollback_parser,
+    ):
         add_json(added)

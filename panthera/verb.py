@@ -12,7 +12,7 @@ from core.settings import read_settings
 from core.terminal import harmless, print_whole
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from datetime import timedelta
 
     from rich.console import RenderableType
@@ -51,6 +51,11 @@ def show(result: Result, table: Callable[[], RenderableType], *, as_json: bool) 
         print(json.dumps(result.to_dict(), indent=2))
         return
     print_whole(table())
+
+
+def show_line(line: str, facts: Mapping[str, object], *, as_json: bool) -> None:
+    """Print a result as one line, or its facts as one JSON object."""
+    print(json.dumps(facts, indent=2) if as_json else line)
 
 
 def plain_text(text: str) -> str:
@@ -112,6 +117,9 @@ def add_group(add: Add, name: str, text: str) -> Add:
     return add(name, help=text, description=text).add_subparsers(required=True, metavar="ACTION").add_parser
 
 
-def add_json(parser: argparse.ArgumentParser) -> None:
-    """Add the option --json to a parser."""
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+def add_json(parser: argparse._ActionsContainer) -> None:
+    """Add the option --json to a parser.
+
+    It has no default, so that an action does not reset what was given before its name; `panthera.cli` sets it to false.
+    """
+    parser.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print one JSON object")
