@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,8 +12,6 @@ from core.settings import read_settings
 from panthera.verb import DATA, EXIT_FINDING, add_json, add_verb, count, plain_text, read_current_plan, show, show_line
 
 if TYPE_CHECKING:
-    import argparse
-
     from panthera.verb import Add
     from planner.draft.draft import Draft
 
@@ -56,6 +56,41 @@ def prove(arguments: argparse.Namespace) -> int:
     found = prove_no_look_ahead(read_current_plan(), arguments.data, arguments.instants)
     show(found, found.table, as_json=arguments.json)
     return EXIT_FINDING if found.leaks else 0
+
+
+def decide(arguments: argparse.Namespace) -> int:
+    """Decide horizon, threshold, money and the length of the A/B test before training; exit with 3 if a year is too short."""
+    from panthera.plan_rows import accepted_rows
+    from planner.verbs import decide_plan
+
+    plan = read_current_plan()
+    with accepted_rows(plan, arguments.data, read_settings().state / "downloads") as accepted:
+        found = decide_plan(plan, accepted, arguments.traffic, arguments.effect)
+    show(found, found.table, as_json=arguments.json)
+    return 0 if found.found else EXIT_FINDING
+
+
+def forecast(arguments: argparse.Namespace) -> int:
+    """Forecast the score on the test rows before training, from fast learners; exit with 3 if nothing can be said."""
+    from panthera.plan_rows import training_rows
+    from planner.verbs import forecast_score
+
+    plan = read_current_plan()
+    table = training_rows(plan, arguments.data, read_settings().state / "downloads")
+    found = forecast_score(plan, table)
+    show(found, found.table, as_json=arguments.json)
+    return 0 if found.found else EXIT_FINDING
+
+
+def relative_effect(text: str) -> float:
+    """Return an argument that is a share above 0 and below 1; raise ArgumentTypeError otherwise."""
+    try:
+        effect = float(text)
+    except ValueError:
+        effect = math.nan
+    if not 0 < effect < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a relative change such as 0.1, above 0 and below 1")
+    return effect
 
 
 def why(arguments: argparse.Namespace) -> int:
@@ -144,6 +179,14 @@ def add_plan_verbs(add: Add) -> None:
     add_json(add_verb(actions, "check", check_with_data))
     added = add_verb(actions, "prove", prove)
     added.add_argument("--instants", type=count, default=3, help="number of as-of instants to prove; default: 3")
+    added.add_argument("--data", type=Path, default=DATA, help="folder of the stages' tables")
+    add_json(added)
+    added = add_verb(actions, "decide", decide)
+    added.add_argument("--traffic", type=count, help="new units a day; default: measured")
+    added.add_argument("--effect", type=relative_effect, help="relative change of the base rate to find; default: 0.1")
+    added.add_argument("--data", type=Path, default=DATA, help="folder of the stages' tables")
+    add_json(added)
+    added = add_verb(actions, "forecast", forecast)
     added.add_argument("--data", type=Path, default=DATA, help="folder of the stages' tables")
     add_json(added)
     added = add_verb(actions, "why", why)

@@ -12,10 +12,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    import pyarrow as pa
+
     from core.plan.plan import Plan
     from core.settings import Settings
     from planner.check.findings import Checked
     from planner.check.why import Why
+    from planner.decide.report import Report
     from planner.diff.difference import Difference
     from planner.document.parts import Document
     from planner.draft.draft import Draft
@@ -117,11 +120,14 @@ def difference_of_plan(settings: Settings, rev: str) -> Difference:
 
 
 def document_plan(plan: Plan, text: str, data: Path) -> Document:
-    """Return the document of a plan, with the results of its stages in `data`."""
+    """Return the document of a plan, with the results of its stages in `data`, and the A/B test once rows are accepted."""
     from planner.document.document import document_of
     from planner.document.results import read_results
 
-    return document_of(plan, text, read_results(data))
+    accepted = data / "accepted"
+    can_count = all((accepted / name).is_dir() for name in plan.ingest)
+    test = [decide_plan(plan, accepted, None, None).chapter()] if can_count else []
+    return document_of(plan, text, read_results(data), test)
 
 
 def document_text(document: Document, *, as_html: bool) -> str:
@@ -130,6 +136,35 @@ def document_text(document: Document, *, as_html: bool) -> str:
     from planner.document.page import document_page
 
     return document_page(document) if as_html else markdown(document)
+
+
+def decide_plan(plan: Plan, accepted: Path, traffic: int | None, effect: float | None) -> Report:
+    """Return what can be decided before training, from the accepted rows of `plan`; see `planner.decide.decision`."""
+    from planner.decide.decision import decide
+    from planner.decide.report import Report
+    from planner.decide.words import lengths_table, statements
+
+    found = decide(plan, accepted, traffic, effect)
+    tables = (lengths_table(found),) if found.horizons else ()
+    return Report("A/B test", found.can_be_decided, found, statements(plan, found), tables)
+
+
+def forecast_score(plan: Plan, table: pa.Table) -> Report:
+    """Return the forecast of the score on the test rows of a training set; see `planner.decide.forecast`."""
+    from planner.decide.forecast import forecast
+    from planner.decide.forecast_words import curve_table, forecast_statements
+    from planner.decide.report import Report
+
+    found = forecast(plan, table)
+    tables = (curve_table(found.metric, found.interval),) if found.interval else ()
+    return Report("Forecast of the score", not found.why_not, found, forecast_statements(found), tables)
+
+
+def build_training_rows(plan: Plan, accepted: Path, scratch: Path) -> pa.Table:
+    """Return the training set that the stages would make of the accepted rows; see `planner.decide.training_rows`."""
+    from planner.decide.training_rows import training_rows
+
+    return training_rows(plan, accepted, scratch)
 
 
 def why_drafted(plan: Plan, evidence: Path, key: str) -> Why:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from core.plan.plan import Entity, Problem
+    from core.plan.plan import Entity, Plan, Problem
     from core.plan.times import Period
     from core.plan.training_set import AsOf, Label
     from feature_repo.views.facts import Facts
@@ -221,6 +221,14 @@ def labelled_instants(
         instant_rows = open_rows(connection, "instant_rows", files(str(as_of.each_row_of)))
         grid = open_row_instants(connection, "grid", entity, files, instant_rows, as_of)
         return _known(row_labels(connection, label, entity.key, rows, grid, problem))
+
+
+def plan_labels(plan: Plan, accepted: Path) -> Labelled:
+    """Return the labelled entities as of the instants of the plan's training set."""
+    as_of, problem = plan.training_set.as_of, plan.project.problem
+    if as_of.every is None:
+        return labelled_instants(accepted, plan.label, plan.unit, as_of, problem)
+    return labelled_entities(accepted, plan.label, plan.unit, as_of, as_of.every, problem, has_time=plan.has_time)
 
 
 def _known(table: pa.Table) -> Labelled:

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
+    from core.calibration import Calibration
     from core.contracts import ContractFeature
     from core.plan.evaluate import Evaluate, Metric, Money
     from core.plan.plan import Plan, Problem
@@ -140,17 +141,25 @@ def scores_of(outputs: NDArray[np.float64]) -> NDArray[np.float64]:
     return outputs[:, 0] if outputs.shape[1] == 1 else outputs
 
 
-def measure_candidate(
-    section: Evaluate, problem: Problem, name: str, model: Model, validation: SplitPart, test: SplitPart, seed: int
-) -> MeasuredCandidate:
-    """Return one candidate with its calibration, threshold and validation metrics.
+@dataclass(frozen=True)
+class Served:
+    """What a candidate would answer: its calibration, threshold and interval from the validation rows, and both parts scored.
 
-    Raises
-    ------
-    PlanError
-        If a score is NaN or infinite, or the calibration cannot be fitted.
-
+    `raw` has the scores of the validation rows before calibration.
     """
+
+    calibration: Calibration
+    threshold: float
+    interval: PredictionInterval | None
+    raw: NDArray[np.float64]
+    validation: Observed
+    test: Observed
+
+
+def served(
+    section: Evaluate, problem: Problem, name: str, model: Model, validation: SplitPart, test: SplitPart
+) -> Served:
+    """Return both parts with the scores and decisions that would be served; errors are those of `measure_candidate`."""
     raw, on_test = (scores_of(model.outputs(part.rows.inputs)) for part in (validation, test))
     for part_name, scores in (("validation", raw), ("test", on_test)):
         undefined = int(np.count_nonzero(~np.isfinite(scores)))
@@ -166,13 +175,33 @@ def measure_candidate(
     interval = conformal_interval(section.interval.coverage, label, raw, weight) if section.interval else None
     on_validation = observed(section, problem, validation, calibrated, threshold, interval)
     on_test_part = observed(section, problem, test, calibration.apply(on_test), threshold, interval)
-    held_out = cross_fitted(section.calibration, label, raw, validation.entity, seed, weight)
-    out_of_fold = replace(on_validation, score=held_out)
-    uncalibrated = replace(on_validation, score=raw)
+    return Served(calibration, threshold, interval, raw, on_validation, on_test_part)
+
+
+def measure_candidate(
+    section: Evaluate, problem: Problem, name: str, model: Model, validation: SplitPart, test: SplitPart, seed: int
+) -> MeasuredCandidate:
+    """Return one candidate with its calibration, threshold and validation metrics.
+
+    Raises
+    ------
+    PlanError
+        If a score is NaN or infinite, or the calibration cannot be fitted.
+
+    """
+    one, label, weight = (
+        served(section, problem, name, model, validation, test),
+        validation.rows.label,
+        validation.rows.weight,
+    )
+    held_out = cross_fitted(section.calibration, label, one.raw, validation.entity, seed, weight)
+    out_of_fold, uncalibrated = replace(one.validation, score=held_out), replace(one.validation, score=one.raw)
     rows = {**dict.fromkeys(PROBABILITY_METRICS, out_of_fold), **dict.fromkeys(ORDER_METRICS, uncalibrated)}
-    measured = {metric: metric_value(metric, rows.get(metric, on_validation)) for metric in section.metrics}
-    result = CandidateResult(name, _defined(measured), {}, threshold, calibration=calibration, interval=interval)
-    return MeasuredCandidate(result, on_validation, on_test_part)
+    measured = {metric: metric_value(metric, rows.get(metric, one.validation)) for metric in section.metrics}
+    result = CandidateResult(
+        name, _defined(measured), {}, one.threshold, calibration=one.calibration, interval=one.interval
+    )
+    return MeasuredCandidate(result, one.validation, one.test)
 
 
 def _defined(measured: Mapping[Metric, float]) -> dict[str, float]:

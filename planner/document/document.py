@@ -9,12 +9,15 @@ from planner.document import data, models, results
 from planner.document.parts import Document, Stated
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from core.plan.plan import Plan
+    from planner.document.parts import Chapter
     from planner.document.results import Results
 
 
-def document_of(plan: Plan, text: str, found: Results) -> Document:
-    """Return the document of `plan`, whose text is `text`, with what its last run has measured."""
+def document_of(plan: Plan, text: str, found: Results, test: Sequence[Chapter] = ()) -> Document:
+    """Return the document of `plan`, whose text is `text`, with what its last run has measured and its A/B `test`, if known."""
     stated = Stated(load_yaml(text))
     chapters = (
         data.problem(plan, stated),
@@ -23,6 +26,7 @@ def document_of(plan: Plan, text: str, found: Results) -> Document:
         data.examples(plan, stated),
         models.candidates(plan, stated),
         models.evaluation(plan, stated),
+        *test,
         models.release(plan, stated),
         models.monitoring(plan, stated),
         results.risks(plan, found),

@@ -22,6 +22,7 @@ from models.data.split import part as of_part
 from monitoring.verbs import parity_verb
 from panthera import online_features
 from serving.app import create_app
+from tests.planner.decide.forecasted import both_training_sets, forecast_and_score
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -124,6 +125,14 @@ def test_the_tumours_of_one_clinic_are_in_one_part_and_the_report_says_so(tumour
 def test_the_report_names_no_instant_that_the_plan_does_not_have(tumours: Project) -> None:
     page = (tumours.folder / "reports" / "evaluation.html").read_text()
     assert "2000-01-01" not in page
+
+
+def test_the_forecast_before_training_holds_the_score_of_the_run(tumours: Project, tmp_path: Path) -> None:
+    assert tumours.folder.exists()
+    interval, score = forecast_and_score(DATA)
+    assert interval.lower <= score <= interval.upper
+    of_stages, made = both_training_sets(DATA, tmp_path)
+    assert made.equals(of_stages.select(made.column_names))
 
 
 def test_features_that_come_with_the_request_give_the_score_of_the_stored_ones(tumours: Project) -> None:

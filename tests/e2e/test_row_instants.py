@@ -14,6 +14,7 @@ import pytest
 from benchmarks.stages import run_stages
 from models.data.split import read_training_set
 from tests.e2e.test_flat_table import ask, parity, unequal_online
+from tests.planner.decide.forecasted import both_training_sets, forecast_and_score
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -99,3 +100,11 @@ def test_a_card_is_answered_by_its_latest_payment_and_parity_finds_no_difference
     assert (found["predictions_checked"], found["defects"]) == (3, 0)
     assert sum(found["mismatches"].values()) == 0
     assert unequal_online() == 0
+
+
+def test_the_forecast_before_training_holds_the_score_of_the_run(cards: list[dict[str, Any]], tmp_path: Path) -> None:
+    assert cards
+    interval, score = forecast_and_score(Path("data"))
+    assert interval.lower <= score <= interval.upper
+    of_stages, made = both_training_sets(Path("data"), tmp_path)
+    assert made.equals(of_stages.select(made.column_names))

@@ -14,7 +14,8 @@ from core.plan.times import parse_instant
 from core.plan.training_set import GroupedSplit, Label, StratifiedSplit, TemporalSplit
 from feature_repo.files.duck import open_duckdb
 from models.data.labels import label_rows, row_labels
-from models.training_set import check_parts, part_of, parts_of
+from models.data.parts import part_of, parts_of
+from models.training_set import check_parts
 
 if TYPE_CHECKING:
     from core.plan.plan import Problem
