@@ -44,6 +44,7 @@ class Deviations:
     curve : extrapolation of the learning curve; 0 if all training rows were used.
     candidates : distance of the plan's candidates from the fast learners; 0 if they are the same.
     periods_measured : how many earlier periods `periods` is measured on.
+    entities : how many entities the rows that were checked have.
 
     """
 
@@ -53,6 +54,7 @@ class Deviations:
     curve: float
     candidates: float
     periods_measured: int
+    entities: int
 
     @property
     def total(self) -> float:
@@ -61,12 +63,13 @@ class Deviations:
 
     @property
     def reach(self) -> float:
-        """Half the width of the interval: by Student's t where the change between periods counts."""
-        from scipy.stats import norm, t
+        """Half the width of the interval, by Student's t with the entities checked, or the periods if they are fewer."""
+        from scipy.stats import t
 
-        upper = (1 + CONFIDENCE) / 2
-        quantile = t.ppf(upper, _ASSUMED_PERIODS + self.periods_measured) if self.periods else norm.ppf(upper)
-        return float(quantile) * self.total
+        freedom = self.entities - 1
+        if self.periods:
+            freedom = min(freedom, _ASSUMED_PERIODS + self.periods_measured)
+        return float(t.ppf((1 + CONFIDENCE) / 2, freedom)) * self.total
 
 
 def deviations_of(
@@ -84,6 +87,7 @@ def deviations_of(
         abs(law.at(train_rows) - best.score(trained.metric)) / 2,
         CANDIDATES_SHARE * gained if SMALL_TREES in trained.learners else 0.0,
         len(changes),
+        checked_entities,
     )
 
 

@@ -14,13 +14,13 @@ import numpy as np
 import pyarrow as pa
 
 from core.plan.train import Ensemble
+from core.plan.training_set import TemporalSplit
 from models.data.split import TRAIN
-from models.measures.intervals import MINIMUM_ENTITIES
 from models.measures.metrics import LOWER_IS_BETTER
 from planner.decide.deviations import CONFIDENCE, Deviations, deviations_of
 from planner.decide.learners import SMALL_TREES, learners
 from planner.decide.learning_curve import fit_curve
-from planner.decide.samples import samples
+from planner.decide.samples import SMALLEST, samples
 from planner.decide.trials import pool_of, train_learners, without_test_labels
 
 if TYPE_CHECKING:
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from planner.decide.learning_curve import LearningCurve
     from planner.decide.trials import Measured, Trained
 
-#: Rows of the rarest class among the training or validation rows below which nothing is said.
-_FEW_OF_A_CLASS = 10
+#: Entities among the rows that learners are checked on, and rows of the rarest class, below which nothing is said.
+_FEW_ENTITIES, _FEW_OF_A_CLASS = 10, 10
 #: The metrics with a greatest value of 1, and those without a least value of 0.
 _AT_MOST_ONE = frozenset(
     {
@@ -142,15 +142,19 @@ def forecast(plan: Plan, table: pa.Table) -> Forecast:
 
 
 def _too_few(plan: Plan, known: pa.Table, is_training: NDArray[np.bool_]) -> str:
-    """Return why the training and validation rows are too few to say anything; empty if they are enough."""
-    for name, chosen in (("train", is_training), ("validation", ~is_training)):
-        rows = known.filter(pa.array(chosen))
-        entities = len(rows.column(plan.cluster_column).unique())
-        if entities < MINIMUM_ENTITIES:
-            return f"the {name} part has rows of {entities} entities, and a forecast needs {MINIMUM_ENTITIES}"
-        if plan.project.problem != "regression" and (why := _too_rare(name, rows.column("label"))):
-            return why
-    return ""
+    """Return why the rows before the test part are too few to say anything; empty if they are enough."""
+    training = known.filter(pa.array(is_training))
+    if len(training) < SMALLEST:
+        return f"the train part has {len(training):,} rows, and a forecast needs {SMALLEST}"
+    in_time = isinstance(plan.training_set.split, TemporalSplit)
+    name, checked = ("validation", known.filter(pa.array(~is_training))) if in_time else ("train and validation", known)
+    entities = len(checked.column(plan.cluster_column).unique())
+    if entities < _FEW_ENTITIES:
+        return f"the {name} part has rows of {entities} entities, and a forecast needs {_FEW_ENTITIES}"
+    if plan.project.problem == "regression":
+        return ""
+    parts = {"train": training, name: checked}
+    return next(filter(None, (_too_rare(part, rows.column("label")) for part, rows in parts.items())), "")
 
 
 def _too_rare(name: str, label: pa.ChunkedArray) -> str:

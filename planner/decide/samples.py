@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 MOST_ROWS = 20_000
 SIZES = 5
 #: The least sample is this part of the largest, unless it would be smaller than this number of rows.
-_SMALLEST_PART, _SMALLEST = 1 / 16, 50
+_SMALLEST_PART, SMALLEST = 1 / 16, 50
 _MOST_FOLDS, _EARLIER_PERIODS = 3, 3
 
 
@@ -37,7 +37,7 @@ class Sample:
 def sizes(rows: int) -> list[int]:
     """Return the sizes of the samples of at most so many rows, ascending."""
     most = min(rows, MOST_ROWS)
-    least = min(max(round(most * _SMALLEST_PART), _SMALLEST), most)
+    least = min(max(round(most * _SMALLEST_PART), SMALLEST), most)
     return sorted({round(size) for size in np.geomspace(least, most, SIZES)})
 
 
@@ -79,5 +79,5 @@ def earlier_periods(split: TemporalSplit, as_of: Indices, entity: Indices, seed:
     for number in range(_EARLIER_PERIODS, 0, -1):
         cut = begin - number * width
         sample = _sample(as_of + gap <= cut, (as_of >= cut) & (as_of < cut + width), entity, seed)
-        if min(len(sample.fitted), len(sample.checked)) >= _SMALLEST:
+        if min(len(sample.fitted), len(sample.checked)) >= SMALLEST:
             yield sample

@@ -141,8 +141,8 @@ def test_one_class_is_a_line(part: str, said: str) -> None:
 @pytest.mark.parametrize(
     ("rows", "said"),
     [
-        (0, "the train part has rows of 0 entities"),
-        (12, "the train part has rows of 12 entities"),
+        (0, "the train part has 0 rows, and a forecast needs 50"),
+        (12, "the train part has 12 rows, and a forecast needs 50"),
         (2 * BUYERS, "the validation part has rows of 0 entities"),
         (3 * BUYERS, "the test part has no row"),
     ],
