@@ -2,20 +2,35 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from core.errors import PantheraError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    import argparse
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from rich.console import RenderableType
+
+    from planner.diff.merge import Merged
     from planner.draft.draft import Draft
     from planner.draft.sheet import Question
 
 EVIDENCE = "plan.evidence.json"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a draft is made of: the data, the line about the task, what is stated about it, and answers to questions."""
+
+    data: tuple[str, ...]
+    predict: str | None = None
+    key: str | None = None
+    time: str | None = None
+    answers: dict[str, str] = field(default_factory=dict)
 
 
 def read_answers(file: Path | None) -> dict[str, str]:
@@ -53,35 +68,78 @@ def ask(questions: Sequence[Question]) -> dict[str, str]:
     return given
 
 
-def write_draft(draft: Draft, out: Path) -> None:
-    """Write a plan and its evidence.
+def read_evidence(folder: Path) -> dict[str, Any]:
+    """Read the evidence of the draft in a folder.
 
     Raises
     ------
     PantheraError
-        If the file exists and is not the unchanged result of an earlier draft.
+        If there is none, or it is of a version that cannot be drafted again.
+
+    """
+    file = folder / EVIDENCE
+    try:
+        found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise PantheraError(f"there is no {file}; name the data to draft a plan of: panthera draft DATA") from None
+    except ValueError:
+        found = {}
+    if not {"request", "draft", "keys"} <= found.keys():
+        raise PantheraError(f"{file} does not say what was drafted; name the data again: panthera draft DATA")
+    return found
+
+
+def request_of(arguments: argparse.Namespace, answers: Mapping[str, str]) -> Request:
+    """Return what to draft: what the arguments state and, if they name no data, the rest from the last draft."""
+    stated = {name: getattr(arguments, name) for name in ("predict", "key", "time")}
+    if arguments.data:
+        return Request(tuple(arguments.data), **stated, answers=dict(answers))
+    last = Request(**read_evidence(arguments.out.parent)["request"])
+    given = {name: value for name, value in stated.items() if value is not None}
+    return replace(last, data=tuple(last.data), answers={**last.answers, **answers}, **given)
+
+
+def write_draft(draft: Draft, request: Request, out: Path) -> Merged | None:
+    """Write a plan and its evidence; return the merged plan if a person had changed the last draft.
+
+    Raises
+    ------
+    PantheraError
+        If the file exists and was not drafted, or the draft does not fit what a person changed in it.
 
     """
     from core.files import write_whole
 
-    evidence = out.parent / EVIDENCE
-    if out.exists() and _digest(out.read_text(encoding="utf-8")) != _written(evidence):
-        raise PantheraError(
-            f"{out} was not written by a draft, or was changed since; name another file with --out, or move it away"
-        )
+    merged = _merged(draft, out)
     out.parent.mkdir(parents=True, exist_ok=True)
-    content = {**json.loads(draft.evidence), "plan_sha256": _digest(draft.text)}
-    write_whole(out, draft.text)
-    write_whole(evidence, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+    content = {**json.loads(draft.evidence), "request": asdict(request), "draft": draft.text}
+    write_whole(out, merged.text if merged else draft.text)
+    write_whole(out.parent / EVIDENCE, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+    return merged
 
 
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _written(evidence: Path) -> str | None:
-    """Return the checksum of the plan that the last draft wrote to this folder."""
-    try:
-        return str(json.loads(evidence.read_text(encoding="utf-8"))["plan_sha256"])
-    except (OSError, ValueError, KeyError):
+def _merged(draft: Draft, out: Path) -> Merged | None:
+    """Return the draft merged into the plan `out`; None if there is no plan, or nobody changed the last draft."""
+    if not out.exists():
         return None
+    from planner.verbs import merge_draft
+
+    try:
+        last = str(read_evidence(out.parent)["draft"])
+    except PantheraError:
+        raise PantheraError(
+            f"{out} was not written by a draft; name another file with --out, or move it away"
+        ) from None
+    plan = out.read_text(encoding="utf-8")
+    return merge_draft(last, plan, draft) if plan != last else None
+
+
+def not_taken(merged: Merged) -> RenderableType:
+    """Compose for a terminal what was kept of a changed plan, and what the draft states otherwise."""
+    from core.terminal import terminal_table
+
+    title = f"kept {len(merged.touched)} keys that you changed since the last draft"
+    table = terminal_table("key", "kept", "the draft says", title=f"{title}; of the draft not taken over:")
+    for change in merged.not_taken:
+        table.add_row(*change.cells())
+    return table if merged.not_taken else title

@@ -5,13 +5,16 @@ from __future__ import annotations
 import argparse
 import math
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core.settings import read_settings
+from core.terminal import print_whole
 from panthera.verb import DATA, EXIT_FINDING, add_json, add_verb, count, plain_text, read_current_plan, show, show_line
 
 if TYPE_CHECKING:
+    from panthera.drafting import Request
     from panthera.verb import Add
     from planner.draft.draft import Draft
 
@@ -147,27 +150,47 @@ def profile(arguments: argparse.Namespace) -> int:
 
 
 def draft(arguments: argparse.Namespace) -> int:
-    """Draft a plan from files, with the evidence of each line; what it cannot know is a question with a default."""
-    from panthera.drafting import EVIDENCE, ask, read_answers, write_draft
+    """Draft a plan from files, with the evidence of each line; without DATA, draft the plan of the last draft again."""
+    from panthera.drafting import EVIDENCE, ask, not_taken, read_answers, request_of, write_draft
     from panthera.project_folder import PLAN, code_stands_in, link_code
-    from planner.verbs import draft_files
 
-    out, answers = arguments.out, read_answers(arguments.answers)
-
-    def drafted(given: dict[str, str]) -> Draft:
-        stated = {"predict": arguments.predict, "key": arguments.key, "time": arguments.time}
-        return draft_files(arguments.data, out.absolute().parent, answers=given, **stated)
-
-    found = drafted(answers)
+    out = arguments.out
+    request = request_of(arguments, read_answers(arguments.answers))
+    found = _drafted(request, out.absolute().parent)
     if sys.stdin.isatty() and not arguments.json and (more := ask(found.sheet.open_questions)):
-        found = drafted({**answers, **more})
-    write_draft(found, out)
+        request = replace(request, answers={**request.answers, **more})
+        found = _drafted(request, out.absolute().parent)
+    merged = write_draft(found, request, out)
     has_code = out.name == PLAN and (code_stands_in(out.absolute().parent) or link_code(out.absolute().parent))
     show(found, found.table, as_json=arguments.json)
     if not arguments.json:
+        if merged:
+            print_whole(not_taken(merged))
         run = "dvc repro" if has_code else f"panthera project {out} FOLDER, then dvc repro in that folder"
         print(f"{out} is drafted, its evidence in {out.parent / EVIDENCE}. Read the comments, then: {run}")
     return 0
+
+
+def _drafted(request: Request, folder: Path) -> Draft:
+    from planner.verbs import draft_files
+
+    return draft_files(
+        request.data, folder, predict=request.predict, key=request.key, time=request.time, answers=request.answers
+    )
+
+
+def stale(arguments: argparse.Namespace) -> int:
+    """Show the drafted keys whose evidence is another one in the present data; exit with 3 if there are any."""
+    from tempfile import TemporaryDirectory
+
+    from panthera.drafting import Request, read_evidence
+    from planner.verbs import stale_keys
+
+    evidence = read_evidence(read_settings().plan.parent)
+    with TemporaryDirectory(prefix="panthera-") as folder:
+        found = stale_keys(evidence, _drafted(Request(**evidence["request"]), Path(folder)))
+    show(found, found.table, as_json=arguments.json)
+    return EXIT_FINDING if found.stale else 0
 
 
 def add_plan_verbs(add: Add) -> None:
@@ -192,6 +215,7 @@ def add_plan_verbs(add: Add) -> None:
     added = add_verb(actions, "why", why)
     added.add_argument("key", type=plain_text, help="key of the plan, such as ingest.orders.event_time")
     add_json(added)
+    add_json(add_verb(actions, "stale", stale))
     added = add_verb(actions, "diff", diff)
     added.add_argument("rev", nargs="?", type=plain_text, default="HEAD", help="revision or file; default: HEAD")
     add_json(added)
@@ -208,7 +232,9 @@ def add_plan_verbs(add: Add) -> None:
     added.add_argument("--out", type=Path, help="HTML file to write")
     add_json(added)
     added = add_verb(add, "draft", draft)
-    added.add_argument("data", nargs="+", type=plain_text, help="file, folder, glob or database")
+    added.add_argument(
+        "data", nargs="*", type=plain_text, help="file, folder, glob or database; default: the last ones"
+    )
     added.add_argument("--predict", type=plain_text, help="what to predict: churn = 'Yes', or count(orders) = 0 in 90d")
     added.add_argument("--key", type=plain_text, help="column that tells the rows, or the entities, apart")
     added.add_argument("--time", type=plain_text, help="column of when a row happened")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from planner.profile.profile import Profile, profile_data
 from planner.profile.target import with_target
@@ -20,8 +20,10 @@ if TYPE_CHECKING:
     from planner.check.why import Why
     from planner.decide.report import Report
     from planner.diff.difference import Difference
+    from planner.diff.merge import Merged
     from planner.document.parts import Document
     from planner.draft.draft import Draft
+    from planner.draft.stale import Staleness
     from planner.prove.proof import Proof
 
 
@@ -76,6 +78,27 @@ def draft_files(
             time=time,
             answers=answers,
         )
+
+
+def merge_draft(last: str, plan: str, draft: Draft) -> Merged:
+    """Return a new draft merged into a plan that was changed since the draft `last`; see `planner.diff.merge`.
+
+    Raises
+    ------
+    PantheraError
+        If the draft does not fit what was changed.
+
+    """
+    from planner.diff.merge import merge_drafts
+
+    return merge_drafts(last, plan, draft.text)
+
+
+def stale_keys(evidence: Mapping[str, Any], draft: Draft) -> Staleness:
+    """Return the drafted keys whose evidence differs from that of a draft of the present data."""
+    from planner.draft.stale import staleness
+
+    return staleness(evidence, draft)
 
 
 def prove_no_look_ahead(plan: Plan, data: Path, instants: int) -> Proof:
