@@ -51,7 +51,7 @@ def estimate_metrics(
 
     With p the probability of each row by `reference`, true positives are the sum of p over the rows with
     score >= threshold, false negatives the sum of p over the others; roc_auc = sum of p_i (1 - p_j) [s_i > s_j] over
-    (sum of p) (sum of 1 - p), ties count half; log_loss is that of the score. Expected positives are the sum of p, profit
+    (sum of p) (sum of 1 - p), ties count half; log_loss is that of the score. Positives are the sum of p, profit
     is per 1,000 rows.
 
     Bounds are quantiles over simulated cohorts: p is drawn from its posterior given the reference rows of its block, the
@@ -133,7 +133,7 @@ def _metrics(score: NDArray[np.float64], threshold: float, earned: tuple[float, 
         "precision": lambda positive: ratio(positive @ chosen, chosen.sum()),
         "recall": lambda positive: ratio(positive @ chosen, positive.sum(axis=1)),
         "log_loss": lambda positive: (positive @ (log_of_1 - log_of_0) + log_of_0.sum()) / len(score),
-        "expected_positives": lambda positive: positive.sum(axis=1),
+        "positives": lambda positive: positive.sum(axis=1),
         "profit": profit,
     }
 

@@ -62,6 +62,10 @@ class Sums:
     lower: float
 
 
+#: The sums before the first cohort.
+NO_SUMS = Sums(0.0, 0.0)
+
+
 def cohort_gaps(
     score: NDArray[np.float64], outcome: NDArray[np.float64], reference: ScoreReference
 ) -> CohortGaps | None:

@@ -98,7 +98,7 @@ def drift_verb(
     """
     served = Window.before(as_of, window)
     with connect(ensure_database(settings)) as connection:
-        release = _in_role(connection, plan.register_.model, role)
+        release = in_role(connection, plan.register_.model, role)
         bundle = read_facts(settings.bundles / release.bundle_digest, read_trusted(settings))
         reference = bundle.reference
         counts = fetch_served_counts(connection, release.release_id, reference, served.start, served.end)
@@ -213,7 +213,15 @@ def expose_verb(
     return ExposedReplays(experiment, count)
 
 
-def _in_role(connection: psycopg.Connection, model: str, role: Role) -> LedgerRelease:
+def in_role(connection: psycopg.Connection, model: str, role: Role) -> LedgerRelease:
+    """Fetch the release in `role`.
+
+    Raises
+    ------
+    StaleStateError
+        If there is none.
+
+    """
     release = current(connection, model, role)
     if release is None:
         raise StaleStateError(

@@ -1,4 +1,4 @@
-"""`panthera drift`, `parity`, `cohorts`, `expose` and `explain`: monitor the served predictions."""
+"""`panthera drift`, `parity`, `performance`, `cohorts`, `expose` and `explain`: monitor the served predictions."""
 
 from __future__ import annotations
 
@@ -63,6 +63,22 @@ def parity(arguments: argparse.Namespace) -> int:
     return EXIT_FINDING if result.defects else 0
 
 
+def performance(arguments: argparse.Namespace) -> int:
+    """Measure served predictions by cohort, and estimate their metrics before outcomes; exit with 3 on concept drift."""
+    from monitoring.performance_verb import performance_verb
+
+    result = performance_verb(
+        read_settings(),
+        read_current_plan(),
+        as_of=arguments.as_of or datetime.now(UTC),
+        release_id=arguments.release,
+        period=arguments.cohort,
+        report=arguments.report,
+    )
+    show(result, result.table, as_json=arguments.json)
+    return EXIT_FINDING if result.alarms else 0
+
+
 def cohorts(arguments: argparse.Namespace) -> int:
     """Compare the outcomes of champion and challenger over mature exposures."""
     from monitoring.cohorts import cohorts_table
@@ -110,6 +126,12 @@ def add_monitor_verbs(add: Add) -> None:
             added.add_argument("--report", type=Path, help="also write an HTML report to this file")
         if name == "parity":
             added.add_argument("--data", type=Path, default=DATA, help="folder of the stages' tables")
+    added = add_verb(add, "performance", performance)
+    added.add_argument("--as-of", type=past_instant, help="what counts as known, such as 1998-04-01; default: now")
+    added.add_argument("--release", type=plain_text, help="id of the release; default: the champion")
+    added.add_argument("--cohort", choices=("week", "month"), default="week", help="period of a cohort; default: week")
+    added.add_argument("--report", type=Path, help="also write an HTML page to this file")
+    add_json(added)
     added = add_verb(add, "expose", expose)
     added.add_argument("--as-of", type=past_instant, help="end of the window, such as 1998-04-01; default: now")
     added.add_argument("--window", type=duration, help="length of the window, such as 7d; default: all")

@@ -42,7 +42,7 @@ def test_estimates_are_the_sums_of_the_probabilities() -> None:
     reference = fit_score_reference(np.repeat([0.2, 0.8], 4), np.array([0, 0, 0, 1, 0, 1, 1, 1]), 8)
     assert reference is not None
     found = estimate_metrics(np.array([0.2, 0.2, 0.8]), reference, 0.5, earned=(10.0, -1.0))
-    assert found["expected_positives"].value == pytest.approx(0.25 + 0.25 + 0.75)
+    assert found["positives"].value == pytest.approx(0.25 + 0.25 + 0.75)
     assert found["accuracy"].value == pytest.approx((0.75 + 0.75 + 0.75) / 3)
     assert found["precision"].value == pytest.approx(0.75)
     assert found["recall"].value == pytest.approx(0.75 / 1.25)

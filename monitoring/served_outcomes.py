@@ -1,0 +1,154 @@
+"""Fetch the predictions of a release with their outcomes, by cohort: the week or month of the prediction."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+import numpy as np
+from psycopg import sql
+from psycopg.rows import class_row
+
+from monitoring.served_counts import served_by
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import psycopg
+    from numpy.typing import NDArray
+
+#: Length of a cohort: calendar weeks from Monday on, or calendar months, in UTC.
+Period: TypeAlias = Literal["week", "month"]
+
+_FETCH = sql.SQL("""
+WITH counted AS (
+    SELECT DISTINCT ON (cohort, logged.entity)
+        date_trunc({period}, logged.as_of, 'UTC') AS cohort, logged.entity, logged.as_of, logged.score, logged.decision,
+        logged.replay
+    FROM panthera.prediction AS logged
+    WHERE {served}
+    ORDER BY cohort, logged.entity, logged.replay, logged.as_of, logged.logged_at, logged.prediction_id
+)
+SELECT counted.*, outcome.value
+FROM counted
+LEFT JOIN LATERAL (
+    SELECT value FROM panthera.outcome
+    WHERE outcome.entity = counted.entity
+        AND outcome.observed_at > counted.as_of + {lead}::interval
+        AND outcome.observed_at <= coalesce(counted.as_of + {horizon}::interval, {as_of})
+    ORDER BY outcome.observed_at, outcome.outcome_id COLLATE "C"
+    LIMIT 1
+) AS outcome ON coalesce(counted.as_of + {horizon}::interval <= {as_of}, true)
+ORDER BY counted.cohort, counted.entity COLLATE "C"
+""")
+
+
+@dataclass(frozen=True)
+class OutcomeWindow:
+    """The label window of a prediction: outcomes with as_of + lead < observed_at <= as_of + horizon.
+
+    The horizon contains the lead and the label's delay. Without one, an outcome counts whenever it is observed.
+    """
+
+    horizon: timedelta | None
+    lead: timedelta
+
+
+@dataclass(frozen=True)
+class _Row:
+    cohort: datetime
+    entity: str
+    as_of: datetime
+    score: float
+    decision: str
+    replay: bool
+    value: float | None
+
+
+@dataclass(frozen=True)
+class ServedCohort:
+    """The predictions of a cohort, one row per entity; arrays are of shape (rows,).
+
+    Attributes
+    ----------
+    start, end : of the week or month; `end` is exclusive.
+    mature : whether the label window of every prediction that the cohort can still get has closed; without a window,
+        whether the period has ended.
+    outcome : the first outcome inside the label window; NaN if none was reported, or the window is still open.
+    independent : whether the label window of the row begins after that of the entity's last independent row has closed.
+        Overlapping windows hold the same outcome; a test over several cohorts must count it once.
+    replays : number of the rows that were requests as of a past instant.
+
+    """
+
+    start: datetime
+    end: datetime
+    mature: bool
+    score: NDArray[np.float64]
+    decision: tuple[str, ...]
+    outcome: NDArray[np.float64]
+    independent: NDArray[np.bool_]
+    replays: int
+
+
+def fetch_served_outcomes(
+    connection: psycopg.Connection, release_id: str, period: Period, window: OutcomeWindow, as_of: datetime
+) -> list[ServedCohort]:
+    """Fetch the cohorts of a release's predictions up to `as_of`, the earliest first.
+
+    An entity counts once in a cohort: with its first prediction there that is no replay, or else with its first replay.
+    """
+    query = _FETCH.format(
+        period=period,
+        served=served_by(release_id, None, as_of),
+        lead=window.lead,
+        horizon=window.horizon,
+        as_of=as_of,
+    )
+    with connection.cursor(row_factory=class_row(_Row)) as cursor:
+        rows = cursor.execute(query).fetchall()
+    independent = _independent(rows, window.horizon)
+    by_cohort: dict[datetime, list[int]] = defaultdict(list)
+    for index, row in enumerate(rows):
+        by_cohort[row.cohort].append(index)
+    return [
+        _cohort([rows[index] for index in indices], independent[indices], period, window, as_of)
+        for indices in by_cohort.values()
+    ]
+
+
+def _independent(rows: Sequence[_Row], horizon: timedelta | None) -> NDArray[np.bool_]:
+    """Return which rows, cohort by cohort, have a label window without an earlier one of the same entity."""
+    last: dict[str, datetime] = {}
+    independent = np.zeros(len(rows), dtype=np.bool_)
+    for index, row in enumerate(rows):
+        before = last.get(row.entity)
+        if before is None or (horizon is not None and row.as_of >= before + horizon):
+            last[row.entity] = row.as_of
+            independent[index] = True
+    return independent
+
+
+def _cohort(
+    rows: Sequence[_Row], independent: NDArray[np.bool_], period: Period, window: OutcomeWindow, as_of: datetime
+) -> ServedCohort:
+    start = rows[0].cohort
+    end = _end(start, period)
+    return ServedCohort(
+        start=start,
+        end=end,
+        mature=end + (window.horizon or timedelta()) <= as_of,
+        score=np.array([row.score for row in rows]),
+        decision=tuple(row.decision for row in rows),
+        outcome=np.array([np.nan if row.value is None else row.value for row in rows]),
+        independent=independent,
+        replays=sum(row.replay for row in rows),
+    )
+
+
+def _end(start: datetime, period: Period) -> datetime:
+    if period == "week":
+        return start + timedelta(days=7)
+    return (start + timedelta(days=31)).replace(day=1)
