@@ -7,7 +7,9 @@ import pytest
 from panthera.cli import main
 
 
-@pytest.mark.parametrize("verb", [["catch-up"], ["features", "diff"], ["cohorts"], ["drift"], ["parity"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "verb", [["catch-up"], ["features", "diff"], ["cohorts"], ["drift"], ["parity"], ["performance"]], ids=" ".join
+)
 def test_no_verb_takes_an_instant_of_the_future(
     verb: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
