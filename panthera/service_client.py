@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import httpx
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 _THREADS = 4
 _SECONDS_TO_ANSWER = 60
+_NOT_ALLOWED = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
 #: Shorter than the 5 seconds after which the service closes an idle connection, so that no such connection is reused.
 _SECONDS_IDLE = 2
 
@@ -89,7 +91,10 @@ class ServiceClient:
     def _post(self, route: str, body: dict[str, Any]) -> dict[str, Any]:
         response = self._http.post(route, json=body)
         if not response.is_success:
-            raise PantheraError(f"POST {route} failed with status {response.status_code}: {response.text[:300]}")
+            remedy = f"; set {API_KEY_ENV} to a key that may" if response.status_code in _NOT_ALLOWED else ""
+            raise PantheraError(
+                f"POST {route} failed with status {response.status_code}: {response.text[:300]}{remedy}"
+            )
         content: dict[str, Any] = response.json()
         return content
 

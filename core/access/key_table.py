@@ -28,6 +28,8 @@ JOIN panthera.api_key_change AS created ON created.key_id = key.key_id AND creat
 LEFT JOIN panthera.api_key_change AS revoked ON revoked.key_id = key.key_id AND revoked.cause = 'revoke'
 ORDER BY created.change_id
 """
+#: Differs after every change. The number of changes grows with each commit; their largest id does not, if they overlap.
+VERSION: LiteralString = "SELECT count(*), max(change_id), max(changed_at) FROM panthera.api_key_change"
 _INSERT = """
 INSERT INTO panthera.api_key (key_id, environment, name, digest, scopes, rate, expires_at, replaces)
 VALUES (%s, %s, %s, %s, %s, %s, now() + %s::interval, %s)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from psycopg.rows import class_row
 
 from core.access.api_key import ApiKey
-from core.access.key_table import ALL_KEYS
+from core.access.key_table import ALL_KEYS, VERSION
 from core.errors import PantheraError
 from core.postgres.pool import lent
 from serving.wire.refusals import NotAvailable
@@ -29,6 +29,7 @@ class KeyCache:
 
     def __init__(self) -> None:
         self._keys: Mapping[str, ApiKey] | None = None
+        self._version: object = None
         self._enforced = False
         self._failed = False
 
@@ -51,17 +52,25 @@ class KeyCache:
         return (self._keys or {}).get(key_id)
 
     async def refresh(self, pool: Pool) -> None:
-        """Read the keys; if that fails, log the first failure of a row of failures."""
+        """Read the keys if they changed; if that fails, log the first failure of a row of failures."""
         try:
-            self._keys = {key.key_id: key for key in await _fetch(pool)}
+            await self._read(pool)
         except Exception as error:
             if not self._failed:
                 _LOGGER.warning("the API keys cannot be read: %s", error, exc_info=not isinstance(error, PantheraError))
             self._failed = True
-            return
-        # A database that loses its keys, or is replaced by an empty one, does not open a running service.
-        self._enforced = self._enforced or bool(self._keys)
-        self._failed = False
+        else:
+            self._failed = False
+
+    async def _read(self, pool: Pool) -> None:
+        async with lent(pool) as connection, connection.cursor(row_factory=class_row(ApiKey)) as cursor:
+            # Before the keys, so that a change between the two statements is read again.
+            version = await (await connection.execute(VERSION)).fetchone()
+            if version != self._version:
+                keys = await (await cursor.execute(ALL_KEYS)).fetchall()
+                # A database that loses its keys, or is replaced by an empty one, does not open a running service.
+                self._enforced = self._enforced or bool(keys)
+                self._keys, self._version = {key.key_id: key for key in keys}, version
 
     async def follow(self, pool: Callable[[], Pool | None]) -> None:
         """Read the keys every second, once there is a pool."""
@@ -69,8 +78,3 @@ class KeyCache:
             await asyncio.sleep(_SECONDS_BETWEEN_READS)
             if found := pool():
                 await self.refresh(found)
-
-
-async def _fetch(pool: Pool) -> list[ApiKey]:
-    async with lent(pool) as connection, connection.cursor(row_factory=class_row(ApiKey)) as cursor:
-        return await (await cursor.execute(ALL_KEYS)).fetchall()

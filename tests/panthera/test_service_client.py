@@ -24,7 +24,7 @@ SENT_BEFORE = "sent before"
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """Scores an account by its number; refuses account 13."""
+    """Scores an account by its number; refuses accounts 13 and 14."""
 
     protocol_version = "HTTP/1.1"
     server: _Server
@@ -49,6 +49,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _predictions(self, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         accounts = [entity["account_id"] for entity in body["entities"]]
+        if 14 in accounts:
+            return 403, {"error": "not with this key"}
         if 13 in accounts:
             return 422, {"error": "no luck"}
         return 200, {"predictions": [{"account_id": account, "score": account / 100} for account in accounts]}
@@ -105,6 +107,14 @@ def test_a_refused_request_is_one_error_that_says_where_and_why() -> None:
         pytest.raises(PantheraError, match=r'POST /v1/predict failed with status 422: \{"error": "no luck"\}'),
     ):
         list(client.predict([1, 2, 13], DAY))
+
+
+def test_a_refused_key_is_an_error_that_names_the_variable_for_another_one() -> None:
+    with (
+        _asked(most=2) as (client, _),
+        pytest.raises(PantheraError, match=r"status 403: .*; set PANTHERA_API_KEY to a key that may"),
+    ):
+        list(client.predict([14], DAY))
 
 
 def test_a_key_is_sent_with_every_request_and_none_without_one() -> None:

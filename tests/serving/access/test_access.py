@@ -161,6 +161,21 @@ async def _await_status(client: Client, status: int, headers: dict[str, str]) ->
             await asyncio.sleep(0.1)
 
 
+def test_keys_that_did_not_change_are_not_read_again(world: World) -> None:
+    make_key(world, "read")
+
+    async def use(client: Client) -> None:
+        keys, pool = client.app.state.runtime.keys, client.app.state.runtime.connections.keys
+        before = keys._keys
+        await keys.refresh(pool)
+        assert keys._keys is before
+        second = make_key(world, "read")
+        await keys.refresh(pool)
+        assert keys.find(second.split("_")[2])
+
+    serve(world, use)
+
+
 def test_without_a_database_cached_keys_work_and_nothing_opens(world: World) -> None:
     key = make_key(world, "read")
 
