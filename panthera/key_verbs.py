@@ -133,6 +133,7 @@ def _issue(arguments: argparse.Namespace, issue: Callable[[psycopg.Connection, C
         keys = fetch_keys(connection)
         if file:
             file.write(f"{plain.text}\n")
+            file.flush()  # before the key is committed, since it cannot be shown again
     (key,) = (key for key in keys if key.key_id == plain.key_id)
     if arguments.json:
         place = {"file": str(arguments.to)} if arguments.to else {"key": plain.text}
