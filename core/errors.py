@@ -1,12 +1,23 @@
 """The exception family of the platform; its messages are written for the person who runs it."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 
 class PantheraError(Exception):
     """An error that the user can act on: the message names what was found, expected, where, and what to do next."""
 
 
 class PlanError(PantheraError):
-    """The plan lacks something required or contains something not allowed."""
+    """The plan lacks something required or contains something not allowed; `faults` pairs each key with what is wrong."""
+
+    def __init__(self, message: str, faults: Sequence[tuple[str, str]] = ()) -> None:
+        super().__init__(message)
+        self.faults = tuple(faults)
 
 
 class SourceError(PantheraError):

@@ -1,7 +1,8 @@
 """Stage `source_versions`: write the present version of each source, so that a changed source is ingested again.
 
-It runs at every `dvc repro`; the stage `ingest` depends on its receipt. The version of files is a digest of their contents,
-that of an address comes from the headers of its server. Sources without a version, such as queries, are printed.
+It runs at every `dvc repro`, before all others, and so refuses a plan with a fault, also one in the SQL of a late section. The
+stage `ingest` depends on its receipt. The version of files is a digest of their contents, that of an address comes from the
+headers of its server. Sources without a version, such as queries, are printed.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 from core.entry import run
 from core.errors import SourceError
 from core.files import read_receipt, write_receipt
-from core.plan.text import read_sections
+from core.plan.file import read_plan
 from core.settings import read_settings
 from feature_repo.sources.versions import Digests, source_version
 
@@ -59,7 +60,7 @@ def main() -> None:
     parser.add_argument("--receipt", type=Path, required=True, help="JSON file to write")
     arguments = parser.parse_args()
     settings = read_settings()
-    plan = read_sections(settings.plan)
+    plan = read_plan(settings.plan)
     digests = Digests(settings.state / "source-digests.json")
     versions, untold = source_versions(plan.ingest, digests, _earlier(arguments.receipt))
     digests.write()

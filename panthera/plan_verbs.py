@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import sys
 from dataclasses import replace
@@ -45,10 +46,15 @@ def check_plan(arguments: argparse.Namespace) -> int:
 
 def check_with_data(arguments: argparse.Namespace) -> int:
     """Check the plan and the rows of its sources before the first stage; exit with 3 if a stage would end for a finding."""
-    from planner.verbs import check_sources
+    from core.plan.text import read_text
+    from planner.verbs import check_plan_and_sources, findings_in_sarif
 
-    found = check_sources(read_current_plan())
-    show(found, found.table, as_json=arguments.json)
+    path = read_settings().plan
+    found = check_plan_and_sources(path)
+    if arguments.sarif:
+        print(json.dumps(findings_in_sarif(found, read_text(path), path.as_posix()), indent=2))
+    else:
+        show(found, found.table, as_json=arguments.json)
     return EXIT_FINDING if found.refused else 0
 
 
@@ -199,7 +205,10 @@ def add_plan_verbs(add: Add) -> None:
     added.add_argument("--schema", action="store_true", help="print the JSON schema of plans, which editors read")
     add_json(added)
     actions = added.add_subparsers(metavar="ACTION").add_parser
-    add_json(add_verb(actions, "check", check_with_data))
+    added = add_verb(actions, "check", check_with_data)
+    forms = added.add_mutually_exclusive_group()
+    forms.add_argument("--json", action="store_true", help="print one JSON object")
+    forms.add_argument("--sarif", action="store_true", help="print SARIF, which code hosts show beside the lines")
     added = add_verb(actions, "prove", prove)
     added.add_argument("--instants", type=count, default=3, help="number of as-of instants to prove; default: 3")
     added.add_argument("--data", type=Path, default=DATA, help="folder of the stages' tables")

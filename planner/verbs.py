@@ -123,6 +123,26 @@ def check_sources(plan: Plan) -> Checked:
         return check_data(workspace.connection, plan, workspace.scratch)
 
 
+def check_plan_and_sources(path: Path) -> Checked:
+    """Return all findings about the plan at `path`; of a valid plan, also those about the rows of its sources."""
+    from core.errors import PlanError
+    from core.plan.file import read_plan
+    from planner.check.findings import faults_of
+
+    try:
+        plan = read_plan(path)
+    except PlanError as error:
+        return faults_of(error)
+    return check_sources(plan)
+
+
+def findings_in_sarif(checked: Checked, text: str, name: str) -> dict[str, Any]:
+    """Return findings in the form that code hosts show beside the lines of a plan."""
+    from planner.check.sarif import sarif
+
+    return sarif(checked, text, name)
+
+
 def difference_of_plan(settings: Settings, rev: str) -> Difference:
     """Return the difference of the plan from an earlier one: a file, or a revision of git.
 

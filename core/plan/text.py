@@ -20,7 +20,7 @@ from core.plan.without_time import with_meanings
 from core.plan.yaml_text import load_yaml
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Sequence
     from pathlib import Path
 
     from pydantic_core import ErrorDetails
@@ -88,16 +88,21 @@ def parse_sections(text: str, name: str = "params.yaml") -> Plan:
     try:
         plan = with_validity(with_row_label(with_meanings(with_look_ups(Plan.model_validate(raw)))))
     except ValidationError as error:
-        lines = [f"{name}: {_path(fault, raw) or 'top level'}: {_sentence(fault)}" for fault in error.errors()]
-        raise PlanError("\n".join(lines)) from None
+        raise _refusal(
+            name, [(_path(fault, raw) or "top level", _sentence(fault)) for fault in error.errors()]
+        ) from None
     refuse(name, findings(plan))
     return plan
 
 
-def refuse(name: str, found: Collection[Finding]) -> None:
+def _refusal(name: str, found: Sequence[Finding]) -> PlanError:
+    return PlanError("\n".join(f"{name}: {path}: {fault}" for path, fault in found), found)
+
+
+def refuse(name: str, found: Sequence[Finding]) -> None:
     """Raise PlanError with a line for each finding about the plan `name`, if there are any."""
     if found:
-        raise PlanError("\n".join(f"{name}: {path}: {fault}" for path, fault in found))
+        raise _refusal(name, found)
 
 
 def read_sections(path: Path) -> Plan:

@@ -10,6 +10,8 @@ from core.terminal import terminal_table
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from core.errors import PlanError
+
 #: `refuse` would end a stage, `warn` makes results doubtful, `note` is worth knowing.
 Level = Literal["refuse", "warn", "note"]
 _ORDER: tuple[Level, ...] = ("refuse", "warn", "note")
@@ -52,6 +54,13 @@ class Checked:
         for one in self.findings:
             table.add_row(one.level, one.path, one.found, one.expected, one.next)
         return table if self.findings else title
+
+
+def faults_of(error: PlanError) -> Checked:
+    """Return the faults of a plan that is not valid as findings; no row was read."""
+    faults = error.faults or [("top level", str(error))]
+    found = [Finding("refuse", path, fault, "a valid plan", "correct the key") for path, fault in faults]
+    return Checked(in_order(found), 0, 0)
 
 
 def in_order(findings: list[Finding]) -> tuple[Finding, ...]:

@@ -1,4 +1,4 @@
-"""Findings in the Static Analysis Results Interchange Format (SARIF 2.1.0), which code hosts show beside the lines of a plan."""
+"""Findings in SARIF 2.1.0 (Static Analysis Results Interchange Format), which code hosts show beside the lines."""
 
 from __future__ import annotations
 

@@ -11,7 +11,9 @@ import pytest
 from core.errors import PantheraError
 from core.plan.file import parse_plan
 from planner.check.check import check_data
+from planner.check.sarif import key_lines, line_of, sarif
 from planner.check.why import find_why
+from planner.verbs import check_plan_and_sources
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -126,3 +128,30 @@ def test_dates_in_another_format_than_the_plan_states_are_found(
     assert refused(found) == ["ingest.t.columns.joined"]
     assert found.findings[0].found == "200 of 200 values are no date"
     assert "state its format" in found.findings[0].next
+
+
+def test_sarif_has_each_finding_at_the_line_of_its_key(workspace: Workspace, text: str) -> None:
+    rows = [line.replace("0.", "none of it ", 1) if number < 30 else line for number, line in enumerate(lines())]
+    found = check(workspace, text, rows)
+    (run,) = sarif(found, text, "params.yaml")["runs"]
+    refusal = next(one for one in run["results"] if one["level"] == "error")
+    assert refusal["message"]["text"].startswith("ingest.t.columns.x: 30 of 600 values are no float64")
+    line = refusal["locations"][0]["physicalLocation"]["region"]["startLine"]
+    assert text.splitlines()[line - 1].strip().startswith("x: {dtype: float64")
+    assert {one["ruleId"] for one in run["results"]} <= {rule["id"] for rule in run["tool"]["driver"]["rules"]}
+
+
+def test_a_key_without_a_line_is_shown_at_the_nearest_key_above() -> None:
+    known = key_lines("a:\n  b: {c: 1}\nd: 2\n")
+    assert known == {"a": 1, "a.b": 2, "a.b.c": 2, "d": 3}
+    assert [line_of(path, known) for path in ("a.b.c", "a.b.x.y", "a.x", "top level")] == [2, 2, 1, 1]
+
+
+def test_faults_of_a_plan_that_is_not_valid_come_all_at_once(text: str, tmp_path: Path) -> None:
+    plan = tmp_path / "bad.yaml"
+    plan.write_text(text.replace("maximise: f1", "maximise: f2").replace("estimator: majority", "estimator: best"))
+    found = check_plan_and_sources(plan)
+    assert found.refused
+    assert [one.path for one in found.findings] == ["evaluate.threshold.maximise", "train.candidates.baseline"]
+    plan.write_text("a: [")
+    assert [one.path for one in check_plan_and_sources(plan).findings] == ["top level"]
