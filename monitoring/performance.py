@@ -185,7 +185,7 @@ def measure_performance(
         for number, cohort in enumerate(cohorts)
     ]
     if reference.blocks is not None:
-        measured = _followed(measured, cohorts, reference.blocks)
+        measured = _followed(measured, cohorts, measuring, reference.blocks)
     return PerformanceResult(
         release_id=release_id,
         problem=measuring.problem,
@@ -228,11 +228,12 @@ def _leading_mature(cohorts: Sequence[ServedCohort]) -> Iterator[ServedCohort]:
 
 
 def _usable(cohort: ServedCohort, measuring: Measuring) -> NDArray[np.bool_]:
-    """Return which rows have an outcome that is a label of the problem."""
+    """Return which rows have a score, and an outcome that is a label of the problem."""
+    scored = np.isfinite(cohort.score)
     if measuring.problem == "regression":
-        return np.isfinite(cohort.outcome)
+        return scored & np.isfinite(cohort.outcome)
     labels = np.arange(len(measuring.classes) if measuring.problem == "multiclass" else 2)
-    return np.isin(cohort.outcome, labels)
+    return scored & np.isin(cohort.outcome, labels)
 
 
 def _measure(
@@ -260,7 +261,7 @@ def _measure(
 def _estimated(
     cohort: ServedCohort, usable: NDArray[np.bool_], measuring: Measuring, reference: ScoreReference
 ) -> dict[str, Estimate]:
-    score = cohort.score[usable] if cohort.mature else cohort.score
+    score = cohort.score[usable if cohort.mature else np.isfinite(cohort.score)]
     found = estimate_metrics(score, reference, measuring.threshold, measuring.earned, measuring.simulation)
     return _defined(found)
 
@@ -311,7 +312,10 @@ def _defined(found: Mapping[str, Estimate]) -> dict[str, Estimate]:
 
 
 def _followed(
-    measured: Sequence[CohortPerformance], cohorts: Sequence[ServedCohort], reference: ScoreReference
+    measured: Sequence[CohortPerformance],
+    cohorts: Sequence[ServedCohort],
+    measuring: Measuring,
+    reference: ScoreReference,
 ) -> list[CohortPerformance]:
     """Return the cohorts with the sums of the CUSUM.
 
@@ -321,7 +325,7 @@ def _followed(
     rows: list[int] = []
     score, outcome = np.empty(0), np.empty(0)
     for one, cohort in zip(measured, cohorts, strict=True):
-        counted = _counted(one, cohort)
+        counted = _counted(one, cohort, _usable(cohort, measuring))
         rows.append(int(counted.sum()))
         score, outcome = np.append(score, cohort.score[counted]), np.append(outcome, cohort.outcome[counted])
         gaps.append(cohort_gaps(score, outcome, reference))
@@ -335,12 +339,10 @@ def _followed(
     ]
 
 
-def _counted(measured: CohortPerformance, cohort: ServedCohort) -> NDArray[np.bool_]:
-    """Return the rows that count for concept drift: of mature cohorts, independent, with a known outcome of 0 or 1."""
-    known = np.isin(cohort.outcome, (0, 1))
-    counted = cohort.independent & known
-    enough = known.mean() >= MINIMUM_KNOWN
-    return counted if measured.state == "mature" and enough else np.zeros_like(counted)
+def _counted(measured: CohortPerformance, cohort: ServedCohort, usable: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return the rows that count for concept drift: independent ones with a known outcome, of a mature cohort."""
+    counts = measured.state == "mature" and usable.mean() >= MINIMUM_KNOWN
+    return cohort.independent & usable if counts else np.zeros_like(usable)
 
 
 def _alarms(measured: Sequence[CohortPerformance]) -> Iterator[DriftAlarm]:

@@ -19,6 +19,7 @@ from core.settings import read_settings
 from feature_repo.catch_up import catch_up
 from models.data.split import TEST, TRAIN, VALIDATION, read_training_set
 from models.data.split import part as of_part
+from monitoring.performance_verb import performance_verb
 from monitoring.verbs import parity_verb
 from panthera import online_features
 from serving.app import create_app
@@ -169,6 +170,20 @@ def test_features_that_come_with_the_request_give_the_score_of_the_stored_ones(t
     assert checked == {"predictions_checked": 3, "given_values": 8, "values_compared": 16}
     assert found["defects"] == 0
     assert unequal_online() == 0
+
+
+def test_the_performance_of_answers_is_estimated_from_the_test_rows_before_any_outcome(tumours: Project) -> None:
+    ask({"entities": [{"tumour_id": f"{number:04d}"} for number in range(100, 200)]})
+    settings = read_settings()
+    result = performance_verb(settings, read_plan(settings.plan), as_of=datetime.now(UTC))
+    test_rows = len(of_part(read_training_set(tumours.folder / "data" / "training_set.parquet"), TEST))
+    assert result.reference == f"the release's test rows ({test_rows} of {test_rows} entities)"
+    assert {cohort.state for cohort in result.cohorts} == {"immature"}
+    found = result.cohorts[-1].estimated
+    malignant = sum(row["diagnosis"] == "malignant" for row in rows()[100:200])
+    # The other tests may have asked for six more entities.
+    assert found["positives"].lower - 6 <= malignant <= found["positives"].upper
+    assert found["roc_auc"].value > 0.9
 
 
 def test_a_row_that_is_new_and_one_that_is_corrected_are_taken_in_and_parity_says_so(tumours: Project) -> None:

@@ -22,6 +22,7 @@ from models.bundles.bundling import bundle_contents, with_score_reference
 from models.bundles.signing import read_signer, read_trusted
 from models.measures.intervals import Resampling
 from models.releases.ledger import Act, NewRelease, appoint, enter
+from monitoring.concept_drift import LIMIT
 from monitoring.performance import ALARM, CohortPerformance, Measuring, PerformanceResult, measure_performance
 from monitoring.performance_verb import performance_verb
 from monitoring.served_outcomes import OutcomeWindow, Period, ServedCohort, fetch_served_outcomes
@@ -228,6 +229,15 @@ def test_too_many_unknown_outcomes_raise_no_alarm(reference: ScoreReference) -> 
     result = measured(cohorts, replace(BINARY, reference=reference))
     assert not result.alarms
     assert "concept drift is not followed yet" in result.verdict
+
+
+def test_a_row_without_a_score_is_not_usable_and_leaves_the_others(reference: ScoreReference) -> None:
+    (cohort,) = simulated_cohorts(3, weeks=1, rows=400)
+    cohort.score[0] = np.nan
+    found = only(measured([cohort], replace(BINARY, reference=reference)))
+    assert (found.known, found.unusable, found.independent) == (399, 1, 399)
+    assert found.estimated.keys() >= {"roc_auc", "log_loss"}
+    assert max(found.level.upper, found.level.lower) < LIMIT
 
 
 def test_small_cohorts_are_followed_together(reference: ScoreReference) -> None:
