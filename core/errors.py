@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+
+_NO_DETAILS: Mapping[str, object] = MappingProxyType({})
 
 
 class PantheraError(Exception):
-    """An error that the user can act on: the message names what was found, expected, where, and what to do next."""
+    """An error that the user can act on: the message names what was found, expected, where, and what to do next.
+
+    Attributes
+    ----------
+    status : HTTP status of the service's response when the error ends a request.
+    code : the kind of error for machines.
+    details : what machines need beside code and message, in JSON types.
+
+    """
+
+    status = 503
+    code = "unavailable"
+    details: Mapping[str, object] = _NO_DETAILS
 
 
 class PlanError(PantheraError):
@@ -43,10 +58,33 @@ class StaleStateError(PantheraError):
 class BundleError(PantheraError):
     """A bundle is incomplete, altered, or of a format that this version cannot read."""
 
+    status = 500
+    code = "release_broken"
+
 
 class ReleaseError(PantheraError):
     """A release cannot be assigned the requested role."""
 
 
 class RequestError(PantheraError):
-    """A request to the service is malformed; answered with 4xx and the message."""
+    """A request to the service is refused; answered with 4xx and the message."""
+
+    status = 422
+    code = "invalid"
+
+
+class ConflictError(RequestError):
+    """Ids of a request already belong to other content; nothing of the request was stored.
+
+    Parameters
+    ----------
+    name, ids : the name of these ids in the response, and the ids.
+
+    """
+
+    status = 409
+    code = "conflict"
+
+    def __init__(self, message: str, name: str, ids: Sequence[str]) -> None:
+        super().__init__(message)
+        self.details = {name: list(ids)}

@@ -26,8 +26,16 @@ from serving.runtime import Runtime
 from serving.wire.bodies import Bodies
 from serving.wire.hosts import parse_allowed_hosts
 from serving.wire.openapi import describe
-from serving.wire.problems import problem, problem_of
-from serving.wire.refusals import NotAvailable, UnknownHost, UnknownMethod, UnknownPath
+from serving.wire.problems import problem_of
+from serving.wire.refusals import (
+    Disconnected,
+    InternalFault,
+    NotAvailable,
+    TimedOut,
+    UnknownHost,
+    UnknownMethod,
+    UnknownPath,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -143,12 +151,12 @@ async def _response(request: Request) -> Response:
         request.app.state.errors.log(error)
         return problem_of(error)
     except ClientDisconnect:
-        return problem(400, "disconnected", "the client disconnected before its body was complete")
+        return problem_of(Disconnected("the client disconnected before its body was complete"))
     except TimeoutError:
-        return problem(503, "timeout", f"there was no answer within {_SECONDS_TO_ANSWER:g} s; try again")
+        return problem_of(TimedOut(f"there was no answer within {_SECONDS_TO_ANSWER:g} s; try again"))
     except Exception:
         _LOGGER.exception("unexpected error")
-        return problem(500, "internal", "an unexpected error; see the service's log")
+        return problem_of(InternalFault("an unexpected error; see the service's log"))
 
 
 def _check_host(request: Request) -> None:

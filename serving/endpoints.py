@@ -31,8 +31,8 @@ from serving.wire.decode import (
     refuse_unknown,
 )
 from serving.wire.openapi import code_version
-from serving.wire.problems import problem
-from serving.wire.refusals import NotAvailable
+from serving.wire.problems import problem_of
+from serving.wire.refusals import NoPrediction, NotAvailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -115,7 +115,7 @@ class Endpoints:
         if len(refused) < len(entries):
             return respond.json_response(content)
         message = f"none of the {len(entries)} entities has a prediction; the first one: {refused[0].message}"
-        return problem(422, refused[0].code, message, extensions=content)
+        return problem_of(NoPrediction(message, refused[0].code), extensions=content)
 
     async def features(self, request: Request) -> Response:
         """GET /v1/features."""

@@ -11,6 +11,7 @@ from starlette.responses import Response
 from core.experiment.prediction_log import is_replay
 from core.plan.times import WITHOUT_TIME
 from serving.predict import Answer
+from serving.wire.problems import error_member
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -43,7 +44,7 @@ def predictions(entries: Iterable[Entry], key: EntityKey, facts: Facts) -> dict[
 def _entry(entry: Entry, key: EntityKey) -> dict[str, Any]:
     statuses = {view: _status(read) for view, read in entry.views.items()}
     if not isinstance(entry, Answer):
-        return {key.name: entry.key, "error": {"code": entry.code, "message": entry.message}, "features": statuses}
+        return {key.name: entry.key, "error": error_member(entry.code, entry.message), "features": statuses}
     return {
         "prediction_id": str(entry.prediction.prediction_id),
         key.name: entry.key,

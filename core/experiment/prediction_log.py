@@ -12,7 +12,7 @@ import psycopg
 from psycopg import sql
 
 from core.batching import Batcher, in_turns
-from core.errors import DatabaseError, RequestError
+from core.errors import ConflictError, DatabaseError
 from core.postgres.pool import Pool, lent
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ class OutcomeReceipt:
     duplicates: int
 
 
-class OutcomeConflictError(RequestError):
+class OutcomeConflictError(ConflictError):
     """Outcome ids of a request already belong to different outcomes; nothing of the request was stored."""
 
     def __init__(self, outcome_ids: Sequence[str]) -> None:
@@ -104,7 +104,9 @@ class OutcomeConflictError(RequestError):
         super().__init__(
             f"{len(self.outcome_ids)} outcome ids already belong to another entity, time or value: {first}"
             f"{', ...' if len(self.outcome_ids) > 5 else ''}; nothing of this request was stored; "  # noqa: PLR2004
-            "send a correction under a new id"
+            "send a correction under a new id",
+            "outcome_ids",
+            self.outcome_ids,
         )
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from psycopg import AsyncRawCursor
 
-from core.errors import RequestError
+from core.errors import ConflictError
 from core.postgres.advisory_locks import ON_NAME, Lock, lock_parameters
 from core.postgres.pool import lent
 from feature_repo.online.tables import upserts
@@ -66,16 +66,17 @@ class PushReceipt:
     duplicates: int
 
 
-class PushConflictError(RequestError):
+class PushConflictError(ConflictError):
     """Raised when an event id already belongs to a row with other content."""
 
     def __init__(self, event_ids: Sequence[str]) -> None:
         shown = ", ".join(map(repr, event_ids[:5]))
         super().__init__(
             f"{len(event_ids)} event ids belong to rows with other content, among them {shown}; nothing was stored; "
-            "send changed rows under new event ids"
+            "send changed rows under new event ids",
+            "event_ids",
+            event_ids,
         )
-        self.event_ids = list(event_ids)
 
 
 async def push(pool: Pool, tables: Sequence[OnlineTable], rows: Sequence[PushedRow], now: datetime) -> PushReceipt:

@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, Any
 from starlette.responses import Response
 
 from core.errors import BundleError, DatabaseError, PantheraError, RequestError, StaleStateError
-from core.experiment.prediction_log import OutcomeConflictError
-from feature_repo.online.push import PushConflictError
 from serving.wire.refusals import NotAvailable, Refusal
 
 if TYPE_CHECKING:
@@ -27,44 +25,29 @@ RETRY_AFTER_SECONDS = 2
 _RETRIED = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
 
 
-def problem(
-    status: int,
-    code: str,
-    message: str,
-    *,
-    headers: Mapping[str, str] | None = None,
-    error: Mapping[str, Any] | None = None,
-    extensions: Mapping[str, Any] | None = None,
-) -> Response:
-    """Return a problem response; `error` adds members to the member `error`, `extensions` to the top level.
+def problem_of(error: PantheraError, *, extensions: Mapping[str, Any] | None = None) -> Response:
+    """Return the problem response for an error; `extensions` adds members to the top level.
 
     A response of status 429 or 503 has the header Retry-After.
     """
+    message = public_message(error)
     content = {
-        "type": f"{TYPE_PREFIX}{code}",
-        "title": HTTPStatus(status).phrase,
-        "status": int(status),
+        "type": f"{TYPE_PREFIX}{error.code}",
+        "title": HTTPStatus(error.status).phrase,
+        "status": error.status,
         "detail": message,
-        "error": {"code": code, "message": message, **(error or {})},
+        "error": error_member(error.code, message, error.details),
         **(extensions or {}),
     }
-    retry = {"Retry-After": str(RETRY_AFTER_SECONDS)} if status in _RETRIED else {}
+    retry = {"Retry-After": str(RETRY_AFTER_SECONDS)} if error.status in _RETRIED else {}
+    headers = error.headers if isinstance(error, Refusal) else None
     body = json.dumps(content, allow_nan=False, separators=(",", ":"))
-    return Response(body, status, {**retry, **(headers or {})}, media_type=MEDIA_TYPE)
+    return Response(body, error.status, {**retry, **(headers or {})}, media_type=MEDIA_TYPE)
 
 
-def problem_of(error: PantheraError) -> Response:
-    """Return the problem response for a PantheraError."""
-    message = public_message(error)
-    if isinstance(error, Refusal):
-        return problem(error.status, error.code, message, headers=error.headers)
-    if isinstance(error, OutcomeConflictError):
-        return problem(HTTPStatus.CONFLICT, "conflict", message, error={"outcome_ids": error.outcome_ids})
-    if isinstance(error, PushConflictError):
-        return problem(HTTPStatus.CONFLICT, "conflict", message, error={"event_ids": error.event_ids})
-    if isinstance(error, BundleError):
-        return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "release_broken", message)
-    return problem(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", message)
+def error_member(code: str, message: str, details: Mapping[str, object] | None = None) -> dict[str, object]:
+    """Return the member `error` of a response, or of one of its entities."""
+    return {"code": code, "message": message, **(details or {})}
 
 
 def public_message(error: PantheraError) -> str:

@@ -16,8 +16,6 @@ REALM = "panthera"
 class Refusal(RequestError):  # noqa: N818 - the service's name for such errors
     """A refused request; the response has `status` and the problem details of `serving.wire.problems`."""
 
-    status = 422
-    code = "invalid"
     headers: Mapping[str, str] | None = None
 
 
@@ -115,8 +113,63 @@ class RateExceeded(Refusal):
         self.headers = {"Retry-After": str(seconds)}
 
 
+class NotHttp(Refusal):
+    """The bytes are not an HTTP/1.1 request."""
+
+    status = 400
+    code = "not_http"
+
+
+class HeadTooLarge(Refusal):
+    """The request line and headers exceed a limit."""
+
+    status = 431
+    code = "head_too_large"
+
+
+class FramingTooLarge(Refusal):
+    """Chunk extensions or trailers exceed a limit."""
+
+    status = 400
+    code = "framing_too_large"
+
+
+class Disconnected(Refusal):
+    """The client left before its body was complete."""
+
+    status = 400
+    code = "disconnected"
+
+
+class NoPrediction(Refusal):
+    """None of the entities has a prediction; `code` is the reason of the first."""
+
+    def __init__(self, message: str, code: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
 class NotAvailable(PantheraError):  # noqa: N818
     """The service cannot answer now, whatever the request; the response has status 503."""
+
+
+class TimedOut(NotAvailable):
+    """The service did not answer within its time limit."""
+
+    code = "timeout"
+
+
+class TooManyConnections(NotAvailable):
+    """As many connections are open as the process can have."""
+
+    code = "too_many_connections"
+
+
+class InternalFault(NotAvailable):
+    """An error that nobody expected; the service's log has its traceback."""
+
+    status = 500
+    code = "internal"
 
 
 class ReleaseFault(NotAvailable):

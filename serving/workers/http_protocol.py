@@ -14,7 +14,8 @@ import httptools
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from serving.wire.problems import problem
+from serving.wire.problems import problem_of
+from serving.wire.refusals import FramingTooLarge, HeadTooLarge, NotHttp, TooManyConnections, TooSlow
 
 if TYPE_CHECKING:
     import asyncio
@@ -42,18 +43,18 @@ _MOST_CONNECTIONS = 4096
 #: File descriptors of a process reserved for other uses than connections.
 _OTHER_FILES = 256
 
-_NOT_HTTP = problem(400, "not_http", "found bytes that are not an HTTP/1.1 request; send HTTP/1.1")
-_LONG_HEAD = problem(
-    431,
-    "head_too_large",
-    f"found a request line and headers of more than {LONGEST_HEAD} bytes or {MOST_HEADERS} headers; "
-    "send long values in the body",
+_NOT_HTTP = problem_of(NotHttp("found bytes that are not an HTTP/1.1 request; send HTTP/1.1"))
+_LONG_HEAD = problem_of(
+    HeadTooLarge(
+        f"found a request line and headers of more than {LONGEST_HEAD} bytes or {MOST_HEADERS} headers; "
+        "send long values in the body"
+    )
 )
-_LONG_FRAMING = problem(
-    400, "framing_too_large", "found chunk extensions or trailers that are longer than the body; send it without them"
+_LONG_FRAMING = problem_of(
+    FramingTooLarge("found chunk extensions or trailers that are longer than the body; send it without them")
 )
-_SLOW_HEAD = problem(408, "timeout", f"found no complete headers after {SECONDS_FOR_HEAD:g} s")
-_FULL = problem(503, "too_many_connections", "too many connections are open; try again")
+_SLOW_HEAD = problem_of(TooSlow(f"found no complete headers after {SECONDS_FOR_HEAD:g} s"))
+_FULL = problem_of(TooManyConnections("too many connections are open; try again"))
 
 
 @cache
