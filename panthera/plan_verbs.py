@@ -207,7 +207,7 @@ def add_plan_verbs(add: Add) -> None:
     actions = added.add_subparsers(metavar="ACTION").add_parser
     added = add_verb(actions, "check", check_with_data)
     forms = added.add_mutually_exclusive_group()
-    forms.add_argument("--json", action="store_true", help="print one JSON object")
+    add_json(forms)
     forms.add_argument("--sarif", action="store_true", help="print SARIF, which code hosts show beside the lines")
     added = add_verb(actions, "prove", prove)
     added.add_argument("--instants", type=count, default=3, help="number of as-of instants to prove; default: 3")
