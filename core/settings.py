@@ -33,6 +33,7 @@ ACTOR_ENV = "PANTHERA_ACTOR"
 ALLOWED_HOSTS_ENV = "PANTHERA_ALLOWED_HOSTS"
 API_KEY_ENV = "PANTHERA_API_KEY"
 ADMIN_KEY_ENV = "PANTHERA_ADMIN_KEY"
+ALERT_WEBHOOK_ENV = "PANTHERA_ALERT_WEBHOOK"
 ENVIRONMENT_NAMES = frozenset(
     {
         PLAN_ENV,
@@ -46,6 +47,7 @@ ENVIRONMENT_NAMES = frozenset(
         ALLOWED_HOSTS_ENV,
         API_KEY_ENV,
         ADMIN_KEY_ENV,
+        ALERT_WEBHOOK_ENV,
     }
 )
 
@@ -67,6 +69,7 @@ class Settings:
     allowed_hosts : additional host names that the service accepts, or None for those of the loopback interface only.
     api_key : the key that this project's clients of the service send, or None. Never printed.
     admin_key : the service's first API key, whose hash `panthera up` stores, or None. Never printed.
+    alert_webhook : URL that rounds of monitoring which need attention are posted to, or None. Never printed.
 
     """
 
@@ -81,6 +84,7 @@ class Settings:
     allowed_hosts: str | None = None
     api_key: str | None = field(default=None, repr=False)
     admin_key: str | None = field(default=None, repr=False)
+    alert_webhook: str | None = field(default=None, repr=False)
 
     @property
     def bundles(self) -> Path:
@@ -103,6 +107,7 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
         allowed_hosts=environment.get(ALLOWED_HOSTS_ENV) or None,
         api_key=_secret(environment, API_KEY_ENV),
         admin_key=_secret(environment, ADMIN_KEY_ENV),
+        alert_webhook=_secret(environment, ALERT_WEBHOOK_ENV),
     )
 
 

@@ -1,19 +1,24 @@
-"""`panthera drift`, `parity`, `performance`, `cohorts`, `expose` and `explain`: monitor the served predictions."""
+"""`panthera monitor`, `history`, `drift`, `parity`, `performance`, `cohorts`, `expose`, `explain`: watch served predictions."""
 
 from __future__ import annotations
 
+import sys
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+from core.errors import PantheraError
 from core.roles import CHAMPION, ROLES
 from core.settings import read_settings
+from core.terminal import harmless
 from panthera.verb import (
     DATA,
     EXIT_FINDING,
     add_json,
     add_verb,
+    count,
     duration,
     past_instant,
     plain_text,
@@ -24,6 +29,7 @@ from panthera.verb import (
 if TYPE_CHECKING:
     import argparse
 
+    from monitoring.rounds.run import Options
     from panthera.verb import Add
 
 
@@ -113,6 +119,66 @@ def explain(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def monitor(arguments: argparse.Namespace) -> int:
+    """Run a round of all checks, and decide by the plan's rules; exit with 3 unless the decision is hold."""
+    from monitoring.rounds.run import Options
+
+    settings = read_settings()
+    webhook = arguments.webhook or settings.alert_webhook
+    options = Options(arguments.data, arguments.act, arguments.dry_run, webhook)
+    if arguments.watch is None:
+        return _show_round(arguments, options)
+    while True:
+        try:
+            _show_round(arguments, options)
+        except PantheraError as error:  # such as a database that restarts
+            print(f"error: {harmless(str(error))}", file=sys.stderr)
+        sys.stdout.flush()
+        time.sleep(arguments.watch)
+
+
+def _show_round(arguments: argparse.Namespace, options: Options) -> int:
+    from monitoring.rounds.run import run_round
+    from monitoring.verbs import Window
+
+    plan = read_current_plan()
+    as_of = arguments.as_of or datetime.now(UTC)
+    window = Window.before(as_of, arguments.window or plan.monitor.decide.window)
+    result = run_round(read_settings(), plan, window, options)
+    show(result, result.table, as_json=arguments.json)
+    return EXIT_FINDING if result.needs_attention else 0
+
+
+def history(arguments: argparse.Namespace) -> int:
+    """List the latest rounds of monitoring and changes of roles in their order."""
+    from monitoring.rounds.history import read_history
+
+    result = read_history(read_settings(), read_current_plan(), arguments.limit)
+    show(result, result.table, as_json=arguments.json)
+    return 0
+
+
+def _add_rounds(add: Add) -> None:
+    added = add_verb(add, "monitor", monitor)
+    added.add_argument("--as-of", type=past_instant, help="end of the window, such as 1998-04-01; default: now")
+    added.add_argument(
+        "--window", type=duration, help="length of the window, such as 7d; default: monitor.decide.window"
+    )
+    added.add_argument("--data", type=Path, default=DATA, help="folder of the stages' tables")
+    added.add_argument("--act", action="store_true", help="carry out a promotion or a rollback instead of proposing it")
+    added.add_argument("--dry-run", action="store_true", help="record nothing, post no alert, change nothing")
+    added.add_argument(
+        "--watch", type=count, metavar="SECONDS", help="repeat, with this pause between rounds, until stopped"
+    )
+    added.add_argument(
+        "--webhook", metavar="URL", help="post a round that is not hold; default: PANTHERA_ALERT_WEBHOOK"
+    )
+    add_json(added)
+    added = add_verb(add, "history", history)
+    added.add_argument("--limit", type=count, default=50, metavar="N", help="number of events; default: 50")
+    add_json(added)
+
+
 def add_monitor_verbs(add: Add) -> None:
     """Add the verbs about served predictions."""
     for name, run in {"drift": drift, "parity": parity, "cohorts": cohorts}.items():
@@ -140,3 +206,4 @@ def add_monitor_verbs(add: Add) -> None:
     added = add_verb(add, "explain", explain)
     added.add_argument("prediction", type=UUID, nargs="?", help="its prediction_id; default: the latest one")
     add_json(added)
+    _add_rounds(add)

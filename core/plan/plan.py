@@ -230,6 +230,27 @@ class Serve(Section):
         return self
 
 
+class Decide(Section):
+    """The rules by which `panthera monitor` decides: hold, retrain, promote, roll back or block."""
+
+    window: Duration = Field(default_factory=lambda: timedelta(days=7))
+    """Length of the window of served predictions that a round looks at; without it 7d."""
+    minimum_rows: Annotated[int, Field(ge=1)] = 100
+    """Predictions in the window below which drift and data quality are not judged."""
+    broken_share: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """Rise of a column's share of missing or unknown values from which its data counts as broken."""
+    drifted_weight: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """Share of the model's weight in drifted features from which the inputs count as drifted, as a drifted score does."""
+    apart: Duration = Field(default_factory=lambda: timedelta(days=1))
+    """Shortest time from a round that saw a drift to the next one, for the drift to be sustained; without it 1d."""
+    better: Literal["higher", "lower"] | None = None
+    """Which mean outcome is better; without it no outcome leads to a promotion or a rollback."""
+    guardrail: Annotated[float, Field(ge=0)] = 0.1
+    """Share of its predecessor's mean outcome by which the champion's may be worse; beyond it a rollback is proposed."""
+    cooldown: Duration = Field(default_factory=lambda: timedelta(days=7))
+    """Time after a round that decided to retrain or to promote, in which no round decides so again; without it 7d."""
+
+
 class Monitor(Section):
     """The alarm threshold of drift, the share of the log that parity checks, and the confidence of cohort comparisons."""
 
@@ -245,6 +266,8 @@ class Monitor(Section):
     """p-value of the sample ratio below which a comparison is not trusted."""
     expected_drift: dict[str, Annotated[str, Field(min_length=1)]] = Field(default_factory=dict)
     """Reasons why values drift, by `view.feature`, `view.*` or `score`; only missing or unknown values raise an alarm then."""
+    decide: Decide = Field(default_factory=Decide)
+    """The rules of `panthera monitor`."""
 
     def expected(self, view: str, feature: str) -> str:
         """Return why the values of a feature are expected to move; empty if they are not."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -30,6 +31,18 @@ def explain_vector(bundle: Bundle, vector: Sequence[Value]) -> Explanation:
     )
     likeliest = int((found.base + found.values[0].sum(axis=0)).argmax())
     return explanation(found, 0, features, vector, likeliest)
+
+
+def feature_weights(bundle: Bundle) -> dict[str, float]:
+    """Return the share of each feature in the mean absolute contribution to the score, by column, over training rows.
+
+    The rows are some of the bundle's sample. Without any contribution, all features have the same share.
+    """
+    features, rows = bundle.contract.features, background_of(bundle)
+    found = contributions(bundle.model, bundle.contract.problem, rows, rows)
+    sizes = np.abs(found.values).mean(axis=(0, 2))
+    shares = sizes / sizes.sum() if sizes.sum() > 0 else np.full(len(features), 1 / len(features))
+    return {feature.column: float(share) for feature, share in zip(features, shares, strict=True)}
 
 
 def background_of(bundle: Bundle) -> Inputs:
