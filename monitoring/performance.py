@@ -209,7 +209,7 @@ def _reference_of(cohorts: Sequence[ServedCohort], measuring: Measuring) -> _Ref
         return _Reference(measuring.reference, words, 0)
     score, outcome = np.empty(0), np.empty(0)
     for number, cohort in enumerate(_leading_mature(cohorts), 1):
-        counted = cohort.independent & _usable(cohort, measuring)
+        counted = _comparable(cohort, measuring)
         score, outcome = np.append(score, cohort.score[counted]), np.append(outcome, cohort.outcome[counted])
         positives = int(outcome.sum())
         if min(positives, len(outcome) - positives) >= MINIMUM_OF_EACH:
@@ -234,6 +234,12 @@ def _usable(cohort: ServedCohort, measuring: Measuring) -> NDArray[np.bool_]:
         return scored & np.isfinite(cohort.outcome)
     labels = np.arange(len(measuring.classes) if measuring.problem == "multiclass" else 2)
     return scored & np.isin(cohort.outcome, labels)
+
+
+def _comparable(cohort: ServedCohort, measuring: Measuring) -> NDArray[np.bool_]:
+    """Return the independent usable rows; none if too many outcomes are unknown."""
+    usable = _usable(cohort, measuring)
+    return cohort.independent & usable if usable.mean() >= MINIMUM_KNOWN else np.zeros_like(usable)
 
 
 def _measure(
@@ -325,7 +331,7 @@ def _followed(
     rows: list[int] = []
     score, outcome = np.empty(0), np.empty(0)
     for one, cohort in zip(measured, cohorts, strict=True):
-        counted = _counted(one, cohort, _usable(cohort, measuring))
+        counted = _comparable(cohort, measuring) & (one.state == "mature")
         rows.append(int(counted.sum()))
         score, outcome = np.append(score, cohort.score[counted]), np.append(outcome, cohort.outcome[counted])
         gaps.append(cohort_gaps(score, outcome, reference))
@@ -337,12 +343,6 @@ def _followed(
         replace(one, independent=count, level=level, discrimination=discrimination)
         for one, count, level, discrimination in zip(measured, rows, levels, discriminations, strict=True)
     ]
-
-
-def _counted(measured: CohortPerformance, cohort: ServedCohort, usable: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return the rows that count for concept drift: independent ones with a known outcome, of a mature cohort."""
-    counts = measured.state == "mature" and usable.mean() >= MINIMUM_KNOWN
-    return cohort.independent & usable if counts else np.zeros_like(usable)
 
 
 def _alarms(measured: Sequence[CohortPerformance]) -> Iterator[DriftAlarm]:

@@ -15,6 +15,7 @@ import pytest
 from rich.console import Console
 
 from core.errors import PantheraError
+from core.plan.evaluate import METRICS
 from core.plan.file import read_plan
 from core.postgres.database import connect
 from models.bundles.bundle import load_bundle, write_bundle
@@ -26,6 +27,7 @@ from monitoring.concept_drift import LIMIT
 from monitoring.performance import ALARM, CohortPerformance, Measuring, PerformanceResult, measure_performance
 from monitoring.performance_verb import performance_verb
 from monitoring.served_outcomes import OutcomeWindow, Period, ServedCohort, fetch_served_outcomes
+from panthera.cli import main
 from tests.monitoring.simulated_scores import reference_of, reference_scores, relation
 from tests.monitoring.test_verbs import register, training_rows
 
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     import psycopg
 
     from core.calibration import ScoreReference
+    from core.plan.plan import Plan
     from core.settings import Settings
 
 MONDAY = datetime(1998, 3, 2, tzinfo=UTC)
@@ -287,31 +290,65 @@ def test_decisions_of_several_classes_are_measured_against_the_number_of_the_cla
     assert (cohort.known, cohort.unusable) == (3, 1)
 
 
-def test_the_verb_measures_the_champion_against_its_own_test_rows(settings: Settings, tmp_path: Path) -> None:
-    plan = read_plan(Path(__file__).parents[2] / "params.yaml")
+@pytest.fixture
+def plan(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Plan:
+    """The plan of the project, as the command line reads it with these settings."""
+    settings.plan.write_text((Path(__file__).parents[2] / "params.yaml").read_text())
+    monkeypatch.setenv("PANTHERA_PLAN", str(settings.plan))
+    monkeypatch.setenv("PANTHERA_STATE", str(settings.state))
+    monkeypatch.setenv("PANTHERA_DATABASE_URL", settings.database_url or "")
+    return read_plan(settings.plan)
+
+
+def appoint_with_test_rows(settings: Settings, plan: Plan, digest: str) -> ScoreReference:
+    """Make a copy of a bundle, with the outcomes of 400 test rows, the champion r2."""
+    bundle = load_bundle(settings.bundles / digest, read_trusted(settings))
+    model = (settings.bundles / digest / "model").read_bytes()
+    rows = training_rows()
+    # One outcome in five does not follow the orders.
+    noise = np.random.default_rng(1).random(len(rows)) < 0.2
+    label = (rows["spending__orders"].to_numpy() > 2) != noise
+    test = rows.append_column("label", pa.array(label.astype(np.int32)))
+    contract = with_score_reference(bundle.contract, model, test.append_column("customer_id", pa.array(np.arange(400))))
+    assert contract.score_reference is not None
+    second = write_bundle(settings.bundles, bundle_contents(contract, model, rows), read_signer(settings))
+    with connect(settings.database_url or "") as connection:
+        enter(connection, NewRelease("r2", plan.register_.model, "orders", second, "all", "d", "c", "1", {}))
+        appoint(connection, plan.register_.model, "champion", "r2", Act("register", "somebody", "better"))
+    return contract.score_reference
+
+
+def test_the_command_estimates_at_first_and_ends_with_3_once_outcomes_contradict(
+    settings: Settings, plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     digest = register(settings, plan.register_.model, plan.label.horizon, "spending__0")
     with pytest.raises(PantheraError, match="release r1 served no prediction up to 1998-04-08"):
         performance_verb(settings, plan, as_of=LATER)
     with pytest.raises(PantheraError, match="the ledger has no release 'r9'; `panthera releases` lists them"):
         performance_verb(settings, plan, as_of=LATER, release_id="r9")
-    bundle = load_bundle(settings.bundles / digest, read_trusted(settings))
-    model = (settings.bundles / digest / "model").read_bytes()
-    rows = training_rows()
-    test = rows.append_column("label", pa.array((rows["spending__orders"].to_numpy() > 3).astype(np.int32)))
-    test = test.append_column("customer_id", pa.array(range(len(rows))))
-    contract = with_score_reference(bundle.contract, model, test)
-    assert contract.score_reference is not None
-    assert (sum(contract.score_reference.rows), contract.score_reference.entities) == (400, 400)
-    second = write_bundle(settings.bundles, bundle_contents(contract, model, rows), read_signer(settings))
+    kept = appoint_with_test_rows(settings, plan, digest)
+    assert (sum(kept.rows), kept.entities) == (400, 400)
     with connect(settings.database_url or "") as connection:
-        enter(connection, NewRelease("r2", plan.register_.model, "orders", second, "all", "d", "c", "1", {}))
-        appoint(connection, plan.register_.model, "champion", "r2", Act("register", "somebody", "better"))
-        for number in range(40):
-            log(connection, str(number), 0, number / 40, release_id="r2")
+        for number in range(200):
+            log(connection, str(number), 0, number / 200, release_id="r2")
+            report_outcome(connection, str(number), 1, int(number < 100))
+    before = performance_verb(settings, plan, as_of=MONDAY + DAY)
+    assert (before.release_id, before.reference) == ("r2", "the release's test rows (400 of 400 entities)")
+    assert (only(before).state, only(before).predictions) == ("immature", 200)
+    assert only(before).estimated["positives"].value > 0
+    assert not before.alarms
     report = tmp_path / "performance.html"
-    result = performance_verb(settings, plan, as_of=LATER, period="month", report=report)
-    assert (result.release_id, result.period) == ("r2", "month")
-    assert result.reference == "the release's test rows (400 of 400 entities)"
-    assert only(result).predictions == 40
-    assert only(result).estimated["positives"].value > 0
-    assert "<h2>Cohorts</h2>" in report.read_text()
+    command = ["panthera", "performance", "--cohort", "month", "--as-of", "1999-01-01", "--report", str(report)]
+    monkeypatch.setattr("sys.argv", command)
+    with pytest.raises(SystemExit, match="3"):
+        main()
+    assert ALARM in capsys.readouterr().out
+    assert ALARM in report.read_text()
+
+
+def test_every_metric_of_a_plan_is_defined_or_left_out_for_one_row_and_for_one_class(reference: ScoreReference) -> None:
+    measuring = replace(BINARY, metrics=METRICS["binary"], reference=reference)
+    for rows in ([1.0], [0.0, 0.0], [1.0, 0.0]):
+        cohort = only(measured([one_cohort([0.4] * len(rows), rows, [""] * len(rows))], measuring))
+        assert cohort.realised["accuracy"].value == pytest.approx(rows.count(0.0) / len(rows))
+        assert all(np.isfinite(found.value) for found in cohort.realised.values())
