@@ -7,12 +7,16 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+import pyarrow.parquet as pq
+
 from core.errors import QualityError
 from core.plan.ingest import QualityRules
+from core.plan.section import column_of
 from feature_repo.files.datasets import raw_file
 from feature_repo.ingest import ingest_joined
 from feature_repo.validate import validate
 from models.data.split import read_training_set
+from planner.decide.accepted import has_accepted_rows
 from planner.verbs import build_training_rows
 
 if TYPE_CHECKING:
@@ -30,6 +34,8 @@ _KEY = b"of a temporary folder"
 def accepted_rows(plan: Plan, data: Path, downloads: Path) -> Iterator[Path]:
     """Yield the folder of the accepted rows: that of the stages in `data`, or a temporary one made from the sources.
 
+    Rows of the stages that lack a column of the plan are of an earlier plan, and are made anew.
+
     Raises
     ------
     PantheraError
@@ -37,7 +43,7 @@ def accepted_rows(plan: Plan, data: Path, downloads: Path) -> Iterator[Path]:
 
     """
     accepted = data / "accepted"
-    if all((accepted / name).is_dir() for name in plan.ingest):
+    if has_accepted_rows(plan, accepted):
         yield accepted
         return
     with TemporaryDirectory(prefix="panthera-") as folder:
@@ -70,7 +76,14 @@ def training_rows(plan: Plan, data: Path, downloads: Path) -> pa.Table:
 
     """
     written = data / "training_set.parquet"
-    if written.exists():
+    if written.exists() and _columns_of(plan) <= set(pq.read_schema(written).names):
         return read_training_set(written)
     with accepted_rows(plan, data, downloads) as accepted, TemporaryDirectory(prefix="panthera-") as scratch:
         return build_training_rows(plan, accepted, Path(scratch))
+
+
+def _columns_of(plan: Plan) -> set[str]:
+    """Return the columns of the plan's training set."""
+    section = plan.training_set
+    features = (f"{view}.{name}" for view, name in plan.build_features.service_features(section.service))
+    return {plan.unit.key, "as_of", "label", "split", *map(column_of, (*features, *section.read_besides))}

@@ -164,12 +164,12 @@ def difference_of_plan(settings: Settings, rev: str) -> Difference:
 
 def document_plan(plan: Plan, text: str, data: Path) -> Document:
     """Return the document of a plan, with the results of its stages in `data`, and the A/B test once rows are accepted."""
+    from planner.decide.accepted import has_accepted_rows
     from planner.document.document import document_of
     from planner.document.results import read_results
 
     accepted = data / "accepted"
-    can_count = all((accepted / name).is_dir() for name in plan.ingest)
-    test = [decide_plan(plan, accepted, None, None).chapter()] if can_count else []
+    test = [decide_plan(plan, accepted, alternatives=False).chapter()] if has_accepted_rows(plan, accepted) else []
     return document_of(plan, text, read_results(data), test)
 
 
@@ -181,13 +181,20 @@ def document_text(document: Document, *, as_html: bool) -> str:
     return document_page(document) if as_html else markdown(document)
 
 
-def decide_plan(plan: Plan, accepted: Path, traffic: int | None, effect: float | None) -> Report:
+def decide_plan(
+    plan: Plan,
+    accepted: Path,
+    traffic: int | None = None,
+    effect: float | None = None,
+    *,
+    alternatives: bool = True,
+) -> Report:
     """Return what can be decided before training, from the accepted rows of `plan`; see `planner.decide.decision`."""
     from planner.decide.decision import decide
     from planner.decide.report import Report
     from planner.decide.words import lengths_table, statements
 
-    found = decide(plan, accepted, traffic, effect)
+    found = decide(plan, accepted, traffic, effect, alternatives=alternatives)
     tables = (lengths_table(found),) if found.horizons else ()
     return Report("A/B test", found.can_be_decided, found, statements(plan, found), tables)
 

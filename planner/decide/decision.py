@@ -81,13 +81,21 @@ class Decision:
         return self.length is not None and self.length.within_a_year
 
 
-def decide(plan: Plan, accepted: Path, traffic: int | None = None, effect: float | None = None) -> Decision:
+def decide(
+    plan: Plan,
+    accepted: Path,
+    traffic: int | None = None,
+    effect: float | None = None,
+    *,
+    alternatives: bool = True,
+) -> Decision:
     """Return what can be decided from the accepted rows of the plan.
 
     Parameters
     ----------
     traffic : new units a day; by default measured.
     effect : relative change of the base rate to find; by default 10 %.
+    alternatives : whether other horizons are looked at too, each of which labels all rows again.
 
     """
     arm = _arm_share(plan)
@@ -100,7 +108,7 @@ def decide(plan: Plan, accepted: Path, traffic: int | None = None, effect: float
     except PlanError as error:
         return replace(empty, why_not=str(error))
     found = empty.arrivals if traffic is not None else arrivals(plan, planned)
-    rates = label_rates(plan, accepted, planned)
+    rates = label_rates(plan, accepted, planned, alternatives=alternatives)
     if why_not := _why_no_rate(next(rate for rate in rates if rate.is_planned)):
         return replace(empty, arrivals=found, why_not=why_not)
     effects = EFFECTS if effect is None else (effect,)

@@ -18,7 +18,7 @@ import numpy as np
 from core.plan.train import MajorityCandidate
 from core.plan.training_set import TemporalSplit
 from planner.decide.learners import SMALL_TREES
-from planner.decide.samples import earlier_periods
+from planner.decide.samples import earlier_periods, largest_size
 from planner.decide.trials import measure, measured_on
 
 if TYPE_CHECKING:
@@ -79,12 +79,12 @@ def deviations_of(
     best = trained.measured[trained.best]
     checked = best.variance(trained.metric)
     checked_entities = len(np.unique(np.concatenate([trained.pool.entity[one.checked] for one in trained.samples])))
-    gained, changes = _gained(trained), _changes(split, trained, law)
+    gained, changes, size = _gained(trained), _changes(split, trained, law), largest_size(trained.samples)
     return Deviations(
         math.sqrt(checked),
         math.sqrt(checked * checked_entities / test_entities),
         math.sqrt(_change_variance(gained, changes)) if isinstance(split, TemporalSplit) else 0.0,
-        abs(law.at(train_rows) - best.score(trained.metric)) / 2,
+        abs(law.at(train_rows) - law.at(size)) / 2,
         CANDIDATES_SHARE * gained if SMALL_TREES in trained.learners else 0.0,
         len(changes),
         checked_entities,
@@ -93,8 +93,8 @@ def deviations_of(
 
 def _gained(trained: Trained) -> float:
     """Return what the best score gains over a constant prediction; the score itself where that has none."""
-    size = min(len(sample.fitted) for sample in trained.samples)
-    constant = measured_on(trained.pool, "constant", MajorityCandidate(estimator="majority"), trained.samples, size)
+    learner, size = MajorityCandidate(estimator="majority"), largest_size(trained.samples)
+    constant = measured_on(trained.pool, "constant", learner, trained.samples, size)
     score = trained.measured[trained.best].score(trained.metric)
     return abs(score - (constant.score(trained.metric) if constant else 0.0))
 

@@ -16,12 +16,14 @@ import pyarrow as pa
 from core.plan.train import Ensemble
 from core.plan.training_set import TemporalSplit
 from models.data.split import TRAIN
+from models.measures.intervals import MINIMUM_ENTITIES
 from models.measures.metrics import LOWER_IS_BETTER
 from planner.decide.deviations import CONFIDENCE, Deviations, deviations_of
 from planner.decide.learners import SMALL_TREES, learners
 from planner.decide.learning_curve import fit_curve
 from planner.decide.samples import SMALLEST, samples
 from planner.decide.trials import pool_of, train_learners, without_test_labels
+from planner.decide.units import FEW_UNITS, UNIT, with_units
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,8 +35,8 @@ if TYPE_CHECKING:
     from planner.decide.learning_curve import LearningCurve
     from planner.decide.trials import Measured, Trained
 
-#: Entities among the rows that learners are checked on, and rows of the rarest class, below which nothing is said.
-_FEW_ENTITIES, _FEW_OF_A_CLASS = 10, 10
+#: Rows of the rarest class among those fitted or checked below which nothing is said.
+_FEW_OF_A_CLASS = 10
 #: The metrics with a greatest value of 1, and those without a least value of 0.
 _AT_MOST_ONE = frozenset(
     {
@@ -53,7 +55,8 @@ class Gate:
     ----------
     metric, win_by : of `register`.
     difference, deviation : by which the learner is better on the checked rows, and its standard deviation by sampling.
-    test_rows : test rows with which the interval of the difference is beyond `win_by`; infinite if it is not better.
+    test_rows : test rows with which the interval of the difference is beyond `win_by`, at least those that an interval needs;
+        infinite if it is not better.
 
     """
 
@@ -124,7 +127,7 @@ def forecast(plan: Plan, table: pa.Table) -> Forecast:
         If the rows cannot be encoded: an infinite feature, a weight or an amount that is not usable.
 
     """
-    known, test = without_test_labels(table)
+    known, test = without_test_labels(with_units(plan, table))
     is_training = np.asarray(known.column("split").to_numpy(zero_copy_only=False) == TRAIN)
     metric = plan.evaluate.primary
     found = Forecast(metric, int(is_training.sum()), int((~is_training).sum()), len(test))
@@ -137,7 +140,7 @@ def forecast(plan: Plan, table: pa.Table) -> Forecast:
     if not trained.measured:
         why_not = f"no fast learner could be fitted, or {metric} is undefined for all of them"
         return replace(found, why_not=why_not)
-    test_entities = len(test.column(plan.cluster_column).unique())
+    test_entities = len(test.column(UNIT).unique())
     return replace(found, interval=_interval(plan, trained, found.train_rows, test_entities))
 
 
@@ -148,9 +151,9 @@ def _too_few(plan: Plan, known: pa.Table, is_training: NDArray[np.bool_]) -> str
         return f"the train part has {len(training):,} rows, and a forecast needs {SMALLEST}"
     in_time = isinstance(plan.training_set.split, TemporalSplit)
     name, checked = ("validation", known.filter(pa.array(~is_training))) if in_time else ("train and validation", known)
-    entities = len(checked.column(plan.cluster_column).unique())
-    if entities < _FEW_ENTITIES:
-        return f"the {name} part has rows of {entities} entities, and a forecast needs {_FEW_ENTITIES}"
+    units = len(checked.column(UNIT).unique())
+    if units < FEW_UNITS:
+        return f"the {name} part has rows of {units} entities or times, and a forecast needs {FEW_UNITS}"
     if plan.project.problem == "regression":
         return ""
     parts = {"train": training, name: checked}
@@ -218,4 +221,5 @@ def _gate(plan: Plan, trained: Trained, base: Measured) -> Gate:
     z = float(norm.ppf((1 + plan.evaluate.intervals.confidence) / 2))
     rows = sum(len(sample.checked) for sample in trained.samples)
     needed = rows * (z * error / (difference - win_by)) ** 2 if difference > win_by else math.inf
+    needed = max(needed, float(MINIMUM_ENTITIES))
     return Gate(metric, win_by, difference, error, needed)

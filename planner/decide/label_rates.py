@@ -92,11 +92,12 @@ def labelled_rows(plan: Plan, accepted: Path, multiple: float = 1.0) -> pa.Table
     return plan_labels(plan.model_copy(update=changed), accepted).rows
 
 
-def label_rates(plan: Plan, accepted: Path, planned: pa.Table) -> tuple[LabelRate, ...]:
-    """Return the rate of the plan's label, whose rows are `planned`, and those with half and double the horizon."""
+def label_rates(plan: Plan, accepted: Path, planned: pa.Table, *, alternatives: bool = True) -> tuple[LabelRate, ...]:
+    """Return the rate of the plan's label, whose rows are `planned`, and `alternatives` of half and double the horizon."""
     if not plan.has_time or plan.labels_rows:
         return (_rate(plan, planned, None),)
-    return tuple(rate for multiple in _MULTIPLES if (rate := _at_multiple(plan, accepted, planned, multiple)))
+    multiples = _MULTIPLES if alternatives else (1.0,)
+    return tuple(rate for multiple in multiples if (rate := _at_multiple(plan, accepted, planned, multiple)))
 
 
 def _at_multiple(plan: Plan, accepted: Path, planned: pa.Table, multiple: float) -> LabelRate | None:

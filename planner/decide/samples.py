@@ -10,7 +10,7 @@ import numpy as np
 from core.plan.training_set import TemporalSplit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -34,9 +34,13 @@ class Sample:
     checked: Indices
 
 
-def sizes(rows: int) -> list[int]:
-    """Return the sizes of the samples of at most so many rows, ascending."""
-    most = min(rows, MOST_ROWS)
+def largest_size(several: Sequence[Sample]) -> int:
+    """Return the number of rows that all samples have to fit on."""
+    return min(len(sample.fitted) for sample in several)
+
+
+def sizes(most: int) -> list[int]:
+    """Return the sizes of growing samples up to `most` rows, ascending."""
     least = min(max(round(most * _SMALLEST_PART), SMALLEST), most)
     return sorted({round(size) for size in np.geomspace(least, most, SIZES)})
 

@@ -11,13 +11,14 @@ import pyarrow.compute as pc
 from core.errors import PlanError
 from feature_repo.join.time_line import microseconds
 from models.candidates.candidates import fit
-from models.data.rows import entity_codes, task_of
+from models.data.rows import task_of
 from models.data.split import TEST, TRAIN, contract_features, part, refuse_infinite, rows_of
 from models.evaluation.measure_candidates import SplitPart, earned_by_row, served
 from models.measures.intervals import Resampling, replicates
 from models.measures.metrics import LOWER_IS_BETTER, entity_numbers, metric_value, statistic
 from models.scoring.model_file import load_model
-from planner.decide.samples import sizes
+from planner.decide.samples import largest_size, sizes
+from planner.decide.units import UNIT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -45,7 +46,7 @@ class Pool:
 
     Attributes
     ----------
-    entity : (rows,): the number of each row's entity, or of its group if the split keeps groups together.
+    entity : (rows,): the number of each row's unit; see `planner.decide.units`.
     as_of : (rows,): each row's instant in microseconds since 1970.
     earned : the profit of each row, if amounts differ by row.
     section : the plan's evaluation with only the metrics that are asked for.
@@ -84,7 +85,7 @@ def pool_of(plan: Plan, table: pa.Table, metrics: Sequence[Metric]) -> Pool:
         features,
         task,
         rows_of(table, features, task, plan.training_set.weight_column),
-        entity_codes(table.column(plan.cluster_column)),
+        np.asarray(table.column(UNIT).to_numpy()),
         microseconds(table.column("as_of"), "as_of"),
         earned_by_row(money, table) if money is not None and money.references else None,
         plan.evaluate.model_copy(update={"metrics": tuple(metrics)}),
@@ -190,7 +191,7 @@ class Trained:
 
     def curve(self, name: str) -> dict[int, float]:
         """Return the score of a learner, higher is better, by the size of its sample."""
-        *smaller, largest = sizes(min(len(sample.fitted) for sample in self.samples))
+        *smaller, largest = sizes(largest_size(self.samples))
         learner = self.learners[name]
         found = {size: measured_on(self.pool, name, learner, self.samples, size) for size in smaller}
         measured = {**found, largest: self.measured[name]}
@@ -199,6 +200,6 @@ class Trained:
 
 def train_learners(pool: Pool, learners: Mapping[str, Candidate], checks: Sequence[Sample]) -> Trained:
     """Return the learners that can be fitted, measured on the largest sample."""
-    size = sizes(min(len(check.fitted) for check in checks))[-1]
+    size = largest_size(checks)
     found = {name: measured_on(pool, name, learner, checks, size) for name, learner in learners.items()}
     return Trained(pool, checks, learners, {name: one for name, one in found.items() if one is not None})

@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from core.plan.times import in_units
+from planner.decide.length import LONGEST_DAYS
 from planner.document.parts import Row, Statement, Table
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ def _of_alternatives(decision: Decision, planned: HorizonDecision) -> Iterator[S
 def _quickest(decision: Decision, planned: HorizonDecision) -> str:
     """Compose which other horizon would be decided earlier; empty if none would."""
     days = {one: _length_at(one, decision.effect).days for one in decision.horizons}
-    known = {one: length for one, length in days.items() if math.isfinite(length)}
+    known = {one: length for one, length in days.items() if length <= LONGEST_DAYS}
     best = min(known, key=lambda one: known[one], default=planned)
     if best is planned or best.rate.horizon is None:
         return ""

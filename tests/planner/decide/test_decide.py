@@ -12,10 +12,11 @@ import pyarrow as pa
 import pytest
 
 from core.plan.file import parse_plan
+from planner.decide.accepted import has_accepted_rows
 from planner.decide.label_rates import Arrivals
 from planner.decide.length import experiment_length
 from planner.decide.power import units_per_arm
-from planner.verbs import decide_plan
+from planner.verbs import decide_plan, document_plan
 from tests.feature_repo.accepted_rows import write_accepted
 from tests.planner.prove.test_proof import PLAN
 
@@ -135,6 +136,23 @@ def test_what_cannot_be_said_is_a_line_that_says_why(accepted: Path, old: str, n
     found = decided(accepted, PLAN.replace(old, new))
     assert said in " ".join(one.text for one in found.statements)
     assert json.loads(json.dumps(found.to_dict()))["verdict"] == found.verdict
+
+
+def test_rows_of_an_earlier_plan_are_not_used(accepted: Path) -> None:
+    assert has_accepted_rows(parse_plan(PLAN), accepted)
+    later = PLAN.replace(
+        "price: {dtype: float64, unit: EUR}", "price: {dtype: float64, unit: EUR}\n      shop: {dtype: string}"
+    )
+    assert not has_accepted_rows(parse_plan(later), accepted)
+    assert not has_accepted_rows(parse_plan(PLAN), accepted / "nowhere")
+
+
+def test_the_document_has_the_test_once_rows_are_accepted(accepted: Path, tmp_path: Path) -> None:
+    def titles(data: Path) -> list[str]:
+        return [chapter.title for chapter in document_plan(parse_plan(PLAN), PLAN, data).chapters]
+
+    assert "A/B test" not in titles(tmp_path)
+    assert "A/B test" in titles(accepted.parent)
 
 
 def test_the_label_of_a_regression_has_no_rate(accepted: Path) -> None:

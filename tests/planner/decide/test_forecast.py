@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -83,6 +83,18 @@ def test_the_interval_holds_the_score_of_the_test_rows_in_most_of_several_worlds
     assert held >= 7
 
 
+def test_few_entities_are_forecast_by_blocks_of_time() -> None:
+    table = world(2)
+    few = pa.array([f"b{number % 3}" for number in range(len(table))])
+    days = np.tile(np.arange(BUYERS) / BUYERS * 7, len(table) // BUYERS)
+    as_of = [start + timedelta(days=day) for start, day in zip(table.column("as_of").to_pylist(), days, strict=True)]
+    found = forecast(plan(), table.set_column(0, "buyer_id", few).set_column(1, "as_of", pa.array(as_of))).interval
+    assert found is not None
+    # A unit is one of three buyers in a twentieth of the two weeks of the validation part, which has rows in one of them.
+    assert found.deviations.entities == 3 * 10
+    assert found.lower <= score_on_test(table) <= found.upper
+
+
 def test_labels_of_test_rows_are_not_read() -> None:
     table = world(1)
     is_test = np.array([part == "test" for part in table.column("split").to_pylist()])
@@ -143,7 +155,7 @@ def test_one_class_is_a_line(part: str, said: str) -> None:
     [
         (0, "the train part has 0 rows, and a forecast needs 50"),
         (12, "the train part has 12 rows, and a forecast needs 50"),
-        (2 * BUYERS, "the validation part has rows of 0 entities"),
+        (2 * BUYERS, "the validation part has rows of 0 entities or times"),
         (3 * BUYERS, "the test part has no row"),
     ],
 )
