@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from core.calibration import ScoreReference
+    from models.measures.metrics import Earned
 
 ASSUMPTION = "assumes that outcomes depend on the score as in the reference rows: P(y|x) unchanged"
 _SMALLEST = 1e-15
@@ -44,7 +45,7 @@ def estimate_metrics(
     score: NDArray[np.float64],
     reference: ScoreReference,
     threshold: float,
-    earned: tuple[float, float] = (np.nan, np.nan),
+    earned: Earned = (np.nan, np.nan),
     simulation: Simulation | None = None,
 ) -> dict[str, Estimate]:
     r"""Return the expected metrics of `score`, of shape (rows,), with intervals for the metrics that outcomes will show.
@@ -57,7 +58,8 @@ def estimate_metrics(
     Bounds are quantiles over simulated cohorts: p is drawn from its posterior given the reference rows of its block, the
     outcomes are Bernoulli(p). A realised metric falls inside with the probability `confidence` if the assumption holds.
 
-    Undefined (NaN) without rows, a threshold (accuracy, precision, recall, profit) or amounts `earned` (profit).
+    Undefined (NaN) without rows, a threshold (accuracy, precision, recall, profit) or the profit `earned` by a row
+    with outcome 1 and with outcome 0 (profit).
 
     References
     ----------
@@ -110,7 +112,7 @@ def _simulated_outcomes(
         yield (rng.random(drawn.shape) < drawn).astype(np.float64)
 
 
-def _metrics(score: NDArray[np.float64], threshold: float, earned: tuple[float, float]) -> dict[str, _Metric]:
+def _metrics(score: NDArray[np.float64], threshold: float, earned: Earned) -> dict[str, _Metric]:
     """Return each metric as a function of the weight of outcome 1 of each row: a probability, or 0 and 1."""
     chosen = (score >= threshold).astype(np.float64) if np.isfinite(threshold) else np.full(len(score), np.nan)
     log_of_1 = -np.log(score.clip(_SMALLEST, 1))
@@ -124,7 +126,7 @@ def _metrics(score: NDArray[np.float64], threshold: float, earned: tuple[float, 
         return np.asarray((positive @ (2 * chosen - 1) + (1 - chosen).sum()) / len(score))
 
     def profit(positive: NDArray[np.float64]) -> NDArray[np.float64]:
-        profits = positive @ chosen * (earned[0] - earned[1]) + chosen.sum() * earned[1]
+        profits = positive @ (chosen * (earned[0] - earned[1])) + (chosen * earned[1]).sum()
         return np.asarray(1000 * profits / len(score))
 
     return {

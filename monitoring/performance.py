@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from core.json_text import plain
+from core.plan.evaluate import AMOUNTS
+from core.plan.section import column_of
 from models.measures.intervals import Estimate, Resampling, estimates
 from models.measures.metrics import Observed, additive, statistic
 from models.measures.score_reference import fit_score_reference
@@ -22,10 +24,10 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from core.calibration import ScoreReference
-    from core.plan.evaluate import Metric
+    from core.plan.evaluate import Metric, Money
     from core.plan.plan import Problem
     from core.prediction_interval import PredictionInterval
-    from models.measures.metrics import Statistic
+    from models.measures.metrics import Earned, Statistic
     from monitoring.served_outcomes import Period, ServedCohort
 
 #: Metrics of classes that follow from the decision alone; the log has no probabilities of the other classes.
@@ -47,7 +49,8 @@ class Measuring:
     ----------
     metrics : of the plan, for the problem.
     classes : names of the classes of a multiclass problem, in the order of the numbers of outcomes.
-    threshold, earned, top, quantile, interval : as in `models.measures.metrics.Observed`.
+    threshold, top, quantile, interval : as in `models.measures.metrics.Observed`.
+    money : the amounts behind the profit; those that differ by row are in the cohorts.
     reference : outcomes of the release's test rows by score; None if the release has none.
 
     """
@@ -55,7 +58,7 @@ class Measuring:
     problem: Problem
     metrics: tuple[Metric, ...]
     threshold: float = np.nan
-    earned: tuple[float, float] = (np.nan, np.nan)
+    money: Money | None = None
     top: float = 0.1
     quantile: float = 0.5
     interval: PredictionInterval | None = None
@@ -267,9 +270,20 @@ def _measure(
 def _estimated(
     cohort: ServedCohort, usable: NDArray[np.bool_], measuring: Measuring, reference: ScoreReference
 ) -> dict[str, Estimate]:
-    score = cohort.score[usable if cohort.mature else np.isfinite(cohort.score)]
-    found = estimate_metrics(score, reference, measuring.threshold, measuring.earned, measuring.simulation)
-    return _defined(found)
+    rows = usable if cohort.mature else np.isfinite(cohort.score)
+    earned = _earned(cohort, rows, measuring.money)
+    return _defined(estimate_metrics(cohort.score[rows], reference, measuring.threshold, earned, measuring.simulation))
+
+
+def _earned(cohort: ServedCohort, rows: NDArray[np.bool_], money: Money | None) -> Earned:
+    """Return the profit of deciding a row as 1, with outcome 1 and 0; NaN without money, or where an amount is not logged."""
+    if money is None:
+        return np.nan, np.nan
+    columns = {name: column_of(reference) for name, reference in money.references.items()}
+    lost, staying = money.earned(
+        *(cohort.amounts[columns[name]][rows] if name in columns else getattr(money, name) for name in AMOUNTS)
+    )
+    return lost, staying
 
 
 def _realised(cohort: ServedCohort, usable: NDArray[np.bool_], measuring: Measuring) -> dict[str, Estimate]:
@@ -308,7 +322,7 @@ def _observed(cohort: ServedCohort, usable: NDArray[np.bool_], measuring: Measur
         threshold=measuring.threshold,
         top=measuring.top,
         quantile=measuring.quantile,
-        earned=measuring.earned,
+        earned=_earned(cohort, usable, measuring.money),
         interval=measuring.interval,
     )
 

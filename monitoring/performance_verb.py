@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from core.errors import PantheraError
 from core.plan.evaluate import METRICS
+from core.plan.section import column_of
 from core.postgres.database import connect, ensure_database
 from core.roles import CHAMPION
 from models.bundles.bundle import read_facts
@@ -58,7 +59,8 @@ def performance_verb(
                 f"release {release.release_id} was trained on another label than {settings.plan} has now; "
                 "run performance with the plan that it was trained with"
             )
-        cohorts = fetch_served_outcomes(connection, release.release_id, period, window, as_of)
+        amounts = [column_of(one) for one in plan.evaluate.money.references.values()] if plan.evaluate.money else []
+        cohorts = fetch_served_outcomes(connection, release.release_id, period, window, as_of, amounts)
     if not cohorts:
         raise PantheraError(
             f"release {release.release_id} served no prediction up to {as_of}, so there is nothing to measure; "
@@ -84,14 +86,13 @@ def _release(connection: psycopg.Connection, plan: Plan, release_id: str | None)
 
 def measuring_of(plan: Plan, contract: Contract) -> Measuring:
     """Return what the metrics of a release need to know of it and of the plan."""
-    section = plan.evaluate
-    money, intervals = section.money, section.intervals
+    section, intervals = plan.evaluate, plan.evaluate.intervals
     problem: Problem = contract.problem  # type: ignore[assignment]
     return Measuring(
         problem=problem,
         metrics=tuple(metric for metric in section.metrics if metric in METRICS[problem]),
         threshold=contract.threshold,
-        earned=(money.earned_of_lost, money.earned_of_staying) if money else (float("nan"), float("nan")),
+        money=section.money,
         top=section.top,
         quantile=section.quantile,
         interval=contract.interval,

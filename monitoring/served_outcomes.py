@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -14,7 +14,7 @@ from psycopg.rows import class_row
 from monitoring.served_counts import served_by
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import psycopg
     from numpy.typing import NDArray
@@ -26,7 +26,7 @@ _FETCH = sql.SQL("""
 WITH counted AS (
     SELECT DISTINCT ON (cohort, logged.entity)
         date_trunc({period}, logged.as_of, 'UTC') AS cohort, logged.entity, logged.as_of, logged.score, logged.decision,
-        logged.replay
+        logged.replay, {amounts} AS amounts
     FROM panthera.prediction AS logged
     WHERE {served}
     ORDER BY cohort, logged.entity, logged.replay, logged.as_of, logged.logged_at, logged.prediction_id
@@ -64,6 +64,7 @@ class _Row:
     score: float
     decision: str
     replay: bool
+    amounts: list[float | None]
     value: float | None
 
 
@@ -80,6 +81,7 @@ class ServedCohort:
     independent : whether the label window of the row begins after that of the entity's last independent row has closed.
         Overlapping windows hold the same outcome; a test over several cohorts must count it once.
     replays : number of the rows that were requests as of a past instant.
+    amounts : numbers of the logged vector by column, as asked for; NaN where the log has none.
 
     """
 
@@ -91,17 +93,26 @@ class ServedCohort:
     outcome: NDArray[np.float64]
     independent: NDArray[np.bool_]
     replays: int
+    amounts: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
 
 
 def fetch_served_outcomes(
-    connection: psycopg.Connection, release_id: str, period: Period, window: OutcomeWindow, as_of: datetime
+    connection: psycopg.Connection,
+    release_id: str,
+    period: Period,
+    window: OutcomeWindow,
+    as_of: datetime,
+    amounts: Sequence[str] = (),
 ) -> list[ServedCohort]:
     """Fetch the cohorts of a release's predictions up to `as_of`, the earliest first.
+
+    `amounts` are columns (`view__feature`) of the logged vector.
 
     An entity counts once in a cohort: with its first prediction there that is no replay, or else with its first replay.
     """
     query = _FETCH.format(
         period=period,
+        amounts=sql.SQL("ARRAY[{}]::float8[]").format(sql.SQL(", ").join(map(_amount, amounts))),
         served=served_by(release_id, None, as_of),
         lead=window.lead,
         horizon=window.horizon,
@@ -114,9 +125,15 @@ def fetch_served_outcomes(
     for index, row in enumerate(rows):
         by_cohort[row.cohort].append(index)
     return [
-        _cohort([rows[index] for index in indices], independent[indices], period, window, as_of)
+        _cohort([rows[index] for index in indices], independent[indices], amounts, period, window, as_of)
         for indices in by_cohort.values()
     ]
+
+
+def _amount(column: str) -> sql.Composed:
+    return sql.SQL(
+        "CASE jsonb_typeof(logged.features -> {0}) WHEN 'number' THEN (logged.features ->> {0})::float8 END"
+    ).format(column)
 
 
 def _independent(rows: Sequence[_Row], horizon: timedelta | None) -> NDArray[np.bool_]:
@@ -132,7 +149,12 @@ def _independent(rows: Sequence[_Row], horizon: timedelta | None) -> NDArray[np.
 
 
 def _cohort(
-    rows: Sequence[_Row], independent: NDArray[np.bool_], period: Period, window: OutcomeWindow, as_of: datetime
+    rows: Sequence[_Row],
+    independent: NDArray[np.bool_],
+    amounts: Sequence[str],
+    period: Period,
+    window: OutcomeWindow,
+    as_of: datetime,
 ) -> ServedCohort:
     start = rows[0].cohort
     end = _end(start, period)
@@ -142,10 +164,15 @@ def _cohort(
         mature=end + (window.horizon or timedelta()) <= as_of,
         score=np.array([row.score for row in rows]),
         decision=tuple(row.decision for row in rows),
-        outcome=np.array([np.nan if row.value is None else row.value for row in rows]),
+        outcome=_numbers([row.value for row in rows]),
         independent=independent,
         replays=sum(row.replay for row in rows),
+        amounts={name: _numbers([row.amounts[index] for row in rows]) for index, name in enumerate(amounts)},
     )
+
+
+def _numbers(values: Sequence[float | None]) -> NDArray[np.float64]:
+    return np.array([np.nan if value is None else value for value in values])
 
 
 def _end(start: datetime, period: Period) -> datetime:

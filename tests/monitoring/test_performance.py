@@ -15,7 +15,7 @@ import pytest
 from rich.console import Console
 
 from core.errors import PantheraError
-from core.plan.evaluate import METRICS
+from core.plan.evaluate import METRICS, Money
 from core.plan.file import read_plan
 from core.postgres.database import connect
 from models.bundles.bundle import load_bundle, write_bundle
@@ -86,6 +86,10 @@ def measured(cohorts: list[ServedCohort], measuring: Measuring) -> PerformanceRe
 
 
 BINARY = Measuring("binary", ("roc_auc", "brier"), threshold=0.5, resampling=FEW)
+
+
+#: Contacting a row with outcome 1 earns 0.5 (22 - 2) = 10 on average, one with outcome 0 costs 2.
+MONEY = Money(kept_value=22.0, offer_cost=2.0, acceptance=0.5)
 
 
 def test_an_entity_counts_once_in_a_cohort_with_its_first_prediction_that_is_no_replay(
@@ -199,7 +203,7 @@ def reference() -> ScoreReference:
 
 
 def test_estimates_come_before_outcomes_and_hold_the_truth_later(reference: ScoreReference) -> None:
-    measuring = replace(BINARY, reference=reference, earned=(10.0, -1.0))
+    measuring = replace(BINARY, reference=reference, money=MONEY)
     result = measured(simulated_cohorts(3, weeks=3, rows=400, mature_weeks=2), measuring)
     assert [bool(cohort.realised) for cohort in result.cohorts] == [True, True, False]
     names = ("roc_auc", "accuracy", "precision", "recall", "log_loss", "positives", "profit")
@@ -344,6 +348,25 @@ def test_the_command_estimates_at_first_and_ends_with_3_once_outcomes_contradict
         main()
     assert ALARM in capsys.readouterr().out
     assert ALARM in report.read_text()
+
+
+def test_an_amount_that_differs_by_row_is_read_from_the_logged_vector(
+    connection: psycopg.Connection, reference: ScoreReference
+) -> None:
+    for number, value in enumerate((22.0, 42.0)):
+        log(connection, str(number), 0, 0.9)
+        report_outcome(connection, str(number), 1, 1.0)
+        connection.execute(
+            "UPDATE panthera.prediction SET features = jsonb_build_object('account__value', %s::float8) WHERE entity = %s",
+            [value, str(number)],
+        )
+    measuring = replace(BINARY, reference=reference, money=MONEY.model_copy(update={"kept_value": "account.value"}))
+    cohorts = fetch_served_outcomes(connection, "r1", "week", WINDOW, LATER, ["account__value"])
+    # 0.5 (22 - 2) and 0.5 (42 - 2), of two rows.
+    assert only(measured(cohorts, measuring)).realised["profit"].value == pytest.approx(15_000)
+    connection.execute("UPDATE panthera.prediction SET features = '{}' WHERE entity = '0'")
+    without = fetch_served_outcomes(connection, "r1", "week", WINDOW, LATER, ["account__value"])
+    assert "profit" not in only(measured(without, measuring)).realised
 
 
 def test_every_metric_of_a_plan_is_defined_or_left_out_for_one_row_and_for_one_class(reference: ScoreReference) -> None:
