@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import sys
 import zipfile
+from importlib import import_module
 from typing import Any
 
 #: The types of candidates that skops does not trust by default: scikit-learn types whose state is plain arrays, and the
@@ -28,18 +30,79 @@ TRUSTED = (
 ZIP_TIME = (1980, 1, 1, 0, 0, 0)
 
 
+#: The scikit-learn estimators that candidates hold, by the modules that define them.
+_ESTIMATORS = {
+    "calibration": ("CalibratedClassifierCV",),
+    "decomposition._pca": ("PCA",),
+    "decomposition._truncated_svd": ("TruncatedSVD",),
+    "dummy": ("DummyClassifier", "DummyRegressor"),
+    "ensemble._forest": (
+        "ExtraTreesClassifier",
+        "ExtraTreesRegressor",
+        "RandomForestClassifier",
+        "RandomForestRegressor",
+    ),
+    "feature_extraction.text": ("CountVectorizer", "TfidfTransformer", "TfidfVectorizer"),
+    "impute._base": ("MissingIndicator", "SimpleImputer"),
+    "impute._knn": ("KNNImputer",),
+    "linear_model._base": ("LinearRegression",),
+    "linear_model._bayes": ("BayesianRidge",),
+    "linear_model._coordinate_descent": ("ElasticNet", "Lasso"),
+    "linear_model._logistic": ("LogisticRegression",),
+    "linear_model._ridge": ("Ridge",),
+    "neural_network._multilayer_perceptron": ("MLPClassifier", "MLPRegressor"),
+    "pipeline": ("Pipeline",),
+    "preprocessing._data": ("MinMaxScaler", "PowerTransformer", "RobustScaler", "StandardScaler"),
+    "preprocessing._encoders": ("OneHotEncoder",),
+    "preprocessing._label": ("LabelBinarizer", "LabelEncoder"),
+    "preprocessing._polynomial": ("PolynomialFeatures",),
+    "preprocessing._target_encoder": ("TargetEncoder",),
+    "svm._classes": ("LinearSVC", "LinearSVR"),
+    "tree._classes": (
+        "DecisionTreeClassifier",
+        "DecisionTreeRegressor",
+        "ExtraTreeClassifier",
+        "ExtraTreeRegressor",
+    ),
+}
+ESTIMATORS = tuple(f"sklearn.{module}.{name}" for module, names in _ESTIMATORS.items() for name in names)
+
+
 def write_skops(value: Any) -> bytes:
     """Compose the skops file of fitted scikit-learn objects, or of lists and mappings of them."""
-    import skops.io
-
-    return _canonical(skops.io.dumps(value))
+    return _canonical(_skops().dumps(value))
 
 
 def read_skops(content: bytes) -> Any:
     """Return the objects of a skops file; skops raises its own error for an untrusted type before it creates any object."""
-    import skops.io
+    skops = _skops()
+    from skops.io.exceptions import UntrustedTypesFoundException
 
-    return skops.io.loads(content, trusted=list(TRUSTED))
+    try:
+        return skops.loads(content, trusted=[*TRUSTED, *ESTIMATORS])
+    except UntrustedTypesFoundException:
+        return skops.loads(content, trusted=[*TRUSTED, *_every_estimator()])
+
+
+def _skops() -> Any:
+    """Import skops.io without its own list of estimators, for which it would import all of scikit-learn and pytest."""
+    import sklearn.utils
+
+    if "skops.io" not in sys.modules:
+        listed, sklearn.utils.all_estimators = sklearn.utils.all_estimators, list
+        try:
+            import_module("skops.io")
+        finally:
+            sklearn.utils.all_estimators = listed
+    return sys.modules["skops.io"]
+
+
+def _every_estimator() -> list[str]:
+    """Return the names that skops trusts by default: those of all of scikit-learn's estimators."""
+    from sklearn.utils import all_estimators
+
+    names = (f"{estimator.__module__}.{estimator.__name__}" for _, estimator in all_estimators())
+    return [name for name in names if name.startswith("sklearn.")]
 
 
 def _canonical(content: bytes) -> bytes:
