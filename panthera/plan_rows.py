@@ -7,14 +7,17 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
+from core.dtypes import DTYPES
 from core.errors import QualityError
 from core.plan.ingest import QualityRules
 from core.plan.section import column_of
 from feature_repo.files.datasets import raw_file
 from feature_repo.ingest import ingest_joined
 from feature_repo.validate import validate
+from models.data.labels import LABEL_DTYPES
 from models.data.split import read_training_set
 from planner.decide.accepted import has_accepted_rows
 from planner.verbs import build_training_rows
@@ -22,12 +25,11 @@ from planner.verbs import build_training_rows
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    import pyarrow as pa
-
     from core.plan.plan import Plan
 
 #: Pseudonyms in a temporary folder need no secret: they are read by nothing else, and removed with it.
 _KEY = b"of a temporary folder"
+_TEXTS = (pa.string(), pa.large_string())
 
 
 @contextmanager
@@ -67,7 +69,7 @@ def _accepted_in(plan: Plan, folder: Path, downloads: Path) -> Path:
 
 
 def training_rows(plan: Plan, data: Path, downloads: Path) -> pa.Table:
-    """Return the training set: that of the stage in `data`, or made of the accepted rows in a temporary folder.
+    """Return the training set: that of the stage in `data` if it fits the plan, or made in a temporary folder.
 
     Raises
     ------
@@ -76,14 +78,22 @@ def training_rows(plan: Plan, data: Path, downloads: Path) -> pa.Table:
 
     """
     written = data / "training_set.parquet"
-    if written.exists() and _columns_of(plan) <= set(pq.read_schema(written).names):
+    if written.exists() and _fits(plan, pq.read_schema(written)):
         return read_training_set(written)
     with accepted_rows(plan, data, downloads) as accepted, TemporaryDirectory(prefix="panthera-") as scratch:
         return build_training_rows(plan, accepted, Path(scratch))
 
 
-def _columns_of(plan: Plan) -> set[str]:
-    """Return the columns of the plan's training set."""
-    section = plan.training_set
-    features = (f"{view}.{name}" for view, name in plan.build_features.service_features(section.service))
-    return {plan.unit.key, "as_of", "label", "split", *map(column_of, (*features, *section.read_besides))}
+def _fits(plan: Plan, schema: pa.Schema) -> bool:
+    """Return whether a training set is one of the plan as it is now: its label, and each feature, as a text or a number."""
+    section, views = plan.training_set, plan.build_features.views
+    pairs = plan.build_features.service_features(section.service)
+    texts = {
+        column_of(f"{view}.{name}"): DTYPES[views[view].features[name].dtype].python is str for view, name in pairs
+    }
+    wanted = {plan.unit.key, "as_of", "label", "split", *texts, *map(column_of, section.read_besides)}
+    return (
+        wanted <= set(schema.names)
+        and schema.field("label").type == pa.type_for_alias(LABEL_DTYPES[plan.project.problem])
+        and all((schema.field(name).type in _TEXTS) == text for name, text in texts.items())
+    )

@@ -38,7 +38,7 @@ class Labelled(NamedTuple):
 
 
 #: What a label is kept as, by problem.
-_DTYPES = {"binary": "int32", "multiclass": "string", "regression": "float64"}
+LABEL_DTYPES = {"binary": "int32", "multiclass": "string", "regression": "float64"}
 
 
 def label_rows(
@@ -137,7 +137,7 @@ def _typed(
 ) -> pa.Table:
     """Return the labels of the facts in the population, in the type of the problem."""
     connection.register("facts", found)
-    value = exact_or_error("_label", _DTYPES[problem])
+    value = exact_or_error("_label", LABEL_DTYPES[problem])
     members = "_member" if "_member" in found.column_names else "true"
     chosen = f"(SELECT {identifier(key)}, as_of, _label FROM facts WHERE {members})"
     table = fetch(connection, f"SELECT {identifier(key)}, as_of, {value} AS label FROM {chosen} ORDER BY ALL")

@@ -71,7 +71,9 @@ def _ends(length: ExperimentLength) -> str:
     if length.within_a_year:
         return f"can be decided in {_days(length.days)}"
     if math.isnan(length.days):
-        return "may be decided, but after how many days is unknown"
+        known = math.isfinite(length.enrolment_days)
+        enrolled = f"; its units are enrolled in {_days(length.enrolment_days)}" if known else ""
+        return f"may be decided, but after how many days is unknown{enrolled}"
     return "cannot be decided within a year at this traffic"
 
 

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pytest
 
 from core.plan.file import parse_plan
+from panthera.plan_rows import accepted_rows
 from planner.decide.accepted import has_accepted_rows
 from planner.decide.label_rates import Arrivals
 from planner.decide.length import experiment_length
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from planner.decide.report import Report
+    from tests.planner.drafted import Drafted
 
 MONEY = "evaluate: {money: {currency: EUR, kept_value: 30, offer_cost: 10, contact_cost: 1, acceptance: 0.2, capacity: 0.5},"
 BEGIN = datetime(2024, 1, 1, tzinfo=UTC)
@@ -145,6 +147,24 @@ def test_rows_of_an_earlier_plan_are_not_used(accepted: Path) -> None:
     )
     assert not has_accepted_rows(parse_plan(later), accepted)
     assert not has_accepted_rows(parse_plan(PLAN), accepted / "nowhere")
+
+
+def test_a_table_without_times_shows_neither_arrivals_nor_when_an_outcome_is_known(
+    drafted: Drafted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = "".join(f"{n},{n * 7 % 11},{'yes' if n % 4 else 'no'}\n" for n in range(400))
+    plan, _ = drafted({"t.csv": "id,x,y\n" + rows}, "y = 'yes'")
+    with accepted_rows(plan, tmp_path / "nothing", tmp_path / "downloads") as made:
+        measured, stated = decide_plan(plan, made), decide_plan(plan, made, traffic=10)
+    assert (measured.found, stated.found) == (False, False)
+    assert measured.result.planned.rate.base_rate == pytest.approx(0.75)
+    needed = units_per_arm(0.75, 0.1)
+    assert measured.verdict.endswith(
+        f"{needed:,} units per arm, 400 wait and how many arrive is unknown (give --traffic)."
+    )
+    assert f"its units are enrolled in {math.ceil(2 * needed / 10)} days" in stated.verdict
+    assert "the tables have no times" in " ".join(one.text for one in stated.statements)
 
 
 def test_the_document_has_the_test_once_rows_are_accepted(accepted: Path, tmp_path: Path) -> None:
