@@ -78,10 +78,10 @@ def test_under_covariate_shift_the_interval_holds_the_realised_metric_as_often_a
     held = {"roc_auc": 0, "accuracy": 0, "log_loss": 0}
     for seed in range(100):
         rng = np.random.default_rng(seed)
-        reference, score = reference_of(rng, 2000), shifted_scores(rng, 600)
-        label = (rng.random(600) < relation(score)).astype(np.int32)
+        reference, score = reference_of(rng, 2000), shifted_scores(rng, 300)
+        label = (rng.random(300) < relation(score)).astype(np.int32)
         found = estimate_metrics(score, reference, 0.5, simulation=Simulation(repeats=200, seed=seed))
-        rows = Observed("binary", label, score, np.arange(600), threshold=0.5)
+        rows = Observed("binary", label, score, np.arange(300), threshold=0.5)
         for name in held:
             value = metric_value(name, rows)  # type: ignore[arg-type]
             held[name] += found[name].lower <= value <= found[name].upper

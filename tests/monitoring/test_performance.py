@@ -248,7 +248,7 @@ def test_a_row_without_a_score_is_not_usable_and_leaves_the_others(reference: Sc
 
 
 def test_small_cohorts_are_followed_together(reference: ScoreReference) -> None:
-    result = measured(simulated_cohorts(3, weeks=150, rows=10, shift=0.25), replace(BINARY, reference=reference))
+    result = measured(simulated_cohorts(3, weeks=80, rows=10, shift=0.25), replace(BINARY, reference=reference))
     assert result.alarms
 
 
