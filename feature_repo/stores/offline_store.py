@@ -7,7 +7,6 @@ feature_store.yaml). Then no row is joined that was unknown at the as-of instant
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 from feast.errors import FeastEntityDFMissingColumnsError, FeastJoinKeysDuringMaterialization
-from feast.feature_view import DUMMY_ENTITY_ID, DUMMY_ENTITY_VAL
+from feast.feature_view import DUMMY_ENTITY_ID
 from feast.infra.offline_stores.file_source import FileLoggingDestination
 from feast.infra.offline_stores.offline_store import OfflineStore, RetrievalJob, RetrievalMetadata
 from feast.on_demand_feature_view import OnDemandFeatureView
@@ -26,23 +25,22 @@ from feast.utils import compute_non_entity_date_range
 from core.errors import SourceError
 from feature_repo.files.feature_files import add_to_folder
 from feature_repo.join.point_in_time import ViewJoin, point_in_time_join
-from feature_repo.join.time_line import INSTANT, NEVER, instants, microseconds, require_times
+from feature_repo.join.time_line import NEVER, instants, microseconds, require_times
 from feature_repo.stores import feast_metrics
 from feature_repo.stores.entity_frame import AS_OF, read_entity_frame
 from feature_repo.stores.feast_source import FeastSource, located, type_name
+from feature_repo.stores.offline_rows import END, aware, between, every_instant, every_key, in_order, with_dummy_key
 from feature_repo.stores.retrieval_job import ArrowJob
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from datetime import date
+    from datetime import date, datetime
 
     import pandas as pd
     from feast import FeatureView
     from feast.data_source import DataSource
     from feast.feature_logging import LoggingConfig, LoggingSource
     from feast.infra.registry.base_registry import BaseRegistry
-
-    from feature_repo.join.point_in_time import Part
 
 
 class PantheraOfflineStoreConfig(FeastConfigBaseModel):  # type: ignore[misc]
@@ -92,7 +90,7 @@ class PantheraOfflineStore(OfflineStore):  # type: ignore[misc]
 
             def compute() -> pa.Table:
                 views = joins()
-                return point_in_time_join(_every_instant(views, start, end), AS_OF, views)
+                return point_in_time_join(every_instant(views, start, end), AS_OF, views)
         else:
             rows, as_of = read_entity_frame(entity_df, located(config, "."))
             _require_columns(rows, keys)
@@ -127,7 +125,7 @@ class PantheraOfflineStore(OfflineStore):  # type: ignore[misc]
         def compute() -> pa.Table:
             source = _opened(config, data_source, join_key_columns)
             columns = feature_name_columns or source.files.schema.names
-            start, end = _aware(start_date), _aware(end_date)
+            start, end = aware(start_date), aware(end_date)
             latest = ViewJoin(
                 parts=source.files.parts(),
                 keys=tuple((key, key) for key in join_key_columns),
@@ -139,9 +137,9 @@ class PantheraOfflineStore(OfflineStore):  # type: ignore[misc]
                     (name, name) for name in dict.fromkeys([*columns, *times]) if name not in join_key_columns
                 ),
             )
-            joined = point_in_time_join(_every_key(latest, end), _END, [latest])
-            matched = joined.filter(pc.is_valid(joined.column(timestamp_field))).drop_columns(_END)
-            return _with_dummy_key(matched, join_key_columns)
+            joined = point_in_time_join(every_key(latest, end), END, [latest])
+            matched = joined.filter(pc.is_valid(joined.column(timestamp_field))).drop_columns(END)
+            return with_dummy_key(matched, join_key_columns)
 
         return _range_job(config, compute, [*feature_name_columns], join_key_columns, start_date, end_date)
 
@@ -163,8 +161,8 @@ class PantheraOfflineStore(OfflineStore):  # type: ignore[misc]
             features = feature_name_columns or source.files.schema.names
             columns = list(dict.fromkeys([*join_key_columns, *features, *times]))
             parts = (read([source.column(name) for name in columns]) for read in source.files.parts())
-            rows = pa.concat_tables(_between(part, timestamp_field, start_date, end_date) for part in parts)
-            return _with_dummy_key(_in_order(rows, times), join_key_columns)
+            rows = pa.concat_tables(between(part, timestamp_field, start_date, end_date) for part in parts)
+            return with_dummy_key(in_order(rows, times), join_key_columns)
 
         return _range_job(config, compute, [*feature_name_columns], join_key_columns, start_date, end_date)
 
@@ -233,7 +231,7 @@ class PantheraOfflineStore(OfflineStore):  # type: ignore[misc]
         columns = [source.column(name) for name in names]
         time = source.column(timestamp_field)
         parts = (read(list(dict.fromkeys([*columns, time]))) for read in source.files.parts())
-        rows = pa.concat_tables(_between(part, time, start_date, end_date) for part in parts)
+        rows = pa.concat_tables(between(part, time, start_date, end_date) for part in parts)
         named_rows = rows.select(columns).rename_columns(names)
         return feast_metrics.measure(named_rows, feature_columns, histogram_bins, top_n)
 
@@ -291,8 +289,6 @@ class PantheraOfflineStore(OfflineStore):  # type: ignore[misc]
         )
 
 
-#: The as-of column of `_every_key`; no column of a file has this name.
-_END = "\0end"
 #: Arrow's name of an unnamed index of a pandas frame.
 _UNNAMED_INDEX = re.compile(r"__index_level_\d+__")
 
@@ -354,70 +350,6 @@ def _opened(config: RepoConfig, data_source: DataSource, keys: list[str]) -> Fea
 def _index_columns(rows: pa.Table) -> set[str]:
     """Return the columns that were the index of a pandas frame; Feast passes on the index of a filtered frame."""
     return {name for name in rows.column_names if _UNNAMED_INDEX.fullmatch(name)}
-
-
-def _aware(time: datetime) -> datetime:
-    return time if time.tzinfo else time.replace(tzinfo=UTC)
-
-
-def _every_key(view: ViewJoin, end: datetime) -> pa.Table:
-    """Return the distinct keys of a view's rows, each as of `end`."""
-    names = [name for name, _ in view.keys]
-    if not names:
-        return pa.table({_END: pa.array([end], INSTANT)})
-    keys = pa.concat_tables(_distinct(read(names)) for read in view.parts)
-    keys = _distinct(keys)
-    return keys.append_column(_END, pa.array([end] * len(keys), INSTANT))
-
-
-def _distinct(rows: pa.Table) -> pa.Table:
-    return rows.group_by(rows.column_names, use_threads=False).aggregate([])
-
-
-def _every_instant(views: list[ViewJoin], start: datetime, end: datetime) -> pa.Table:
-    """Return the distinct (keys, instant) of the views' rows from `start` to `end`; with the cutoff, when each was known."""
-    instants_of_parts = pa.concat_tables(
-        (_instants_of(view, read, start, end) for view in views for read in view.parts), promote_options="permissive"
-    )
-    rows = _distinct(instants_of_parts)
-    return rows.sort_by([(name, "ascending") for name in [AS_OF, *rows.drop_columns(AS_OF).column_names]])
-
-
-def _instants_of(view: ViewJoin, read: Part, start: datetime, end: datetime) -> pa.Table:
-    rows = read(view.key_and_time_columns)
-    known = microseconds(rows.column(view.event_time), view.event_time)
-    if view.cutoff and view.created_time:
-        created = microseconds(rows.column(view.created_time), view.created_time)
-        known = np.where(created == NEVER, NEVER, np.maximum(known, created))
-    columns = {entity_key: rows.column(key) for entity_key, key in view.keys}
-    return _distinct(_between(pa.table({**columns, AS_OF: instants(known)}), AS_OF, start, end))
-
-
-def _between(rows: pa.Table, timestamp_field: str, start: datetime | None, end: datetime | None) -> pa.Table:
-    """Return the rows with start <= time <= end; naive bounds are UTC, by Feast's convention."""
-    times = microseconds(rows.column(timestamp_field), timestamp_field)
-    inside = times != NEVER
-    if start is not None:
-        inside &= times >= _microseconds_of(start)
-    if end is not None:
-        inside &= times <= _microseconds_of(end)
-    return rows if inside.all() else rows.filter(pa.array(inside))
-
-
-def _in_order(rows: pa.Table, times: list[str]) -> pa.Table:
-    """Return the rows sorted by event time, then created time, so that a sequential writer ends with the latest."""
-    return rows.take(np.lexsort([microseconds(rows.column(name), name) for name in reversed(times)]))
-
-
-def _microseconds_of(time: datetime) -> int:
-    return (_aware(time) - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
-
-
-def _with_dummy_key(rows: pa.Table, keys: list[str]) -> pa.Table:
-    """Return rows of a view without an entity with Feast's dummy key; other rows as they are."""
-    if keys:
-        return rows
-    return rows.append_column(DUMMY_ENTITY_ID, pa.array([DUMMY_ENTITY_VAL] * len(rows), pa.string()))
 
 
 def _range_job(
