@@ -1,6 +1,7 @@
 # Two images from one lock: `pipeline` runs the stages and MLflow's server, `service` answers.
 # The service's packages are those of bentofile.yaml, as for `bentoml build`, with what they need; the lock is their
 # constraint, whose versions and hashes hold for them too: a third of the packages, and none of DVC, Feast or MLflow.
+# Packages are installed with their bytecode: the user of an image cannot write it, so each start would compile them again.
 FROM python:3.11.14-slim-bookworm AS base
 # LightGBM's wheel needs OpenMP from the system.
 RUN apt-get update \
@@ -27,7 +28,7 @@ RUN awk '/^uv==/ {on = 1; print; next} on && /^ +--hash=/ {print; next} {on = 0}
 FROM installer AS packages
 # With pip, by which `ingest` fetches a wheel.
 RUN python -m venv .venv \
-    && uv pip install --no-cache --python .venv/bin/python --require-hashes --no-deps -r requirements.lock
+    && uv pip install --no-cache --compile-bytecode --python .venv/bin/python --require-hashes --no-deps -r requirements.lock
 COPY . .
 RUN pip install --no-cache-dir --no-index --no-deps --no-build-isolation -e . \
     && pip wheel --no-cache-dir --no-index --no-deps --no-build-isolation --wheel-dir /wheels .
@@ -37,9 +38,9 @@ FROM installer AS service-packages
 COPY bentofile.yaml ./
 RUN awk '/^ +- [a-z].*==/ {print $2}' bentofile.yaml > /tmp/service.in \
     && uv venv --no-cache .venv \
-    && uv pip install --no-cache --python .venv/bin/python --require-hashes -c requirements.lock -r /tmp/service.in
+    && uv pip install --no-cache --compile-bytecode --python .venv/bin/python --require-hashes -c requirements.lock -r /tmp/service.in
 COPY --from=packages /wheels /wheels
-RUN uv pip install --no-cache --python .venv/bin/python --no-index --no-deps /wheels/*.whl
+RUN uv pip install --no-cache --compile-bytecode --python .venv/bin/python --no-index --no-deps /wheels/*.whl
 
 FROM base AS pipeline
 COPY --from=packages --chown=panthera /app /app
