@@ -127,18 +127,27 @@ def _variance(draws: Sequence[NDArray[np.float64]]) -> float:
 
 
 def measure(pool: Pool, name: str, learner: Candidate, fitted: Indices, checked: Indices) -> Measured | None:
-    """Return the learner fitted on some rows and measured on others; None if it cannot be fitted, or a score is undefined.
+    """Return the learner fitted on some rows and measured on others; None if a class or a score is missing.
 
     Half of the checked entities serve as the validation part (early stopping, calibration, threshold) and half as the test
     part; then the halves change places.
     """
     first, second = _halves(pool, checked)
+    if not (
+        _has_labels(pool, fitted, len(pool.task.names)) and all(_has_labels(pool, one, 2) for one in (first, second))
+    ):
+        return None
     try:
         shares = [_on_test(pool, name, learner, fitted, *halves) for halves in ((first, second), (second, first))]
     except PlanError:
         return None
     found = Measured(tuple(shares))
     return found if all(np.isfinite(found.score(metric)) for metric in pool.section.metrics) else None
+
+
+def _has_labels(pool: Pool, rows: Indices, labels: int) -> bool:
+    """Return whether rows have so many different labels; those of a regression need two different numbers."""
+    return len(np.unique(pool.rows.label[rows])) >= max(labels, 2)
 
 
 def _halves(pool: Pool, rows: Indices) -> tuple[Indices, Indices]:

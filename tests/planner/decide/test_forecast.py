@@ -15,6 +15,8 @@ from core.plan.file import parse_plan
 from models.measures.metrics import Observed, metric_value
 from planner.decide.forecast import forecast
 from planner.decide.learning_curve import fit_curve
+from planner.decide.trials import measure, pool_of, without_test_labels
+from planner.decide.units import with_units
 from planner.verbs import forecast_score
 from tests.planner.prove.test_proof import PLAN
 
@@ -161,6 +163,17 @@ def test_one_class_is_a_line(part: str, said: str) -> None:
 )
 def test_too_few_rows_are_a_line(rows: int, said: str) -> None:
     assert said in forecast_score(plan(), world(1).slice(0, rows)).verdict
+
+
+def test_rows_without_a_class_give_no_score() -> None:
+    known, _ = without_test_labels(with_units(plan(), world(1)))
+    pool, rule = pool_of(plan(), known, ("roc_auc",)), plan().train.candidates["rule"]
+    fitted, checked = np.arange(2 * BUYERS), np.arange(2 * BUYERS, 3 * BUYERS)
+    label = pool.rows.label
+    assert measure(pool, "rule", rule, fitted, checked) is not None
+    assert measure(pool, "rule", rule, fitted[label[fitted] == 0], checked) is None
+    assert measure(pool, "rule", rule, fitted, checked[label[checked] == 1]) is None
+    assert measure(pool, "rule", rule, fitted, checked[:1]) is None
 
 
 def test_a_power_law_is_found_again() -> None:
