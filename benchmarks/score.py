@@ -1,11 +1,14 @@
 """Score many entities with `panthera score`, and with the stock way; the last line is one JSON object.
 
-Run it as `make bench-score`. The model is LightGBM over the columns of the small plan of `make bench-repro`: 16 numbers and two
-texts, by a key that is a text. Both ways have the same data, model and server, and their scores are compared first.
+Run it as `make bench-score`. Two models are scored, each over all entities of an online table.
 
-- `entities_per_second`: from the start of the verb's function to the closed Parquet file; the median of several runs.
-- `stock_entities_per_second`: Feast's PostgreSQL store by `get_online_features`, a data frame and `Booster.predict`, in
-  batches of a thousand; over fewer entities, because its time grows with their number.
+- `entities_per_second`: the small plan's model, one feature by an integer key; from the start of the verb's function to the
+  closed Parquet file, the median of several runs.
+- `trees_per_second`: 100 trees of LightGBM over the columns of the plan of `make bench-repro`: 16 numbers and two texts, by a
+  key that is a text. The trees take most of this time.
+- `stock_per_second`: the same trees by the stock way: Feast's PostgreSQL store by `get_online_features`, a data frame and
+  `Booster.predict`, in batches of a thousand; over fewer entities, because its time grows with their number. The scores of
+  both ways are compared first.
 """
 
 from __future__ import annotations
@@ -29,6 +32,7 @@ import pyarrow.parquet as pq
 from feast import types as feast_types
 from feast.repo_config import RegistryConfig, RepoConfig
 
+from benchmarks import small_release
 from benchmarks.features_online import stock_online
 from benchmarks.repro import LEVELS, NUMBERS, plan
 from benchmarks.scratch_server import scratch_server
@@ -175,53 +179,87 @@ def stock_scores(store: feast.FeatureStore, booster: lightgbm.Booster, keys: Seq
     return scores
 
 
-def measure(settings: Settings, folder: Path, customers: int, stock_customers: int) -> dict[str, Any]:
-    """Return the figures of both ways."""
-    small, data, url = parse_plan(plan()), rows(customers), settings.database_url or ""
-    digest = register(settings, small)
-    bring_online(url, data)
-    out, asked, rates = folder / "scores.parquet", Asked("champion", as_of=AS_OF), []
+def bring_accounts_online(url: str, accounts: int) -> None:
+    """Write the online table of the small plan, in which account n has n % 40 orders."""
+    with connect(url) as connection:
+        create(connection, OnlineTable(small_release.TABLE, (("account_id", "int64"),), (("orders", "int64"),)))
+        connection.execute(
+            f"INSERT INTO online.{small_release.TABLE} SELECT n, %s, %s, n %% 40 FROM generate_series(1, %s) AS n",
+            [EVENT, EVENT, accounts],
+        )
+        connection.execute(
+            "INSERT INTO panthera.materialization VALUES (gen_random_uuid(), 'history', %s, %s, %s)",
+            [small_release.TABLE, EVENT, accounts],
+        )
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("VACUUM ANALYZE")
+
+
+def rates(settings: Settings, plan: Plan, out: Path, entities: int) -> list[int]:
+    """Return the entities per second of each run but the first one, which loads libraries."""
+    found = []
     for _ in range(_RUNS + 1):
         began = time.perf_counter()
-        score_entities(settings, small, asked, lambda: AS_OF, lambda _: to_file(out))
-        rates.append(customers / (time.perf_counter() - began))
-    few = data.slice(0, stock_customers)
-    store = stock_store(folder / "stock", url, few)
+        score_entities(settings, plan, Asked("champion", as_of=AS_OF), lambda: AS_OF, lambda _: to_file(out))
+        found.append(round(entities / (time.perf_counter() - began)))
+    return found[1:]
+
+
+def measure_small(settings: Settings, out: Path, accounts: int) -> list[int]:
+    """Return the rates of the small plan's model."""
+    release = small_release.enter(settings, "small")
+    with connect(settings.database_url or "") as connection:
+        ledger.appoint(connection, release.model, "champion", "small", Act("register", "benchmark", "benchmark"))
+    bring_accounts_online(settings.database_url or "", accounts)
+    return rates(settings, small_release.PLAN, out, accounts)
+
+
+def stock_rate(settings: Settings, digest: str, folder: Path, customers: pa.Table) -> int:
+    """Return the entities per second of the stock way, after a comparison of its scores with those in the file."""
     bundle = load_bundle(settings.bundles / digest, read_signer(settings).trusted)
     booster = bundle.model.estimator.booster  # type: ignore[attr-defined]
-    keys: list[str] = few.column(KEY).to_pylist()
-    ours = dict(zip(*pq.read_table(out, columns=[KEY, "score"]).to_pydict().values(), strict=True))
-    if any(
-        not math.isclose(ours[key], score) for key, score in zip(keys, stock_scores(store, booster, keys), strict=True)
-    ):
+    store = stock_store(folder / "stock", settings.database_url or "", customers)
+    keys: list[str] = customers.column(KEY).to_pylist()
+    ours = dict(zip(*pq.read_table(folder / "trees.parquet", columns=[KEY, "score"]).to_pydict().values(), strict=True))
+    stock = stock_scores(store, booster, keys)
+    if any(not math.isclose(ours[key], score) for key, score in zip(keys, stock, strict=True)):
         raise SystemExit("the two ways return different scores")
     began = time.perf_counter()
-    for begin in range(0, stock_customers, _BATCH):
+    for begin in range(0, len(keys), _BATCH):
         stock_scores(store, booster, keys[begin : begin + _BATCH])
-    stock = stock_customers / (time.perf_counter() - began)
-    rate = statistics.median(rates[1:])  # the first run loads libraries
+    return round(len(keys) / (time.perf_counter() - began))
+
+
+def measure(settings: Settings, folder: Path, entities: int, stock_entities: int) -> dict[str, Any]:
+    """Return the figures of both models and both ways."""
+    small = measure_small(settings, folder / "small.parquet", entities)
+    wide, data = parse_plan(plan()), rows(entities)
+    digest = register(settings, wide)
+    bring_online(settings.database_url or "", data)
+    trees = rates(settings, wide, folder / "trees.parquet", entities)
+    stock = stock_rate(settings, digest, folder, data.slice(0, stock_entities))
     return {
-        "customers": customers,
-        "features": len(FEATURES),
-        "trees": booster.num_trees(),
-        "entities_per_second": round(rate),
-        "runs": [round(each) for each in rates[1:]],
-        "stock_entities_per_second": round(stock),
-        "ratio": round(rate / stock, 1),
+        "entities": entities,
+        "entities_per_second": statistics.median(small),
+        "runs": small,
+        "trees_per_second": statistics.median(trees),
+        "trees_runs": trees,
+        "stock_per_second": stock,
+        "trees_ratio": round(statistics.median(trees) / stock, 1),
     }
 
 
 def main() -> None:
     """Read the arguments, measure, and print the figures."""
     parser = argparse.ArgumentParser(description="Score many entities, beside the stock way.")
-    parser.add_argument("--customers", type=int, default=400_000)
-    parser.add_argument("--stock-customers", type=int, default=10_000)
+    parser.add_argument("--entities", type=int, default=400_000)
+    parser.add_argument("--stock-entities", type=int, default=5_000)
     arguments = parser.parse_args()
     silence_telemetry()
     with scratch_server("panthera-score-") as (url, folder):
         settings = Settings(folder / "params.yaml", folder / "state", url, None)
         with mock.patch.dict(os.environ, {"PANTHERA_STATE": str(folder / "state")}):
-            print(json.dumps(measure(settings, folder, arguments.customers, arguments.stock_customers)))
+            print(json.dumps(measure(settings, folder, arguments.entities, arguments.stock_entities)))
 
 
 if __name__ == "__main__":

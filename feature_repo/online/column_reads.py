@@ -1,7 +1,8 @@
 """Read the online rows of many entities as columns, without a Python object for each row.
 
-Numbers and times come by a binary COPY whose fields all have eight bytes, so that a portion of rows is one array. Texts come
-by a second statement of the same transaction.
+The statement is that of the service, and PostgreSQL aggregates each of its columns to an array. The elements of arrays of
+numbers and times have eight bytes, so that NumPy reads them as they were sent. COPY is slower: the driver returns its rows one
+by one.
 """
 
 from __future__ import annotations
@@ -11,22 +12,23 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import psycopg
 import pyarrow as pa
 import pyarrow.compute as pc
-from psycopg import IsolationLevel, sql
+from psycopg import sql
+from psycopg.types.string import ByteaBinaryLoader
 
 from core.contracts import Freshness, microseconds_of
 from core.dtypes import NUMERIC, TEXTS
 from feature_repo.online.handle import view_parts
-from feature_repo.online.pgcopy import EPOCH_SHIFT, HEADER, TRAILER
-from feature_repo.online.query import bulk_statement
+from feature_repo.online.pgcopy import EPOCH_SHIFT
+from feature_repo.online.query import key_array, read_statement
 from feature_repo.online.table import SCHEMA, column_identifier, listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from datetime import datetime
 
-    import psycopg
     from numpy.typing import NDArray
 
     from core.contracts import Key
@@ -39,6 +41,10 @@ _FRESH, _STALE, _MISSING = range(len(STATUSES))
 _MICROSECOND = timedelta(microseconds=1)
 #: PostgreSQL's -infinity, which stands for NULL in a column of times.
 _NO_TIME = np.iinfo(np.int64).min
+#: The types int8[], float8[] and timestamptz[]; the bytes before their elements; and an element: its length and its bits.
+_FIXED_ARRAYS = (1016, 1022, 1185)
+_ARRAY_HEAD = 20
+_ELEMENT = np.dtype([("length", ">i4"), ("bits", ">i8")])
 
 
 @dataclass(frozen=True)
@@ -70,7 +76,7 @@ class ViewColumns:
 
 @dataclass(frozen=True)
 class _Column:
-    """A feature to read: the index of its view, its name and dtype, and its value in the rows of `bulk_statement`."""
+    """A feature to read: the index of its view, its name and dtype, and its value in the rows of the statement."""
 
     view: int
     name: str
@@ -97,26 +103,25 @@ class ColumnReader:
         self._parts = view_parts(self.views, entity_key)
         self._begins = _begins(self._parts)
         self._width = self._begins.pop()
-        columns = list(self._columns(dtypes))
-        self._fixed = [column for column in columns if column.dtype not in TEXTS]
-        self._texts = [column for column in columns if column.dtype in TEXTS]
+        self._values = list(self._columns(dtypes))
+        self._statement = self._composed()
 
     def keys(self, connection: psycopg.Connection) -> pa.Array:
         """Fetch the keys of all entities that have a row in some view, in ascending order."""
         tables = [view.online_table for view in self.views if not view.link]
         each = [sql.SQL("SELECT {} FROM {}").format(self._key, sql.Identifier(SCHEMA, table)) for table in tables]
-        union = sql.SQL("SELECT {key} FROM ({each}) AS every ORDER BY {key}{order}").format(
+        union = sql.SQL("SELECT array_agg({key} ORDER BY {key}{order}) FROM ({each}) AS every").format(
             key=self._key,
             each=sql.SQL(" UNION ").join(each),
             order=sql.SQL("" if self._dtype == "int64" else ' COLLATE "C"'),
         )
-        with connection.transaction():
-            if self._dtype == "int64":
-                return pa.array(_copied(connection, union, 1)[:, 0])
-            return pa.array([key for (key,) in connection.execute(union)], pa.string())
+        (keys,) = _fetched(connection, union.as_bytes(), [])
+        if self._dtype == "int64":
+            return pa.array(_bits(keys))
+        return pa.array(keys or [], pa.string())
 
     def read(self, connection: psycopg.Connection, keys: Sequence[Key], as_of: datetime) -> dict[str, ViewColumns]:
-        """Fetch the rows of `keys` in each view, by its name, in a transaction of its own.
+        """Fetch the rows of `keys` in each view, by its name, with one statement.
 
         Raises
         ------
@@ -124,24 +129,23 @@ class ColumnReader:
             Any error of the driver; the caller owns the connection.
 
         """
-        connection.isolation_level = IsolationLevel.REPEATABLE_READ  # both statements read the same rows
-        with connection.transaction():
-            statement = bulk_statement(self._parts, keys, self._dtype)
-            times = [sql.SQL("coalesce({}, '-infinity'::timestamptz)").format(_stored(begin)) for begin in self._begins]
-            fixed = [*times, *map(_eight_bytes, self._fixed)]
-            numbers = _copied(connection, self._selected(fixed, statement), len(fixed))
-            texts: list[tuple[Any, ...]] = []
-            if self._texts:
-                texts = connection.execute(
-                    self._selected([column.value for column in self._texts], statement)
-                ).fetchall()
+        arrays = _fetched(connection, self._statement, [key_array(keys, self._dtype)])
         count = len(self.views)
         values: list[dict[str, pa.Array]] = [{} for _ in self.views]
-        for index, column in enumerate(self._fixed):
-            values[column.view][column.name] = _array(numbers[:, count + index], column.dtype)
-        for column, texts_of in zip(self._texts, zip(*texts, strict=True), strict=True):
-            values[column.view][column.name] = pa.array(texts_of, pa.string())
-        return self._judged(numbers[:, :count], values, as_of)
+        for column, array in zip(self._values, arrays[count:], strict=True):
+            values[column.view][column.name] = _array(array, column.dtype)
+        return self._judged([_bits(array) for array in arrays[:count]], values, as_of)
+
+    def _composed(self) -> bytes:
+        """Compose the statement: arrays of the event times of each view, then arrays of the values."""
+        times = [_time(_stored(begin)) for begin in self._begins]
+        arrays = [sql.SQL("array_agg({})").format(value) for value in (*times, *map(_element, self._values))]
+        columns = listed(map(_stored, range(self._width)))
+        return b"SELECT %b FROM (%b) AS stored (%b)" % (
+            listed(arrays).as_bytes(),
+            read_statement(self._parts, (self._dtype,)),
+            columns.as_bytes(),
+        )
 
     def _columns(self, dtypes: Mapping[str, Mapping[str, str]]) -> Iterator[_Column]:
         for index, (view, part, begin) in enumerate(zip(self.views, self._parts, self._begins, strict=True)):
@@ -152,24 +156,18 @@ class ColumnReader:
                 if name in dtypes.get(view.name, ()):
                     yield _Column(index, name, dtypes[view.name][name], value)
 
-    def _selected(self, values: Sequence[sql.Composable], statement: sql.Composed) -> sql.Composed:
-        return sql.SQL("SELECT {} FROM ({}) AS stored ({})").format(
-            listed(values), statement, listed(map(_stored, range(self._width)))
-        )
-
     def _judged(
-        self, events: NDArray[np.int64], values: Sequence[Mapping[str, pa.Array]], as_of: datetime
+        self, events: Sequence[NDArray[np.int64]], values: Sequence[Mapping[str, pa.Array]], as_of: datetime
     ) -> dict[str, ViewColumns]:
         now = microseconds_of(as_of)
         statuses = {
-            view.name: _statuses(events[:, index], now, view.ttl // _MICROSECOND)
-            for index, view in enumerate(self.views)
+            view.name: _statuses(events[index], now, view.ttl // _MICROSECOND) for index, view in enumerate(self.views)
         }
         for view in self.views:
             if view.link:  # an old link may name the wrong entity
                 statuses[view.name][statuses[view.link.view] != _FRESH] = _MISSING
         return {
-            view.name: _known(statuses[view.name], events[:, index], values[index])
+            view.name: _known(statuses[view.name], events[index], values[index])
             for index, view in enumerate(self.views)
         }
 
@@ -186,30 +184,43 @@ def _stored(index: int) -> sql.Identifier:
     return sql.Identifier(f"c{index}")
 
 
-def _eight_bytes(column: _Column) -> sql.Composed:
-    """Compose a value of eight bytes: a time, or a number as float8, whose NULL is NaN, as in the encoded rows."""
+def _time(value: sql.Composable) -> sql.Composed:
+    return sql.SQL("coalesce({}, '-infinity'::timestamptz)").format(value)
+
+
+def _element(column: _Column) -> sql.Composable:
+    """Compose an element of a column's array: a text, a time, or a number as float8, whose NULL is NaN as in encoded rows."""
+    if column.dtype in TEXTS:
+        return column.value
     if column.dtype == "timestamp":
-        return sql.SQL("coalesce({}, '-infinity'::timestamptz)").format(column.value)
+        return _time(column.value)
     if column.dtype not in NUMERIC:
         raise AssertionError(f"no model takes the dtype {column.dtype}")
     number = sql.SQL("{}::int4" if column.dtype == "bool" else "{}").format(column.value)
     return sql.SQL("coalesce({}::float8, 'NaN')").format(number)
 
 
-def _copied(connection: psycopg.Connection, query: sql.Composed, width: int) -> NDArray[np.int64]:
-    """Fetch the rows of a query whose `width` columns have eight bytes each; return their bits, of shape (rows, width)."""
-    with connection.cursor().copy(sql.SQL("COPY ({}) TO STDOUT (FORMAT binary)").format(query)) as copy:
-        content = b"".join(copy)
-    row = np.dtype([("count", ">i2"), ("fields", [("length", ">i4"), ("bits", ">i8")], (width,))])
-    rows = np.frombuffer(content[len(HEADER) : -len(TRAILER)], row)
-    bits: NDArray[np.int64] = rows["fields"]["bits"].astype(np.int64)
-    return bits
+def _fetched(connection: psycopg.Connection, statement: bytes, parameters: Sequence[object]) -> tuple[Any, ...]:
+    """Fetch the only row of a statement; arrays of numbers and times as the bytes that were sent."""
+    cursor = psycopg.RawCursor(connection)
+    for oid in _FIXED_ARRAYS:
+        cursor.adapters.register_loader(oid, ByteaBinaryLoader)
+    row: tuple[Any, ...] | None = cursor.execute(statement, parameters, binary=True).fetchone()
+    assert row is not None, "an aggregate returns one row"
+    return row
 
 
-def _array(bits: NDArray[np.int64], dtype: str) -> pa.Array:
-    if dtype == "timestamp":
-        return _times(bits, bits == _NO_TIME)
-    return pa.array(np.ascontiguousarray(bits).view(np.float64))
+def _bits(array: bytes | None) -> NDArray[np.int64]:
+    """Return the bits of the elements of an array that was sent in binary; none if it is NULL."""
+    elements = np.frombuffer((array or b"")[_ARRAY_HEAD:], _ELEMENT)
+    return np.ascontiguousarray(elements["bits"], dtype=np.int64)
+
+
+def _array(array: Any, dtype: str) -> pa.Array:
+    if dtype in TEXTS:
+        return pa.array(array, pa.string())
+    bits = _bits(array)
+    return _times(bits, np.equal(bits, _NO_TIME)) if dtype == "timestamp" else pa.array(bits.view(np.float64))
 
 
 def _times(microseconds: NDArray[np.int64], absent: NDArray[np.bool_]) -> pa.Array:

@@ -107,29 +107,6 @@ def read_statement(
     of its features, all NULL if the table has no row for the keys; then the value of `lookup`. With `one`, the parameters
     are the keys of a single row, not arrays, which saves the server the unnest and the sort.
     """
-    # The SELECT hides an array's length from PostgreSQL, which would plan the statement again for each short array.
-    keys = listed(
-        sql.SQL("${}::{}" if one else "(SELECT ${}::{}[])").format(sql.SQL(str(index + 1)), postgres_type(dtype))
-        for index, dtype in enumerate(parameters)
-    )
-    return _statement(parts, keys, len(parameters), one=one, lookup=lookup).as_bytes()
-
-
-def bulk_statement(parts: tuple[ViewPart, ...], keys: Sequence[object], dtype: str) -> sql.Composed:
-    """Compose `read_statement` for many keys that stand in the statement itself, since COPY takes no parameters."""
-    # Without the SELECT, PostgreSQL would know the number of keys, and scan whole tables for each portion of them.
-    array = sql.SQL("(SELECT {}::{}[])").format(sql.Literal(key_array(keys, dtype)), postgres_type(dtype))
-    return _statement(parts, array, 1)
-
-
-def _statement(
-    parts: tuple[ViewPart, ...],
-    keys_given: sql.Composable,
-    count: int,
-    *,
-    one: bool = False,
-    lookup: EntityLookup | None = None,
-) -> sql.Composed:
     joins: dict[str, sql.Composed] = {}
     # A linked part is joined after the part with its link.
     for number in sorted(range(len(parts)), key=lambda number: parts[number].is_linked):
@@ -148,13 +125,18 @@ def _statement(
     ]
     if lookup:
         columns.append(lookup.value())
-    key_names = listed(sql.Identifier(f"key{index}") for index in range(count))
+    # The SELECT hides an array's length from PostgreSQL, which would plan the statement again for each short array.
+    keys_given = listed(
+        sql.SQL("${}::{}" if one else "(SELECT ${}::{}[])").format(sql.SQL(str(index + 1)), postgres_type(dtype))
+        for index, dtype in enumerate(parameters)
+    )
+    key_names = listed(sql.Identifier(f"key{index}") for index in range(len(parameters)))
     statement = sql.SQL(
         "SELECT {} FROM (SELECT {}) AS asked({}) {}"
         if one
         else "SELECT {} FROM unnest({}) WITH ORDINALITY AS asked({}, place) {} ORDER BY asked.place"
     )
-    return statement.format(listed(columns), keys_given, key_names, sql.SQL(" ").join(joins.values()))
+    return statement.format(listed(columns), keys_given, key_names, sql.SQL(" ").join(joins.values())).as_bytes()
 
 
 def _sources(parts: Sequence[ViewPart], number: int) -> dict[str, str]:

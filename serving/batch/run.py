@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from core.errors import BundleError, PantheraError, StaleStateError
+from core.json_text import plain
 from core.postgres.database import connect, ensure_database
 from core.terminal import terminal_table
 from models.bundles.signing import read_trusted
@@ -101,11 +102,7 @@ class ScoreSummary:
 
     def to_dict(self) -> dict[str, object]:
         """Return the summary as JSON types."""
-        return {
-            **asdict(self),
-            "head": [{name: _json(value) for name, value in row.items()} for row in self.head],
-            "entities_per_second": round(self.entities / self.seconds),
-        }
+        return {**plain(self), "entities_per_second": round(self.entities / self.seconds)}
 
     def table(self) -> Table:
         """Return the first rows, and the counts below them."""
@@ -125,10 +122,6 @@ class ScoreSummary:
             f"{self.entities:,} entities in {self.seconds:.1f} s, {self.scored:,} with a score: {told}{where}. "
             "They are not in the prediction log."
         )
-
-
-def _json(value: Any) -> Any:
-    return value.isoformat().replace("+00:00", "Z") if hasattr(value, "isoformat") else value
 
 
 def _cell(value: Any) -> str:
