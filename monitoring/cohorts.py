@@ -64,9 +64,11 @@ def _count_cells(arm: ArmCounts) -> list[str]:
 def summary(comparison: Comparison) -> tuple[str, ...]:
     """Compose the lines that summarise the comparison: difference, p-values, verdict and reasons."""
     interval = f"[{comparison.ci_lower:+.4f}, {comparison.ci_upper:+.4f}]"
+    sequence = f"[{comparison.sequence_lower:+.4f}, {comparison.sequence_upper:+.4f}]"
     exposed, joined = comparison.sample_ratio_p, comparison.sample_ratio_p_joined
     lines = (
         f"challenger - champion: {comparison.difference:+.4f}, {comparison.confidence:.0%} interval {interval}",
+        f"at repeated looks: {comparison.confidence:.0%} confidence sequence {sequence}",
         f"p of no difference: {comparison.p_value:.3g}",
         f"p of the sample ratio: {exposed:.3g} exposed, {joined:.3g} mature with an outcome",
         f"verdict: {comparison.verdict}",

@@ -209,6 +209,8 @@ class Comparison:
     difference : challenger_rate - champion_rate.
     ci_lower, ci_upper : confidence interval of the difference, at the level `confidence`.
     p_value : two-sided p-value of the hypothesis of no difference.
+    sequence_lower, sequence_upper : confidence sequence of the difference: it may be read every week, whereas the interval
+        holds for one look.
     sample_ratio_p, sample_ratio_p_joined : p-values of the sample ratio test on exposed units and on units with an outcome:
         the smallest over the tested phases, times their number (Bonferroni).
     verdict : "challenger higher", "challenger lower", "no difference shown" or "withheld"; whether higher is better depends
@@ -228,6 +230,8 @@ class Comparison:
     ci_lower: float
     ci_upper: float
     p_value: float
+    sequence_lower: float
+    sequence_upper: float
     sample_ratio_p: float
     sample_ratio_p_joined: float
     verdict: str
@@ -248,6 +252,8 @@ class Comparison:
             "ci_lower": plain(self.ci_lower),
             "ci_upper": plain(self.ci_upper),
             "p_value": plain(self.p_value),
+            "sequence_lower": plain(self.sequence_lower),
+            "sequence_upper": plain(self.sequence_upper),
             "sample_ratio_p": plain(self.sample_ratio_p),
             "sample_ratio_p_joined": plain(self.sample_ratio_p_joined),
             "verdict": self.verdict,

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from core.experiment.cohorts import Comparison, PhaseResult
+from core.experiment.confidence_sequence import sequence_margin
 from core.experiment.phases import ARMS, CONTROL, TREATMENT
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class _Effect:
     ci_lower: float
     ci_upper: float
     p_value: float
+    sequence_margin: float = math.nan
 
 
 def compare(
@@ -44,7 +46,8 @@ def compare(
     outcome, the difference is d = sum(w_k d_k), the mean effect on the compared units. The interval is
     d +- t(df) sqrt(sum(w_k^2 (s1k^2/n1k + s2k^2/n2k))), with the degrees of freedom of Welch and Satterthwaite over all these
     terms; for one phase it is Welch's interval, for 0/1 outcomes the Wald interval. Without a true difference it excludes 0
-    in a share 1 - confidence of the experiments that are evaluated once; repeated looks exclude 0 more often.
+    in a share 1 - confidence of the experiments that are evaluated once; repeated looks exclude 0 more often. The
+    `sequence_margin` around d holds at all looks together.
 
     A phase is compared if the same two releases answered in it as in the phase with the last exposure, and each arm has at
     least `MINIMUM_UNITS` mature units with an outcome. `PhaseResult.left_out` names why a phase is not compared.
@@ -82,6 +85,8 @@ def compare(
         ci_lower=effect.ci_lower,
         ci_upper=effect.ci_upper,
         p_value=effect.p_value,
+        sequence_lower=effect.difference - effect.sequence_margin,
+        sequence_upper=effect.difference + effect.sequence_margin,
         sample_ratio_p=_bonferroni([result.sample_ratio_p for result in results]),
         sample_ratio_p_joined=_bonferroni([result.sample_ratio_p_joined for result in results]),
         verdict="withheld" if withheld_because else _verdict(effect),
@@ -147,7 +152,8 @@ def _effect(phases: Sequence[PhaseArms], confidence: float) -> _Effect:
     df = variance**2 / sum(term**2 / arm_df for term, arm_df in terms)
     margin = float(t.ppf((1 + confidence) / 2, df)) * math.sqrt(variance)
     p_value = 2 * float(t.sf(abs(difference) / math.sqrt(variance), df))
-    return _Effect(control, treatment, difference, difference - margin, difference + margin, p_value)
+    always = sequence_margin(math.sqrt(variance), sum(units), confidence)
+    return _Effect(control, treatment, difference, difference - margin, difference + margin, p_value, always)
 
 
 def _undefined_effect(arms: ExperimentArms) -> _Effect:

@@ -50,4 +50,6 @@ def test_a_hundred_units_of_each_arm_are_compared_and_shown(connection: psycopg.
     shown.print(cohorts_table(comparison))
     text = shown.export_text()
     assert "challenger - champion: +0.2000, 95% interval" in text
+    assert "at repeated looks: 95% confidence sequence [" in text
+    assert comparison.sequence_lower < comparison.ci_lower < comparison.ci_upper < comparison.sequence_upper
     assert "verdict: challenger higher" in text

@@ -265,6 +265,8 @@ def test_the_answer_has_stable_keys_and_is_json_even_when_empty() -> None:
         "ci_lower": None,
         "ci_upper": None,
         "p_value": None,
+        "sequence_lower": None,
+        "sequence_upper": None,
         "sample_ratio_p": None,
         "sample_ratio_p_joined": None,
         "verdict": "withheld",
