@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from core.contracts import Freshness
 from core.errors import BundleError
 from core.plan.times import WITHOUT_TIME
 from feature_repo.online.column_reads import STATUSES, ColumnReader, hidden
@@ -135,14 +134,11 @@ def above_or_below(is_above: NDArray[np.bool_], policy: Policy) -> pa.Array:
 
 
 def worst_statuses(table: pa.Table) -> dict[str, int]:
-    """Return the number of rows by their worst status over all views, of those that occur."""
-    statuses = [str(status) for status in (Freshness.FRESH, Freshness.STALE, Freshness.MISSING)]
-    worst = np.zeros(table.num_rows, np.int8)
-    for name in table.column_names:
-        if name.endswith("__status"):
-            for chunk in [table.column(name).combine_chunks()]:
-                worst = np.maximum(worst, np.asarray(chunk.indices))
-    return {status: int((worst == index).sum()) for index, status in enumerate(statuses)}
+    """Return the number of rows by their worst status over all views."""
+    names = [name for name in table.column_names if name.endswith("__status")]
+    codes = [np.asarray(table.column(name).combine_chunks().indices) for name in names]
+    worst = np.max(codes, axis=0)
+    return {str(status): int((worst == code).sum()) for code, status in enumerate(STATUSES)}
 
 
 def _named(codes: NDArray[Any], names: Sequence[Any], absent: NDArray[np.bool_] | None = None) -> pa.Array:
