@@ -180,12 +180,12 @@ def _by_outcomes(measured: Measured, rules: Decide) -> Iterator[_Proposal]:
     worse = _worse_than_predecessor(measured, comparison, rules)
     if worse:
         yield Decision.ROLL_BACK, measured.predecessor, (worse,)
-    if comparison.verdict not in {"challenger higher", "challenger lower"}:
+    if comparison.verdict not in {"challenger higher", "challenger lower"} or not _holds_at_all_looks(comparison):
         return
     shown = (
         f"the outcomes of {comparison.champion_rate:.4f} (champion) and {comparison.challenger_rate:.4f} (challenger) differ "
-        f"by {comparison.difference:+.4f}, {comparison.confidence:.0%} interval "
-        f"[{comparison.ci_lower:+.4f}, {comparison.ci_upper:+.4f}]"
+        f"by {comparison.difference:+.4f}, {comparison.confidence:.0%} confidence sequence "
+        f"[{comparison.sequence_lower:+.4f}, {comparison.sequence_upper:+.4f}]"
     )
     if rules.better is None:
         yield Decision.HOLD, None, (f"{shown}; set monitor.decide.better to say which of them is better",)
@@ -198,6 +198,11 @@ def _by_outcomes(measured: Measured, rules: Decide) -> Iterator[_Proposal]:
         yield Decision.ROLL_BACK, measured.challenger, (reason,)
     else:
         yield Decision.PROMOTE, measured.challenger, (f"{shown}: the challenger is better, and all checks pass",)
+
+
+def _holds_at_all_looks(comparison: Comparison) -> bool:
+    """Return whether the confidence sequence excludes 0; every round is another look, and the interval holds for one."""
+    return comparison.sequence_lower > 0 or comparison.sequence_upper < 0
 
 
 def _faults(measured: Measured, comparison: Comparison) -> Iterator[str]:

@@ -155,7 +155,7 @@ def test_a_round_without_a_champion_says_how_to_get_one(settings: Settings, plan
 
 
 def challenge(settings: Settings, plan: Plan, digest: str) -> None:
-    """Have r2 challenge r1, and win: of a hundred units each, sixty instead of forty have the outcome 1."""
+    """Have r2 challenge r1, and win: of a hundred units each, eighty instead of twenty have the outcome 1."""
     model, table = plan.register_.model, declared_table(plan, "spending")
     with connect(settings.database_url or "") as connection:
         ledger.enter(connection, NewRelease("r2", model, "orders", digest, "all", "d", "c", "2", {}))
@@ -169,7 +169,7 @@ def challenge(settings: Settings, plan: Plan, digest: str) -> None:
         terms = phase_terms(serve_.experiment, serve_.salt, {"champion": 1, "challenger": 1}, "r1", "r2")
         phase = enter_phase(connection, terms)
         exposed = REQUEST - (plan.label.matures_after or timedelta()) - 10 * DAY
-        for arm, release, ones in (("champion", "r1", 40), ("challenger", "r2", 60)):
+        for arm, release, ones in (("champion", "r1", 20), ("challenger", "r2", 80)):
             for number in range(100):
                 entity = f"{arm}{number}"
                 connection.execute(

@@ -109,6 +109,7 @@ def past(decision: str = "hold", days: float = 1, *, has_drift: bool = True, cha
         (replace(SOUND, drift=drift(column("v__a", missing=0.9, rows=99))), [], "hold", "found 99 predictions"),
         (replace(SOUND, drift=drift(column("score", 0.3), column("v__a", missing=0.5))), [past()], "block", "missing"),
         (replace(SOUND, cohorts=cohorts(500, 600)), [], "promote", "the challenger is better"),
+        (replace(SOUND, cohorts=cohorts(500, 560)), [], "hold", "nothing needs attention"),  # p = 0.007 at one look
         (replace(SOUND, cohorts=cohorts(500, 600), parity=None), [], "hold", "parity could not be checked"),
         (replace(SOUND, cohorts=cohorts(500, 600), gate="lost"), [], "hold", "the gate's verdict on r3 is lost"),
         (replace(SOUND, cohorts=cohorts(500, 600, ("r1", "r3"))), [], "hold", "not those that answer now"),
