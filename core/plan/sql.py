@@ -192,8 +192,9 @@ def _row_findings(plan: Plan) -> Iterator[Finding]:
     """Yield a finding for each expression over one row that reads more than the columns of that row."""
     expressions = list(_row_expressions(plan))
     parsed = _catalogue().parse([_as_statement(sql) for _, sql, _ in expressions])
+    names = _lowered_once(columns for _, _, columns in expressions)
     for (path, _, columns), tree in zip(expressions, parsed, strict=True):
-        yield from ((path, fault) for fault in _beyond_the_row(tree, _lowered(columns)))
+        yield from ((path, fault) for fault in _beyond_the_row(tree, names[id(columns)]))
 
 
 def _row_expressions(plan: Plan) -> Iterator[tuple[str, str, Collection[str]]]:
@@ -234,15 +235,16 @@ def _as_statement(sql: str) -> str:
 def expression_faults(expressions: Sequence[tuple[str, Collection[str]]]) -> list[list[str]]:
     """Return the faults of each (expression, columns that it can read): what is not SQL or not deterministic."""
     parsed = _catalogue().parse([_as_statement(sql) for sql, _ in expressions])
-    return [_faults(sql, columns, tree) for (sql, columns), tree in zip(expressions, parsed, strict=True)]
+    names = _lowered_once(columns for _, columns in expressions)
+    return [_faults(sql, names[id(columns)], tree) for (sql, columns), tree in zip(expressions, parsed, strict=True)]
 
 
-def _faults(sql: str, columns: Collection[str], parsed: Node) -> list[str]:
+def _faults(sql: str, columns: frozenset[str], parsed: Node) -> list[str]:
     if parsed["error"]:
         return [f"{sql!r} is not an SQL expression: {' '.join(parsed['error_message'].split())}"]
     if not _is_expression(parsed["statements"]):
         return [f"{sql!r} is not a single SQL expression; write one for each key"]
-    called = [f"{call.written} {fault}" for call in _calls(parsed, _lowered(columns)) if (fault := _call_fault(call))]
+    called = [f"{call.written} {fault}" for call in _calls(parsed, columns) if (fault := _call_fault(call))]
     return list(dict.fromkeys([*called, *_relation_faults(parsed)]))
 
 
@@ -344,5 +346,7 @@ def _nodes(part: object) -> Iterator[Node]:
             yield from _nodes(each)
 
 
-def _lowered(names: Iterable[str]) -> frozenset[str]:
-    return frozenset(name.lower() for name in names)
+def _lowered_once(collections: Iterable[Collection[str]]) -> dict[int, frozenset[str]]:
+    """Return the lower-case names of collections by their identity: thousands of features may share one."""
+    distinct = {id(names): names for names in collections}
+    return {key: frozenset(name.lower() for name in names) for key, names in distinct.items()}

@@ -140,8 +140,10 @@ def _view_findings(plan: Plan, path: str, view: View) -> Iterator[Finding]:
             f"the source {view.source!r} has event_time, so an entity has many rows; write features, each an SQL aggregate",
         )
     named = () if view.columns in {None, "all"} else view.columns or ()
+    ingested = source.ingested().columns
+    labels = {rows: label_columns(plan, rows) for rows in view.sources}
     for column in named:
-        if column not in source.ingested().columns:
+        if column not in ingested:
             yield f"{path}.columns", f"{column!r} is not a declared column of {view.source!r}"
     for name, feature in view.features.items():
         rows = feature.source or view.source
@@ -152,7 +154,7 @@ def _view_findings(plan: Plan, path: str, view: View) -> Iterator[Finding]:
                 f"the source {rows!r} has event_time, so an entity has many rows; write rows",
             )
         if feature.over == "row":
-            yield from _row_feature(plan, f"{path}.features.{name}", feature, rows)
+            yield from _row_feature(plan, f"{path}.features.{name}", feature, rows, labels[rows])
     if any(plan.ingest[rows].event_time is None for rows in view.sources) and plan.entity_of(view).of is not None:
         yield (
             f"{path}.entity",
@@ -160,7 +162,7 @@ def _view_findings(plan: Plan, path: str, view: View) -> Iterator[Finding]:
         )
 
 
-def _row_feature(plan: Plan, path: str, feature: Feature, rows: str) -> Iterator[Finding]:
+def _row_feature(plan: Plan, path: str, feature: Feature, rows: str, labels: set[str]) -> Iterator[Finding]:
     for key in ("window", "lag"):
         if getattr(feature, key) is not None:
             yield (
@@ -170,7 +172,7 @@ def _row_feature(plan: Plan, path: str, feature: Feature, rows: str) -> Iterator
     reference = path.removeprefix("build_features.views.").replace(".features.", ".")
     if plan.label.column is None and reference in plan.training_set.leakage.allow:
         return
-    for column in sorted(label_columns(plan, rows).intersection(words(feature.sql))):
+    for column in sorted(labels.intersection(words(feature.sql))):
         yield f"{path}.sql", f"the column {column!r} holds the label, so no feature may read it; take the feature out"
 
 

@@ -12,7 +12,7 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.scalarstring import DoubleQuotedScalarString, SingleQuotedScalarString
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
     from planner.draft.sheet import Question, Sheet
 
@@ -42,10 +42,11 @@ _INLINE = {
 def plan_text(sheet: Sheet) -> str:
     """Compose the text of a plan."""
     reasons = {one.path: one.why for one in sheet.evidence}
+    parents = {parent for path in reasons for parent in _parents(path)}
     root = CommentedMap()
     for name in _SECTIONS:
         if name in sheet.plan:
-            root[name] = _block(sheet.plan[name], name, 1, reasons)
+            root[name] = _block(sheet.plan[name], name, 1, reasons, parents)
             _comment(root, name, reasons.get(name), 0)
     out = StringIO()
     yaml = YAML()
@@ -74,16 +75,20 @@ def _lines(text: str) -> list[str]:
     return wrap(" ".join(text.split()), _WIDTH, break_long_words=False, break_on_hyphens=False)
 
 
-def _block(value: Any, path: str, depth: int, reasons: Mapping[str, str]) -> Any:
-    """Return a value as YAML text; mappings below some depth are on one line."""
+def _parents(path: str) -> Iterator[str]:
+    while "." in path:
+        path = path.rpartition(".")[0]
+        yield path
+
+
+def _block(value: Any, path: str, depth: int, reasons: Mapping[str, str], parents: Collection[str]) -> Any:
+    """Return a value as YAML text; mappings below some depth are on one line, unless a key in them has a reason."""
     if not isinstance(value, dict):
         return _scalar_or_list(value)
     made = CommentedMap()
-    inline = depth > _INLINE.get(path.split(".", maxsplit=1)[0], 1) and not any(
-        reason.startswith(f"{path}.") for reason in reasons
-    )
+    inline = depth > _INLINE.get(path.split(".", maxsplit=1)[0], 1) and path not in parents
     for key, each in value.items():
-        made[_scalar(key)] = _block(each, f"{path}.{key}", depth + 1, reasons)
+        made[_scalar(key)] = _block(each, f"{path}.{key}", depth + 1, reasons, parents)
         if not inline:
             _comment(made, key, reasons.get(f"{path}.{key}"), 2 * depth)
     if inline:
