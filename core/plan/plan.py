@@ -251,6 +251,17 @@ class Decide(Section):
     """Time after a round that decided to retrain or to promote, in which no round decides so again; without it 7d."""
 
 
+class Experiment(Section):
+    """How the experiment in `serve` is decided: the difference that matters, and how often one looks at it."""
+
+    minimum_effect: Annotated[float, Field(gt=0)]
+    """Smallest difference between the mean outcomes of the arms, absolute, that must not be missed."""
+    looks: Annotated[int, Field(ge=1, le=52)] = 5
+    """Number of looks, after equal parts of the information that the experiment needs."""
+    power: Annotated[float, Field(gt=0.5, lt=1)] = 0.8
+    """Probability that a look shows a true difference of `minimum_effect`."""
+
+
 class Monitor(Section):
     """The alarm threshold of drift, the share of the log that parity checks, and the confidence of cohort comparisons."""
 
@@ -268,6 +279,14 @@ class Monitor(Section):
     """Reasons why values drift, by `view.feature`, `view.*` or `score`; only missing or unknown values raise an alarm then."""
     decide: Decide = Field(default_factory=Decide)
     """The rules of `panthera monitor`."""
+    experiment: Experiment | None = None
+    """How the experiment is decided, by looks that together keep the error 1 - `confidence`; without it only compared."""
+
+    @model_validator(mode="after")
+    def _has_direction(self) -> Self:
+        if self.experiment and self.decide.better is None:
+            raise ValueError("experiment is set but decide.better is not; set decide.better to higher or lower")
+        return self
 
     def expected(self, view: str, feature: str) -> str:
         """Return why the values of a feature are expected to move; empty if they are not."""

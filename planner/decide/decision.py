@@ -8,9 +8,15 @@ from typing import TYPE_CHECKING
 
 from core.errors import PlanError
 from planner.decide.label_rates import Arrivals, arrivals, label_rates, labelled_rows
-from planner.decide.length import LONGEST_DAYS, ExperimentLength, experiment_length, units_within
+from planner.decide.length import (
+    LONGEST_DAYS,
+    ErrorRates,
+    ExperimentLength,
+    experiment_length,
+    smallest_fall,
+    units_within,
+)
 from planner.decide.money import ProfitBounds, profit_bounds
-from planner.decide.power import detectable_effect
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,7 +56,8 @@ class Decision:
     why_not : why no test can be planned; empty if it can.
     effect : relative change of the base rate that the verdict is about.
     arm_share : share of the units in the smaller arm.
-    effect_basis, arrivals_basis, arm_basis : whether they are stated, measured or assumed.
+    errors : accepted errors of the test, and its looks.
+    effect_basis, arrivals_basis, arm_basis, errors_basis : whether they are stated, measured or assumed.
     horizons : the plan's horizon and its alternatives, from the shortest.
 
     """
@@ -62,6 +69,8 @@ class Decision:
     arrivals_basis: Basis
     arm_share: float
     arm_basis: Basis
+    errors: ErrorRates
+    errors_basis: Basis
     horizons: tuple[HorizonDecision, ...] = ()
 
     @property
@@ -98,9 +107,12 @@ def decide(
     alternatives : whether other horizons are looked at too, each of which labels all rows again.
 
     """
-    arm = _arm_share(plan)
+    arm, errors = _arm_share(plan), ErrorRates.of(plan.monitor)
     basis: Basis = "measured" if traffic is None else "stated"
-    empty = Decision("", *_wanted(effect), Arrivals(0, None if traffic is None else float(traffic)), basis, *arm)
+    came = Arrivals(0, None if traffic is None else float(traffic))
+    empty = Decision(
+        "", *_wanted(effect), came, basis, *arm, errors, "stated" if plan.monitor.experiment else "assumed"
+    )
     if why_not := _why_not(plan):
         return replace(empty, why_not=why_not)
     try:
@@ -113,7 +125,7 @@ def decide(
         return replace(empty, arrivals=found, why_not=why_not)
     effects = EFFECTS if effect is None else (effect,)
     usable = [rate for rate in rates if not _why_no_rate(rate)]
-    horizons = tuple(_horizon(plan, rate, found, empty.arm_share, effects) for rate in usable)
+    horizons = tuple(_horizon(plan, rate, replace(empty, arrivals=found), effects) for rate in usable)
     return replace(empty, arrivals=found, horizons=horizons)
 
 
@@ -147,20 +159,23 @@ def _why_no_rate(rate: LabelRate) -> str:
     return ""
 
 
-def _horizon(plan: Plan, rate: LabelRate, found: Arrivals, share: float, effects: tuple[float, ...]) -> HorizonDecision:
+def _horizon(plan: Plan, rate: LabelRate, test: Decision, effects: tuple[float, ...]) -> HorizonDecision:
     money = plan.evaluate.money
-    lengths = tuple(experiment_length(rate.base_rate, effect, share, found, rate.known_after) for effect in effects)
+    lengths = tuple(
+        experiment_length(rate.base_rate, effect, test.arm_share, test.arrivals, rate.known_after, test.errors)
+        for effect in effects
+    )
     return HorizonDecision(
         rate,
         lengths,
-        _smallest_effect(rate, found, share),
+        _smallest_effect(rate, test),
         profit_bounds(money, rate.base_rate) if money else None,
     )
 
 
-def _smallest_effect(rate: LabelRate, found: Arrivals, share: float) -> float:
+def _smallest_effect(rate: LabelRate, test: Decision) -> float:
     if rate.known_after is None:
         return math.nan
-    units = units_within(LONGEST_DAYS - rate.known_after.total_seconds() / 86_400, found)
-    in_arm = int(units * share)
-    return detectable_effect(rate.base_rate, in_arm) if in_arm > 1 else math.nan
+    units = units_within(LONGEST_DAYS - rate.known_after.total_seconds() / 86_400, test.arrivals)
+    in_arm = int(units * test.arm_share)
+    return smallest_fall(rate.base_rate, in_arm, test.errors) if in_arm > 1 else math.nan

@@ -3,18 +3,34 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from planner.decide.power import units_per_arm
+from core.experiment.power import detectable_effect, units_per_arm
 
 if TYPE_CHECKING:
     from datetime import timedelta
 
+    from core.plan.plan import Monitor
     from planner.decide.label_rates import Arrivals
 
 #: Days after which a test is not worth waiting for.
 LONGEST_DAYS = 365.0
+
+
+@dataclass(frozen=True)
+class ErrorRates:
+    """The accepted errors of a test: `alpha` without a change, 1 - `power` with it, over all `looks`."""
+
+    alpha: float = 0.05
+    power: float = 0.8
+    looks: int = 1
+
+    @staticmethod
+    def of(monitor: Monitor) -> ErrorRates:
+        """Return the error rates of `monitor.experiment`; without that section, those of a test with one look."""
+        terms = monitor.experiment
+        return ErrorRates(1 - monitor.confidence, terms.power, terms.looks) if terms else ErrorRates()
 
 
 @dataclass(frozen=True)
@@ -46,17 +62,34 @@ class ExperimentLength:
         return self.days <= LONGEST_DAYS
 
 
+_ONE_LOOK = ErrorRates()
+
+
 def experiment_length(
-    base_rate: float, effect: float, arm_share: float, arrivals: Arrivals, known_after: timedelta | None
+    base_rate: float,
+    effect: float,
+    arm_share: float,
+    arrivals: Arrivals,
+    known_after: timedelta | None,
+    errors: ErrorRates = _ONE_LOOK,
 ) -> ExperimentLength:
-    """Return how long a test takes whose smaller arm has `arm_share` of the units."""
-    needed = units_per_arm(base_rate, effect)
+    """Return how long a test takes whose smaller arm has `arm_share` of the units, and that finds a fall by `effect`."""
+    needed = units_per_arm(base_rate, -effect * base_rate, **asdict(errors))
     units = math.ceil(needed / arm_share)
     enrolment = enrolment_days(units, arrivals)
     maturity = known_after.total_seconds() / 86_400 if known_after is not None else math.nan
     within_year = units_within(LONGEST_DAYS - maturity, arrivals)
     share = needed / within_year if within_year >= 2 * needed else math.nan
     return ExperimentLength(effect, needed, units, enrolment, enrolment + maturity, share)
+
+
+def smallest_fall(base_rate: float, units_per_arm: int, errors: ErrorRates) -> float:
+    """Return the smallest relative fall of the base rate that such arms show; NaN if they do not even show the largest, 1.
+
+    A fall of a rate is a rise of its complement.
+    """
+    fall = detectable_effect(1 - base_rate, units_per_arm, **asdict(errors)) / base_rate
+    return fall if fall <= 1 else math.nan
 
 
 def enrolment_days(units: int, arrivals: Arrivals) -> float:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from core.plan.plan import Plan
     from planner.decide.decision import Decision, HorizonDecision
     from planner.decide.label_rates import LabelRate
-    from planner.decide.length import ExperimentLength
+    from planner.decide.length import ErrorRates, ExperimentLength
     from planner.decide.money import ProfitBounds
 
 _HEAD = (
@@ -93,9 +93,13 @@ def _of_units(decision: Decision) -> Iterator[Statement]:
     if decision.arrivals.waiting:
         yield Statement("All who wait are enrolled on the first day.", "assumed")
     yield Statement(f"The smaller arm has {share} of the units.", decision.arm_basis)
-    yield Statement(
-        "Errors of 5 % without a change and of 20 % with it are accepted; the test has one look.", "assumed"
-    )
+    yield Statement(_errors(decision.errors), decision.errors_basis)
+
+
+def _errors(errors: ErrorRates) -> str:
+    looks = "one look" if errors.looks == 1 else f"{errors.looks} looks"
+    without, missed = _percent(errors.alpha), _percent(1 - errors.power)
+    return f"Errors of {without} without a change and of {missed} with it are accepted; the test has {looks}."
 
 
 def _of_alternatives(decision: Decision, planned: HorizonDecision) -> Iterator[Statement]:

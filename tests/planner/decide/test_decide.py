@@ -11,12 +11,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from core.experiment.power import units_per_arm
 from core.plan.file import parse_plan
 from panthera.plan_rows import accepted_rows
 from planner.decide.accepted import has_accepted_rows
 from planner.decide.label_rates import Arrivals
-from planner.decide.length import experiment_length
-from planner.decide.power import units_per_arm
+from planner.decide.length import ErrorRates, experiment_length, smallest_fall
 from planner.verbs import decide_plan, document_plan
 from tests.feature_repo.accepted_rows import write_accepted
 from tests.planner.prove.test_proof import PLAN
@@ -77,7 +77,7 @@ def test_base_rate_and_arrivals_are_counted(accepted: Path) -> None:
 
 @pytest.mark.parametrize(("base_rate", "effect"), [(0.05, 0.2), (0.3, 0.1), (0.825, 0.1)])
 def test_the_stated_power_holds_in_simulation(base_rate: float, effect: float) -> None:
-    rng, units, draws = np.random.default_rng(5), units_per_arm(base_rate, effect), 20_000
+    rng, units, draws = np.random.default_rng(5), units_per_arm(base_rate, -effect * base_rate), 20_000
 
     def found(changed: float) -> float:
         one, two = rng.binomial(units, base_rate, draws) / units, rng.binomial(units, changed, draws) / units
@@ -90,12 +90,31 @@ def test_the_stated_power_holds_in_simulation(base_rate: float, effect: float) -
 
 
 def test_a_test_ends_when_its_units_have_come_and_their_outcomes_are_known() -> None:
-    needed = units_per_arm(0.05, 0.2)
+    needed = units_per_arm(0.05, -0.01)
     found = experiment_length(0.05, 0.2, 0.25, Arrivals(1000, 100), timedelta(days=30))
     assert found.units == 4 * needed
     assert found.enrolment_days == pytest.approx((4 * needed - 1000) / 100)
     assert found.days == found.enrolment_days + 30
     assert found.smallest_arm_share == pytest.approx(needed / (1000 + 335 * 100))
+
+
+def test_looks_of_the_plan_take_more_units_and_are_stated(accepted: Path) -> None:
+    looks = PLAN.replace(
+        "monitor: {", "monitor: {decide: {better: lower}, experiment: {minimum_effect: 0.1, looks: 5},"
+    )
+    assert looks != PLAN
+    one, five = (decided(accepted, plan, traffic=2, effect=0.05) for plan in (PLAN, looks))
+    ratio = five.result.length.units_per_arm / one.result.length.units_per_arm
+    assert 1.0 < ratio < 1.1
+    assert "the test has one look" in " ".join(text.text for text in one.statements if text.basis == "assumed")
+    assert "the test has 5 looks" in " ".join(text.text for text in five.statements if text.basis == "stated")
+
+
+def test_the_smallest_fall_is_the_one_whose_units_there_are() -> None:
+    for looks in (1, 5):
+        errors = ErrorRates(looks=looks)
+        assert smallest_fall(0.05, units_per_arm(0.05, -0.01, looks=looks), errors) == pytest.approx(0.2, rel=1e-3)
+    assert math.isnan(smallest_fall(0.05, 50, ErrorRates()))
 
 
 def test_nobody_who_arrives_is_a_test_that_never_ends() -> None:
@@ -105,7 +124,7 @@ def test_nobody_who_arrives_is_a_test_that_never_ends() -> None:
 def test_a_test_that_takes_more_than_a_year_says_what_it_needs_and_what_arrives(accepted: Path) -> None:
     found = decided(accepted, traffic=2, effect=0.05)
     assert not found.found
-    needed = f"{units_per_arm(0.5, 0.05):,} units per arm, 14 a week arrive"
+    needed = f"{units_per_arm(0.5, -0.025):,} units per arm, 14 a week arrive"
     assert found.verdict == (
         f"A relative change of 5 % in the base rate cannot be decided within a year at this traffic: needs {needed}."
     )
@@ -159,7 +178,7 @@ def test_a_table_without_times_shows_neither_arrivals_nor_when_an_outcome_is_kno
         measured, stated = decide_plan(plan, made), decide_plan(plan, made, traffic=10)
     assert (measured.found, stated.found) == (False, False)
     assert measured.result.planned.rate.base_rate == pytest.approx(0.75)
-    needed = units_per_arm(0.75, 0.1)
+    needed = units_per_arm(0.75, -0.075)
     assert measured.verdict.endswith(
         f"{needed:,} units per arm, 400 wait and how many arrive is unknown (give --traffic)."
     )
