@@ -20,7 +20,7 @@ from planner.profile.profile import profile_data
 from planner.profile.target import MOST_CLASSES, find_column
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     import duckdb
@@ -101,9 +101,19 @@ def draft_plan(
     if isinstance(task, ColumnTask):
         table, column = find_column(profile, task.column)
         draft_flat(sheet, connection, table, column, task, key, folder)
+        sheet.notes += _left_out(profile, table)
     else:
         draft_events(sheet, connection, profile, line, task, key, time, folder)
     return _finished(sheet, profile)
+
+
+def _left_out(profile: Profile, table: Table) -> Iterator[str]:
+    """Yield a note for each table besides the one whose rows are predicted."""
+    for other in profile.tables:
+        links = [one for one in profile.links if {one.table, one.to_table} == {table.name, other.name}]
+        how = f"{links[0].column!r} links them: its columns come by `join`" if links else "no column links it"
+        if other is not table:
+            yield f"the table {other.name} is left out of a prediction for each row of {table.name}; {how}"
 
 
 def _with_chosen_forms(sheet: Sheet, connection: duckdb.DuckDBPyConnection, profile: Profile) -> Profile:

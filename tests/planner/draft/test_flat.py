@@ -173,3 +173,18 @@ def test_dates_that_fit_two_orders_are_a_question_whose_answer_is_the_format(dra
     assert plan.ingest["t"].columns["joined"].format == other
     with pytest.raises(PantheraError, match="does not fit all values"):
         drafted(files, "y = 1", answers={"format.joined": "%Y"})
+
+
+def test_tables_that_are_left_out_are_named_with_what_links_them(drafted: Drafted) -> None:
+    rng = random.Random(5)  # noqa: S311 - a fixed example
+    shops = "shop_id,size\n" + "".join(f"{n},{rng.randrange(90)}\n" for n in range(20))
+    codes = "code,z\n" + "".join(f"Q{n},{rng.random():.3f}\n" for n in range(60))
+    orders = "id,shop_id,x,y\n" + "".join(
+        f"o{n},{rng.randrange(20)},{rng.random():.3f},{rng.choice([0, 1])}\n" for n in range(300)
+    )
+    _, draft = drafted({"orders.csv": orders, "shops.csv": shops, "codes.csv": codes}, "y = 1")
+    notes = [note for note in draft.sheet.notes if "left out of a prediction" in note]
+    assert notes == [
+        "the table shops is left out of a prediction for each row of orders; 'shop_id' links them: its columns come by `join`",
+        "the table codes is left out of a prediction for each row of orders; no column links it",
+    ]
