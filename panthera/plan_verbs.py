@@ -130,7 +130,7 @@ def render(arguments: argparse.Namespace) -> int:
 
     path = read_settings().plan
     text = read_text(path)
-    found = document_plan(parse_plan(text, str(path)), text, arguments.data)
+    found = document_plan(parse_plan(text, str(path)), text, arguments.data, arguments.card or "plan")
     if arguments.json:
         show(found, lambda: "", as_json=True)
         return 0
@@ -229,6 +229,7 @@ def add_plan_verbs(add: Add) -> None:
     added.add_argument("rev", nargs="?", type=plain_text, default="HEAD", help="revision or file; default: HEAD")
     add_json(added)
     added = add_verb(actions, "render", render)
+    added.add_argument("--card", choices=["data", "model"], help="the card of the data, or of the model, alone")
     kinds = added.add_mutually_exclusive_group()
     kinds.add_argument("--markdown", action="store_true", help="Markdown, which ends with the plan; the default")
     kinds.add_argument("--html", action="store_true", help="an HTML page")

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from planner.decide.report import Report
     from planner.diff.difference import Difference
     from planner.diff.merge import Merged
+    from planner.document.document import Kind
     from planner.document.parts import Document
     from planner.draft.draft import Draft
     from planner.draft.stale import Staleness
@@ -162,15 +163,16 @@ def difference_of_plan(settings: Settings, rev: str) -> Difference:
     return difference(earlier, before, read_text(plan), str(plan), plan.absolute().parent, read_seconds(settings))
 
 
-def document_plan(plan: Plan, text: str, data: Path) -> Document:
+def document_plan(plan: Plan, text: str, data: Path, kind: Kind = "plan") -> Document:
     """Return the document of a plan, with the results of its stages in `data`, and the A/B test once rows are accepted."""
     from planner.decide.accepted import has_accepted_rows
     from planner.document.document import document_of
     from planner.document.results import read_results
 
     accepted = data / "accepted"
-    test = [decide_plan(plan, accepted, alternatives=False).chapter()] if has_accepted_rows(plan, accepted) else []
-    return document_of(plan, text, read_results(data), test)
+    is_decided = kind == "plan" and has_accepted_rows(plan, accepted)
+    test = [decide_plan(plan, accepted, alternatives=False).chapter()] if is_decided else []
+    return document_of(plan, text, read_results(data), test, kind)
 
 
 def document_text(document: Document, *, as_html: bool) -> str:

@@ -2,35 +2,46 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from core.plan.yaml_text import load_yaml
 from planner.document import data, models, results
 from planner.document.parts import Document, Stated
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from core.plan.plan import Plan
     from planner.document.parts import Chapter
     from planner.document.results import Results
 
 
-def document_of(plan: Plan, text: str, found: Results, test: Sequence[Chapter] = ()) -> Document:
-    """Return the document of `plan`, whose text is `text`, with what its last run has measured and its A/B `test`, if known."""
+#: `plan` is the whole document, the others are its chapters about the data and about the model.
+Kind = Literal["plan", "data", "model"]
+_TITLES: Mapping[Kind, str] = {"plan": "Project plan", "data": "Data card", "model": "Model card"}
+
+
+def document_of(plan: Plan, text: str, found: Results, test: Sequence[Chapter] = (), kind: Kind = "plan") -> Document:
+    """Return the document of `plan`, whose text is `text`, with what its last run has measured and its A/B `test`, if known.
+
+    A model card has the parts that Mitchell et al. (2019), Model Cards for Model Reporting, ask for: intended use, the data
+    of training and evaluation, metrics, results with those of groups, and what to be careful about.
+    """
     stated = Stated(load_yaml(text))
-    chapters = (
-        data.problem(plan, stated),
-        data.data(plan, stated),
-        data.features(plan),
-        data.examples(plan, stated),
-        models.candidates(plan, stated),
-        models.evaluation(plan, stated),
-        *test,
-        models.release(plan, stated),
-        models.monitoring(plan, stated),
-        results.risks(plan, found),
-        results.questions(plan, stated),
-        results.outcome(plan, found),
+    chapters: tuple[tuple[Chapter, frozenset[Kind]], ...] = (
+        (data.problem(plan, stated), frozenset({"data", "model"})),
+        (data.data(plan, stated), frozenset({"data"})),
+        (data.features(plan), frozenset({"data", "model"})),
+        (data.examples(plan, stated), frozenset({"data", "model"})),
+        (models.candidates(plan, stated), frozenset({"model"})),
+        (models.evaluation(plan, stated), frozenset({"model"})),
+        *((chapter, frozenset()) for chapter in test),
+        (models.release(plan, stated), frozenset({"model"})),
+        (models.monitoring(plan, stated), frozenset()),
+        (results.risks(plan, found), frozenset({"data", "model"})),
+        (results.questions(plan, stated), frozenset()),
+        (results.outcome(plan, found), frozenset({"model"})),
+        *((chapter, frozenset({"model"})) for chapter in results.groups(plan, found)),
     )
-    return Document(f"Project plan: {plan.project.name}", chapters, text)
+    chosen = tuple(chapter for chapter, kinds in chapters if kind == "plan" or kind in kinds)
+    return Document(f"{_TITLES[kind]}: {plan.project.name}", chosen, text)

@@ -10,12 +10,16 @@ from core.errors import StaleStateError
 from planner.document.parts import Chapter, Row, Statement, Table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from core.plan.plan import Plan
     from models.evaluation.evaluation import Evaluation
     from planner.document.parts import Basis, Stated
+
+
+#: Metrics in the table of groups.
+_MOST_METRICS = 5
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,7 @@ class Results:
 
     evaluation: Evaluation | None = None
     leakage: dict[str, Any] | None = None
+    findings: dict[str, Any] | None = None
 
 
 def read_results(folder: Path) -> Results:
@@ -34,8 +39,11 @@ def read_results(folder: Path) -> Results:
         evaluation = read_evaluation(folder / "evaluation.json")
     except StaleStateError:
         evaluation = None
-    leakage = folder / "leakage.json"
-    return Results(evaluation, json.loads(leakage.read_text()) if leakage.exists() else None)
+    return Results(evaluation, *(_read(folder / name) for name in ("leakage.json", "findings.json")))
+
+
+def _read(file: Path) -> dict[str, Any] | None:
+    return dict(json.loads(file.read_text())) if file.exists() else None
 
 
 def risks(plan: Plan, results: Results) -> Chapter:
@@ -143,6 +151,31 @@ def outcome(plan: Plan, results: Results) -> Chapter:
             Table("On the test rows", ("candidate", *metrics), tuple(rows)),
         ),
     )
+
+
+def groups(plan: Plan, results: Results) -> Iterator[Chapter]:
+    """Yield the chapter about the groups of the test rows, if the last run measured any."""
+    parts = (results.findings or {}).get("parts", ())
+    if not parts:
+        return
+    metrics = [one for one in plan.evaluate.metrics if any(one in part["measured"] for part in parts)][:_MOST_METRICS]
+    rows = [
+        Row(
+            (f"{part['group']}: {part['part']}", f"{part['rows']:,}", *(_measure(part, metric) for metric in metrics)),
+            "measured",
+        )
+        for part in parts
+    ]
+    yield Chapter("Groups", (Table("On the test rows of each group", ("group", "rows", *metrics), tuple(rows)),))
+
+
+def _measure(part: Mapping[str, Any], metric: str) -> str:
+    """Compose a metric of a group with its interval; empty where it is not defined."""
+    found = part["measured"].get(metric)
+    if not found or found["value"] is None:
+        return ""
+    between = "" if found["lower"] is None else f" ({found['lower']:.3f} to {found['upper']:.3f})"
+    return f"{found['value']:.3f}{between}"
 
 
 def _value(value: dict[str, float], lower: dict[str, float], upper: dict[str, float], metric: str) -> str:

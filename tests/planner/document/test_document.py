@@ -150,3 +150,21 @@ def test_the_verb_writes_it_in_three_forms(
     with pytest.raises(SystemExit, match="0"):
         main()
     assert capsys.readouterr().out.startswith(start)
+
+
+def test_cards_have_the_chapters_of_the_document_about_the_data_and_about_the_model() -> None:
+    measured = {"roc_auc": {"value": 0.75, "lower": 0.7, "upper": 0.8}, "lift": {"value": None}}
+    part = {"group": "age", "part": "below 40", "rows": 1200, "measured": measured}
+    found = Results(findings={"parts": [part]})
+    whole, data, model = (
+        document_of(parse_sections(TEXT), TEXT, found, kind=kind) for kind in ("plan", "data", "model")
+    )
+    titles = [{chapter.title for chapter in each.chapters} for each in (whole, data, model)]
+    assert titles[1] < titles[0]
+    assert titles[2] < titles[0]
+    assert "Model selection" in titles[2] - titles[1]
+    assert {"Results", "Groups", "Risks"} <= titles[2]
+    assert [data.title, model.title] == ["Data card: cdnow-repeat-purchase", "Model card: cdnow-repeat-purchase"]
+    (groups,) = [chapter.parts[0] for chapter in model.chapters if chapter.title == "Groups"]
+    assert isinstance(groups, Table)
+    assert groups.rows[0].cells == ("age: below 40", "1,200", "0.750 (0.700 to 0.800)", "")
