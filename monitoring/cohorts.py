@@ -6,6 +6,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from core.experiment.cohorts import fetch_arms
+from core.experiment.day_ends import decided
+from core.experiment.decision import ExperimentTerms
 from core.experiment.strata import compare
 from core.terminal import terminal_table
 
@@ -31,10 +33,11 @@ def compare_cohorts(
 ) -> Comparison:
     """Return the comparison of the arms of `serve.experiment`, over the exposures that are mature as of `as_of`.
 
-    `horizon` and `lead` are as for `fetch_arms`.
+    With `monitor.experiment` it has a decision. `horizon` and `lead` are as for `fetch_arms`.
     """
     arms = fetch_arms(connection, serve.experiment, horizon, as_of, lead)
-    return compare(arms, serve.arms, monitor.confidence, monitor.sample_ratio_alarm)
+    comparison = compare(arms, serve.arms, monitor.confidence, monitor.sample_ratio_alarm)
+    return decided(connection, comparison, ExperimentTerms.of(monitor), horizon, lead)
 
 
 def cohorts_table(comparison: Comparison) -> Table:
@@ -74,9 +77,11 @@ def summary(comparison: Comparison) -> tuple[str, ...]:
         f"verdict: {comparison.verdict}",
     )
     imported = sum(phase.arms.imported for phase in comparison.phases)
+    decision = comparison.decision
     return (
         *lines,
         *([comparison.withheld_because] if comparison.withheld_because else []),
         *(f"{phase.arms.name} is left out: {phase.left_out}" for phase in comparison.phases if phase.left_out),
         *([f"{imported:,} of the exposures are imported replays (`panthera expose`)"] if imported else []),
+        *([f"decision: {decision.decision}: {decision.reason}"] if decision else []),
     )

@@ -12,6 +12,8 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import PlainTextResponse
 
 from core.experiment.cohorts import fetch_arms
+from core.experiment.day_ends import decided
+from core.experiment.decision import ExperimentTerms
 from core.experiment.log_counts import count_log
 from core.experiment.prediction_log import record_outcomes
 from core.experiment.strata import compare
@@ -160,7 +162,9 @@ class Endpoints:
         with connect(url, _COHORTS) as connection, hung_up_after(connection, _SECONDS_FOR_COHORTS):
             label = plan.label
             arms = fetch_arms(connection, plan.serve.experiment, label.matures_after, as_of, label.begins_after)
-        return compare(arms, plan.serve.arms, plan.monitor.confidence, plan.monitor.sample_ratio_alarm)
+            comparison = compare(arms, plan.serve.arms, plan.monitor.confidence, plan.monitor.sample_ratio_alarm)
+            terms = ExperimentTerms.of(plan.monitor)
+            return decided(connection, comparison, terms, label.matures_after, label.begins_after)
 
     async def ready(self, _: Request) -> Response:
         """GET /readyz."""

@@ -22,12 +22,27 @@ if TYPE_CHECKING:
 
     import psycopg
 
+    from core.experiment.decision import ExperimentDecision
     from core.roles import Role
 
 _NO_LEAD = timedelta()
 
-#: Without a horizon, which is then null, a unit is mature from its first outcome on.
-_FETCH_ARMS = """
+#: The exposed units with the outcomes of the mature ones. Without a horizon, which is then null, a unit is mature from its
+#: first outcome on.
+UNITS = """
+FROM panthera.exposure
+LEFT JOIN LATERAL (
+    SELECT value, observed_at FROM panthera.outcome
+    WHERE outcome.entity = exposure.entity
+        AND outcome.observed_at > exposure.exposed_at + %(lead)s
+        AND outcome.observed_at <= coalesce(exposure.exposed_at + %(horizon)s, %(as_of)s)
+    ORDER BY outcome.observed_at, outcome.outcome_id COLLATE "C"
+    LIMIT 1
+) AS outcome ON coalesce(exposure.exposed_at + %(horizon)s <= %(as_of)s, true)
+WHERE exposure.experiment = %(experiment)s AND exposure.exposed_at <= %(as_of)s
+"""
+
+_FETCH_ARMS = f"""
 SELECT exposure.phase_id, exposure.arm,
     count(*) AS exposed,
     count(*) FILTER (WHERE coalesce(exposure.exposed_at + %(horizon)s <= %(as_of)s, outcome.value IS NOT NULL)) AS mature,
@@ -37,16 +52,7 @@ SELECT exposure.phase_id, exposure.arm,
     count(exposure.import_id) AS imported,
     array_agg(DISTINCT exposure.release_id) AS releases,
     max(exposure.exposed_at) AS last_exposed_at
-FROM panthera.exposure
-LEFT JOIN LATERAL (
-    SELECT value FROM panthera.outcome
-    WHERE outcome.entity = exposure.entity
-        AND outcome.observed_at > exposure.exposed_at + %(lead)s
-        AND outcome.observed_at <= coalesce(exposure.exposed_at + %(horizon)s, %(as_of)s)
-    ORDER BY outcome.observed_at, outcome.outcome_id COLLATE "C"
-    LIMIT 1
-) AS outcome ON coalesce(exposure.exposed_at + %(horizon)s <= %(as_of)s, true)
-WHERE exposure.experiment = %(experiment)s AND exposure.exposed_at <= %(as_of)s
+{UNITS}
 GROUP BY exposure.phase_id, exposure.arm
 """
 
@@ -217,6 +223,7 @@ class Comparison:
         on the outcome.
     withheld_because : the reason in one sentence; None unless withheld.
     phases : the result of each phase, earliest first.
+    decision : the decision by looks, if the plan has terms for it.
 
     Undefined numbers are NaN.
 
@@ -237,9 +244,10 @@ class Comparison:
     verdict: str
     withheld_because: str | None
     phases: tuple[PhaseResult, ...]
+    decision: ExperimentDecision | None = None
 
     def to_dict(self) -> dict[str, object]:
-        """Return the comparison as JSON types: instants as ISO 8601, NaN as None."""
+        """Return the comparison as JSON types: instants as ISO 8601, NaN as None; without a decision, no such key."""
         return {
             "experiment": self.arms.experiment,
             "as_of": plain(self.arms.as_of),
@@ -259,6 +267,7 @@ class Comparison:
             "verdict": self.verdict,
             "withheld_because": self.withheld_because,
             "phases": [phase.to_dict() for phase in self.phases],
+            **({"decision": self.decision.to_dict()} if self.decision else {}),
         }
 
 

@@ -1,7 +1,7 @@
 """Group-sequential tests: bounds of |z| for looks at an experiment in progress, by error spending.
 
 A look happens at an information fraction t: the information so far, 1 / variance of the estimated difference, divided by
-the planned information. Fractions need not be equally spaced, and their number need not be planned.
+the planned information. Fractions need not be equally spaced, and their number need not be planned. The last one may exceed 1.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def sequential_bounds(
     Raises
     ------
     PantheraError
-        If the fractions do not increase from above 0 to at most 1, or alpha is not between 0 and 1.
+        If the fractions do not increase from above 0, another than the last is 1 or more, or alpha is not between 0 and 1.
 
     >>> [round(bound, 3) for bound in sequential_bounds([0.2, 0.4, 0.6, 0.8, 1.0])]
     [3.54, 2.974, 2.605, 2.306, 2.045]
@@ -141,8 +141,8 @@ def falling_root(function: Callable[[float], float], lower: float, upper: float)
 def _check(fractions: Sequence[float], alpha: float) -> None:
     if not 0 < alpha < 1:
         raise PantheraError(f"alpha is {alpha}; expected a number between 0 and 1")
-    steps = zip((0.0, *fractions), (*fractions, math.nan), strict=True)
-    if not all(before < after for before, after in list(steps)[:-1]) or (fractions and not fractions[-1] <= 1):
+    earlier = (0.0, *fractions[:-1])
+    if not all(before < min(after, 1) and after < math.inf for before, after in zip(earlier, fractions, strict=False)):
         raise PantheraError(
-            f"the information fractions are {list(fractions)}; expected them to increase, up to 1 at most"
+            f"the information fractions are {list(fractions)}; expected them to increase, and only the last to be 1 or more"
         )

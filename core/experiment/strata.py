@@ -130,30 +130,62 @@ def _result(
     if phase.phase is None and min(exposed, joined) < alarm:
         reason = "its units do not match the present weights, and its own were not recorded"
         return PhaseResult(phase, weights, math.nan, math.nan, reason)
-    few = min(control.with_outcome, treatment.with_outcome) < MINIMUM_UNITS
-    return PhaseResult(phase, weights, exposed, joined, "too few mature units with an outcome" if few else None)
+    few = None if has_enough_units(phase) else "too few mature units with an outcome"
+    return PhaseResult(phase, weights, exposed, joined, few)
+
+
+@dataclass(frozen=True)
+class MeanDifference:
+    """The difference of the arms' mean outcomes over phases: its variance, and Welch's degrees of freedom by `terms`."""
+
+    champion_rate: float
+    challenger_rate: float
+    variance: float
+    terms: tuple[tuple[float, int], ...]
+    units: int
+
+    @property
+    def difference(self) -> float:
+        """Mean of the challenger - mean of the champion."""
+        return self.challenger_rate - self.champion_rate
+
+    @property
+    def df(self) -> float:
+        """Degrees of freedom of Welch and Satterthwaite."""
+        return self.variance**2 / sum(term**2 / arm_df for term, arm_df in self.terms)
+
+
+def has_enough_units(phase: PhaseArms) -> bool:
+    """Return whether each arm has the units that an interval needs."""
+    return min(_with_outcome(phase)) >= MINIMUM_UNITS
+
+
+def mean_difference(phases: Sequence[PhaseArms]) -> MeanDifference:
+    """Return the mean of the phases' differences, each weighted by its units with an outcome."""
+    units = [phase.champion.with_outcome + phase.challenger.with_outcome for phase in phases]
+    shares = [count / sum(units) for count in units]
+    control = sum(share * phase.champion.rate for share, phase in zip(shares, phases, strict=True))
+    treatment = sum(share * phase.challenger.rate for share, phase in zip(shares, phases, strict=True))
+    terms = tuple(
+        (share**2 * arm.variance / arm.with_outcome, arm.with_outcome - 1)
+        for share, phase in zip(shares, phases, strict=True)
+        for arm in (phase.champion, phase.challenger)
+    )
+    return MeanDifference(control, treatment, sum(term for term, _ in terms), terms, sum(units))
 
 
 def _effect(phases: Sequence[PhaseArms], confidence: float) -> _Effect:
     from scipy.stats import t
 
-    units = [phase.champion.with_outcome + phase.challenger.with_outcome for phase in phases]
-    shares = [count / sum(units) for count in units]
-    control = sum(share * phase.champion.rate for share, phase in zip(shares, phases, strict=True))
-    treatment = sum(share * phase.challenger.rate for share, phase in zip(shares, phases, strict=True))
-    terms = [
-        (share**2 * arm.variance / arm.with_outcome, arm.with_outcome - 1)
-        for share, phase in zip(shares, phases, strict=True)
-        for arm in (phase.champion, phase.challenger)
-    ]
-    variance, difference = sum(term for term, _ in terms), treatment - control
-    if not variance > 0:
-        return _Effect(control, treatment, difference, math.nan, math.nan, math.nan)
-    df = variance**2 / sum(term**2 / arm_df for term, arm_df in terms)
-    margin = float(t.ppf((1 + confidence) / 2, df)) * math.sqrt(variance)
-    p_value = 2 * float(t.sf(abs(difference) / math.sqrt(variance), df))
-    always = sequence_margin(math.sqrt(variance), sum(units), confidence)
-    return _Effect(control, treatment, difference, difference - margin, difference + margin, p_value, always)
+    found = mean_difference(phases)
+    rates, difference = (found.champion_rate, found.challenger_rate), found.difference
+    if not found.variance > 0:
+        return _Effect(*rates, difference, math.nan, math.nan, math.nan)
+    error = math.sqrt(found.variance)
+    margin = float(t.ppf((1 + confidence) / 2, found.df)) * error
+    p_value = 2 * float(t.sf(abs(difference) / error, found.df))
+    always = sequence_margin(error, found.units, confidence)
+    return _Effect(*rates, difference, difference - margin, difference + margin, p_value, always)
 
 
 def _undefined_effect(arms: ExperimentArms) -> _Effect:

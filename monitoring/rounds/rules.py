@@ -180,6 +180,17 @@ def _by_outcomes(measured: Measured, rules: Decide) -> Iterator[_Proposal]:
     worse = _worse_than_predecessor(measured, comparison, rules)
     if worse:
         yield Decision.ROLL_BACK, measured.predecessor, (worse,)
+    decision = comparison.decision
+    if decision is None:
+        yield from _by_sequence(measured, comparison, rules)
+    elif decision.decision == "ship the challenger":
+        yield _for_challenger(measured, comparison, decision.reason)
+    else:
+        yield Decision.HOLD, None, (f"the decision about the experiment is {decision.decision!r}: {decision.reason}",)
+
+
+def _by_sequence(measured: Measured, comparison: Comparison, rules: Decide) -> Iterator[_Proposal]:
+    """Yield what the confidence sequence speaks for, if it excludes 0."""
     if comparison.verdict not in {"challenger higher", "challenger lower"} or not _holds_at_all_looks(comparison):
         return
     shown = (
@@ -191,13 +202,18 @@ def _by_outcomes(measured: Measured, rules: Decide) -> Iterator[_Proposal]:
         yield Decision.HOLD, None, (f"{shown}; set monitor.decide.better to say which of them is better",)
     elif comparison.verdict != f"challenger {rules.better}":
         yield Decision.HOLD, None, (f"{shown}: the challenger is worse",)
-    elif faults := tuple(_faults(measured, comparison)):
-        yield Decision.HOLD, None, (f"{shown}: the challenger is better, but {'; '.join(faults)}",)
-    elif measured.challenger_was_champion:
-        reason = f"{shown}: the champion is worse than {measured.challenger}, an earlier champion"
-        yield Decision.ROLL_BACK, measured.challenger, (reason,)
     else:
-        yield Decision.PROMOTE, measured.challenger, (f"{shown}: the challenger is better, and all checks pass",)
+        yield _for_challenger(measured, comparison, shown)
+
+
+def _for_challenger(measured: Measured, comparison: Comparison, shown: str) -> _Proposal:
+    """Return what follows from a challenger that is better: a rollback to it, its promotion, or neither."""
+    if faults := tuple(_faults(measured, comparison)):
+        return Decision.HOLD, None, (f"{shown}: the challenger is better, but {'; '.join(faults)}",)
+    if measured.challenger_was_champion:
+        reason = f"{shown}: the champion is worse than {measured.challenger}, an earlier champion"
+        return Decision.ROLL_BACK, measured.challenger, (reason,)
+    return Decision.PROMOTE, measured.challenger, (f"{shown}: the challenger is better, and all checks pass",)
 
 
 def _holds_at_all_looks(comparison: Comparison) -> bool:

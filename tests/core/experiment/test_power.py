@@ -45,11 +45,21 @@ def test_one_look_has_the_bound_of_the_fixed_horizon() -> None:
     assert round(sequential_bounds([1.0])[0], 6) == 1.959964
 
 
+def test_a_last_look_with_more_than_the_planned_information_spends_the_rest() -> None:
+    fractions = [0.4, 0.8, 1.5]
+    bounds = sequential_bounds(fractions)
+    assert bounds[:2] == sequential_bounds([0.4, 0.8])
+    assert math.isclose(2 * crossing_probability(fractions, bounds, 0.0), 0.05, abs_tol=1e-5)
+    assert bounds[2] > sequential_bounds([0.4, 0.8, 1.0])[2]
+
+
 def test_a_bound_does_not_depend_on_later_looks() -> None:
     assert sequential_bounds([0.17, 0.5]) == sequential_bounds([0.17, 0.5, 0.71, 1.0])[:2]
 
 
-@pytest.mark.parametrize("fractions", [[0.0], [0.5, 0.5], [0.6, 0.4], [0.5, 1.1], [math.nan], [0.5, math.nan]])
+@pytest.mark.parametrize(
+    "fractions", [[0.0], [0.5, 0.5], [0.6, 0.4], [0.5, 1.0, 1.1], [math.nan], [math.inf], [0.5, math.nan]]
+)
 def test_fractions_that_do_not_increase_up_to_one_are_refused(fractions: list[float]) -> None:
     with pytest.raises(PantheraError, match="information fractions"):
         sequential_bounds(fractions)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from core.experiment.cohorts import ArmCounts, ExperimentArms, Phase, PhaseArms
+from core.experiment.decision import ExperimentDecision
 from core.experiment.strata import compare
 from core.plan.plan import Decide
 from monitoring.drift import ColumnDrift, DriftResult
@@ -18,6 +19,7 @@ from monitoring.rounds.rules import Decision, Measured, PastRound, decide
 
 if TYPE_CHECKING:
     from core.experiment.cohorts import Comparison
+    from core.experiment.decision import Outcome
 
 AS_OF = datetime(2026, 3, 2, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -134,6 +136,33 @@ def test_a_rule_decides_and_says_why(measured: Measured, rounds: list[PastRound]
     decided = decide(measured, rounds, RULES, AS_OF)
     assert decided.decision == decision
     assert because in "; ".join(decided.reasons)
+
+
+def with_decision(decision: Outcome) -> Measured:
+    """Return arms whose confidence sequence excludes 0, and whose looks decided otherwise."""
+    comparison = cohorts(500, 400 if decision == "ship the challenger" else 600)
+    return replace(SOUND, cohorts=replace(comparison, decision=ExperimentDecision(decision, "why", 0.5, (), 5)))
+
+
+@pytest.mark.parametrize(
+    ("outcome", "decision", "because"),
+    [
+        ("ship the challenger", "promote", "why: the challenger is better, and all checks pass"),
+        ("keep the champion", "hold", "the decision about the experiment is 'keep the champion': why"),
+        ("go on", "hold", "the decision about the experiment is 'go on': why"),
+        ("withheld", "hold", "the decision about the experiment is 'withheld': why"),
+    ],
+)
+def test_the_looks_decide_about_the_arms_if_the_plan_has_terms(outcome: Outcome, decision: str, because: str) -> None:
+    decided = decide(with_decision(outcome), [], RULES, AS_OF)
+    assert (decided.decision, decided.reasons) == (decision, (because,))
+
+
+def test_the_faults_of_a_challenger_hold_the_decision_of_looks_too() -> None:
+    measured = replace(with_decision("ship the challenger"), gate="lost")
+    assert decide(measured, [], RULES, AS_OF).decision == "hold"
+    earlier = replace(with_decision("ship the challenger"), challenger_was_champion=True)
+    assert decide(earlier, [], RULES, AS_OF).decision == "roll_back"
 
 
 def test_a_promotion_and_a_rollback_name_the_release() -> None:
