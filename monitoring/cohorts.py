@@ -35,9 +35,10 @@ def compare_cohorts(
 
     With `monitor.experiment` it has a decision. `horizon` and `lead` are as for `fetch_arms`.
     """
-    arms = fetch_arms(connection, serve.experiment, horizon, as_of, lead)
+    terms = ExperimentTerms.of(monitor)
+    arms = fetch_arms(connection, serve.experiment, horizon, as_of, lead, by_day=terms is not None)
     comparison = compare(arms, serve.arms, monitor.confidence, monitor.sample_ratio_alarm)
-    return decided(connection, comparison, ExperimentTerms.of(monitor), horizon, lead)
+    return decided(comparison, terms)
 
 
 def cohorts_table(comparison: Comparison) -> Table:

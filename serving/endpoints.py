@@ -159,12 +159,18 @@ class Endpoints:
 
     def _compare(self, url: str, as_of: datetime) -> Comparison:
         plan = self.runtime.plan
+        terms = ExperimentTerms.of(plan.monitor)
         with connect(url, _COHORTS) as connection, hung_up_after(connection, _SECONDS_FOR_COHORTS):
-            label = plan.label
-            arms = fetch_arms(connection, plan.serve.experiment, label.matures_after, as_of, label.begins_after)
-            comparison = compare(arms, plan.serve.arms, plan.monitor.confidence, plan.monitor.sample_ratio_alarm)
-            terms = ExperimentTerms.of(plan.monitor)
-            return decided(connection, comparison, terms, label.matures_after, label.begins_after)
+            arms = fetch_arms(
+                connection,
+                plan.serve.experiment,
+                plan.label.matures_after,
+                as_of,
+                plan.label.begins_after,
+                by_day=terms is not None,
+            )
+        comparison = compare(arms, plan.serve.arms, plan.monitor.confidence, plan.monitor.sample_ratio_alarm)
+        return decided(comparison, terms)
 
     async def ready(self, _: Request) -> Response:
         """GET /readyz."""

@@ -27,9 +27,17 @@ if TYPE_CHECKING:
 
 _NO_LEAD = timedelta()
 
-#: The exposed units with the outcomes of the mature ones. Without a horizon, which is then null, a unit is mature from its
-#: first outcome on.
-UNITS = """
+#: Without a horizon, which is then null, a unit is mature from its first outcome on.
+_FETCH_ARMS = """
+SELECT exposure.phase_id, exposure.arm, {day_end} AS day_end,
+    count(*) AS exposed,
+    count(*) FILTER (WHERE coalesce(exposure.exposed_at + %(horizon)s <= %(as_of)s, outcome.value IS NOT NULL)) AS mature,
+    count(outcome.value) AS with_outcome,
+    coalesce(sum(outcome.value), 0) AS outcome_sum,
+    coalesce(sum(outcome.value * outcome.value), 0) AS outcome_sum_of_squares,
+    count(exposure.import_id) AS imported,
+    array_agg(DISTINCT exposure.release_id) AS releases,
+    max(exposure.exposed_at) AS last_exposed_at
 FROM panthera.exposure
 LEFT JOIN LATERAL (
     SELECT value, observed_at FROM panthera.outcome
@@ -40,20 +48,13 @@ LEFT JOIN LATERAL (
     LIMIT 1
 ) AS outcome ON coalesce(exposure.exposed_at + %(horizon)s <= %(as_of)s, true)
 WHERE exposure.experiment = %(experiment)s AND exposure.exposed_at <= %(as_of)s
+GROUP BY exposure.phase_id, exposure.arm, day_end
+ORDER BY day_end
 """
-
-_FETCH_ARMS = f"""
-SELECT exposure.phase_id, exposure.arm,
-    count(*) AS exposed,
-    count(*) FILTER (WHERE coalesce(exposure.exposed_at + %(horizon)s <= %(as_of)s, outcome.value IS NOT NULL)) AS mature,
-    count(outcome.value) AS with_outcome,
-    coalesce(sum(outcome.value), 0) AS outcome_sum,
-    coalesce(sum(outcome.value * outcome.value), 0) AS outcome_sum_of_squares,
-    count(exposure.import_id) AS imported,
-    array_agg(DISTINCT exposure.release_id) AS releases,
-    max(exposure.exposed_at) AS last_exposed_at
-{UNITS}
-GROUP BY exposure.phase_id, exposure.arm
+_NO_DAYS = "NULL::timestamptz"
+#: End of the day (UTC) in which the window of a unit closes; without a horizon, of the day of its outcome.
+_DAY_END = """
+    date_trunc('day', coalesce(exposure.exposed_at + %(horizon)s, outcome.observed_at), 'UTC') + interval '24 hours'
 """
 
 _FETCH_PHASES = """
@@ -150,12 +151,22 @@ class PhaseArms:
 
 
 @dataclass(frozen=True)
+class DayCounts:
+    """The units of one arm in one phase whose maturity falls into the day before `day_end`."""
+
+    phase_id: int | None
+    day_end: datetime
+    counts: ArmCounts
+
+
+@dataclass(frozen=True)
 class ExperimentArms:
-    """The two arms of an experiment as of an instant, by phase, earliest first."""
+    """The two arms of an experiment as of an instant, by phase, earliest first; if counted by day, also the whole days."""
 
     experiment: str
     as_of: datetime
     phases: tuple[PhaseArms, ...] = ()
+    days: tuple[DayCounts, ...] = ()
 
     @property
     def champion(self) -> ArmCounts:
@@ -288,6 +299,8 @@ def fetch_arms(
     horizon: timedelta | None,
     as_of: datetime,
     lead: timedelta = _NO_LEAD,
+    *,
+    by_day: bool = False,
 ) -> ExperimentArms:
     """Fetch the counts of each arm of `experiment` as of `as_of`, by phase.
 
@@ -296,24 +309,31 @@ def fetch_arms(
 
     Without a `horizon` nothing says when an outcome must be known: a unit is mature once one is, with
     exposed_at + lead < observed_at <= as_of.
+
+    `by_day` adds the counts of each day that has ended, earliest first, by the day in which a unit matured.
     """
     parameters = {"experiment": experiment, "horizon": horizon, "as_of": as_of, "lead": lead}
     with connection.cursor(row_factory=class_row(Phase)) as cursor:
         phases = {phase.phase_id: phase for phase in cursor.execute(_FETCH_PHASES, [experiment])}
     with connection.cursor(row_factory=class_row(_ArmRow)) as cursor:
-        rows = cursor.execute(_FETCH_ARMS, parameters).fetchall()
+        query = _FETCH_ARMS.format(day_end=_DAY_END if by_day else _NO_DAYS)
+        rows = cursor.execute(query, parameters).fetchall()
     ids = sorted({row.phase_id for row in rows}, key=lambda phase_id: phase_id or 0)
     return ExperimentArms(
-        experiment, as_of, tuple(_phase_arms(phases.get(phase_id or 0), phase_id, rows) for phase_id in ids)
+        experiment,
+        as_of,
+        tuple(_phase_arms(phases.get(phase_id or 0), phase_id, rows) for phase_id in ids),
+        tuple(DayCounts(row.phase_id, row.day_end, row.counts) for row in rows if row.day_end and row.day_end <= as_of),
     )
 
 
 @dataclass(frozen=True)
 class _ArmRow:
-    """A row of `_FETCH_ARMS`: one arm in one phase."""
+    """A row of `_FETCH_ARMS`: one arm in one phase, of one day if counted by day."""
 
     phase_id: int | None
-    arm: str
+    arm: Role
+    day_end: datetime | None
     exposed: int
     mature: int
     with_outcome: int
@@ -331,14 +351,18 @@ class _ArmRow:
 
 
 def _phase_arms(phase: Phase | None, phase_id: int | None, rows: Iterable[_ArmRow]) -> PhaseArms:
-    by_arm = {row.arm: row for row in rows if row.phase_id == phase_id}
-    control, treatment = by_arm.get(CONTROL), by_arm.get(TREATMENT)
+    of_phase = [row for row in rows if row.phase_id == phase_id]
+    control, treatment = ([row for row in of_phase if row.arm == arm] for arm in (CONTROL, TREATMENT))
     return PhaseArms(
         phase,
-        control.counts if control else ArmCounts(CONTROL),
-        treatment.counts if treatment else ArmCounts(TREATMENT),
-        tuple(control.releases) if control else (),
-        tuple(treatment.releases) if treatment else (),
-        sum(row.imported for row in by_arm.values()),
-        max(row.last_exposed_at for row in by_arm.values()),
+        added((row.counts for row in control), CONTROL),
+        added((row.counts for row in treatment), TREATMENT),
+        _releases(control),
+        _releases(treatment),
+        sum(row.imported for row in of_phase),
+        max(row.last_exposed_at for row in of_phase),
     )
+
+
+def _releases(rows: Iterable[_ArmRow]) -> tuple[str, ...]:
+    return tuple(sorted({release for row in rows for release in row.releases}))

@@ -62,6 +62,10 @@ def test_outcomes_are_stored_once_and_contradictions_refused(world: World) -> No
 
 def test_cohorts_count_what_was_served_and_what_came_of_it(world: World) -> None:
     import_module("tea_tasting")  # seconds, which the service spends before it takes requests
+    terms = "decide: {better: lower}, experiment: {minimum_effect: 0.1}"
+    plan = world.settings.plan.read_text()
+    assert "monitor: {" in plan
+    world.settings.plan.write_text(plan.replace("monitor: {", f"monitor: {{{terms}, "))
 
     async def use(client: Client) -> None:
         entries = await client.entries(1, 2, 3, 4, 5)
@@ -76,6 +80,8 @@ def test_cohorts_count_what_was_served_and_what_came_of_it(world: World) -> None
         for arm in ("champion", "challenger"):
             assert arms[arm]["mature"] == sum(entry["arm"] == arm for entry in entries)
         assert sum(arms[arm]["with_outcome"] for arm in arms) == 1
+        assert response.json()["decision"]["decision"] == "withheld"
+        assert response.json()["decision"]["reason"] == response.json()["withheld_because"]
         before = await client.http.get("/v1/cohorts", params={"as_of": (AS_OF + timedelta(days=29)).isoformat()})
         assert [arm["mature"] for arm in before.json()["arms"].values()] == [0, 0]
 
