@@ -141,6 +141,14 @@ def _experiment(before: Plan, after: Plan) -> Iterator[Effect]:
     windows = [(plan.label.horizon, plan.label.lead, plan.label.delay) for plan in (before, after)]
     if windows[0] != windows[1]:
         yield Effect("experiment", "outcomes are counted over another window, also those of earlier exposures")
+    if then.experiment == now.experiment and _has_other_looks(before, after):
+        yield Effect("experiment", "its looks are other ones, also those already taken: their error is no longer kept")
+
+
+def _has_other_looks(before: Plan, after: Plan) -> bool:
+    """Return whether an experiment that was decided by looks would be decided by others."""
+    terms = [(plan.monitor.experiment, plan.monitor.confidence, plan.monitor.decide.better) for plan in (before, after)]
+    return before.monitor.experiment is not None and terms[0] != terms[1]
 
 
 def _settings(before: Plan, after: Plan) -> Iterator[Effect]:

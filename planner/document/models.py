@@ -121,6 +121,15 @@ def monitoring(plan: Plan, stated: Stated) -> Chapter:
             stated.basis("monitor.confidence"),
         ),
     ]
+    if section.experiment:
+        terms = section.experiment
+        parts.append(
+            Statement(
+                f"The experiment is decided by {terms.looks} looks, and finds a difference of {terms.minimum_effect:g} with "
+                f"probability {terms.power:g}.",
+                stated.basis("monitor.experiment"),
+            )
+        )
     if section.expected_drift:
         rows = [Row((name, reason), "stated") for name, reason in section.expected_drift.items()]
         parts.append(Table("Expected to move", ("values", "reason"), tuple(rows)))

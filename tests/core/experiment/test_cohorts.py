@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -14,7 +15,17 @@ import pytest
 import tea_tasting as tt
 from scipy.stats import binom
 
-from core.experiment.cohorts import ArmCounts, Comparison, ExperimentArms, Phase, PhaseArms, fetch_arms
+from core.experiment.cohorts import (
+    ArmCounts,
+    Comparison,
+    DayCounts,
+    ExperimentArms,
+    Phase,
+    PhaseArms,
+    fetch_arms,
+)
+from core.experiment.day_ends import decided
+from core.experiment.decision import ExperimentTerms
 from core.experiment.phases import enter_phase, phase_terms
 from core.experiment.strata import compare
 from core.postgres.database import connect
@@ -370,6 +381,27 @@ def test_a_phase_with_few_units_is_left_out_and_named() -> None:
     )
     assert [phase.left_out for phase in found.phases] == ["too few mature units with an outcome", None]
     assert (found.difference, found.verdict) == (0.0, "no difference shown")
+
+
+def test_looks_are_at_the_mean_of_the_compared_phases_so_far() -> None:
+    """The first day differs by 0.1; with the second one (1 * 0.1 + 3 * 0.2) / 4; the third phase has too few units."""
+    pairs = [
+        (counted("champion", 500, 100), counted("challenger", 500, 150)),
+        (counted("champion", 1_500, 150), counted("challenger", 1_500, 450)),
+        (counted("champion", 20, 20), counted("challenger", 20, 0)),
+    ]
+    days = tuple(
+        DayCounts(number, START + timedelta(days=number), arm)
+        for number, pair in enumerate(pairs, start=1)
+        for arm in pair
+    )
+    comparison = compared(replace(in_phases(*pairs, weights=[(1, 1)] * 3), days=days))
+    terms = ExperimentTerms("lower", minimum_effect=0.1, looks=10, alpha=1e-9, power=0.9)
+    found = decided(comparison, terms).decision
+    assert found is not None
+    assert [look.difference for look in found.looks] == pytest.approx([0.1, 0.175])
+    assert found.decision == "keep the champion"
+    assert decided(comparison, None) == comparison
 
 
 def test_a_phase_in_which_other_releases_answered_is_left_out() -> None:

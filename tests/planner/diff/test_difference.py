@@ -72,6 +72,21 @@ def test_what_only_the_service_or_monitoring_reads_runs_no_stage_that_depends_on
     assert {"service", "monitoring"} <= said.keys()
 
 
+def test_other_terms_change_the_looks_of_a_running_experiment() -> None:
+    def looks(number: int) -> dict[str, Any]:
+        content = yaml.safe_load(TEXT)
+        content["monitor"] |= {"decide": {"better": "lower"}, "experiment": {"minimum_effect": 0.01, "looks": number}}
+        return content
+
+    def effects(before: dict[str, Any], after: dict[str, Any]) -> str:
+        texts = [yaml.safe_dump(content, sort_keys=False) for content in (before, after)]
+        found = difference("before", texts[0], texts[1], "after", ROOT, {})
+        return "; ".join(effect.effect for effect in found.effects)
+
+    assert "their error is no longer kept" in effects(looks(5), looks(3))
+    assert "their error is no longer kept" not in effects(yaml.safe_load(TEXT), looks(5))
+
+
 def test_the_instant_of_the_online_tables_fills_them_alone() -> None:
     assert stages(changed(lambda plan: plan.update(materialize={"as_of": "1998-03-01"}))) == certain("materialize")
 

@@ -51,6 +51,13 @@ def test_a_document_has_the_whole_plan_and_no_empty_chapter(path: Path) -> None:
     assert len(document_page(found)) < 300_000
 
 
+def test_the_terms_of_the_experiment_are_part_of_what_is_watched() -> None:
+    raw = yaml.safe_load(TEXT)
+    raw["monitor"] |= {"decide": {"better": "lower"}, "experiment": {"minimum_effect": 0.01}}
+    text = yaml.safe_dump(raw)
+    assert basis_of(document(text), "The experiment is decided by 5 looks, and finds a difference of 0.01") == "stated"
+
+
 @settings(deadline=None, max_examples=15)
 @given(st.text(st.characters(codec="utf-8", exclude_categories=["Cs"])), st.text("`~|<>&#\n-_*[]() "))
 def test_any_words_come_back_as_they_were(words: str, marks: str) -> None:
