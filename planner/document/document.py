@@ -41,7 +41,7 @@ def document_of(plan: Plan, text: str, found: Results, test: Sequence[Chapter] =
         (results.risks(plan, found), frozenset({"data", "model"})),
         (results.questions(plan, stated), frozenset()),
         (results.outcome(plan, found), frozenset({"model"})),
-        *((chapter, frozenset({"model"})) for chapter in results.groups(plan, found)),
+        *((chapter, frozenset[Kind]({"model"})) for chapter in results.groups(plan, found)),
     )
     chosen = tuple(chapter for chapter, kinds in chapters if kind == "plan" or kind in kinds)
     return Document(f"{_TITLES[kind]}: {plan.project.name}", chosen, text)

@@ -74,7 +74,7 @@ def test_what_only_the_service_or_monitoring_reads_runs_no_stage_that_depends_on
 
 def test_other_terms_change_the_looks_of_a_running_experiment() -> None:
     def looks(number: int) -> dict[str, Any]:
-        content = yaml.safe_load(TEXT)
+        content: dict[str, Any] = yaml.safe_load(TEXT)
         content["monitor"] |= {"decide": {"better": "lower"}, "experiment": {"minimum_effect": 0.01, "looks": number}}
         return content
 
