@@ -58,6 +58,24 @@ def check_with_data(arguments: argparse.Namespace) -> int:
     return EXIT_FINDING if found.refused else 0
 
 
+def contract(arguments: argparse.Namespace) -> int:
+    """Print what the plan expects of its sources as a data contract (ODCS), or check a producer's contract against it."""
+    from planner.verbs import compare_with_contract, contract_of
+
+    plan = read_current_plan()
+    if arguments.check is not None:
+        found = compare_with_contract(plan, arguments.check)
+        show(found, found.table, as_json=arguments.json)
+        return EXIT_FINDING if found.refused else 0
+    if arguments.json:
+        print(json.dumps(contract_of(plan), indent=2, default=str))
+        return 0
+    import yaml
+
+    print(yaml.safe_dump(contract_of(plan), sort_keys=False, allow_unicode=True, width=110), end="")
+    return 0
+
+
 def prove(arguments: argparse.Namespace) -> int:
     """Prove that no feature looks ahead, by changing later rows and building again; exit with 3 if one does."""
     from planner.verbs import prove_no_look_ahead
@@ -205,37 +223,8 @@ def add_plan_verbs(add: Add) -> None:
     added.add_argument("--schema", action="store_true", help="print the JSON schema of plans, which editors read")
     add_json(added)
     actions = added.add_subparsers(metavar="ACTION").add_parser
-    added = add_verb(actions, "check", check_with_data)
-    forms = added.add_mutually_exclusive_group()
-    add_json(forms)
-    forms.add_argument("--sarif", action="store_true", help="print SARIF, which code hosts show beside the lines")
-    added = add_verb(actions, "prove", prove)
-    added.add_argument("--instants", type=count, default=3, help="number of as-of instants to prove; default: 3")
-    added.add_argument("--data", type=Path, default=DATA, help="folder of the stages' tables")
-    add_json(added)
-    added = add_verb(actions, "decide", decide)
-    added.add_argument("--traffic", type=count, help="new units a day; default: measured")
-    added.add_argument("--effect", type=relative_effect, help="relative change of the base rate to find; default: 0.1")
-    added.add_argument("--data", type=Path, default=DATA, help="folder of the stages' tables")
-    add_json(added)
-    added = add_verb(actions, "forecast", forecast)
-    added.add_argument("--data", type=Path, default=DATA, help="folder of the stages' tables")
-    add_json(added)
-    added = add_verb(actions, "why", why)
-    added.add_argument("key", type=plain_text, help="key of the plan, such as ingest.orders.event_time")
-    add_json(added)
-    add_json(add_verb(actions, "stale", stale))
-    added = add_verb(actions, "diff", diff)
-    added.add_argument("rev", nargs="?", type=plain_text, default="HEAD", help="revision or file; default: HEAD")
-    add_json(added)
-    added = add_verb(actions, "render", render)
-    added.add_argument("--card", choices=["data", "model"], help="the card of the data, or of the model, alone")
-    kinds = added.add_mutually_exclusive_group()
-    kinds.add_argument("--markdown", action="store_true", help="Markdown, which ends with the plan; the default")
-    kinds.add_argument("--html", action="store_true", help="an HTML page")
-    add_json(kinds)
-    added.add_argument("--out", type=Path, help="file to write; default: standard output")
-    added.add_argument("--data", type=Path, default=DATA, help="folder of the stages' tables")
+    _add_actions_with_data(actions)
+    _add_actions_on_the_plan(actions)
     added = add_verb(add, "profile", profile)
     added.add_argument("data", nargs="+", type=plain_text, help="file, folder, glob or database")
     added.add_argument("--target", type=plain_text, help="column that the others are compared with")
@@ -253,3 +242,43 @@ def add_plan_verbs(add: Add) -> None:
     )
     added.add_argument("--out", type=Path, default=Path("params.yaml"), help="plan to write; default: params.yaml")
     add_json(added)
+
+
+def _add_actions_with_data(actions: Add) -> None:
+    added = add_verb(actions, "check", check_with_data)
+    forms = added.add_mutually_exclusive_group()
+    add_json(forms)
+    forms.add_argument("--sarif", action="store_true", help="print SARIF, which code hosts show beside the lines")
+    added = add_verb(actions, "contract", contract)
+    added.add_argument("--check", type=Path, metavar="FILE", help="contract of the producer of the data")
+    add_json(added)
+    added = add_verb(actions, "prove", prove)
+    added.add_argument("--instants", type=count, default=3, help="number of as-of instants to prove; default: 3")
+    added.add_argument("--data", type=Path, default=DATA, help="folder of the stages' tables")
+    add_json(added)
+    added = add_verb(actions, "decide", decide)
+    added.add_argument("--traffic", type=count, help="new units a day; default: measured")
+    added.add_argument("--effect", type=relative_effect, help="relative change of the base rate to find; default: 0.1")
+    added.add_argument("--data", type=Path, default=DATA, help="folder of the stages' tables")
+    add_json(added)
+    added = add_verb(actions, "forecast", forecast)
+    added.add_argument("--data", type=Path, default=DATA, help="folder of the stages' tables")
+    add_json(added)
+
+
+def _add_actions_on_the_plan(actions: Add) -> None:
+    added = add_verb(actions, "why", why)
+    added.add_argument("key", type=plain_text, help="key of the plan, such as ingest.orders.event_time")
+    add_json(added)
+    add_json(add_verb(actions, "stale", stale))
+    added = add_verb(actions, "diff", diff)
+    added.add_argument("rev", nargs="?", type=plain_text, default="HEAD", help="revision or file; default: HEAD")
+    add_json(added)
+    added = add_verb(actions, "render", render)
+    added.add_argument("--card", choices=["data", "model"], help="the card of the data, or of the model, alone")
+    kinds = added.add_mutually_exclusive_group()
+    kinds.add_argument("--markdown", action="store_true", help="Markdown, which ends with the plan; the default")
+    kinds.add_argument("--html", action="store_true", help="an HTML page")
+    add_json(kinds)
+    added.add_argument("--out", type=Path, help="file to write; default: standard output")
+    added.add_argument("--data", type=Path, default=DATA, help="folder of the stages' tables")

@@ -144,6 +144,27 @@ def findings_in_sarif(checked: Checked, text: str, name: str) -> dict[str, Any]:
     return sarif(checked, text, name)
 
 
+def contract_of(plan: Plan) -> dict[str, Any]:
+    """Return what a plan expects of its sources, in the Open Data Contract Standard."""
+    from planner.contract.expected import contract
+
+    return contract(plan)
+
+
+def compare_with_contract(plan: Plan, file: Path) -> Checked:
+    """Return what a plan expects of its sources and the contract in `file` does not promise.
+
+    Raises
+    ------
+    PantheraError
+        If the file is no contract, or has no table that is a source.
+
+    """
+    from planner.contract.promised import compare_with, read_contract
+
+    return compare_with(plan, read_contract(file), str(file))
+
+
 def difference_of_plan(settings: Settings, rev: str) -> Difference:
     """Return the difference of the plan from an earlier one: a file, or a revision of git.
 

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 #: `plan` is the whole document, the others are its chapters about the data and about the model.
 Kind = Literal["plan", "data", "model"]
+_NEITHER: frozenset[Kind] = frozenset()
+_MODEL: frozenset[Kind] = frozenset({"model"})
+_BOTH: frozenset[Kind] = frozenset({"data", "model"})
 _TITLES: Mapping[Kind, str] = {"plan": "Project plan", "data": "Data card", "model": "Model card"}
 
 
@@ -29,19 +32,19 @@ def document_of(plan: Plan, text: str, found: Results, test: Sequence[Chapter] =
     """
     stated = Stated(load_yaml(text))
     chapters: tuple[tuple[Chapter, frozenset[Kind]], ...] = (
-        (data.problem(plan, stated), frozenset({"data", "model"})),
+        (data.problem(plan, stated), _BOTH),
         (data.data(plan, stated), frozenset({"data"})),
-        (data.features(plan), frozenset({"data", "model"})),
-        (data.examples(plan, stated), frozenset({"data", "model"})),
-        (models.candidates(plan, stated), frozenset({"model"})),
-        (models.evaluation(plan, stated), frozenset({"model"})),
-        *((chapter, frozenset()) for chapter in test),
-        (models.release(plan, stated), frozenset({"model"})),
-        (models.monitoring(plan, stated), frozenset()),
-        (results.risks(plan, found), frozenset({"data", "model"})),
-        (results.questions(plan, stated), frozenset()),
-        (results.outcome(plan, found), frozenset({"model"})),
-        *((chapter, frozenset[Kind]({"model"})) for chapter in results.groups(plan, found)),
+        (data.features(plan), _BOTH),
+        (data.examples(plan, stated), _BOTH),
+        (models.candidates(plan, stated), _MODEL),
+        (models.evaluation(plan, stated), _MODEL),
+        *((chapter, _NEITHER) for chapter in test),
+        (models.release(plan, stated), _MODEL),
+        (models.monitoring(plan, stated), _NEITHER),
+        (results.risks(plan, found), _BOTH),
+        (results.questions(plan, stated), _NEITHER),
+        (results.outcome(plan, found), _MODEL),
+        *((chapter, _MODEL) for chapter in results.groups(plan, found)),
     )
     chosen = tuple(chapter for chapter, kinds in chapters if kind == "plan" or kind in kinds)
     return Document(f"{_TITLES[kind]}: {plan.project.name}", chosen, text)
