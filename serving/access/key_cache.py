@@ -44,7 +44,9 @@ class KeyCache:
 
         """
         if self._keys is None:
-            raise NotAvailable("the API keys have not been read from the database yet; try again")
+            raise NotAvailable(
+                "the API keys were never read, since the database cannot be reached or read; the service's log says why"
+            )
         return self._enforced
 
     def find(self, key_id: str) -> ApiKey | None:
