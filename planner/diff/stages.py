@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
     from core.plan.plan import Plan
 
+#: The sections that define features, and those that define training rows.
+_OF_FEATURES = ("build_features", "entities", "ingest")
+_OF_TRAINING_ROWS = (*_OF_FEATURES, "label", "project", "training_set")
 #: `if_rows_differ`: the stage runs only if other rows pass the quality rules.
 Runs = Literal["yes", "if_rows_differ"]
 
@@ -111,20 +114,28 @@ class _Walk:
     def _change(self, out: str) -> Runs | None:
         """Return whether an output changes when its stage runs."""
         before, after = self.versions.before, self.versions.after
+        otherwise: Runs | None = None
         match out:
             case "data/rules.json":
-                return "yes" if _rules(before) != _rules(after) else None
+                differs = _rules(before) != _rules(after)
             case "data/instant.json":
-                return "yes" if before.materialize != after.materialize else None
+                differs = before.materialize != after.materialize
             case "data/receipts/apply.json":
-                return "yes" if _applied(before) != _applied(after) else None
-            case "data/features":
-                return "yes" if _snapshots(before) != _snapshots(after) else self.changed.get("data/accepted")
+                differs = _applied(before) != _applied(after)
             case "data/accepted" | "data/rejected":
-                is_read_anew = any(map(self.versions.section_differs, ("entities", "ingest")))
-                return "yes" if is_read_anew else _rejects_other_rows(self.versions)
+                differs, otherwise = self._differs("entities", "ingest"), _rejects_other_rows(self.versions)
+            case "data/features":
+                differs = self._differs(*_OF_FEATURES) and _snapshots(before) != _snapshots(after)
+                otherwise = self.changed.get("data/accepted")
+            case "data/training_set.parquet":
+                differs, otherwise = self._differs(*_OF_TRAINING_ROWS), self.changed.get("data/accepted")
             case _:
-                return "yes"
+                differs = True
+        return "yes" if differs else otherwise
+
+    def _differs(self, *sections: str) -> bool:
+        """Return whether one of the sections has other values."""
+        return any(map(self.versions.section_differs, sections))
 
 
 def _rules(plan: Plan) -> dict[str, Any]:
