@@ -211,7 +211,7 @@ def _reference_of(cohorts: Sequence[ServedCohort], measuring: Measuring) -> _Ref
         words = f"the release's test rows ({rows:,.0f} of {entities:,} entities)"
         return _Reference(measuring.reference, words, 0)
     score, outcome = np.empty(0), np.empty(0)
-    for number, cohort in enumerate(_leading_mature(cohorts), 1):
+    for number, cohort in enumerate((cohort for cohort in cohorts if cohort.mature), 1):
         counted = _comparable(cohort, measuring)
         score, outcome = np.append(score, cohort.score[counted]), np.append(outcome, cohort.outcome[counted])
         positives = int(outcome.sum())
@@ -224,10 +224,6 @@ def _reference_of(cohorts: Sequence[ServedCohort], measuring: Measuring) -> _Ref
         "predictions of each outcome",
         0,
     )
-
-
-def _leading_mature(cohorts: Sequence[ServedCohort]) -> Iterator[ServedCohort]:
-    return (cohort for cohort in cohorts if cohort.mature)
 
 
 def _usable(cohort: ServedCohort, measuring: Measuring) -> NDArray[np.bool_]:

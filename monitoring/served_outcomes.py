@@ -11,6 +11,7 @@ import numpy as np
 from psycopg import sql
 from psycopg.rows import class_row
 
+from core.experiment.label_window import first_outcome
 from monitoring.served_counts import served_by
 
 if TYPE_CHECKING:
@@ -33,14 +34,7 @@ WITH counted AS (
 )
 SELECT counted.*, outcome.value
 FROM counted
-LEFT JOIN LATERAL (
-    SELECT value FROM panthera.outcome
-    WHERE outcome.entity = counted.entity
-        AND outcome.observed_at > counted.as_of + {lead}::interval
-        AND outcome.observed_at <= coalesce(counted.as_of + {horizon}::interval, {as_of})
-    ORDER BY outcome.observed_at, outcome.outcome_id COLLATE "C"
-    LIMIT 1
-) AS outcome ON coalesce(counted.as_of + {horizon}::interval <= {as_of}, true)
+{first_outcome}
 ORDER BY counted.cohort, counted.entity COLLATE "C"
 """)
 
@@ -114,9 +108,7 @@ def fetch_served_outcomes(
         period=period,
         amounts=sql.SQL("ARRAY[{}]::float8[]").format(sql.SQL(", ").join(map(_amount, amounts))),
         served=served_by(release_id, None, as_of),
-        lead=window.lead,
-        horizon=window.horizon,
-        as_of=as_of,
+        first_outcome=first_outcome("counted", "as_of", *map(sql.Literal, (window.lead, window.horizon, as_of))),
     )
     with connection.cursor(row_factory=class_row(_Row)) as cursor:
         rows = cursor.execute(query).fetchall()

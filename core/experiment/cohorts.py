@@ -11,8 +11,10 @@ from dataclasses import astuple, dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from psycopg import sql
 from psycopg.rows import class_row
 
+from core.experiment.label_window import first_outcome
 from core.experiment.phases import ARMS, CONTROL, TREATMENT, PhaseTerms
 from core.json_text import plain
 
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
 _NO_LEAD = timedelta()
 
 #: Without a horizon, which is then null, a unit is mature from its first outcome on.
-_FETCH_ARMS = """
+_FETCH_ARMS = sql.SQL("""
 SELECT exposure.phase_id, exposure.arm, {day_end} AS day_end,
     count(*) AS exposed,
     count(*) FILTER (WHERE coalesce(exposure.exposed_at + %(horizon)s <= %(as_of)s, outcome.value IS NOT NULL)) AS mature,
@@ -39,23 +41,17 @@ SELECT exposure.phase_id, exposure.arm, {day_end} AS day_end,
     array_agg(DISTINCT exposure.release_id) AS releases,
     max(exposure.exposed_at) AS last_exposed_at
 FROM panthera.exposure
-LEFT JOIN LATERAL (
-    SELECT value, observed_at FROM panthera.outcome
-    WHERE outcome.entity = exposure.entity
-        AND outcome.observed_at > exposure.exposed_at + %(lead)s
-        AND outcome.observed_at <= coalesce(exposure.exposed_at + %(horizon)s, %(as_of)s)
-    ORDER BY outcome.observed_at, outcome.outcome_id COLLATE "C"
-    LIMIT 1
-) AS outcome ON coalesce(exposure.exposed_at + %(horizon)s <= %(as_of)s, true)
+{first_outcome}
 WHERE exposure.experiment = %(experiment)s AND exposure.exposed_at <= %(as_of)s
 GROUP BY exposure.phase_id, exposure.arm, day_end
 ORDER BY day_end
-"""
-_NO_DAYS = "NULL::timestamptz"
+""")
+_NO_DAYS = sql.SQL("NULL::timestamptz")
 #: End of the day (UTC) in which the window of a unit closes; without a horizon, of the day of its outcome.
-_DAY_END = """
+_DAY_END = sql.SQL("""
     date_trunc('day', coalesce(exposure.exposed_at + %(horizon)s, outcome.observed_at), 'UTC') + interval '24 hours'
-"""
+""")
+_WINDOW = [sql.Placeholder(name) for name in ("lead", "horizon", "as_of")]
 
 _FETCH_PHASES = """
 SELECT phase_id, experiment, salt, champion_weight, challenger_weight, champion, challenger, since
@@ -316,7 +312,9 @@ def fetch_arms(
     with connection.cursor(row_factory=class_row(Phase)) as cursor:
         phases = {phase.phase_id: phase for phase in cursor.execute(_FETCH_PHASES, [experiment])}
     with connection.cursor(row_factory=class_row(_ArmRow)) as cursor:
-        query = _FETCH_ARMS.format(day_end=_DAY_END if by_day else _NO_DAYS)
+        query = _FETCH_ARMS.format(
+            day_end=_DAY_END if by_day else _NO_DAYS, first_outcome=first_outcome("exposure", "exposed_at", *_WINDOW)
+        )
         rows = cursor.execute(query, parameters).fetchall()
     ids = sorted({row.phase_id for row in rows}, key=lambda phase_id: phase_id or 0)
     return ExperimentArms(
