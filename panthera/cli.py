@@ -16,7 +16,7 @@ from panthera.monitor_verbs import add_monitor_verbs
 from panthera.plan_verbs import add_plan_verbs
 from panthera.release_verbs import add_release_verbs
 from panthera.score_verb import add_score_verb
-from panthera.verb import DATA, EXIT_FINDING, add_json, add_verb, past_instant, read_current_plan, show
+from panthera.verb import DATA, EXIT_FINDING, add_data, add_json, add_verb, past_instant, read_current_plan, show
 
 
 def up(_: argparse.Namespace) -> int:
@@ -139,7 +139,7 @@ def _parser() -> argparse.ArgumentParser:
     verb("repair", repair)
     added = verb("catch-up", catch_up)
     added.add_argument("--as-of", type=past_instant, help="the instant, such as 1998-04-02; default: now")
-    added.add_argument("--data", type=Path, default=DATA, help="folder of the stages' tables")
+    add_data(added)
     add_json(added)
     added = verb("status", status)
     added.add_argument("--data", type=Path, default=DATA, help="folder of the stages' tables and receipts")

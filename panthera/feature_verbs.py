@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from panthera.verb import (
-    DATA,
     EXIT_FINDING,
+    add_data,
     add_group,
     add_json,
     add_verb,
@@ -78,7 +78,7 @@ def add_feature_verbs(add: Add) -> None:
     add_action = add_group(add, "features", "Show, compare, push or delete online features.")
     status_parser, diff_parser = add_verb(add_action, "status", status), add_verb(add_action, "diff", diff)
     diff_parser.add_argument("--as-of", type=past_instant, help="compare with what was known then; default: now")
-    diff_parser.add_argument("--data", type=Path, default=DATA, help="folder of the stages' tables")
+    add_data(diff_parser)
     push_parser, delete_parser, collect_parser = (
         add_verb(add_action, "push", push),
         add_verb(add_action, "delete", delete),

@@ -14,8 +14,8 @@ from core.roles import CHAMPION, ROLES
 from core.settings import read_settings
 from core.terminal import harmless
 from panthera.verb import (
-    DATA,
     EXIT_FINDING,
+    add_data,
     add_json,
     add_verb,
     count,
@@ -164,7 +164,7 @@ def _add_rounds(add: Add) -> None:
     added.add_argument(
         "--window", type=duration, help="length of the window, such as 7d; default: monitor.decide.window"
     )
-    added.add_argument("--data", type=Path, default=DATA, help="folder of the stages' tables")
+    add_data(added)
     added.add_argument("--act", action="store_true", help="carry out a promotion or a rollback instead of proposing it")
     added.add_argument("--dry-run", action="store_true", help="record nothing, post no alert, change nothing")
     added.add_argument(
@@ -191,7 +191,7 @@ def add_monitor_verbs(add: Add) -> None:
             added.add_argument("--role", choices=ROLES, default=CHAMPION, help="role of the release; default: champion")
             added.add_argument("--report", type=Path, help="also write an HTML report to this file")
         if name == "parity":
-            added.add_argument("--data", type=Path, default=DATA, help="folder of the stages' tables")
+            add_data(added)
     added = add_verb(add, "performance", performance)
     added.add_argument("--as-of", type=past_instant, help="what counts as known, such as 1998-04-01; default: now")
     added.add_argument("--release", type=plain_text, help="id of the release; default: the champion")

@@ -12,7 +12,17 @@ from typing import TYPE_CHECKING
 
 from core.settings import read_settings
 from core.terminal import print_whole
-from panthera.verb import DATA, EXIT_FINDING, add_json, add_verb, count, plain_text, read_current_plan, show, show_line
+from panthera.verb import (
+    EXIT_FINDING,
+    add_data,
+    add_json,
+    add_verb,
+    count,
+    plain_text,
+    read_current_plan,
+    show,
+    show_line,
+)
 
 if TYPE_CHECKING:
     from panthera.drafting import Request
@@ -254,15 +264,15 @@ def _add_actions_with_data(actions: Add) -> None:
     add_json(added)
     added = add_verb(actions, "prove", prove)
     added.add_argument("--instants", type=count, default=3, help="number of as-of instants to prove; default: 3")
-    added.add_argument("--data", type=Path, default=DATA, help="folder of the stages' tables")
+    add_data(added)
     add_json(added)
     added = add_verb(actions, "decide", decide)
     added.add_argument("--traffic", type=count, help="new units a day; default: measured")
     added.add_argument("--effect", type=relative_effect, help="relative change of the base rate to find; default: 0.1")
-    added.add_argument("--data", type=Path, default=DATA, help="folder of the stages' tables")
+    add_data(added)
     add_json(added)
     added = add_verb(actions, "forecast", forecast)
-    added.add_argument("--data", type=Path, default=DATA, help="folder of the stages' tables")
+    add_data(added)
     add_json(added)
 
 
@@ -281,4 +291,4 @@ def _add_actions_on_the_plan(actions: Add) -> None:
     kinds.add_argument("--html", action="store_true", help="an HTML page")
     add_json(kinds)
     added.add_argument("--out", type=Path, help="file to write; default: standard output")
-    added.add_argument("--data", type=Path, default=DATA, help="folder of the stages' tables")
+    add_data(added)

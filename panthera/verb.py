@@ -117,6 +117,11 @@ def add_group(add: Add, name: str, text: str) -> Add:
     return add(name, help=text, description=text).add_subparsers(required=True, metavar="ACTION").add_parser
 
 
+def add_data(parser: argparse.ArgumentParser) -> None:
+    """Add the option --data to a parser: the folder of the stages' tables."""
+    parser.add_argument("--data", type=Path, default=DATA, help="folder of the stages' tables")
+
+
 def add_json(parser: argparse._ActionsContainer) -> None:
     """Add the option --json to a parser.
 

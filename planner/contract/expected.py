@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
+from core.dtypes import DTYPES
 from core.plan.ingest import QualityRules
 from core.plan.rows.look_ups import JoinedColumn
 
@@ -15,17 +17,14 @@ if TYPE_CHECKING:
 
 API_VERSION = "v3.0.2"
 KIND = "DataContract"
-#: The logical type of a value by the plan's dtype.
-LOGICAL_TYPES: Mapping[str, str] = {
-    "bool": "boolean",
-    "date": "date",
-    "float32": "number",
-    "float64": "number",
-    "int32": "integer",
-    "int64": "integer",
-    "string": "string",
-    "text": "string",
-    "timestamp": "date",
+#: The logical type of a value by its type in Python.
+_LOGICAL_TYPES: Mapping[type, str] = {
+    bool: "boolean",
+    date: "date",
+    datetime: "date",
+    float: "number",
+    int: "integer",
+    str: "string",
 }
 _CLASSIFICATIONS = {"remove": "restricted", "hash": "restricted", "keep": "confidential"}
 
@@ -75,7 +74,7 @@ def _property(
     options = _options(name, column, rules)
     return {
         "name": raw_name(name, column),
-        "logicalType": LOGICAL_TYPES[column.dtype],
+        "logicalType": _LOGICAL_TYPES[DTYPES[column.dtype].python],
         "physicalType": column.dtype,
         **({"description": described} if described else {}),
         "required": is_time or name in rules.not_null or position is not None,

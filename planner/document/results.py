@@ -171,15 +171,17 @@ def groups(plan: Plan, results: Results) -> Iterator[Chapter]:
 
 def _measure(part: Mapping[str, Any], metric: str) -> str:
     """Compose a metric of a group with its interval; empty where it is not defined."""
-    found = part["measured"].get(metric)
-    if not found or found["value"] is None:
-        return ""
-    between = "" if found["lower"] is None else f" ({found['lower']:.3f} to {found['upper']:.3f})"
-    return f"{found['value']:.3f}{between}"
+    found = part["measured"].get(metric, {})
+    return _with_bounds(found.get("value"), found.get("lower"), found.get("upper"), digits=3)
 
 
 def _value(value: dict[str, float], lower: dict[str, float], upper: dict[str, float], metric: str) -> str:
-    if metric not in value:
+    return _with_bounds(value.get(metric), lower.get(metric), upper.get(metric), digits=4)
+
+
+def _with_bounds(value: float | None, lower: float | None, upper: float | None, *, digits: int) -> str:
+    """Compose a number with its bounds, if it has some; empty without a number."""
+    if value is None:
         return ""
-    between = f" ({lower[metric]:.4f} to {upper[metric]:.4f})" if metric in lower else ""
-    return f"{value[metric]:.4f}{between}"
+    between = "" if lower is None or upper is None else f" ({lower:.{digits}f} to {upper:.{digits}f})"
+    return f"{value:.{digits}f}{between}"
