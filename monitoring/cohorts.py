@@ -5,10 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from core.experiment.cohorts import fetch_arms
-from core.experiment.day_ends import decided
-from core.experiment.decision import ExperimentTerms
-from core.experiment.strata import compare
+from core.experiment.design import Design, compare_arms
 from core.terminal import terminal_table
 
 if TYPE_CHECKING:
@@ -18,6 +15,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from core.experiment.cohorts import ArmCounts, Comparison
+    from core.experiment.metrics import MetricResult
     from core.plan.plan import Monitor, Serve
 
 _NO_LEAD = timedelta()
@@ -35,10 +33,7 @@ def compare_cohorts(
 
     With `monitor.experiment` it has a decision. `horizon` and `lead` are as for `fetch_arms`.
     """
-    terms = ExperimentTerms.of(monitor)
-    arms = fetch_arms(connection, serve.experiment, horizon, as_of, lead, by_day=terms is not None)
-    comparison = compare(arms, serve.arms, monitor.confidence, monitor.sample_ratio_alarm)
-    return decided(comparison, terms)
+    return compare_arms(connection, Design.of_sections(serve, monitor, horizon, lead), as_of)
 
 
 def cohorts_table(comparison: Comparison) -> Table:
@@ -84,5 +79,14 @@ def summary(comparison: Comparison) -> tuple[str, ...]:
         *([comparison.withheld_because] if comparison.withheld_because else []),
         *(f"{phase.arms.name} is left out: {phase.left_out}" for phase in comparison.phases if phase.left_out),
         *([f"{imported:,} of the exposures are imported replays (`panthera expose`)"] if imported else []),
+        *map(_metric_words, comparison.metrics),
         *([f"decision: {decision.decision}: {decision.reason}"] if decision else []),
     )
+
+
+def _metric_words(metric: MetricResult) -> str:
+    sequence = f"confidence sequence [{metric.sequence_lower:+.4f}, {metric.sequence_upper:+.4f}]"
+    asked = f"margin {metric.margin:g}" if metric.is_guardrail else f"p {metric.p_value:.3g} after Holm's correction"
+    kind = "guardrail" if metric.is_guardrail else "secondary metric"
+    unknown = f"; {metric.unknown:,} units have no value" if metric.unknown else ""
+    return f"{kind} {metric.name}: {metric.verdict}: {metric.difference:+.4f}, {sequence}, {asked}{unknown}"

@@ -11,12 +11,9 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.requests import ClientDisconnect
 from starlette.responses import PlainTextResponse
 
-from core.experiment.cohorts import fetch_arms
-from core.experiment.day_ends import decided
-from core.experiment.decision import ExperimentTerms
+from core.experiment.design import Design, compare_arms
 from core.experiment.log_counts import count_log
 from core.experiment.prediction_log import record_outcomes
-from core.experiment.strata import compare
 from core.postgres.database import connect
 from core.postgres.liveness import hung_up_after
 from core.postgres.pool import lent
@@ -133,8 +130,8 @@ class Endpoints:
     async def outcomes(self, request: Request) -> Response:
         """POST /v1/outcomes."""
         now, key = self.clock(), self.runtime.key
-        classes = self.runtime.class_numbers
-        outcomes = await self.bodies.decoded(request, lambda body: decode_outcomes(body, key, now, classes))
+        classes, names = self.runtime.class_numbers, self.runtime.plan.monitor.outcome_names
+        outcomes = await self.bodies.decoded(request, lambda body: decode_outcomes(body, key, now, classes, names))
         receipt = await record_outcomes(self.runtime.connections.intake, outcomes)
         return respond.json_response({"stored": receipt.stored, "duplicates": receipt.duplicates})
 
@@ -158,19 +155,8 @@ class Endpoints:
         return respond.json_response(comparison.to_dict())
 
     def _compare(self, url: str, as_of: datetime) -> Comparison:
-        plan = self.runtime.plan
-        terms = ExperimentTerms.of(plan.monitor)
         with connect(url, _COHORTS) as connection, hung_up_after(connection, _SECONDS_FOR_COHORTS):
-            arms = fetch_arms(
-                connection,
-                plan.serve.experiment,
-                plan.label.matures_after,
-                as_of,
-                plan.label.begins_after,
-                by_day=terms is not None,
-            )
-        comparison = compare(arms, plan.serve.arms, plan.monitor.confidence, plan.monitor.sample_ratio_alarm)
-        return decided(comparison, terms)
+            return compare_arms(connection, Design.of(self.runtime.plan), as_of)
 
     async def ready(self, _: Request) -> Response:
         """GET /readyz."""

@@ -15,6 +15,7 @@ from psycopg import sql
 from psycopg.rows import class_row
 
 from core.experiment.label_window import first_outcome
+from core.experiment.means import ArmMean
 from core.experiment.phases import ARMS, CONTROL, TREATMENT, PhaseTerms
 from core.json_text import plain
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     import psycopg
 
     from core.experiment.decision import ExperimentDecision
+    from core.experiment.means import Pair
+    from core.experiment.metrics import MetricResult
     from core.roles import Role
 
 _NO_LEAD = timedelta()
@@ -100,6 +103,11 @@ class ArmCounts:
         n = self.with_outcome
         return max(self.outcome_sum_of_squares - self.outcome_sum**2 / n, 0.0) / (n - 1) if n > 1 else math.nan
 
+    @property
+    def mean(self) -> ArmMean:
+        """The mean outcome."""
+        return ArmMean(self.with_outcome, self.rate, self.variance)
+
 
 def added(counts: Iterable[ArmCounts], arm: Role) -> ArmCounts:
     """Return the sum of `counts` as the counts of `arm`."""
@@ -139,6 +147,11 @@ class PhaseArms:
     challenger_releases: tuple[str, ...] = ()
     imported: int = 0
     last_exposed_at: datetime | None = None
+
+    @property
+    def means(self) -> Pair:
+        """The mean outcomes of the two arms."""
+        return self.champion.mean, self.challenger.mean
 
     @property
     def name(self) -> str:
@@ -194,12 +207,17 @@ class PhaseResult:
     sample_ratio_p_joined: float
     left_out: str | None
 
+    @property
+    def phase_id(self) -> int | None:
+        """Id of the phase; None for exposures from before phases were recorded."""
+        return self.arms.phase.phase_id if self.arms.phase else None
+
     def to_dict(self) -> dict[str, object]:
         """Return the result as JSON types: instants as ISO 8601, NaN as None."""
         phase = self.arms.phase
         releases = {CONTROL: self.arms.champion_releases, TREATMENT: self.arms.challenger_releases}
         return {
-            "phase": phase.phase_id if phase else None,
+            "phase": self.phase_id,
             "since": plain(phase.since) if phase else None,
             "weights": {arm: self.weights.get(arm, 0) for arm in ARMS},
             "releases": {arm: list(names) for arm, names in releases.items()},
@@ -231,6 +249,7 @@ class Comparison:
     withheld_because : the reason in one sentence; None unless withheld.
     phases : the result of each phase, earliest first.
     decision : the decision by looks, if the plan has terms for it.
+    metrics : guardrails and secondary metrics, if the plan has any.
 
     Undefined numbers are NaN.
 
@@ -252,6 +271,12 @@ class Comparison:
     withheld_because: str | None
     phases: tuple[PhaseResult, ...]
     decision: ExperimentDecision | None = None
+    metrics: tuple[MetricResult, ...] = ()
+
+    @property
+    def tested(self) -> set[int | None]:
+        """The phases of the compared releases, by id; they may have too few units with the label's outcome."""
+        return {phase.phase_id for phase in self.phases if not math.isnan(phase.sample_ratio_p)}
 
     def to_dict(self) -> dict[str, object]:
         """Return the comparison as JSON types: instants as ISO 8601, NaN as None; without a decision, no such key."""
@@ -275,6 +300,7 @@ class Comparison:
             "withheld_because": self.withheld_because,
             "phases": [phase.to_dict() for phase in self.phases],
             **({"decision": self.decision.to_dict()} if self.decision else {}),
+            **({"metrics": [metric.to_dict() for metric in self.metrics]} if self.metrics else {}),
         }
 
 

@@ -23,7 +23,23 @@ def sequence_margin(standard_error: float, units: int, confidence: float) -> flo
     >>> round(sequence_margin(1.0, 10_000, 0.95), 3)
     3.035
     """
+    ratio = units * _rho_squared(confidence)
+    return standard_error * math.sqrt((ratio + 1) / ratio * math.log((ratio + 1) / (1 - confidence) ** 2))
+
+
+def sequence_p_value(z: float, units: int, confidence: float) -> float:
+    """Return the p-value of no difference at all looks together: the alpha whose sequence just excludes 0.
+
+    z is the difference divided by its standard error. The sequences differ in alpha alone; their rho is that of `confidence`.
+    The probability that it ever falls below a level is at most that level, so it may be read every week.
+
+    >>> round(sequence_p_value(sequence_margin(1.0, 10_000, 0.95), 10_000, 0.95), 9)
+    0.05
+    """
+    ratio = units * _rho_squared(confidence)
+    return min(1.0, math.sqrt(ratio + 1) * math.exp(-(z**2) * ratio / (ratio + 1) / 2))
+
+
+def _rho_squared(confidence: float) -> float:
     alpha = 1 - confidence
-    rho_squared = (-2 * math.log(alpha) + math.log1p(-2 * math.log(alpha))) / NARROWEST_AT
-    ratio = units * rho_squared
-    return standard_error * math.sqrt((ratio + 1) / ratio * math.log((ratio + 1) / alpha**2))
+    return (-2 * math.log(alpha) + math.log1p(-2 * math.log(alpha))) / NARROWEST_AT

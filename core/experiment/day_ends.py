@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from core.experiment.cohorts import ArmCounts, PhaseArms, added
 from core.experiment.decision import DayEnd, decide_experiment
+from core.experiment.means import has_enough_units, mean_difference
 from core.experiment.phases import CONTROL, TREATMENT
-from core.experiment.strata import has_enough_units, mean_difference
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -25,10 +25,10 @@ def decided(comparison: Comparison, terms: ExperimentTerms | None) -> Comparison
     """
     if terms is None:
         return comparison
-    phases = [result.arms.phase for result in comparison.phases if result.left_out is None]
-    compared = {phase.phase_id if phase else None for phase in phases}
+    compared = {result.phase_id for result in comparison.phases if result.left_out is None}
     days = _day_ends(day for day in comparison.arms.days if day.phase_id in compared)
-    return replace(comparison, decision=decide_experiment(days, terms, comparison.withheld_because))
+    guardrails = [metric for metric in comparison.metrics if metric.is_guardrail]
+    return replace(comparison, decision=decide_experiment(days, terms, comparison.withheld_because, guardrails))
 
 
 def _day_ends(days: Iterable[DayCounts]) -> Iterator[DayEnd]:
@@ -38,7 +38,7 @@ def _day_ends(days: Iterable[DayCounts]) -> Iterator[DayEnd]:
     for day_end, day in groupby(days, key=lambda each: each.day_end):
         for each in day:
             so_far[each.phase_id] = _with(so_far.get(each.phase_id, empty), each.counts)
-        phases = [phase for phase in so_far.values() if has_enough_units(phase)]
+        phases = [phase.means for phase in so_far.values() if has_enough_units(phase.means)]
         if phases:
             found = mean_difference(phases)
             yield DayEnd(day_end, found.difference, found.variance)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from datetime import datetime
 
+    from core.experiment.metrics import MetricResult
     from core.plan.plan import Monitor
 
 Outcome = Literal["ship the challenger", "keep the champion", "go on", "withheld"]
@@ -126,7 +127,10 @@ class ExperimentDecision:
 
 
 def decide_experiment(
-    days: Iterable[DayEnd], terms: ExperimentTerms, withheld_because: str | None = None
+    days: Iterable[DayEnd],
+    terms: ExperimentTerms,
+    withheld_because: str | None = None,
+    guardrails: Sequence[MetricResult] = (),
 ) -> ExperimentDecision:
     """Return the decision about an experiment from the ends of its days, earliest first.
 
@@ -134,6 +138,9 @@ def decide_experiment(
     the first day end with t >= k / looks; a look with t >= 1 is the last. The bounds spend alpha t^3. The first look with
     |z| beyond its bound ends the experiment, and so does the last look. Looks are chosen by the information alone, which
     does not depend on the difference. No look ends the experiment for futility.
+
+    A guardrail that became worse by its margin ends the experiment at once. A challenger that is better is shipped once each
+    guardrail is shown not to be worse. Guardrails are judged by confidence sequences, which need no looks.
 
     References
     ----------
@@ -146,7 +153,9 @@ def decide_experiment(
     looks = _looks(ends, terms)
     information = 1 / ends[-1].variance / terms.planned_information if ends else 0.0
     decided: tuple[Outcome, str] = (
-        ("withheld", withheld_because) if withheld_because else _decided(looks, terms, information)
+        ("withheld", withheld_because)
+        if withheld_because
+        else _guarded(_decided(looks, terms, information), guardrails)
     )
     return ExperimentDecision(*decided, information, looks, terms.looks)
 
@@ -195,6 +204,27 @@ def _decided(looks: Sequence[Look], terms: ExperimentTerms, information: float) 
         missed = f"a true difference of {terms.minimum_effect:g} would have been shown with probability {terms.power:g}"
         return "keep the champion", f"{seen}: no difference is shown, and {missed}"
     return "go on", f"{seen}; look {look.number + 1} {_comes(look.number + 1, terms, information)}"
+
+
+def _guarded(decided: tuple[Outcome, str], guardrails: Sequence[MetricResult]) -> tuple[Outcome, str]:
+    """Return the decision with the guardrails: one that is worse ends the experiment, and all must hold to ship."""
+    decision, reason = decided
+    worse = [each for each in guardrails if each.verdict == "worse"]
+    if worse and decision != "keep the champion":
+        return "keep the champion", f"{_guardrail_words(worse[0])}; {reason}"
+    open_ = [each for each in guardrails if each.verdict != "not worse"]
+    if open_ and decision == "ship the challenger":
+        return "go on", f"{reason}; but {_guardrail_words(open_[0])}"
+    return decision, reason
+
+
+def _guardrail_words(guardrail: MetricResult) -> str:
+    bounds = f"the confidence sequence of its difference is [{guardrail.sequence_lower:+.4f}, {guardrail.sequence_upper:+.4f}]"
+    limit = f"the margin {guardrail.margin:g}, {guardrail.better} is better"
+    if guardrail.verdict == "withheld":
+        return f"the guardrail {guardrail.name} has too few units with a value"
+    known = "is worse by its margin" if guardrail.verdict == "worse" else "is not shown to hold yet"
+    return f"the guardrail {guardrail.name} {known}: {bounds}, {limit}"
 
 
 def _comes(number: int, terms: ExperimentTerms, information: float) -> str:

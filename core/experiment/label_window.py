@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 _FIRST_OUTCOME = sql.SQL("""
 LEFT JOIN LATERAL (
     SELECT value, observed_at FROM panthera.outcome
-    WHERE outcome.entity = {unit}.entity
+    WHERE outcome.entity = {unit}.entity AND outcome.name = ''
         AND outcome.observed_at > {since} + {lead}::interval
         AND outcome.observed_at <= coalesce({since} + {horizon}::interval, {as_of})
     ORDER BY outcome.observed_at, outcome.outcome_id COLLATE "C"

@@ -79,12 +79,13 @@ class Exposure:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """An observed outcome of an entity, under an id chosen by the sender."""
+    """An observed outcome of an entity, under an id chosen by the sender; the one without a `name` is the label's."""
 
     outcome_id: str
     entity: str
     observed_at: datetime
     value: float
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +103,7 @@ class OutcomeConflictError(ConflictError):
         self.outcome_ids = tuple(outcome_ids)
         first = ", ".join(repr(outcome_id) for outcome_id in self.outcome_ids[:5])
         super().__init__(
-            f"{len(self.outcome_ids)} outcome ids already belong to another entity, time or value: {first}"
+            f"{len(self.outcome_ids)} outcome ids already belong to another entity, name, time or value: {first}"
             f"{', ...' if len(self.outcome_ids) > 5 else ''}; nothing of this request was stored; "  # noqa: PLR2004
             "send a correction under a new id",
             "outcome_ids",
@@ -251,16 +252,18 @@ class _ContentRefusedError(Exception):
 
 
 _RECORD = """
-INSERT INTO panthera.outcome (outcome_id, entity, observed_at, value)
-SELECT * FROM unnest(%b::text[], %b::text[], %b::timestamptz[], %b::float8[])
+INSERT INTO panthera.outcome (outcome_id, entity, observed_at, value, name)
+SELECT * FROM unnest(%b::text[], %b::text[], %b::timestamptz[], %b::float8[], %b::text[])
 ON CONFLICT (outcome_id) DO NOTHING
 """
 
 _DIFFERING = """
 SELECT DISTINCT outcome_id
-FROM unnest(%b::text[], %b::text[], %b::timestamptz[], %b::float8[]) AS sent (outcome_id, entity, observed_at, value)
+FROM unnest(%b::text[], %b::text[], %b::timestamptz[], %b::float8[], %b::text[])
+    AS sent (outcome_id, entity, observed_at, value, name)
 JOIN panthera.outcome AS stored USING (outcome_id)
-WHERE (stored.entity, stored.observed_at, stored.value) IS DISTINCT FROM (sent.entity, sent.observed_at, sent.value)
+WHERE (stored.entity, stored.observed_at, stored.value, stored.name)
+    IS DISTINCT FROM (sent.entity, sent.observed_at, sent.value, sent.name)
 ORDER BY outcome_id
 """
 
@@ -283,6 +286,7 @@ async def record_outcomes(pool: Pool, outcomes: Sequence[Outcome]) -> OutcomeRec
         [row.entity for row in rows],
         [row.observed_at for row in rows],
         [row.value for row in rows],
+        [row.name for row in rows],
     ]
     async with lent(pool) as connection, connection.transaction():
         stored = (await connection.execute(_RECORD, columns)).rowcount

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from core.experiment.cohorts import Comparison, PhaseResult
 from core.experiment.confidence_sequence import sequence_margin
+from core.experiment.means import MINIMUM_UNITS, has_enough_units, mean_difference
 from core.experiment.phases import ARMS, CONTROL, TREATMENT
 
 if TYPE_CHECKING:
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     from core.experiment.cohorts import ArmCounts, ExperimentArms, PhaseArms
     from core.roles import Role
 
-#: Units for each arm below which the t interval is unreliable, above all for rates near 0 or 1.
-MINIMUM_UNITS = 30
 _EXPOSED, _JOINED = "exposed", "mature with an outcome"
 
 
@@ -130,54 +129,14 @@ def _result(
     if phase.phase is None and min(exposed, joined) < alarm:
         reason = "its units do not match the present weights, and its own were not recorded"
         return PhaseResult(phase, weights, math.nan, math.nan, reason)
-    few = None if has_enough_units(phase) else "too few mature units with an outcome"
+    few = None if has_enough_units(phase.means) else "too few mature units with an outcome"
     return PhaseResult(phase, weights, exposed, joined, few)
-
-
-@dataclass(frozen=True)
-class MeanDifference:
-    """The difference of the arms' mean outcomes over phases: its variance, and Welch's degrees of freedom by `terms`."""
-
-    champion_rate: float
-    challenger_rate: float
-    variance: float
-    terms: tuple[tuple[float, int], ...]
-    units: int
-
-    @property
-    def difference(self) -> float:
-        """Mean of the challenger - mean of the champion."""
-        return self.challenger_rate - self.champion_rate
-
-    @property
-    def df(self) -> float:
-        """Degrees of freedom of Welch and Satterthwaite."""
-        return self.variance**2 / sum(term**2 / arm_df for term, arm_df in self.terms)
-
-
-def has_enough_units(phase: PhaseArms) -> bool:
-    """Return whether each arm has the units that an interval needs."""
-    return min(_with_outcome(phase)) >= MINIMUM_UNITS
-
-
-def mean_difference(phases: Sequence[PhaseArms]) -> MeanDifference:
-    """Return the mean of the phases' differences, each weighted by its units with an outcome."""
-    units = [phase.champion.with_outcome + phase.challenger.with_outcome for phase in phases]
-    shares = [count / sum(units) for count in units]
-    control = sum(share * phase.champion.rate for share, phase in zip(shares, phases, strict=True))
-    treatment = sum(share * phase.challenger.rate for share, phase in zip(shares, phases, strict=True))
-    terms = tuple(
-        (share**2 * arm.variance / arm.with_outcome, arm.with_outcome - 1)
-        for share, phase in zip(shares, phases, strict=True)
-        for arm in (phase.champion, phase.challenger)
-    )
-    return MeanDifference(control, treatment, sum(term for term, _ in terms), terms, sum(units))
 
 
 def _effect(phases: Sequence[PhaseArms], confidence: float) -> _Effect:
     from scipy.stats import t
 
-    found = mean_difference(phases)
+    found = mean_difference([phase.means for phase in phases])
     rates, difference = (found.champion_rate, found.challenger_rate), found.difference
     if not found.variance > 0:
         return _Effect(*rates, difference, math.nan, math.nan, math.nan)

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from core.contracts import Link
 from core.plan.evaluate import Evaluate  # noqa: TC001 - pydantic reads the annotations
+from core.plan.experiments.metrics import Guardrail, SecondaryMetric, outcome_names
 from core.plan.ingest import QualityRules, Source  # noqa: TC001 - pydantic reads the annotations
 from core.plan.register import Register  # noqa: TC001 - pydantic reads the annotations
 from core.plan.rows.expressions import Expression  # noqa: TC001 - pydantic reads the annotations
@@ -260,6 +261,22 @@ class Experiment(Section):
     """Number of looks, after equal parts of the information that the experiment needs."""
     power: Annotated[float, Field(gt=0.5, lt=1)] = 0.8
     """Probability that a look shows a true difference of `minimum_effect`."""
+    guardrails: dict[Name, Guardrail] = Field(default_factory=dict)
+    """Metrics of named outcomes that must not become worse, by name."""
+    secondary: dict[Name, SecondaryMetric] = Field(default_factory=dict)
+    """Further metrics of named outcomes, by name; they decide nothing."""
+
+    @model_validator(mode="after")
+    def _names_metrics_once(self) -> Self:
+        both = sorted(set(self.guardrails) & set(self.secondary))
+        if both:
+            raise ValueError(f"{both[0]!r} is a guardrail and a secondary metric; take one of them out")
+        return self
+
+    @property
+    def metrics(self) -> dict[str, SecondaryMetric]:
+        """All metrics besides the label's outcome, guardrails first."""
+        return {**self.guardrails, **self.secondary}
 
 
 class Monitor(Section):
@@ -287,6 +304,11 @@ class Monitor(Section):
         if self.experiment and self.decide.better is None:
             raise ValueError("experiment is set but decide.better is not; set decide.better to higher or lower")
         return self
+
+    @property
+    def outcome_names(self) -> frozenset[str]:
+        """The names that an outcome may have besides none, which is the label's outcome."""
+        return outcome_names(self.experiment.metrics) if self.experiment else frozenset()
 
     def expected(self, view: str, feature: str) -> str:
         """Return why the values of a feature are expected to move; empty if they are not."""

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from core.experiment.means import MINIMUM_UNITS
 from core.experiment.phases import CONTROL
-from core.experiment.strata import MINIMUM_UNITS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

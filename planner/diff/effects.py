@@ -147,8 +147,14 @@ def _experiment(before: Plan, after: Plan) -> Iterator[Effect]:
 
 def _has_other_looks(before: Plan, after: Plan) -> bool:
     """Return whether an experiment that was decided by looks would be decided by others."""
-    terms = [(plan.monitor.experiment, plan.monitor.confidence, plan.monitor.decide.better) for plan in (before, after)]
-    return before.monitor.experiment is not None and terms[0] != terms[1]
+    return before.monitor.experiment is not None and _looks(before) != _looks(after)
+
+
+def _looks(plan: Plan) -> tuple[object, ...]:
+    """Return all that the looks depend on; guardrails and secondary metrics do not change them."""
+    section = plan.monitor.experiment
+    stated = (section.minimum_effect, section.looks, section.power) if section else ()
+    return (*stated, plan.monitor.confidence, plan.monitor.decide.better)
 
 
 def _settings(before: Plan, after: Plan) -> Iterator[Effect]:

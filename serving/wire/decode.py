@@ -20,7 +20,7 @@ from serving.wire.json_text import Extent, parse_json
 from serving.wire.refusals import Refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from core.contracts import Key, Value
     from feature_repo.online.table import OnlineTable
@@ -153,11 +153,16 @@ def refuse_unknown(query: Sequence[tuple[str, str]], allowed: Sequence[str]) -> 
 
 
 def decode_outcomes(
-    body: bytes, key: EntityKey, now: datetime, classes: Mapping[str, float] | None = None
+    body: bytes,
+    key: EntityKey,
+    now: datetime,
+    classes: Mapping[str, float] | None = None,
+    names: Collection[str] = (),
 ) -> list[Outcome]:
     """Return the decoded `{"outcomes": [{"outcome_id", "<key>", "observed_at", "value"}, ...]}`.
 
-    A value is a number, or the name of one of `classes`, which have the number of each.
+    A value is a number, or the name of one of `classes`, which have the number of each. An outcome may have a `name`, one of
+    `names`; its value is a number.
 
     Raises
     ------
@@ -165,12 +170,12 @@ def decode_outcomes(
         If the body is malformed.
 
     """
-    parsed = parse_json(body, Extent(objects=MOST_OUTCOMES + 1, values=5 * MOST_OUTCOMES))
+    parsed = parse_json(body, Extent(objects=MOST_OUTCOMES + 1, values=(5 + bool(names)) * MOST_OUTCOMES))
     content = _object(parsed, "the body", ["outcomes"])
     if "outcomes" not in content:
         raise Refusal("found no 'outcomes' in the body; expected a list of them")
     rows = _rows(content["outcomes"], "outcomes", MOST_OUTCOMES)
-    return [_outcome(row, key, f"outcomes[{at}]", now, classes or {}) for at, row in enumerate(rows)]
+    return [_outcome(row, key, f"outcomes[{at}]", now, classes or {}, names) for at, row in enumerate(rows)]
 
 
 def decode_push(body: bytes, views: Mapping[str, OnlineTable], now: datetime) -> tuple[str, list[PushedRow]]:
@@ -266,19 +271,33 @@ def _float(value: float, where: str) -> float:
     raise Refusal(f"found {_shown(value)} at {where}; expected an integer that a 64-bit float can represent exactly")
 
 
-def _outcome(row: object, key: EntityKey, where: str, now: datetime, classes: Mapping[str, float]) -> Outcome:
-    names = ["outcome_id", key.name, "observed_at", "value"]
-    content = _complete(_object(row, where, names), where, names)
+def _outcome(
+    row: object, key: EntityKey, where: str, now: datetime, classes: Mapping[str, float], names: Collection[str]
+) -> Outcome:
+    required = ["outcome_id", key.name, "observed_at", "value"]
+    content = _complete(_object(row, where, [*required, *(["name"] if names else [])]), where, required)
+    name = _outcome_name(content["name"], where, names) if "name" in content else ""
+    known_classes = {} if name else classes
     value = content["value"]
-    value = classes.get(value, value) if isinstance(value, str) else value
+    value = known_classes.get(value, value) if isinstance(value, str) else value
     if isinstance(value, bool) or not isinstance(value, int | float) or not _is_finite(value):
-        known = f", or the name of a class: {', '.join(classes)}" if classes else ""
+        known = f", or the name of a class: {', '.join(known_classes)}" if known_classes else ""
         raise Refusal(f"found {_shown(value)} at {where}.value; expected a finite number (1 or 0 for yes or no){known}")
     return Outcome(
         _text(content["outcome_id"], f"{where}.outcome_id"),
         str(_key(content[key.name], key, f"{where}.{key.name}")),
         _instant(content["observed_at"], f"{where}.observed_at", now),
         _float(value, f"{where}.value"),
+        name,
+    )
+
+
+def _outcome_name(name: object, where: str, names: Collection[str]) -> str:
+    if isinstance(name, str) and name in names:
+        return name
+    raise Refusal(
+        f"found {_shown(name)} at {where}.name; expected {' or '.join(sorted(names))}, the outcomes of metrics under "
+        "monitor.experiment, or no name for the outcome of the label"
     )
 
 

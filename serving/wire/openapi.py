@@ -153,12 +153,14 @@ def _schemas(plan: Plan) -> dict[str, Schema]:
     unit = plan.unit
     entity = _object({unit.key: _key(unit), "features": _given(plan)}, required=[unit.key])
     outcome = {"outcome_id": _IDENTIFIER, unit.key: _key(unit), "observed_at": _INSTANT, "value": _OUTCOME}
+    names = sorted(plan.monitor.outcome_names)
+    named = {"name": {"enum": names}} if names else {}
     return {
         "Predict": _predict(entity, plan.serve.max_entities),
         "Predictions": _open({"as_of": _INSTANT, "predictions": _list({"anyOf": [_answer(unit), _refused(unit)]})}),
         "Features": _open({"as_of": _INSTANT, "entities": _list(_read(unit))}),
         "Push": {"oneOf": [_push(plan, name, view) for name, view in plan.build_features.views.items()]},
-        "Outcomes": _object({"outcomes": _list(_object(outcome), MOST_OUTCOMES)}),
+        "Outcomes": _object({"outcomes": _list(_object({**outcome, **named}, required=list(outcome)), MOST_OUTCOMES)}),
         "Receipt": _object({"stored": _COUNT, "duplicates": _COUNT}),
         "Comparison": _open({"experiment": _TEXT, "as_of": _INSTANT, "arms": {"type": "object"}, "verdict": _TEXT}),
         "Status": _open(

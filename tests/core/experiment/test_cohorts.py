@@ -28,10 +28,9 @@ from core.experiment.day_ends import decided
 from core.experiment.decision import ExperimentTerms
 from core.experiment.phases import enter_phase, phase_terms
 from core.experiment.strata import compare
-from core.postgres.database import connect
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     import numpy.typing as npt
     import psycopg
@@ -44,15 +43,6 @@ LATER = START + timedelta(days=100)
 EVEN: dict[Role, int] = {"champion": 50, "challenger": 50}
 
 
-@pytest.fixture
-def connection(database_url: str) -> Iterator[psycopg.Connection]:
-    with connect(database_url) as connection:
-        connection.execute(
-            "INSERT INTO panthera.release VALUES ('r1', 1, 'model', 'kind', 'digest', 'service', 'd', 'c', '1', '{}')"
-        )
-        yield connection
-
-
 def expose(connection: psycopg.Connection, entity: str, arm: str, day: int = 0, experiment: str = "trial") -> None:
     connection.execute(
         "INSERT INTO panthera.exposure (experiment, entity, arm, bucket, release_id, prediction_id, exposed_at) "
@@ -61,10 +51,10 @@ def expose(connection: psycopg.Connection, entity: str, arm: str, day: int = 0, 
     )
 
 
-def observe(connection: psycopg.Connection, entity: str, value: float, after: timedelta) -> None:
+def observe(connection: psycopg.Connection, entity: str, value: float, after: timedelta, name: str = "") -> None:
     connection.execute(
-        "INSERT INTO panthera.outcome (outcome_id, entity, observed_at, value) VALUES (%s, %s, %s, %s)",
-        [str(uuid4()), entity, START + after, value],
+        "INSERT INTO panthera.outcome (outcome_id, entity, observed_at, value, name) VALUES (%s, %s, %s, %s, %s)",
+        [str(uuid4()), entity, START + after, value, name],
     )
 
 

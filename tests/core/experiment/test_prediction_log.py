@@ -224,6 +224,7 @@ def test_an_outcome_sent_again_is_counted_and_not_stored_twice(database_url: str
         replace(_outcome("a"), value=0.0),
         replace(_outcome("a"), entity="2"),
         replace(_outcome("a"), observed_at=_AS_OF + timedelta(seconds=1)),
+        replace(_outcome("a"), name="calls"),
     ],
 )
 def test_an_id_that_stands_for_another_outcome_refuses_the_whole_request(database_url: str, other: Outcome) -> None:

@@ -199,6 +199,29 @@ def test_outcomes_are_read() -> None:
     assert decode_outcomes(body, _NUMBER, _NOW) == [Outcome("o1", "1", datetime(1998, 5, 1, tzinfo=UTC), 1.0)]
 
 
+def test_an_outcome_may_have_a_name_that_the_plan_declares() -> None:
+    row = {"outcome_id": "o1", "customer_id": 1, "observed_at": "1998-05-01T00:00:00Z", "value": 2}
+    body = json.dumps({"outcomes": [row, {**row, "outcome_id": "o2", "name": "calls"}]}).encode()
+    outcomes = decode_outcomes(body, _NUMBER, _NOW, {}, {"calls", "spent"})
+    assert [(outcome.name, outcome.value) for outcome in outcomes] == [("", 2.0), ("calls", 2.0)]
+    with pytest.raises(Refusal, match=r"calls\" at outcomes\[1\]\.name; expected spent, the outcomes of metrics"):
+        decode_outcomes(body, _NUMBER, _NOW, {}, {"spent"})
+    with pytest.raises(Refusal, match=r"found the unknown field 'name' in outcomes\[1\]"):
+        decode_outcomes(body, _NUMBER, _NOW)
+
+
+def test_a_named_outcome_is_a_number_although_the_label_has_classes() -> None:
+    row = {
+        "outcome_id": "o1",
+        "customer_id": 1,
+        "observed_at": "1998-05-01T00:00:00Z",
+        "value": "churned",
+        "name": "calls",
+    }
+    with pytest.raises(Refusal, match=r"expected a finite number \(1 or 0 for yes or no\)$"):
+        decode_outcomes(json.dumps({"outcomes": [row]}).encode(), _NUMBER, _NOW, {"churned": 1.0}, {"calls"})
+
+
 @pytest.mark.parametrize(("value", "number"), [("churned", 1.0), ("stayed", 0.0), (1, 1.0)])
 def test_an_outcome_may_be_the_name_of_a_class(value: str | int, number: float) -> None:
     body = json.dumps({"outcomes": [{**_OUTCOME, "value": value}]}).encode()

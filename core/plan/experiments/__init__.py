@@ -1,0 +1,1 @@
+"""The plan's words about experiments: metrics besides the label's outcome."""
