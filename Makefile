@@ -1,6 +1,6 @@
 # One command each; every one of them does its own set-up. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test bench-world bench-features bench-ingest bench-repro bench-diff bench-profile bench-wide soak-features conformance bench-score bench-training bench-public bench-draft soak-candidates soak-models check docs lock clean FORCE
+.PHONY: help setup demo test bench-world bench-features bench-ingest bench-repro bench-diff bench-profile bench-wide soak-features conformance bench-score bench-serving bench-training bench-public bench-draft soak-candidates soak-models check docs lock clean FORCE
 
 # dvc's stages and tools call one another by name, so this checkout's programs come first.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -38,6 +38,7 @@ help:
 	@echo "make bench-profile  panthera profile of a large table (a minute); ROWS=, COLUMNS=; SKRUB=PYTHON to compare with skrub"
 	@echo "make bench-wide   views of 200 to 1,000 features, from the build to the evaluation (minutes)"
 	@echo "make bench-score  panthera score beside Feast's client and LightGBM's booster (a minute)"
+	@echo "make bench-serving  the service beside BentoML, Feast's client and LightGBM's booster (minutes); ROUNDS=1 for a quick look"
 	@echo "make bench-training   tuning and scoring against the stock ways (minutes)"
 	@echo "make bench-draft  what a draft detects in public tables, against the truth (a minute); SETS=\"pima\" for some"
 	@echo "make bench-public     the plans of worlds/public against scikit-learn's boosting (ten minutes); PLANS=\"credit jobs\" for some"
@@ -137,6 +138,10 @@ bench-wide: setup
 
 bench-score: setup
 	@$(PYTHON) -m benchmarks.score
+
+bench-serving: ROUNDS = 5
+bench-serving: setup
+	@$(PYTHON) -m benchmarks.serving --rounds $(ROUNDS)
 
 bench-draft: setup
 	@$(PYTHON) -m benchmarks.draft $(SETS)

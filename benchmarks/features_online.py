@@ -196,9 +196,9 @@ def measure(url: str, folder: Path, customers: int) -> OnlineMeasures:
         start, end = AS_OF - timedelta(days=2), AS_OF
         stock_materialize = seconds(lambda: stock.materialize(start, end))
         feast_materialize = seconds(lambda: sdk.materialize(start, end))
-        _create_tables(url)
+        create_tables(url)
         ours = [seconds(lambda: materialize(url, TABLES, snapshots, AS_OF)) for _ in range(5)]
-        _analyze(url)
+        analyze(url)
         reads = _timed_reads(url, stock, sdk, customers)
     large = folder / "large"
     write_snapshots(large, 10 * customers)
@@ -212,13 +212,14 @@ def measure(url: str, folder: Path, customers: int) -> OnlineMeasures:
     )
 
 
-def _create_tables(url: str) -> None:
+def create_tables(url: str) -> None:
+    """Create our online tables."""
     with connect(url) as connection:
         for table in TABLES.values():
             create(connection, table)
 
 
-def _analyze(url: str) -> None:
+def analyze(url: str) -> None:
     """Run VACUUM ANALYZE, as autovacuum soon would: without statistics, reads of Feast's tables are planned badly."""
     with connect(url) as connection:
         connection.autocommit = True
