@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from core.experiment.cohorts import ArmCounts, Comparison
+    from core.experiment.covariate import CovariateUse
     from core.experiment.metrics import MetricResult
     from core.plan.plan import Monitor, Serve
 
@@ -79,8 +80,18 @@ def summary(comparison: Comparison) -> tuple[str, ...]:
         *([comparison.withheld_because] if comparison.withheld_because else []),
         *(f"{phase.arms.name} is left out: {phase.left_out}" for phase in comparison.phases if phase.left_out),
         *([f"{imported:,} of the exposures are imported replays (`panthera expose`)"] if imported else []),
+        *([_covariate_words(comparison.covariate)] if comparison.covariate else []),
         *map(_metric_words, comparison.metrics),
         *([f"decision: {decision.decision}: {decision.reason}"] if decision else []),
+    )
+
+
+def _covariate_words(use: CovariateUse) -> str:
+    if use.not_used_because:
+        return f"the covariate {use.covariate} is not used: {use.not_used_because}"
+    return (
+        f"adjusted by the covariate {use.covariate} (CUPED), known of {use.known:.0%}: the interval is {use.narrowed_by:.2f} "
+        f"as wide, as a correlation of {use.correlation:.2f} predicts; without it the difference is {use.unadjusted:+.4f}"
     )
 
 

@@ -12,6 +12,7 @@ from psycopg import sql
 from psycopg.rows import class_row
 
 from core.experiment.label_window import first_outcome
+from core.experiment.logged_numbers import logged_number
 from monitoring.served_counts import served_by
 
 if TYPE_CHECKING:
@@ -106,7 +107,9 @@ def fetch_served_outcomes(
     """
     query = _FETCH.format(
         period=period,
-        amounts=sql.SQL("ARRAY[{}]::float8[]").format(sql.SQL(", ").join(map(_amount, amounts))),
+        amounts=sql.SQL("ARRAY[{}]::float8[]").format(
+            sql.SQL(", ").join(logged_number("logged", name) for name in amounts)
+        ),
         served=served_by(release_id, None, as_of),
         first_outcome=first_outcome("counted", "as_of", *map(sql.Literal, (window.lead, window.horizon, as_of))),
     )
@@ -120,12 +123,6 @@ def fetch_served_outcomes(
         _cohort([rows[index] for index in indices], independent[indices], amounts, period, window, as_of)
         for indices in by_cohort.values()
     ]
-
-
-def _amount(column: str) -> sql.Composed:
-    return sql.SQL(
-        "CASE jsonb_typeof(logged.features -> {0}) WHEN 'number' THEN (logged.features ->> {0})::float8 END"
-    ).format(column)
 
 
 def _independent(rows: Sequence[_Row], horizon: timedelta | None) -> NDArray[np.bool_]:

@@ -8,13 +8,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import astuple, dataclass
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from psycopg import sql
-from psycopg.rows import class_row
-
-from core.experiment.label_window import first_outcome
 from core.experiment.means import ArmMean
 from core.experiment.phases import ARMS, CONTROL, TREATMENT, PhaseTerms
 from core.json_text import plain
@@ -23,43 +18,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from datetime import datetime
 
-    import psycopg
-
+    from core.experiment.covariate import CovariateUse
     from core.experiment.decision import ExperimentDecision
     from core.experiment.means import Pair
     from core.experiment.metrics import MetricResult
     from core.roles import Role
-
-_NO_LEAD = timedelta()
-
-#: Without a horizon, which is then null, a unit is mature from its first outcome on.
-_FETCH_ARMS = sql.SQL("""
-SELECT exposure.phase_id, exposure.arm, {day_end} AS day_end,
-    count(*) AS exposed,
-    count(*) FILTER (WHERE coalesce(exposure.exposed_at + %(horizon)s <= %(as_of)s, outcome.value IS NOT NULL)) AS mature,
-    count(outcome.value) AS with_outcome,
-    coalesce(sum(outcome.value), 0) AS outcome_sum,
-    coalesce(sum(outcome.value * outcome.value), 0) AS outcome_sum_of_squares,
-    count(exposure.import_id) AS imported,
-    array_agg(DISTINCT exposure.release_id) AS releases,
-    max(exposure.exposed_at) AS last_exposed_at
-FROM panthera.exposure
-{first_outcome}
-WHERE exposure.experiment = %(experiment)s AND exposure.exposed_at <= %(as_of)s
-GROUP BY exposure.phase_id, exposure.arm, day_end
-ORDER BY day_end
-""")
-_NO_DAYS = sql.SQL("NULL::timestamptz")
-#: End of the day (UTC) in which the window of a unit closes; without a horizon, of the day of its outcome.
-_DAY_END = sql.SQL("""
-    date_trunc('day', coalesce(exposure.exposed_at + %(horizon)s, outcome.observed_at), 'UTC') + interval '24 hours'
-""")
-_WINDOW = [sql.Placeholder(name) for name in ("lead", "horizon", "as_of")]
-
-_FETCH_PHASES = """
-SELECT phase_id, experiment, salt, champion_weight, challenger_weight, champion, challenger, since
-FROM panthera.experiment_phase WHERE experiment = %s
-"""
 
 
 @dataclass(frozen=True)
@@ -72,6 +35,8 @@ class ArmCounts:
     mature : units whose label window has closed; without a label window, units whose outcome is known. All others are censored.
     with_outcome : mature units with an outcome inside their window; the first outcome counts.
     outcome_sum, outcome_sum_of_squares : sums over the values of those outcomes.
+    covariate_known : units with an outcome whose covariate is known; `covariate_sum`, `covariate_sum_of_squares`,
+        `covariate_product` (with the outcome) and `covariate_outcome_sum` are sums over them.
 
     """
 
@@ -81,6 +46,11 @@ class ArmCounts:
     with_outcome: int = 0
     outcome_sum: float = 0.0
     outcome_sum_of_squares: float = 0.0
+    covariate_known: int = 0
+    covariate_sum: float = 0.0
+    covariate_sum_of_squares: float = 0.0
+    covariate_product: float = 0.0
+    covariate_outcome_sum: float = 0.0
 
     @property
     def censored(self) -> int:
@@ -250,6 +220,7 @@ class Comparison:
     phases : the result of each phase, earliest first.
     decision : the decision by looks, if the plan has terms for it.
     metrics : guardrails and secondary metrics, if the plan has any.
+    covariate : whether the difference, its intervals and the two rates are adjusted by it, if the plan has one.
 
     Undefined numbers are NaN.
 
@@ -272,6 +243,12 @@ class Comparison:
     phases: tuple[PhaseResult, ...]
     decision: ExperimentDecision | None = None
     metrics: tuple[MetricResult, ...] = ()
+    covariate: CovariateUse | None = None
+
+    @property
+    def is_adjusted(self) -> bool:
+        """Whether the difference is adjusted by a covariate."""
+        return self.covariate is not None and self.covariate.is_used
 
     @property
     def tested(self) -> set[int | None]:
@@ -300,6 +277,7 @@ class Comparison:
             "withheld_because": self.withheld_because,
             "phases": [phase.to_dict() for phase in self.phases],
             **({"decision": self.decision.to_dict()} if self.decision else {}),
+            **({"covariate": self.covariate.to_dict()} if self.covariate else {}),
             **({"metrics": [metric.to_dict() for metric in self.metrics]} if self.metrics else {}),
         }
 
@@ -313,80 +291,3 @@ def _arm_dict(arm: ArmCounts, rate: float) -> dict[str, float | None]:
         "unmatched": arm.unmatched,
         "rate": plain(rate),
     }
-
-
-def fetch_arms(
-    connection: psycopg.Connection,
-    experiment: str,
-    horizon: timedelta | None,
-    as_of: datetime,
-    lead: timedelta = _NO_LEAD,
-    *,
-    by_day: bool = False,
-) -> ExperimentArms:
-    """Fetch the counts of each arm of `experiment` as of `as_of`, by phase.
-
-    A unit belongs to the phase of its exposure. It is mature when exposed_at + horizon <= as_of; its outcome is then the
-    earliest one with exposed_at + lead < observed_at <= exposed_at + horizon, which contains the lead and the label's delay.
-
-    Without a `horizon` nothing says when an outcome must be known: a unit is mature once one is, with
-    exposed_at + lead < observed_at <= as_of.
-
-    `by_day` adds the counts of each day that has ended, earliest first, by the day in which a unit matured.
-    """
-    parameters = {"experiment": experiment, "horizon": horizon, "as_of": as_of, "lead": lead}
-    with connection.cursor(row_factory=class_row(Phase)) as cursor:
-        phases = {phase.phase_id: phase for phase in cursor.execute(_FETCH_PHASES, [experiment])}
-    with connection.cursor(row_factory=class_row(_ArmRow)) as cursor:
-        query = _FETCH_ARMS.format(
-            day_end=_DAY_END if by_day else _NO_DAYS, first_outcome=first_outcome("exposure", "exposed_at", *_WINDOW)
-        )
-        rows = cursor.execute(query, parameters).fetchall()
-    ids = sorted({row.phase_id for row in rows}, key=lambda phase_id: phase_id or 0)
-    return ExperimentArms(
-        experiment,
-        as_of,
-        tuple(_phase_arms(phases.get(phase_id or 0), phase_id, rows) for phase_id in ids),
-        tuple(DayCounts(row.phase_id, row.day_end, row.counts) for row in rows if row.day_end and row.day_end <= as_of),
-    )
-
-
-@dataclass(frozen=True)
-class _ArmRow:
-    """A row of `_FETCH_ARMS`: one arm in one phase, of one day if counted by day."""
-
-    phase_id: int | None
-    arm: Role
-    day_end: datetime | None
-    exposed: int
-    mature: int
-    with_outcome: int
-    outcome_sum: float
-    outcome_sum_of_squares: float
-    imported: int
-    releases: list[str]
-    last_exposed_at: datetime
-
-    @property
-    def counts(self) -> ArmCounts:
-        return ArmCounts(
-            self.arm, self.exposed, self.mature, self.with_outcome, self.outcome_sum, self.outcome_sum_of_squares
-        )
-
-
-def _phase_arms(phase: Phase | None, phase_id: int | None, rows: Iterable[_ArmRow]) -> PhaseArms:
-    of_phase = [row for row in rows if row.phase_id == phase_id]
-    control, treatment = ([row for row in of_phase if row.arm == arm] for arm in (CONTROL, TREATMENT))
-    return PhaseArms(
-        phase,
-        added((row.counts for row in control), CONTROL),
-        added((row.counts for row in treatment), TREATMENT),
-        _releases(control),
-        _releases(treatment),
-        sum(row.imported for row in of_phase),
-        max(row.last_exposed_at for row in of_phase),
-    )
-
-
-def _releases(rows: Iterable[_ArmRow]) -> tuple[str, ...]:
-    return tuple(sorted({release for row in rows for release in row.releases}))

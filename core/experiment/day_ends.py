@@ -7,6 +7,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from core.experiment.cohorts import ArmCounts, PhaseArms, added
+from core.experiment.covariate import phase_means
 from core.experiment.decision import DayEnd, decide_experiment
 from core.experiment.means import has_enough_units, mean_difference
 from core.experiment.phases import CONTROL, TREATMENT
@@ -26,19 +27,20 @@ def decided(comparison: Comparison, terms: ExperimentTerms | None) -> Comparison
     if terms is None:
         return comparison
     compared = {result.phase_id for result in comparison.phases if result.left_out is None}
-    days = _day_ends(day for day in comparison.arms.days if day.phase_id in compared)
+    counted = (day for day in comparison.arms.days if day.phase_id in compared)
+    days = _day_ends(counted, adjusted=comparison.is_adjusted)
     guardrails = [metric for metric in comparison.metrics if metric.is_guardrail]
     return replace(comparison, decision=decide_experiment(days, terms, comparison.withheld_because, guardrails))
 
 
-def _day_ends(days: Iterable[DayCounts]) -> Iterator[DayEnd]:
+def _day_ends(days: Iterable[DayCounts], *, adjusted: bool) -> Iterator[DayEnd]:
     """Yield the difference over all units so far, for each day at whose end a phase has enough units."""
     so_far: dict[int | None, PhaseArms] = {}
     empty = PhaseArms(None, ArmCounts(CONTROL), ArmCounts(TREATMENT))
     for day_end, day in groupby(days, key=lambda each: each.day_end):
         for each in day:
             so_far[each.phase_id] = _with(so_far.get(each.phase_id, empty), each.counts)
-        phases = [phase.means for phase in so_far.values() if has_enough_units(phase.means)]
+        phases = [phase_means(phase, adjusted=adjusted) for phase in so_far.values() if has_enough_units(phase.means)]
         if phases:
             found = mean_difference(phases)
             yield DayEnd(day_end, found.difference, found.variance)

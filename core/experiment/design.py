@@ -6,11 +6,12 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from core.experiment.cohorts import fetch_arms
 from core.experiment.day_ends import decided
 from core.experiment.decision import ExperimentTerms
+from core.experiment.fetched_arms import fetch_arms
 from core.experiment.metrics import MetricTerms, fetch_metric, judge_metrics
 from core.experiment.strata import compare
+from core.plan.section import column_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,6 +36,7 @@ class Design:
     horizon, lead : the window of the label's outcome after an exposure, see `fetch_arms`.
     terms : how it is decided; None if it is only compared.
     metrics : guardrails and secondary metrics.
+    covariate : `score` or `view__feature`; None without CUPED.
 
     """
 
@@ -46,6 +48,7 @@ class Design:
     lead: timedelta = _NO_LEAD
     terms: ExperimentTerms | None = None
     metrics: tuple[MetricTerms, ...] = ()
+    covariate: str | None = None
 
     @classmethod
     def of(cls, plan: Plan) -> Design:
@@ -57,6 +60,7 @@ class Design:
         cls, serve: Serve, monitor: Monitor, horizon: timedelta | None, lead: timedelta = _NO_LEAD
     ) -> Design:
         """Return the design that the plan's sections state; `horizon` and `lead` are those of the label."""
+        stated = monitor.experiment
         return cls(
             serve.experiment,
             serve.arms,
@@ -66,15 +70,22 @@ class Design:
             lead,
             ExperimentTerms.of(monitor),
             MetricTerms.of(monitor, horizon),
+            column_of(stated.covariate) if stated and stated.covariate else None,
         )
 
 
 def compare_arms(connection: psycopg.Connection, design: Design, as_of: datetime) -> Comparison:
     """Return the comparison of the arms over the exposures that are mature as of `as_of`; with terms it has a decision."""
     arms = fetch_arms(
-        connection, design.experiment, design.horizon, as_of, design.lead, by_day=design.terms is not None
+        connection,
+        design.experiment,
+        design.horizon,
+        as_of,
+        design.lead,
+        by_day=design.terms is not None,
+        covariate=design.covariate,
     )
-    comparison = compare(arms, design.weights, design.confidence, design.sample_ratio_alarm)
+    comparison = compare(arms, design.weights, design.confidence, design.sample_ratio_alarm, design.covariate)
     found = {terms: fetch_metric(connection, design.experiment, terms, as_of) for terms in design.metrics}
     metrics = judge_metrics(found, comparison.tested, design.confidence)
     return decided(replace(comparison, metrics=metrics), design.terms)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from core.experiment.cohorts import Comparison, PhaseResult
 from core.experiment.confidence_sequence import sequence_margin
+from core.experiment.covariate import covariate_use, phase_means
 from core.experiment.means import MINIMUM_UNITS, has_enough_units, mean_difference
 from core.experiment.phases import ARMS, CONTROL, TREATMENT
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from core.experiment.cohorts import ArmCounts, ExperimentArms, PhaseArms
+    from core.experiment.means import Pair
     from core.roles import Role
 
 _EXPOSED, _JOINED = "exposed", "mature with an outcome"
@@ -37,7 +39,11 @@ class _Effect:
 
 
 def compare(
-    arms: ExperimentArms, weights: Mapping[Role, int], confidence: float, sample_ratio_alarm: float
+    arms: ExperimentArms,
+    weights: Mapping[Role, int],
+    confidence: float,
+    sample_ratio_alarm: float,
+    covariate: str | None = None,
 ) -> Comparison:
     """Return the comparison of the mean outcomes of the two arms over mature units.
 
@@ -56,6 +62,8 @@ def compare(
     (Bonferroni). Below `sample_ratio_alarm` the arms are not comparable. Exposures from before phases were recorded are
     tested against `weights`, the plan's present ones; since the weights may have changed, a mismatch excludes these exposures.
 
+    With a `covariate` that can be used the means are adjusted by it, see `core.experiment.covariate`.
+
     The verdict is withheld on a mismatch, if no phase can be compared, or if the outcomes have no variance within their arms.
 
     References
@@ -69,7 +77,9 @@ def compare(
     releases = _releases_compared(arms.phases)
     results = [_result(phase, weights, releases, sample_ratio_alarm) for phase in arms.phases]
     compared = [result.arms for result in results if result.left_out is None]
-    effect = _effect(compared, confidence) if compared else _undefined_effect(arms)
+    use = covariate_use(covariate, compared, sample_ratio_alarm)
+    means = [phase_means(phase, adjusted=use is not None and use.is_used) for phase in compared]
+    effect = _effect(means, confidence) if means else _undefined_effect(arms)
     withheld_because = (
         _mismatch(results, sample_ratio_alarm)
         or (None if compared else _nothing_to_compare(arms, results, weights))
@@ -91,6 +101,7 @@ def compare(
         verdict="withheld" if withheld_because else _verdict(effect),
         withheld_because=withheld_because,
         phases=tuple(results),
+        covariate=use,
     )
 
 
@@ -133,10 +144,10 @@ def _result(
     return PhaseResult(phase, weights, exposed, joined, few)
 
 
-def _effect(phases: Sequence[PhaseArms], confidence: float) -> _Effect:
+def _effect(phases: Sequence[Pair], confidence: float) -> _Effect:
     from scipy.stats import t
 
-    found = mean_difference([phase.means for phase in phases])
+    found = mean_difference(phases)
     rates, difference = (found.champion_rate, found.challenger_rate), found.difference
     if not found.variance > 0:
         return _Effect(*rates, difference, math.nan, math.nan, math.nan)

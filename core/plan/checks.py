@@ -21,6 +21,7 @@ from core.plan.cross_checks.declared import KEYS_TAKEN, RESERVED, Finding
 from core.plan.cross_checks.evaluation import (
     allowance_findings,
     attribute_findings,
+    covariate_findings,
     drift_findings,
     evaluation_findings,
     group_findings,
@@ -87,6 +88,7 @@ def findings(plan: Plan) -> list[Finding]:
         money_findings,
         allowance_findings,
         group_findings,
+        covariate_findings,
         drift_findings,
         register_findings,
         time_findings,

@@ -13,7 +13,7 @@ from core.plan.experiments.metrics import Guardrail, SecondaryMetric, outcome_na
 from core.plan.ingest import QualityRules, Source  # noqa: TC001 - pydantic reads the annotations
 from core.plan.register import Register  # noqa: TC001 - pydantic reads the annotations
 from core.plan.rows.expressions import Expression  # noqa: TC001 - pydantic reads the annotations
-from core.plan.section import Name, Section, column_of
+from core.plan.section import Name, Reference, Section, column_of
 from core.plan.times import WITHOUT_TIME, Cadence, Duration, Instant, Period, without_end, without_time
 from core.plan.train import Train  # noqa: TC001 - pydantic reads the annotations
 from core.plan.training_set import Label, TrainingSet  # noqa: TC001 - pydantic reads the annotations
@@ -261,6 +261,8 @@ class Experiment(Section):
     """Number of looks, after equal parts of the information that the experiment needs."""
     power: Annotated[float, Field(gt=0.5, lt=1)] = 0.8
     """Probability that a look shows a true difference of `minimum_effect`."""
+    covariate: Literal["score"] | Reference | None = None
+    """Number from before the exposure that narrows the interval (CUPED): `score` of the champion, or a `view.feature`."""
     guardrails: dict[Name, Guardrail] = Field(default_factory=dict)
     """Metrics of named outcomes that must not become worse, by name."""
     secondary: dict[Name, SecondaryMetric] = Field(default_factory=dict)

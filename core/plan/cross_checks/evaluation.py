@@ -1,4 +1,4 @@
-"""Checks of metrics, the gate, attributes, money, groups and expected drift."""
+"""Checks of metrics, the gate, attributes, money, groups, expected drift and the covariate."""
 
 from __future__ import annotations
 
@@ -137,11 +137,28 @@ def drift_findings(plan: Plan) -> Iterator[Finding]:
         yield from undeclared("monitor.expected_drift", f"column of {service}", reference, known)
 
 
-def _known_dtypes(plan: Plan) -> dict[str, str]:
-    """Return the dtypes of the features of the service and of the attributes, by `view.feature`."""
+def covariate_findings(plan: Plan) -> Iterator[Finding]:
+    """Yield a finding if the covariate of the experiment is no number that the model reads; others are not logged."""
+    covariate = plan.monitor.experiment.covariate if plan.monitor.experiment else None
+    if covariate is None or covariate == "score":
+        return
+    path, service = "monitor.experiment.covariate", plan.training_set.service
+    dtypes = _service_dtypes(plan)
+    yield from undeclared(path, f"feature of {service}", covariate, dtypes)
+    if covariate in dtypes:
+        yield from _number(path, covariate, dtypes[covariate])
+
+
+def _service_dtypes(plan: Plan) -> dict[str, str]:
+    """Return the dtypes of the features of the service, by `view.feature`."""
     views = plan.build_features.views
     pairs = plan.build_features.service_features(plan.training_set.service)
-    dtypes: dict[str, str] = {f"{view}.{name}": views[view].features[name].dtype for view, name in pairs}
+    return {f"{view}.{name}": views[view].features[name].dtype for view, name in pairs}
+
+
+def _known_dtypes(plan: Plan) -> dict[str, str]:
+    """Return the dtypes of the features of the service and of the attributes, by `view.feature`."""
+    views, dtypes = plan.build_features.views, _service_dtypes(plan)
     for reference in plan.training_set.attributes:
         name, _, feature = reference.partition(".")
         if name in views and feature in views[name].features:

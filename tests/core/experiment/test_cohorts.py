@@ -22,10 +22,10 @@ from core.experiment.cohorts import (
     ExperimentArms,
     Phase,
     PhaseArms,
-    fetch_arms,
 )
 from core.experiment.day_ends import decided
 from core.experiment.decision import ExperimentTerms
+from core.experiment.fetched_arms import fetch_arms
 from core.experiment.phases import enter_phase, phase_terms
 from core.experiment.strata import compare
 

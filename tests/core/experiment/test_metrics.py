@@ -12,9 +12,9 @@ import pytest
 import tea_tasting as tt
 from pydantic import ValidationError
 
-from core.experiment.cohorts import fetch_arms
 from core.experiment.confidence_sequence import sequence_margin
 from core.experiment.decision import decide_experiment
+from core.experiment.fetched_arms import fetch_arms
 from core.experiment.means import RatioSums, mean_difference
 from core.experiment.metrics import MetricArms, MetricResult, MetricTerms, fetch_metric, holm, judge_metrics
 from core.plan.plan import Monitor

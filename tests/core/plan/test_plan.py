@@ -172,6 +172,13 @@ FAULTS: Faults = {
         "evaluate: profit needs the key money, which says what a decision earns",
     ),
     "arms without a weight": ({"serve/arms": {"champion": 0}}, "serve: the weights of the arms sum to 0"),
+    "a covariate that the model does not read": (
+        {
+            "monitor/decide": {"better": "lower"},
+            "monitor/experiment": {"minimum_effect": 0.1, "covariate": "spending.nothing"},
+        },
+        "monitor.experiment.covariate: ",
+    ),
     "an expected drift of no column": (
         {"monitor/expected_drift": {"spending.*": "the cohort ages"}},
         "monitor.expected_drift: ",
