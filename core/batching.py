@@ -67,6 +67,11 @@ class Batcher(Generic[Item, Result]):
         self._queue: list[_Waiting[Item, Result]] = []
         self._runner: asyncio.Task[None] | None = None
 
+    @property
+    def waiting(self) -> int:
+        """The number of items that wait for the next batch."""
+        return len(self._queue)
+
     async def submit(self, item: Item, size: int = 1) -> Result:
         """Return the result of `run` for `item`, or raise its exception."""
         waiting: _Waiting[Item, Result] = _Waiting(item, size, asyncio.get_running_loop().create_future())

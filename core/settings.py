@@ -34,6 +34,8 @@ ALLOWED_HOSTS_ENV = "PANTHERA_ALLOWED_HOSTS"
 API_KEY_ENV = "PANTHERA_API_KEY"
 ADMIN_KEY_ENV = "PANTHERA_ADMIN_KEY"
 ALERT_WEBHOOK_ENV = "PANTHERA_ALERT_WEBHOOK"
+LOG_ENV = "PANTHERA_LOG"
+OTLP_URL_ENV = "PANTHERA_OTLP_URL"
 ENVIRONMENT_NAMES = frozenset(
     {
         PLAN_ENV,
@@ -48,6 +50,8 @@ ENVIRONMENT_NAMES = frozenset(
         API_KEY_ENV,
         ADMIN_KEY_ENV,
         ALERT_WEBHOOK_ENV,
+        LOG_ENV,
+        OTLP_URL_ENV,
     }
 )
 
@@ -70,6 +74,8 @@ class Settings:
     api_key : the key that this project's clients of the service send, or None. Never printed.
     admin_key : the service's first API key, whose hash `panthera up` stores, or None. Never printed.
     alert_webhook : URL that rounds of monitoring which need attention are posted to, or None. Never printed.
+    log : form of the service's log: `text`, or `json` with a line for each request.
+    otlp_url : base URL of the OpenTelemetry collector that the service sends spans to, or None. Never printed.
 
     """
 
@@ -85,6 +91,8 @@ class Settings:
     api_key: str | None = field(default=None, repr=False)
     admin_key: str | None = field(default=None, repr=False)
     alert_webhook: str | None = field(default=None, repr=False)
+    log: str = "text"
+    otlp_url: str | None = field(default=None, repr=False)
 
     @property
     def bundles(self) -> Path:
@@ -108,12 +116,20 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
         api_key=_secret(environment, API_KEY_ENV),
         admin_key=_secret(environment, ADMIN_KEY_ENV),
         alert_webhook=_secret(environment, ALERT_WEBHOOK_ENV),
+        log=_log_form(environment.get(LOG_ENV) or "text"),
+        otlp_url=_secret(environment, OTLP_URL_ENV),
     )
 
 
 def _secret(environment: Mapping[str, str], name: str) -> str | None:
     """Return a secret without the line end of the file that it may come from."""
     return environment.get(name, "").strip() or None
+
+
+def _log_form(form: str) -> str:
+    if form not in {"text", "json"}:
+        raise PantheraError(f"{LOG_ENV} is {form!r}; expected text or json")
+    return form
 
 
 def _checked_folder(path: Path) -> Path:

@@ -7,7 +7,7 @@ import logging
 import math
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from time import monotonic, perf_counter
+from time import monotonic
 from typing import TYPE_CHECKING, TypeAlias
 
 from starlette.applications import Starlette
@@ -20,9 +20,14 @@ from core.settings import read_settings
 from serving.access.guard import Guard
 from serving.access.rate_limits import RateLimits
 from serving.endpoints import Endpoints
+from serving.gauges import StateGauges
 from serving.metrics import UNKNOWN_ROUTE, Meters
 from serving.respond import json_response
 from serving.runtime import Runtime
+from serving.signals.completed import CompletedRequests
+from serving.signals.log_lines import log_as_json
+from serving.signals.spans import SpanExporter
+from serving.signals.trace import CURRENT, REQUEST_ID_HEADER, SCOPE_KEY, lap, trace_of
 from serving.wire.bodies import Bodies
 from serving.wire.hosts import parse_allowed_hosts
 from serving.wire.openapi import describe
@@ -96,17 +101,26 @@ def create_app(
         plan = read_sections(current.plan)
         app.state.hosts = parse_allowed_hosts(current.allowed_hosts)
         app.state.runtime = Runtime(current, plan, clock)
-        app.state.meters = Meters(metrics)
+        meters = app.state.meters = Meters(metrics, plan.project.problem)
+        exporter = SpanExporter(current.otlp_url, plan.project.name) if current.otlp_url else None
+        app.state.completed = CompletedRequests(meters, exporter, log=current.log == "json")
         app.state.guard = Guard(app.state.runtime.keys, RateLimits(metrics), clock)
         app.state.errors = _ErrorLog()
         bodies, openapi = Bodies(), json_response(describe(plan))
         app.state.endpoints = Endpoints(app.state.runtime, app.state.meters, clock, bodies, openapi)
         await app.state.runtime.start()
         started()
+        if current.log == "json":
+            log_as_json()
+        app.state.gauges = StateGauges(app.state.runtime, meters)
+        sampling = asyncio.create_task(app.state.gauges.follow())
         try:
             yield
         finally:
+            sampling.cancel()
             bodies.close()
+            if exporter:
+                await asyncio.to_thread(exporter.close)
             await app.state.runtime.stop()
 
     return Starlette(middleware=[Middleware(_Dispatcher)], lifespan=lifespan)
@@ -119,22 +133,24 @@ class _Dispatcher:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Respond to one request and count it in the metrics; scrapes of the metrics are not counted."""
+        """Respond to one request, count it in the metrics, log it and export it; scrapes are not counted."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        path, meters = scope["path"], scope["app"].state.meters
+        path, state = scope["path"], scope["app"].state
+        trace = scope[SCOPE_KEY] = trace_of(scope["headers"])
+        CURRENT.set(trace)
         if path == _METRICS:
             await self._respond(scope, receive, send)
             return
-        began = perf_counter()
-        with meters.in_progress():
+        with state.meters.in_progress():
             status = await self._respond(scope, receive, send)
-        meters.request(path if path in ROUTES else UNKNOWN_ROUTE, status, perf_counter() - began)
+        state.completed.record(trace, scope["method"], path if path in ROUTES else UNKNOWN_ROUTE, status)
 
     async def _respond(self, scope: Scope, receive: Receive, send: Send) -> int:
         request = Request(scope, receive, send)
         response = await _response(request)
+        response.raw_headers.append((REQUEST_ID_HEADER, scope[SCOPE_KEY].request_id.encode()))
         await response(scope, receive, send)
         return response.status_code
 
@@ -145,6 +161,7 @@ async def _response(request: Request) -> Response:
         _check_host(request)
         _check_path(request)
         request.app.state.guard.check(request)
+        lap(request, "authenticate")
         async with asyncio.timeout(_SECONDS_TO_ANSWER):
             return await _handler(request)(request.app.state.endpoints, request)
     except PantheraError as error:

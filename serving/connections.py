@@ -48,9 +48,14 @@ class Connections:
     facts: FactsReader
     log: PredictionLog
 
+    @property
+    def pools(self) -> dict[str, Pool]:
+        """The pools by name."""
+        return {name: getattr(self, name) for name in ("answers", "intake", "administration", "keys")}
+
     async def close(self) -> None:
         """Close all pools."""
-        for pool in (self.answers, self.intake, self.administration, self.keys):
+        for pool in self.pools.values():
             await pool.close()
 
 

@@ -21,6 +21,7 @@ from feature_repo.online.push import push
 from serving import respond
 from serving.given import with_given
 from serving.predict import Answer, predict
+from serving.signals.trace import lap
 from serving.wire.decode import (
     decode_as_of,
     decode_features,
@@ -85,6 +86,7 @@ class Endpoints:
         now = self.clock()
         key, most, views = self.runtime.key, self._max_entities, self.runtime.views
         decoded = await self.bodies.decoded(request, lambda body: decode_predict(body, key, most, now, views))
+        lap(request, "decode")
         ready = self.runtime.ready()
         try:
             async with asyncio.timeout(_SECONDS_TO_ANSWER):
@@ -102,9 +104,12 @@ class Endpoints:
         facts = await ready.connections.facts.read(ready.active.handle, decoded.keys, decoded.as_of)
         if perf_counter() - began > _SECONDS_BEFORE_CHECK and await request.is_disconnected():
             raise ClientDisconnect
+        lap(request, "features")
         facts = with_given(facts, decoded.given, ready.active)
         entries = await predict(decoded.keys, facts, ready.active, ready.experiment, self.runtime.policy)
+        lap(request, "predict")
         await _log(ready, entries)
+        lap(request, "log")
         return facts, entries
 
     def _predictions(self, entries: Sequence[Entry], facts: Facts) -> Response:

@@ -59,6 +59,11 @@ class FactsReader:
         self._clock = clock
         self._batches: Batcher[_Request, Facts] = Batcher(self._read)
 
+    @property
+    def waiting(self) -> int:
+        """The number of requests that wait for the next read."""
+        return self._batches.waiting
+
     async def read(self, handle: OnlineHandle, keys: Sequence[Key], as_of: datetime | None) -> Facts:
         """Fetch the facts about `keys`, with the online rows that `handle` reads.
 

@@ -104,6 +104,11 @@ class Runtime:
             await self._connections.close()
 
     @property
+    def has_connections(self) -> bool:
+        """Whether the database has been reached, so that `connections` can be read."""
+        return self._connections is not None
+
+    @property
     def connections(self) -> Connections:
         """The connections to the database.
 

@@ -40,6 +40,11 @@ class Scorer:
         self._bundle = bundle
         self._batches: Batcher[Sequence[Sequence[Value]], list[Scored]] = Batcher(self._score)
 
+    @property
+    def waiting(self) -> int:
+        """The number of calls that wait for the next batch."""
+        return self._batches.waiting
+
     async def score(self, vectors: Sequence[Sequence[Value]]) -> list[Scored]:
         """Return the scores of vectors whose values are in the contract's order.
 

@@ -25,6 +25,7 @@ from core.errors import PantheraError  # noqa: E402
 from core.plan.text import read_sections  # noqa: E402
 from core.settings import read_settings  # noqa: E402
 from serving.app import create_app  # noqa: E402
+from serving.signals.spans import traces_url  # noqa: E402
 from serving.wire.hosts import parse_allowed_hosts  # noqa: E402
 from serving.workers.collector import tune_collector  # noqa: E402
 from serving.workers.processes import cores, manage_privately  # noqa: E402
@@ -94,6 +95,8 @@ class PredictionService:
             settings = read_settings()
             read_sections(_working_folder() / settings.plan)
             parse_allowed_hosts(settings.allowed_hosts)
+            if settings.otlp_url:
+                traces_url(settings.otlp_url)
             _refuse_taken_port()
             manage_privately()
         except PantheraError as error:

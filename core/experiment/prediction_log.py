@@ -200,6 +200,11 @@ class PredictionLog:
         self._pool = pool
         self._batches: Batcher[_Rows, None] = Batcher(self._write)
 
+    @property
+    def waiting(self) -> int:
+        """The number of requests that wait for the next commit."""
+        return self._batches.waiting
+
     async def append(self, predictions: Sequence[Prediction], exposures: Sequence[Exposure]) -> None:
         """Write these rows and return once they are committed.
 

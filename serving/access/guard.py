@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from core.access.api_key import FORM, parse_key
+from serving.signals.trace import trace_in
 from serving.wire.hosts import is_loopback
 from serving.wire.refusals import Unauthorized, WrongScope
 from serving.wire.scopes import KEY_HEADER, ROUTE_SCOPES
@@ -48,6 +49,8 @@ class Guard:
             _refuse_other_machines(request)
             return
         key = self._verified(request)
+        if trace := trace_in(request):
+            trace.key_id = key.key_id
         if not key.allows(scope):
             raise WrongScope(
                 f"the key {key.key_id} has the scopes {', '.join(key.scopes)}; expected {scope} for "

@@ -36,7 +36,7 @@ DOCKERFILE = (ROOT / "Dockerfile").read_text().replace("\\\n", " ")
 PROGRAMS = Path(sys.executable).parent
 
 #: A tag that names one version down to its last part.
-PINNED = re.compile(r"^[a-z]+:\d+\.\d+(\.\d+)?(-[a-z-]+)?$")
+PINNED = re.compile(r"^[a-z/]+:v?\d+\.\d+(\.\d+)?(-[a-z-]+)?$")
 #: What other programs read: libpq, BentoML, MLflow, the shell.
 OF_OTHERS = {"PGPASSWORD", "BENTOML_HOME", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "PATH"}
 
@@ -65,7 +65,7 @@ def test_every_image_is_pinned() -> None:
     stages = _stages()
     images = [service["image"] for service in SERVICES.values() if "image" in service]
     images += [base for base in stages.values() if base not in stages]
-    assert len(images) == 2
+    assert len(images) == 4
     for image in images:
         assert PINNED.match(image), image
 
@@ -143,7 +143,10 @@ def test_every_volume_is_declared_and_belongs_to_the_user_of_the_image() -> None
 
 def test_nothing_but_the_service_is_published_and_on_this_machine_alone() -> None:
     published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
-    assert published == {"service": ["127.0.0.1:${PANTHERA_PORT:-3000}:3000"]}
+    assert published == {
+        "service": ["127.0.0.1:${PANTHERA_PORT:-3000}:3000"],
+        "grafana": ["127.0.0.1:${GRAFANA_PORT:-3001}:3000"],
+    }
     assert all("network_mode" not in service for service in SERVICES.values())
     command = SERVICES["service"]["command"]
     assert command[command.index("--port") + 1] == "3000"
@@ -151,17 +154,17 @@ def test_nothing_but_the_service_is_published_and_on_this_machine_alone() -> Non
 
 def test_no_secret_stands_in_the_files() -> None:
     for service in SERVICES.values():
-        for name, value in service["environment"].items():
+        for name, value in service.get("environment", {}).items():
             if "SIGNING_KEY" in name:
                 assert re.fullmatch(r"\$\{[A-Z_]+:-\}", value), name
-            if "PASSWORD" in name or "ADMIN_KEY" in name:
+            if ("PASSWORD" in name and not name.endswith("__FILE")) or "ADMIN_KEY" in name:
                 assert re.fullmatch(r"\$\{[A-Z_]+:\?[^}]+\}", value), name
             assert not re.search(r"://[^/\s]*:[^/\s@]*@", value), name
     assert not re.search(r"password|secret|token", DOCKERFILE, re.IGNORECASE)
 
 
 def test_the_service_has_a_first_key_before_it_starts_and_only_its_hash_is_kept() -> None:
-    holders = [name for name, service in SERVICES.items() if ADMIN_KEY_ENV in service["environment"]]
+    holders = [name for name, service in SERVICES.items() if ADMIN_KEY_ENV in service.get("environment", {})]
     assert holders == ["schema"]
     assert SERVICES["schema"]["command"] == ["panthera", "up"]
 

@@ -1,0 +1,1 @@
+"""Signals about each request: its trace, its log line and its spans."""
