@@ -1,10 +1,11 @@
-"""`panthera monitor`, `history`, `drift`, `parity`, `performance`, `cohorts`, `expose`, `explain`: watch served predictions."""
+"""`panthera monitor`, `retrain`, `history`, `drift`, `parity`, `performance`, `cohorts`, ...: watch served predictions."""
 
 from __future__ import annotations
 
 import sys
 import time
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -29,7 +30,9 @@ from panthera.verb import (
 if TYPE_CHECKING:
     import argparse
 
+    from core.settings import Settings
     from monitoring.rounds.run import Options
+    from panthera.retraining.retrain import Retrained
     from panthera.verb import Add
 
 
@@ -125,7 +128,8 @@ def monitor(arguments: argparse.Namespace) -> int:
 
     settings = read_settings()
     webhook = arguments.webhook or settings.alert_webhook
-    options = Options(arguments.data, arguments.act, arguments.dry_run, webhook)
+    retraining = partial(_retrain_for_round, settings, arguments)
+    options = Options(arguments.data, arguments.act, arguments.dry_run, webhook, retraining)
     if arguments.watch is None:
         return _show_round(arguments, options)
     while True:
@@ -135,6 +139,40 @@ def monitor(arguments: argparse.Namespace) -> int:
             print(f"error: {harmless(str(error))}", file=sys.stderr)
         sys.stdout.flush()
         time.sleep(arguments.watch)
+
+
+def _retrain_for_round(settings: Settings, arguments: argparse.Namespace, why: str) -> str | None:
+    """Retrain; return why that led to no challenger, or None if it did."""
+    try:
+        done = _retrained(settings, arguments, why)
+    except PantheraError as error:
+        return f"the retraining failed: {error}"
+    return None if done.is_challenger else f"the retraining led to no challenger: {done.reason}"
+
+
+def retrain(arguments: argparse.Namespace) -> int:
+    """Run the stages on the sources of now; a release that wins becomes challenger, not champion; exit with 3 if none did."""
+    result = _retrained(read_settings(), arguments, arguments.why)
+    show(result, result.table, as_json=arguments.json)
+    return 0 if result.is_challenger else EXIT_FINDING
+
+
+def _retrained(settings: Settings, arguments: argparse.Namespace, why: str) -> Retrained:
+    """Retrain; DVC prints to standard error, since standard output is for the result."""
+    from panthera.pipeline import reproduce
+    from panthera.retraining.retrain import retrain as run_retraining
+
+    run = partial(reproduce, output=sys.stderr.fileno())
+    return run_retraining(settings, arguments.data, why, arguments.until, run=run)
+
+
+def _add_until(parser: argparse.ArgumentParser, help_before: str = "") -> None:
+    parser.add_argument(
+        "--until",
+        type=past_instant,
+        help=f"{help_before}the sources are complete until this instant: the plan file's instants move with its latest "
+        "observed_until; default: they stay",
+    )
 
 
 def _show_round(arguments: argparse.Namespace, options: Options) -> int:
@@ -150,7 +188,7 @@ def _show_round(arguments: argparse.Namespace, options: Options) -> int:
 
 
 def history(arguments: argparse.Namespace) -> int:
-    """List the latest rounds of monitoring and changes of roles in their order."""
+    """List the latest rounds of monitoring, retrainings and changes of roles in their order."""
     from monitoring.rounds.history import read_history
 
     result = read_history(read_settings(), read_current_plan(), arguments.limit)
@@ -165,7 +203,8 @@ def _add_rounds(add: Add) -> None:
         "--window", type=duration, help="length of the window, such as 7d; default: monitor.decide.window"
     )
     add_data(added)
-    added.add_argument("--act", action="store_true", help="carry out a promotion or a rollback instead of proposing it")
+    added.add_argument("--act", action="store_true", help="carry out the decision instead of proposing it")
+    _add_until(added, "for a retraining: ")
     added.add_argument("--dry-run", action="store_true", help="record nothing, post no alert, change nothing")
     added.add_argument(
         "--watch", type=count, metavar="SECONDS", help="repeat, with this pause between rounds, until stopped"
@@ -173,6 +212,11 @@ def _add_rounds(add: Add) -> None:
     added.add_argument(
         "--webhook", metavar="URL", help="post a round that is not hold; default: PANTHERA_ALERT_WEBHOOK"
     )
+    add_json(added)
+    added = add_verb(add, "retrain", retrain)
+    added.add_argument("--why", type=plain_text, required=True, metavar="TEXT", help="the reason, which is recorded")
+    _add_until(added)
+    add_data(added)
     add_json(added)
     added = add_verb(add, "history", history)
     added.add_argument("--limit", type=count, default=50, metavar="N", help="number of events; default: 50")

@@ -26,9 +26,13 @@ _CHANGED_TABLES = ("accepted", "rejected", "features", "ledger/rows", "ledger/sn
 _SECONDS_BETWEEN_ATTEMPTS = 0.5
 
 
-def _dvc(*arguments: str) -> None:
+def _dvc(*arguments: str, output: int | None = None) -> None:
     done = subprocess.run(  # noqa: S603
-        [program("dvc"), *arguments], check=False, env=tool_environment(), stdin=subprocess.DEVNULL
+        [program("dvc"), *arguments],
+        check=False,
+        env=tool_environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=output,
     )
     if done.returncode:
         raise PantheraError(
@@ -74,8 +78,10 @@ def _wait_for(enter: Callable[[], object]) -> None:
             return
 
 
-def repair() -> None:
+def repair(output: int | None = None) -> None:
     """Run the stages again whose results DVC cannot see, and all missing stages between them.
+
+    `output` is the file descriptor for DVC's standard output; None is that of this process.
 
     Raises
     ------
@@ -83,16 +89,16 @@ def repair() -> None:
         If a stage fails; the stage has printed its error.
 
     """
-    _dvc("repro", "--force", "--single-item", "apply")
-    _dvc("repro")
-    _dvc("repro", "--force", "--single-item", "register", "materialize")
+    _dvc("repro", "--force", "--single-item", "apply", output=output)
+    _dvc("repro", output=output)
+    _dvc("repro", "--force", "--single-item", "register", "materialize", output=output)
 
 
-def reproduce(settings: Settings, plan: Plan, data: Path) -> None:
-    """Run `dvc repro`, or `repair` if something in the receipts in `data` no longer exists."""
+def reproduce(settings: Settings, plan: Plan, data: Path, output: int | None = None) -> None:
+    """Run `dvc repro`, or `repair` if something in the receipts in `data` no longer exists; `output` as in `repair`."""
     stale = read_status(settings, plan, data).stale
     if stale:
-        print(f"      {stale[0]}: repairing", flush=True)
-        repair()
+        print(f"      {stale[0]}: repairing", file=sys.stderr, flush=True)
+        repair(output)
     else:
-        _dvc("repro")
+        _dvc("repro", output=output)

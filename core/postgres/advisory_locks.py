@@ -19,6 +19,7 @@ class Lock(IntEnum):
     ONLINE_TABLE = 7_205_332
     REGISTRY = 7_205_333
     ROLES = 7_205_334
+    RETRAINING = 7_205_335
 
 
 #: Waits for the lock on a name and holds it until the end of the transaction; its parameters are `lock_parameters(lock, name)`.
@@ -43,3 +44,9 @@ def hold(connection: psycopg.Connection, lock: Lock) -> None:
 def hold_while_connected(connection: psycopg.Connection, lock: Lock) -> None:
     """Wait for the lock, and hold it until the connection ends, however it ends."""
     connection.execute("SELECT pg_advisory_lock(%s)", [int(lock)])
+
+
+def is_held_while_connected(connection: psycopg.Connection, lock: Lock, name: str) -> bool:
+    """Take the lock on `name` until the connection ends, and return True; return False if another session has it."""
+    row = connection.execute("SELECT pg_try_advisory_lock(%s, hashtext(%s))", lock_parameters(lock, name)).fetchone()
+    return bool(row and row[0])

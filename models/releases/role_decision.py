@@ -2,6 +2,7 @@
 
 The first run of training assigns both roles. Later the best release becomes the champion if its outcome is `won`, and the
 challenger if it is `undecided` or `not_comparable`; with `lost` it gets no role. A challenger that a person promoted stays.
+During a retraining (`models.releases.retrainings`) a release that won becomes challenger, and the champion stays.
 A release is compared only once, so that running the stage again never undoes what a person changed since.
 """
 
@@ -22,6 +23,7 @@ from models.releases import ledger, promotion
 from models.releases.comparability import obstacle
 from models.releases.gate import Contender, GroupRules, gate_checks, outcome_of, outcome_reason, row_microseconds
 from models.releases.ledger import Act, Verdict
+from models.releases.retrainings import end_if_open, open_retraining
 from models.scoring.columns import evenly_spaced
 from models.scoring.encoding import vectors_of
 
@@ -36,7 +38,8 @@ if TYPE_CHECKING:
     from core.plan.plan import Plan
     from models.bundles.bundle import Bundle
     from models.data.rows import Task
-    from models.releases.ledger import LedgerRelease, NewRelease
+    from models.releases.ledger import LedgerRelease, LedgerVerdict, NewRelease
+    from models.releases.retrainings import Event
 
 #: Rows that are scored one by one to measure the time of a row.
 _TIMED_ROWS = 200
@@ -133,11 +136,11 @@ def decide_roles(
         with connect(url) as connection:
             champion = ledger.current(connection, best.model, CHAMPION)
             earlier = ledger.verdicts(connection, [best.release_id])
-        if champion and champion.release_id == best.release_id:
-            return RoleDecision(None, f"{best.release_id} is the champion already")
-        if champion and earlier:
-            last = f"{earlier[-1].outcome}, on {earlier[-1].decided_at:%Y-%m-%d}"
-            return RoleDecision(None, f"{best.release_id} was compared before ({last}); the roles are unchanged")
+        known = _known(best, champion, earlier)
+        if known:
+            with connect(url) as connection:
+                end_if_open(connection, best.model, "unchanged", best.release_id, known, actor)
+            return RoleDecision(None, known)
         verdict = compare(best, champion) if champion else _first(ranked)
         with connect(url) as connection:
             ledger.lock_roles(connection, best.model)
@@ -146,7 +149,23 @@ def decide_roles(
                 _assign_roles(
                     connection, ranked, verdict, Act("register", actor, f"{verdict.outcome}: {verdict.reason}")
                 )
-                return RoleDecision(verdict, f"{best.release_id}: {verdict.outcome}: {verdict.reason}")
+                words = f"{best.release_id}: {verdict.outcome}: {verdict.reason}"
+                end_if_open(connection, best.model, _end(connection, best), best.release_id, words, actor)
+                return RoleDecision(verdict, words)
+
+
+def _known(best: NewRelease, champion: LedgerRelease | None, earlier: Sequence[LedgerVerdict]) -> str | None:
+    """Return why `best` is not compared again; None if it is to be compared."""
+    if champion and champion.release_id == best.release_id:
+        return f"{best.release_id} is the champion already"
+    if champion and earlier:
+        last = f"{earlier[-1].outcome}, on {earlier[-1].decided_at:%Y-%m-%d}"
+        return f"{best.release_id} was compared before ({last}); the roles are unchanged"
+    return None
+
+
+def _end(connection: psycopg.Connection, best: NewRelease) -> Event:
+    return "challenger" if ledger.roles(connection, best.model)[CHALLENGER] == best.release_id else "no_role"
 
 
 def _first(ranked: Sequence[NewRelease]) -> Verdict:
@@ -157,7 +176,10 @@ def _first(ranked: Sequence[NewRelease]) -> Verdict:
 def _assign_roles(connection: psycopg.Connection, ranked: Sequence[NewRelease], verdict: Verdict, act: Act) -> None:
     model, best = ranked[0].model, ranked[0].release_id
     challenger: str | None = best
-    if verdict.outcome in {"first", "won"}:
+    becomes_champion = verdict.outcome == "first" or (
+        verdict.outcome == "won" and open_retraining(connection, model) is None
+    )
+    if becomes_champion:
         promotion.assign_role(connection, model, CHAMPION, best, act)
         challenger = ranked[1].release_id if verdict.against is None and len(ranked) > 1 else verdict.against
     if verdict.outcome != "lost" and challenger and not _chosen_by_a_person(connection, model):

@@ -49,7 +49,8 @@ class Options:
     Attributes
     ----------
     data : the folder of the stages' tables.
-    act : carry out a promotion or a rollback instead of proposing it.
+    act : carry out a promotion, a rollback or a retraining instead of proposing it.
+    retrain : retrains for the reason given, and returns why that led to no challenger, or None if it did; with `act` only.
     dry_run : record nothing, post no alert, change nothing.
     webhook : URL to post a round to that is not `hold`; None posts none.
 
@@ -59,6 +60,7 @@ class Options:
     act: bool = False
     dry_run: bool = False
     webhook: str | None = None
+    retrain: Callable[[str], str | None] | None = None
 
 
 @dataclass(frozen=True)
@@ -68,8 +70,8 @@ class Round:
     Attributes
     ----------
     round_id : its id in the record; None for a dry run.
-    acted : whether a role was changed.
-    act_problem : why a promotion or rollback could not be carried out, or MLflow's aliases not updated; None if it could.
+    acted : whether a role was changed, or a retraining was begun.
+    act_problem : why the decision could not be carried out, or MLflow's aliases not updated; None if it could.
     alert_problem : why the alert could not be posted; None if it was, or none was due.
     findings : the results of the checks as JSON types.
 
@@ -123,7 +125,7 @@ class Round:
             table.add_row("because", reason)
         rows = {
             "target": self.decided.target if self.needs_attention else None,
-            "done": "the role was changed; a running service follows within 2 s" if self.acted else None,
+            "done": _DONE.get(self.decided.decision) if self.acted else None,
             "next": self.next_step,
             "not done": self.act_problem,
             "alert": self.alert_problem,
@@ -134,9 +136,16 @@ class Round:
         return table
 
 
+_ROLE_CHANGED = "the role was changed; a running service follows within 2 s"
+_DONE = {
+    Decision.RETRAIN: "it was retrained; `panthera history` shows how it ended",
+    Decision.PROMOTE: _ROLE_CHANGED,
+    Decision.ROLL_BACK: _ROLE_CHANGED,
+}
 _NEXT_STEPS = {
     Decision.HOLD: "",
-    Decision.RETRAIN: "bring newer data into the plan, then `dvc repro`: the gate compares the new release with the champion",
+    Decision.RETRAIN: "`panthera retrain --why TEXT`, with newer data, or the same round with --act: the gate compares the "
+    "new release with the champion",
     Decision.PROMOTE: "`panthera promote {target} --why TEXT`, or the same round with --act",
     Decision.ROLL_BACK: "`panthera rollback --to {target} --why TEXT`, or the same round with --act",
     Decision.BLOCK: "mend the data first: train and promote nothing until a round does not block",
@@ -158,7 +167,9 @@ def run_round(settings: Settings, plan: Plan, window: Window, options: Options) 
     with connect(url) as connection:
         past = past_rounds(connection, model)
     decided = decide(measured, past, plan.monitor.decide, window.end)
-    acted, problem = _carried_out(settings, plan, decided) if options.act and not options.dry_run else (False, None)
+    acts = options.act and not options.dry_run
+    retrains = acts and decided.decision is Decision.RETRAIN and options.retrain is not None
+    acted, problem = (retrains, None) if retrains or not acts else _carried_out(settings, plan, decided)
     findings = _findings(measured)
     round_id = None
     if not options.dry_run:
@@ -178,6 +189,8 @@ def run_round(settings: Settings, plan: Plan, window: Window, options: Options) 
                 actor(settings, Path.cwd()),
             )
             round_id = record(connection, new)
+    if retrains and options.retrain:  # after the record, so that a retraining that is killed counts for the cooldown
+        problem = options.retrain(f"panthera monitor: {decided.reasons[0]}")
     done = Round(round_id, measured.champion, measured.challenger, window, decided, acted, problem, findings)
     return done if options.dry_run else _alerted(done, options.webhook)
 

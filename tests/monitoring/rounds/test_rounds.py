@@ -107,7 +107,7 @@ def test_a_drift_is_held_once_then_answered_by_a_retraining_then_held_for_the_co
         ("hold", True, False, None),
     ]
     assert [(each["decision"], each["round_id"]) for each in received] == [("retrain", rounds[1].round_id)]
-    assert "dvc repro" in (rounds[1].next_step or "")
+    assert "panthera retrain" in (rounds[1].next_step or "")
     assert rounds[1].table().row_count >= 3
     told = read_history(settings, plan, 50).to_dict()["events"]
     assert isinstance(told, list)
@@ -119,6 +119,27 @@ def test_a_drift_is_held_once_then_answered_by_a_retraining_then_held_for_the_co
     ]
 
 
+def test_a_round_that_acts_records_its_decision_and_then_retrains_once_in_the_cooldown(
+    settings: Settings, plan: Plan, digest: str, tmp_path: Path
+) -> None:
+    World(tmp_path)
+    serve(settings, digest, *[first()] * SERVED)
+    recorded_before: list[tuple[str, list[Any]]] = []
+
+    def retrain(why: str) -> str | None:
+        recorded_before.append((why, rows_of(settings)))
+        return "the retraining led to no challenger"
+
+    rounds = [look(settings, plan, tmp_path, REQUEST + day * DAY, act=True, retrain=retrain) for day in (0, 1, 2)]
+    ((why, rows),) = recorded_before
+    assert why.startswith("panthera monitor: the score drifted")
+    assert rows[1] == ("retrain", True, True, None)
+    assert (rounds[1].acted, rounds[1].act_problem) == (True, "the retraining led to no challenger")
+    assert [each.decided.decision for each in rounds] == ["hold", "retrain", "hold"]
+    look(settings, plan, tmp_path, REQUEST + 20 * DAY, act=True, dry_run=True, retrain=retrain)
+    assert len(recorded_before) == 1
+
+
 def test_a_broken_feed_blocks_however_long_it_drifts_and_its_alert_may_fail(
     settings: Settings, plan: Plan, digest: str, tmp_path: Path
 ) -> None:
@@ -128,6 +149,9 @@ def test_a_broken_feed_blocks_however_long_it_drifts_and_its_alert_may_fail(
         failed = look(settings, plan, tmp_path, webhook=url)
     unreached = look(settings, plan, tmp_path, REQUEST + DAY, webhook=url)
     assert [failed.decided.decision, unreached.decided.decision] == ["block", "block"]
+    acted: list[str] = []
+    look(settings, plan, tmp_path, REQUEST + 2 * DAY, act=True, retrain=acted.append)
+    assert acted == []
     assert "spending__channel is missing in 100.0%" in failed.decided.reasons[0]
     assert failed.alert_problem == "the webhook at 127.0.0.1 answered with status 500"
     assert unreached.alert_problem == "the webhook at 127.0.0.1 could not be reached (ConnectError)"
