@@ -204,7 +204,7 @@ def open_loop_p99(target: Target, rate: float) -> float:
     """Return the p99 in milliseconds under open-loop load."""
     figures = _checked(figures_of(start_load(target, 2 * _CONNECTIONS, _SECONDS, rate)), target)
     print("open loop", f"{rate:.0f}", figures, flush=True)
-    p99: float = figures["p99_ms"]
+    p99 = float(figures["p99_ms"])
     return p99
 
 

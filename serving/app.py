@@ -11,7 +11,6 @@ from time import monotonic
 from typing import TYPE_CHECKING, TypeAlias
 
 from starlette.applications import Starlette
-from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 
 from core.errors import PantheraError, RequestError
@@ -47,7 +46,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from starlette.responses import Response
-    from starlette.types import ASGIApp, Receive, Scope, Send
+    from starlette.types import Receive, Scope, Send
 
     from core.settings import Settings
 
@@ -123,21 +122,19 @@ def create_app(
                 await asyncio.to_thread(exporter.close)
             await app.state.runtime.stop()
 
-    return Starlette(middleware=[Middleware(_Dispatcher)], lifespan=lifespan)
+    return Application(lifespan=lifespan)
 
 
-class _Dispatcher:
-    """Middleware that handles every HTTP request; Starlette's router has no routes and handles only the lifespan."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+class Application(Starlette):
+    """The application: it handles every HTTP request itself, without Starlette's layers; Starlette handles the lifespan."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Respond to one request, count it in the metrics, log it and export it; scrapes are not counted."""
         if scope["type"] != "http":
-            await self._app(scope, receive, send)
+            await super().__call__(scope, receive, send)
             return
-        path, state = scope["path"], scope["app"].state
+        scope["app"] = self
+        path, state = scope["path"], self.state
         trace = scope[SCOPE_KEY] = trace_of(scope["headers"])
         CURRENT.set(trace)
         if path == _METRICS:
@@ -177,7 +174,7 @@ async def _response(request: Request) -> Response:
 
 
 def _check_host(request: Request) -> None:
-    hosts = request.headers.getlist("host")
+    hosts = [value.decode("latin-1") for name, value in request.scope["headers"] if name == b"host"]
     local_address, _ = request.scope.get("server") or (None, None)
     if len(hosts) != 1 or not request.app.state.hosts.allow(hosts[0], local_address):
         raise UnknownHost(

@@ -26,7 +26,6 @@ from serving.wire.decode import (
     decode_as_of,
     decode_features,
     decode_outcomes,
-    decode_predict,
     decode_push,
     refuse_unknown,
 )
@@ -83,9 +82,8 @@ class Endpoints:
 
     async def predict(self, request: Request) -> Response:
         """POST /v1/predict."""
-        now = self.clock()
-        key, most, views = self.runtime.key, self._max_entities, self.runtime.views
-        decoded = await self.bodies.decoded(request, lambda body: decode_predict(body, key, most, now, views))
+        now, decode = self.clock(), self.runtime.decode_predict
+        decoded = await self.bodies.decoded(request, lambda body: decode(body, now))
         lap(request, "decode")
         ready = self.runtime.ready()
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from core.batching import Batcher
 from core.postgres.pool import lent
@@ -20,13 +20,12 @@ if TYPE_CHECKING:
     from feature_repo.online.handle import OnlineHandle
 
 
-@dataclass(frozen=True, slots=True)
-class EntityFacts:
+class EntityFacts(NamedTuple):
     """The online rows and the exposed arm of one entity.
 
     Attributes
     ----------
-    reads : its online rows, by online table.
+    reads : its online rows, by online table, in the order of the handle's views.
     exposed_arm : the arm of its first exposure, or None without one.
 
     """
@@ -35,8 +34,7 @@ class EntityFacts:
     exposed_arm: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(NamedTuple):
     """The facts about the entities of a request, in their order, as of `as_of`; `read_at` is the time of the read."""
 
     as_of: datetime

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from core.contracts import Freshness, ViewRead
@@ -32,10 +31,10 @@ def with_given(facts: Facts, given: Sequence[GivenFeatures], active: ActiveRelea
         return facts
     views = {view.name: view for view in active.handle.views}
     entities = [
-        replace(known, reads={**known.reads, **dict(_reads(features, views, active))})
+        known._replace(reads={**known.reads, **dict(_reads(features, views, active))})
         for known, features in zip(facts.entities, given, strict=True)
     ]
-    return replace(facts, entities=entities)
+    return facts._replace(entities=entities)
 
 
 def _reads(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from itertools import chain
+from operator import attrgetter
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 from uuid import uuid4
 
 from core.batching import in_turns
@@ -12,13 +14,16 @@ from core.experiment.prediction_log import Exposure, Prediction, is_replay
 from serving.router import Experiment, Route, route
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from core.contracts import Contract, Key, Value, ViewRead
     from core.plan.plan import Serve
     from serving.features import EntityFacts, Facts
-    from serving.releases import ActiveReleases, Input
+    from serving.releases import ActiveReleases
     from serving.scoring import Scored
+
+
+_VALUES = attrgetter("values")
 
 
 @dataclass(frozen=True)
@@ -43,8 +48,7 @@ class Policy:
         return cls(serve.missing, serve.stale, serve.decisions.above, serve.decisions.below)
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """An entity's prediction, with the online rows of the views that its release reads.
 
     Attributes
@@ -64,8 +68,7 @@ class Answer:
     interval: tuple[float, float] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(NamedTuple):
     """An entity without a prediction: refused by the plan's policy, or because its values do not fit the contract."""
 
     key: Key
@@ -77,15 +80,15 @@ class Refused:
 Entry: TypeAlias = "Answer | Refused"
 
 
-@dataclass(frozen=True, slots=True)
-class _Case:
-    """An entity of the request, with its route and its online rows."""
+class _Case(NamedTuple):
+    """An entity of the request, with its route, its online rows, and the values of all tables."""
 
     position: int
     key: Key
     facts: EntityFacts
     route: Route
     views: Mapping[str, ViewRead]
+    values: Sequence[Value]
 
 
 async def predict(
@@ -100,36 +103,36 @@ async def predict(
 
     """
     entries: dict[int, Entry] = {}
-    to_score: dict[str, list[_Case]] = {}
+    to_score: dict[str, list[tuple[_Case, Sequence[Value]]]] = {}
     async for position, (key, entity) in in_turns(enumerate(zip(keys, facts.entities, strict=True))):
         chosen = route(str(key), entity.exposed_arm, experiment, active)
-        views = {view: entity.reads[table] for view, table in chosen.release.tables.items()}
+        release = chosen.release
+        views = {view: entity.reads[table] for view, table in release.tables.items()}
         refused = _refusal(key, views, policy)
         if refused:
             entries[position] = refused
+            continue
+        values = _values(entity.reads.values(), policy)
+        vector = release.pick_inputs(values)
+        fault = release.bundle.fault(vector)
+        if fault:
+            entries[position] = Refused(key, "features_unfit", fault, views)
         else:
-            to_score.setdefault(chosen.release.release_id, []).append(_Case(position, key, entity, chosen, views))
+            case = _Case(position, key, entity, chosen, views, values)
+            to_score.setdefault(release.release_id, []).append((case, vector))
     for cases in to_score.values():
-        release = cases[0].route.release
-        vectors: dict[int, list[Value]] = {}
-        async for case in in_turns(cases):
-            vector = _vector(case, policy)
-            fault = release.bundle.fault(vector)
-            if fault:
-                entries[case.position] = Refused(case.key, "features_unfit", fault, case.views)
-            else:
-                vectors[case.position] = vector
-        valid = [case for case in cases if case.position in vectors]
-        scores = await release.scorer.score(list(vectors.values()))
-        async for case, scored in in_turns(zip(valid, scores, strict=True)):
+        scores = await cases[0][0].route.release.scorer.score([vector for _, vector in cases])
+        async for (case, _), scored in in_turns(zip(cases, scores, strict=True)):
             entries[case.position] = _answer(case, scored, facts, experiment, policy)
     return [entries[position] for position in range(len(keys))]
 
 
 def _refusal(key: Key, views: Mapping[str, ViewRead], policy: Policy) -> Refused | None:
     for status, rule in ((Freshness.MISSING, policy.missing), (Freshness.STALE, policy.stale)):
+        if rule != "refuse":
+            continue
         names = [view for view, read in views.items() if read.status is status]
-        if rule == "refuse" and names:
+        if names:
             message = (
                 f"the features of {', '.join(names)} are {status} as of this request, "
                 f"and the plan says serve.{status.lower()}: refuse"
@@ -138,15 +141,11 @@ def _refusal(key: Key, views: Mapping[str, ViewRead], policy: Policy) -> Refused
     return None
 
 
-def _value(entry: Input, reads: Mapping[str, ViewRead], policy: Policy) -> Value:
-    read = reads[entry.table]
-    if read.status is Freshness.STALE and policy.stale == "as_missing":
-        return None
-    return read.values[entry.position]
-
-
-def _vector(case: _Case, policy: Policy) -> list[Value]:
-    return [_value(entry, case.facts.reads, policy) for entry in case.route.release.inputs]
+def _values(reads: Iterable[ViewRead], policy: Policy) -> list[Value]:
+    """Return the values of all tables one after the other; those of stale rows are missing if the policy says so."""
+    if policy.stale == "as_missing":
+        return [None if read.status is Freshness.STALE else value for read in reads for value in read.values]
+    return [*chain.from_iterable(map(_VALUES, reads))]
 
 
 def _decision(scored: Scored, contract: Contract, policy: Policy) -> str:
@@ -169,7 +168,7 @@ def _answer(case: _Case, scored: Scored, facts: Facts, experiment: Experiment, p
         arm=case.route.arm,
         score=scored.score,
         decision=_decision(scored, release.bundle.contract, policy),
-        features={entry.column: _value(entry, reads, policy) for entry in release.logged},
+        features=dict(zip(release.logged_columns, release.pick_logged(case.values), strict=True)),
         event_times={view: reads[table].event_time for view, table in release.logged_tables.items()},
         statuses={view: reads[table].status for view, table in release.logged_tables.items()},
         phase_id=experiment.phase_id,

@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import os
 from dataclasses import dataclass, replace
-from functools import partial
-from typing import TYPE_CHECKING
+from functools import cached_property, partial
+from itertools import accumulate
+from operator import itemgetter
+from typing import TYPE_CHECKING, TypeAlias
 
 from core.errors import BundleError
 from core.roles import CHALLENGER, CHAMPION
@@ -24,13 +26,15 @@ if TYPE_CHECKING:
 
     import psycopg
 
-    from core.contracts import Link
+    from core.contracts import Link, Value
     from core.roles import Role
     from feature_repo.online.query import EntityLookup
     from models.bundles.bundle import Bundle
     from models.bundles.signing import TrustedKeys
     from models.releases.ledger import LedgerRelease
     from serving.wire.decode import EntityKey
+
+Pick: TypeAlias = "Callable[[Sequence[Value]], tuple[Value, ...]]"
 
 _LOGGER = logging.getLogger(__name__)
 #: Number of earlier champions that are tried as a fallback.
@@ -41,12 +45,14 @@ _MAX_EARLIER = 10
 class Input:
     """The position of a value in the rows that the handle reads, and the column under which it is logged.
 
-    The handle identifies a view by its online table, so that two releases can read two definitions of one view.
+    The handle identifies a view by its online table, so that two releases can read two definitions of one view. `position` is
+    that among the values of the table, `index` that among the values of all tables.
     """
 
     column: str
     table: str
     position: int
+    index: int
 
 
 @dataclass(frozen=True)
@@ -74,6 +80,21 @@ class Release:
     def release_id(self) -> str:
         """The id of the release in the ledger."""
         return self.ledger.release_id
+
+    @cached_property
+    def pick_inputs(self) -> Pick:
+        """Returns the model's inputs from the values of all tables."""
+        return _picker([entry.index for entry in self.inputs])
+
+    @cached_property
+    def pick_logged(self) -> Pick:
+        """Returns the logged values from the values of all tables, in the order of `logged_columns`."""
+        return _picker([entry.index for entry in self.logged])
+
+    @cached_property
+    def logged_columns(self) -> tuple[str, ...]:
+        """The columns under which values are logged."""
+        return tuple(entry.column for entry in self.logged)
 
 
 @dataclass(frozen=True)
@@ -389,10 +410,20 @@ def _columns_by_table(pinned: Sequence[_Pinned]) -> dict[str, list[str]]:
 
 def _inputs(row: _Pinned, columns: Mapping[str, Sequence[str]]) -> dict[str, Input]:
     """Return the position of each value that a release reads: the inputs of its model, then its links."""
-    return {
-        column: Input(column, row.tables[view], columns[row.tables[view]].index(feature))
-        for column, (view, feature) in row.columns.items()
-    }
+    begins = dict(zip(columns, accumulate(map(len, columns.values()), initial=0), strict=False))
+
+    def place(column: str, table: str, feature: str) -> Input:
+        position = columns[table].index(feature)
+        return Input(column, table, position, begins[table] + position)
+
+    return {column: place(column, row.tables[view], feature) for column, (view, feature) in row.columns.items()}
+
+
+def _picker(indices: Sequence[int]) -> Pick:
+    """Return a function that returns the values at `indices`."""
+    if len(indices) > 1:
+        return itemgetter(*indices)
+    return lambda values: tuple(values[index] for index in indices)
 
 
 def _release(row: _Pinned, pinned: Sequence[_Pinned], columns: Mapping[str, Sequence[str]]) -> Release:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, SupportsIndex
 
+import msgspec
 from starlette.responses import Response
 
 from core.experiment.prediction_log import is_replay
@@ -24,10 +24,35 @@ if TYPE_CHECKING:
     from serving.wire.decode import EntityKey
 
 
+def _plain_number(value: object) -> object:
+    """Return a number of another library, such as NumPy's, as a number of Python."""
+    if isinstance(value, float):
+        return float(value)
+    if isinstance(value, SupportsIndex):
+        return int(value)
+    raise TypeError(f"{type(value).__name__} has no form in JSON")
+
+
+_ENCODE = msgspec.json.Encoder(enc_hook=_plain_number).encode
+
+
+class JsonResponse(Response):
+    """A response with status 200 and a JSON body."""
+
+    def __init__(self, body: bytes) -> None:
+        # Starlette's own constructor composes the same headers, but takes as long as the encoding of the body.
+        self.status_code = 200
+        self.background = None
+        self.body = body
+        self.raw_headers = [
+            (b"content-length", b"%d" % len(body)),
+            (b"content-type", b"application/json"),
+        ]
+
+
 def json_response(content: Mapping[str, Any]) -> Response:
-    """Return a response with status 200 and `content` as compact JSON."""
-    body = json.dumps(content, allow_nan=False, separators=(",", ":"))
-    return Response(body, media_type="application/json")
+    """Return a response with status 200 and `content` as compact JSON; instants in UTC have the suffix Z."""
+    return JsonResponse(_ENCODE(content))
 
 
 def instant(value: datetime | None) -> str | None:
@@ -42,11 +67,11 @@ def predictions(entries: Iterable[Entry], key: EntityKey, facts: Facts) -> dict[
 
 
 def _entry(entry: Entry, key: EntityKey) -> dict[str, Any]:
-    statuses = {view: _status(read) for view, read in entry.views.items()}
+    statuses = _statuses(entry)
     if not isinstance(entry, Answer):
         return {key.name: entry.key, "error": error_member(entry.code, entry.message), "features": statuses}
     return {
-        "prediction_id": str(entry.prediction.prediction_id),
+        "prediction_id": entry.prediction.prediction_id,
         key.name: entry.key,
         "release": entry.prediction.release_id,
         "arm": entry.prediction.arm,
@@ -57,6 +82,19 @@ def _entry(entry: Entry, key: EntityKey) -> dict[str, Any]:
         **({"probabilities": dict(entry.probabilities)} if entry.probabilities else {}),
         "features": statuses,
     }
+
+
+def _statuses(entry: Entry) -> dict[str, Any]:
+    """Compose the status and event time of each view."""
+    if not isinstance(entry, Answer):
+        return {view: _status(read) for view, read in entry.views.items()}
+    times, statuses = entry.prediction.event_times, entry.prediction.statuses
+    return {view: {"status": statuses[view], "event_time": _known(times[view])} for view in entry.views}
+
+
+def _known(event_time: datetime | None) -> datetime | None:
+    """Return the event time; None for a row of a table without times."""
+    return None if event_time == WITHOUT_TIME else event_time
 
 
 def _status(read: ViewRead) -> dict[str, Any]:

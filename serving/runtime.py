@@ -25,6 +25,7 @@ from serving.readiness import Readiness
 from serving.releases import ActiveReleases, BundleFolder, Loader
 from serving.router import Experiment
 from serving.wire.decode import EntityKey
+from serving.wire.plain_predict import PredictDecoder
 from serving.wire.problems import public_message
 from serving.wire.refusals import NotAvailable
 
@@ -73,6 +74,7 @@ class Runtime:
         self.key = EntityKey(plan.unit.key, plan.unit.dtype)
         self._declared = view_definitions(plan)
         self.views = {name: definition.table for name, definition in self._declared.items()}
+        self.decode_predict = PredictDecoder(self.key, serve.max_entities, self.views)
         self.upkeep = Upkeep()
         self.problem: str | None = "the service is starting"
         self.active: ActiveReleases | None = None

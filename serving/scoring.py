@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from core.batching import Batcher
 from core.errors import BundleError
@@ -16,8 +15,7 @@ if TYPE_CHECKING:
     from models.bundles.bundle import Bundle
 
 
-@dataclass(frozen=True, slots=True)
-class Scored:
+class Scored(NamedTuple):
     """The output of a model for one vector.
 
     Attributes
@@ -46,7 +44,7 @@ class Scorer:
         return self._batches.waiting
 
     async def score(self, vectors: Sequence[Sequence[Value]]) -> list[Scored]:
-        """Return the scores of vectors whose values are in the contract's order.
+        """Return the scores of vectors that conform to the contract, see `Bundle.fault`.
 
         Raises
         ------
@@ -63,8 +61,8 @@ class Scorer:
     def _all(self, vectors: Sequence[Sequence[Value]]) -> list[Scored]:
         classes = self._bundle.contract.classes
         if not classes:
-            return [Scored(_finite(score)) for score in self._bundle.score(vectors)]
-        return [_of_classes(classes, row) for row in self._bundle.outputs(vectors).tolist()]
+            return [Scored(_finite(score)) for score in self._bundle.score_conforming(vectors)]
+        return [_of_classes(classes, row) for row in self._bundle.outputs_conforming(vectors).tolist()]
 
 
 def _of_classes(classes: Sequence[str], row: Sequence[float]) -> Scored:

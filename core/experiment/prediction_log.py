@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import math
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import psycopg
 from psycopg import sql
 
@@ -17,14 +16,12 @@ from core.postgres.pool import Pool, lent
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from datetime import datetime
     from uuid import UUID
 
     from core.contracts import Freshness, Value
 
 
-@dataclass(frozen=True, slots=True)
-class Prediction:
+class Prediction(msgspec.Struct, frozen=True):
     """One logged prediction: the score and decision, the release that computed them, and the feature vector.
 
     Attributes
@@ -60,8 +57,7 @@ def is_replay(as_of: datetime, now: datetime) -> bool:
     return as_of < now - REPLAYED_AFTER
 
 
-@dataclass(frozen=True, slots=True)
-class Exposure:
+class Exposure(msgspec.Struct, frozen=True):
     """The exposure of an entity to its arm; only the first one of an (experiment, entity) is kept.
 
     `exposed_at` is the time of the service's clock, not the request's `as_of`.
@@ -128,6 +124,9 @@ ON CONFLICT (experiment, entity) DO NOTHING
 """
 
 
+#: Encodes finite numbers exactly as Python does, and others as null.
+_ENCODE = msgspec.json.Encoder().encode
+
 #: The tablespace of the log, if it is not the default of the database.
 _TABLESPACE = """
 SELECT spcname FROM pg_class JOIN pg_tablespace ON pg_tablespace.oid = reltablespace
@@ -143,18 +142,9 @@ INSERT INTO panthera_room SELECT repeat('x', 1600) FROM generate_series(1, 40)
 
 def _json(values: Mapping[str, Value]) -> str:
     """Return values as JSON: times as ISO 8601, NaN and infinity as null."""
-    try:
-        return json.dumps(values, allow_nan=False, default=_time)
-    except ValueError:  # rare, so NaN is replaced on failure only
-        finite = {
-            name: None if isinstance(value, float) and not math.isfinite(value) else value
-            for name, value in values.items()
-        }
-        return json.dumps(finite, allow_nan=False, default=_time)
-
-
-def _time(value: datetime) -> str:
-    return value.isoformat()
+    if datetime in map(type, values.values()):
+        values = {name: value.isoformat() if isinstance(value, datetime) else value for name, value in values.items()}
+    return _ENCODE(values).decode()
 
 
 async def _columns(predictions: Sequence[Prediction], exposures: Sequence[Exposure]) -> list[list[Any]]:

@@ -99,7 +99,30 @@ class Bundle(BundleFacts):
         fault = next(filter(None, map(self.conformance.fault, vectors)), None)
         if fault:
             raise BundleError(f"the bundle {self.digest[:12]} cannot score: {fault}")
-        return self.outputs_of(self.encoder(vectors))
+        return self.outputs_conforming(vectors)
+
+    def score_conforming(self, vectors: Sequence[Sequence[Value]]) -> list[float]:
+        """Return the scores of vectors that are known to conform to the contract; see `fault`.
+
+        Raises
+        ------
+        BundleError
+            If the model cannot score them.
+
+        """
+        scores: list[float] = score_of(self.outputs_conforming(vectors)).tolist()
+        return scores
+
+    def outputs_conforming(self, vectors: Sequence[Sequence[Value]]) -> NDArray[np.float64]:
+        """Return the calibrated outputs for vectors that are known to conform to the contract; see `fault`.
+
+        Raises
+        ------
+        BundleError
+            If the model cannot score them.
+
+        """
+        return self.outputs_of(self.encoder(vectors)) if vectors else np.empty((0, 1))
 
     def outputs_of(self, inputs: Inputs) -> NDArray[np.float64]:
         """Return the calibrated outputs for rows that are encoded by the contract's features.

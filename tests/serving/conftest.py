@@ -48,7 +48,7 @@ class HandMadeBundle:
     def fault(self, vector: Sequence[Value]) -> str | None:
         return Conformance(self.contract).fault(vector)
 
-    def score(self, vectors: Sequence[Sequence[Value]]) -> list[float]:
+    def score_conforming(self, vectors: Sequence[Sequence[Value]]) -> list[float]:
         return [0.5 if vector[0] is None else self.weight * float(vector[0]) for vector in vectors]  # type: ignore[arg-type]
 
 

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
+import msgspec
 import psycopg
 import pytest
 
@@ -49,7 +50,7 @@ def _prediction(entity: str = "1", release_id: str = "r1", **changes: Any) -> Pr
         event_times={"history": _AS_OF - timedelta(days=1)},
         statuses={"history": Freshness.FRESH},
     )
-    return replace(prediction, **changes)
+    return msgspec.structs.replace(prediction, **changes)
 
 
 def _exposure(prediction: Prediction, arm: str = "champion") -> Exposure:
