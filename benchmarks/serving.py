@@ -177,7 +177,7 @@ class Rounds:
 
     def median(self, measure: str, name: str, figure: str = "rate") -> float:
         """Return the median of a figure over the rounds."""
-        return statistics.median(each[figure] for each in self.figures[measure, name])
+        return float(statistics.median(each[figure] for each in self.figures[measure, name]))
 
 
 def measure_rounds(services: Services, requests: Requests, rounds: int) -> Rounds:
@@ -204,8 +204,7 @@ def open_loop_p99(target: Target, rate: float) -> float:
     """Return the p99 in milliseconds under open-loop load."""
     figures = _checked(figures_of(start_load(target, 2 * _CONNECTIONS, _SECONDS, rate)), target)
     print("open loop", f"{rate:.0f}", figures, flush=True)
-    p99 = float(figures["p99_ms"])
-    return p99
+    return float(figures["p99_ms"])
 
 
 def measure_open(target: Target, rate: float, rounds: int, settings: Settings, folder: Path) -> dict[str, float | None]:

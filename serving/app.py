@@ -105,7 +105,7 @@ def create_app(
         app.state.completed = CompletedRequests(meters, exporter, log=current.log == "json")
         app.state.guard = Guard(app.state.runtime.keys, RateLimits(metrics), clock)
         app.state.errors = _ErrorLog()
-        bodies, openapi = Bodies(), json_response(describe(plan))
+        bodies, openapi = Bodies(), bytes(json_response(describe(plan)).body)
         app.state.endpoints = Endpoints(app.state.runtime, app.state.meters, clock, bodies, openapi)
         await app.state.runtime.start()
         started()

@@ -68,13 +68,13 @@ _SECONDS_BEFORE_CHECK = 0.25
 
 @dataclass(frozen=True)
 class Endpoints:
-    """The handlers of all routes; `clock` returns the current time, `openapi` is the response with the API description."""
+    """The handlers of all routes; `clock` returns the current time, `openapi` is the body of the API description."""
 
     runtime: Runtime
     meters: Meters
     clock: Callable[[], datetime]
     bodies: Bodies
-    openapi: Response
+    openapi: bytes
 
     @property
     def _max_entities(self) -> int:
@@ -221,7 +221,7 @@ class Endpoints:
 
     async def description(self, _: Request) -> Response:
         """GET /openapi.json and /docs.json."""
-        return self.openapi
+        return respond.JsonResponse(self.openapi)
 
 
 async def _log(ready: Ready, entries: Sequence[Entry]) -> None:

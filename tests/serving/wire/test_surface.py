@@ -96,7 +96,9 @@ def test_a_request_for_another_host_is_refused_on_every_path(bare_world: World, 
 def test_the_description_names_every_route_with_its_method_and_nothing_else(bare_world: World) -> None:
     async def use(client: Client) -> None:
         for path in ("/openapi.json", "/docs.json"):
-            described = (await client.http.get(path)).json()
+            response = await client.http.get(path)
+            assert len(response.headers.get_list("x-request-id")) == 1
+            described = response.json()
             assert described["openapi"] == "3.1.0"
             methods = {
                 path: [method.upper() for method in operations] for path, operations in described["paths"].items()
