@@ -16,7 +16,7 @@ def run_stages(last: str | None = None) -> None:
     arguments = sys.argv
     try:
         for name, stage in yaml.safe_load(Path("dvc.yaml").read_text())["stages"].items():
-            _, _, module, *rest = stage["cmd"].split()
+            _, _, _, module, *rest = stage["cmd"].split()
             sys.argv = [module, *rest]
             import_module(module).main()
             if name == last:

@@ -21,6 +21,12 @@ if TYPE_CHECKING:
 
     from core.plan.plan import Plan
 
+#: What its functions import and later stages too, so that they find it imported (see core.launch).
+LIBRARIES = (
+    "feast",
+    *(f"feature_repo.stores.{module}" for module in ("definitions", "offline_store", "online_store")),
+)
+
 
 def apply(store: feast.FeatureStore, plan: Plan, features: Path) -> dict[str, object]:
     """Write exactly the objects of `plan` to the registry; return the receipt: their names, and the views' online tables."""

@@ -44,6 +44,9 @@ if TYPE_CHECKING:
     from core.plan.ingest import Source
     from feature_repo.sources.ledger import Ledger
 
+#: What its functions import and later stages too, so that they find it imported (see core.launch).
+LIBRARIES = ("pandas",)
+
 
 @dataclass(frozen=True)
 class Validated:

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from core.plan.plan import Plan, View
     from models.evaluation.leak_scores import LeakScore
 
+#: What its functions import and later stages too, so that they find it imported (see core.launch).
+LIBRARIES = ("pandas", "sklearn.metrics", "sklearn.tree")
 FORMAT_VERSION = 1
 
 Suspicion = tuple[str, str]

@@ -42,6 +42,15 @@ if TYPE_CHECKING:
     from models.candidates.candidates import Fitted
     from models.candidates.tuning import Trial
 
+#: What its functions import and later stages too, so that they find it imported (see core.launch).
+LIBRARIES = (
+    "skops.io",
+    *(
+        f"sklearn.{part}"
+        for part in ("compose", "dummy", "ensemble", "impute", "linear_model", "pipeline", "preprocessing")
+    ),
+)
+
 
 @dataclass(frozen=True)
 class TrainingData:

@@ -19,8 +19,10 @@ PIPELINE = ROOT / "dvc.yaml"
 PACKAGES = ("core", "feature_repo", "models")
 FEATURE_STORE = ROOT / "feature_repo" / "feature_store.yaml"
 
+LAUNCHER = "core.launch"
 #: A stage that imports one module of these depends on all: their modules change what a stage computes or checks alike.
 ROOMS = (
+    "core/launch",
     "core/plan",
     "core/postgres",
     *(f"feature_repo/{room}" for room in ("files", "join", "online", "sources", "stores", "upkeep", "views")),
@@ -54,8 +56,10 @@ def _results(stage: str, *kinds: str) -> dict[str, dict[str, Any]]:
 
 def _module(stage: str) -> str:
     words = STAGES[stage]["cmd"].split()
-    assert words[:2] == ["python", "-m"], f"{stage}: run a module as `python -m`, so that DVC and tests run the same"
-    return str(words[2])
+    assert words[:3] == ["python", "-m", LAUNCHER], (
+        f"{stage}: run a module as `python -m {LAUNCHER} MODULE`, as the others"
+    )
+    return str(words[3])
 
 
 def _file(module: str) -> str:
@@ -81,7 +85,7 @@ def _opens_the_feature_store(stage: str) -> bool:
 
 
 def _needed_modules(stage: str) -> set[str]:
-    needed = _closure(_module(stage))
+    needed = _closure(_module(stage)) | _closure(f"{LAUNCHER}.__main__")
     if _opens_the_feature_store(stage):
         needed |= {module for store in _stores() for module in _closure(store)}
     return {module for module in needed if not _file(module).endswith("__init__.py")}
