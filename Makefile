@@ -1,6 +1,6 @@
 # One command each; every one of them does its own set-up. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test bench-world bench-features bench-ingest bench-repro bench-diff bench-profile bench-wide soak-features conformance bench-score bench-serving bench-training bench-public bench-draft soak-candidates soak-models check docs lock clean FORCE
+.PHONY: help setup demo test bench-world bench-features bench-ingest bench-repro bench-diff bench-profile bench-wide soak-features conformance bench-score bench-serving bench-experiments bench-training bench-public bench-draft soak-candidates soak-models check docs lock clean FORCE
 
 # dvc's stages and tools call one another by name, so this checkout's programs come first.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -39,6 +39,7 @@ help:
 	@echo "make bench-wide   views of 200 to 1,000 features, from the build to the evaluation (minutes)"
 	@echo "make bench-score  panthera score beside Feast's client and LightGBM's booster (a minute)"
 	@echo "make bench-serving  the service beside BentoML, Feast's client and LightGBM's booster (minutes); ROUNDS=1 for a quick look"
+	@echo "make bench-experiments  simulated experiments with a known effect, and a comparison of a million exposures (minutes)"
 	@echo "make bench-training   tuning and scoring against the stock ways (minutes)"
 	@echo "make bench-draft  what a draft detects in public tables, against the truth (a minute); SETS=\"pima\" for some"
 	@echo "make bench-public     the plans of worlds/public against scikit-learn's boosting (ten minutes); PLANS=\"credit jobs\" for some"
@@ -142,6 +143,10 @@ bench-score: setup
 bench-serving: ROUNDS = 5
 bench-serving: setup
 	@$(PYTHON) -m benchmarks.serving --rounds $(ROUNDS)
+
+bench-experiments: setup
+	@$(PYTHON) -m benchmarks.cohorts
+	@$(PYTHON) -m benchmarks.experiments
 
 bench-draft: setup
 	@$(PYTHON) -m benchmarks.draft $(SETS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ from core.experiment.design import Design, compare_arms
 from core.terminal import terminal_table
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from datetime import datetime
 
     import psycopg
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from core.experiment.cohorts import ArmCounts, Comparison
     from core.experiment.covariate import CovariateUse
     from core.experiment.metrics import MetricResult
+    from core.experiment.money import MoneyResult
     from core.plan.plan import Monitor, Serve
 
 _NO_LEAD = timedelta()
@@ -80,18 +83,58 @@ def summary(comparison: Comparison) -> tuple[str, ...]:
         *([comparison.withheld_because] if comparison.withheld_because else []),
         *(f"{phase.arms.name} is left out: {phase.left_out}" for phase in comparison.phases if phase.left_out),
         *([f"{imported:,} of the exposures are imported replays (`panthera expose`)"] if imported else []),
-        *([_covariate_words(comparison.covariate)] if comparison.covariate else []),
-        *map(_metric_words, comparison.metrics),
+        *_further(comparison),
         *([f"decision: {decision.decision}: {decision.reason}"] if decision else []),
     )
 
 
-def _covariate_words(use: CovariateUse) -> str:
+def _further(comparison: Comparison) -> Iterator[str]:
+    """Yield a line about the covariate, money, and each metric."""
+    if comparison.covariate:
+        yield covariate_words(comparison.covariate)
+    if comparison.money:
+        yield _money_words(comparison.money, comparison.confidence)
+    yield from map(_metric_words, comparison.metrics)
+
+
+def headline(comparison: Comparison) -> str:
+    """Return the decision in a few words; without terms for a decision the verdict."""
+    return comparison.decision.decision if comparison.decision else comparison.verdict
+
+
+def reasons(comparison: Comparison) -> Iterator[str]:
+    """Yield the sentences that explain the headline: the decisive one first."""
+    if comparison.decision:
+        yield comparison.decision.reason
+    elif comparison.withheld_because:
+        yield comparison.withheld_because
+    if not math.isnan(comparison.difference):
+        yield (
+            f"the mean outcome is {comparison.champion_rate:.4f} for the champion and {comparison.challenger_rate:.4f} for the "
+            f"challenger, a difference of {comparison.difference:+.4f}"
+        )
+    yield from _further(comparison)
+
+
+def covariate_words(use: CovariateUse) -> str:
+    """Return what the covariate did to the difference, or why it is not used."""
     if use.not_used_because:
         return f"the covariate {use.covariate} is not used: {use.not_used_because}"
     return (
         f"adjusted by the covariate {use.covariate} (CUPED), known of {use.known:.0%}: the interval is {use.narrowed_by:.2f} "
         f"as wide, as a correlation of {use.correlation:.2f} predicts; without it the difference is {use.unadjusted:+.4f}"
+    )
+
+
+def _money_words(money: MoneyResult, confidence: float) -> str:
+    unknown = f"; the amounts of {money.unknown:,} units are not known" if money.unknown else ""
+    if math.isnan(money.difference):
+        return f"money: too few units with an outcome and known amounts{unknown}"
+    unit = f" {money.currency}" if money.currency else ""
+    return (
+        f"money of a unit: {money.difference:+,.4f}{unit} ({money.champion:,.4f} to {money.challenger:,.4f}), {confidence:.0%} "
+        f"interval [{money.ci_lower:+,.4f}, {money.ci_upper:+,.4f}], at repeated looks [{money.sequence_lower:+,.4f}, "
+        f"{money.sequence_upper:+,.4f}]{unknown}"
     )
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from core.contracts import ContractFeature
 from core.errors import PantheraError, StaleStateError
+from core.experiment.design import Design, compare_arms
 from core.experiment.phases import expose_replays
 from core.postgres.database import connect, ensure_database
 from core.roles import CHAMPION
@@ -23,7 +24,6 @@ from models.bundles.revisions import actor
 from models.bundles.signing import read_trusted
 from models.releases.comparability import same_definition
 from models.releases.ledger import current, find_release
-from monitoring.cohorts import compare_cohorts
 from monitoring.drift import DriftResult, columns_drift
 from monitoring.explained import ExplainedPrediction
 from monitoring.logged_predictions import fetch_at_most, fetch_one, fetch_releases, fetch_share
@@ -171,8 +171,7 @@ def parity_verb(
 def cohorts_verb(settings: Settings, plan: Plan, *, as_of: datetime) -> Comparison:
     """Return the comparison of the arms of the plan's experiment over the exposures that are mature as of `as_of`."""
     with connect(ensure_database(settings)) as connection:
-        label = plan.label
-        return compare_cohorts(connection, plan.serve, plan.monitor, label.matures_after, as_of, label.begins_after)
+        return compare_arms(connection, Design.of(plan), as_of)
 
 
 @dataclass(frozen=True)

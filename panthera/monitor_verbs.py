@@ -94,6 +94,10 @@ def cohorts(arguments: argparse.Namespace) -> int:
     from monitoring.verbs import cohorts_verb
 
     result = cohorts_verb(read_settings(), read_current_plan(), as_of=arguments.as_of or datetime.now(UTC))
+    if arguments.html:
+        from monitoring.cohorts_page import write_cohorts_page
+
+        write_cohorts_page(result, arguments.html)
     show(result, lambda: cohorts_table(result), as_json=arguments.json)
     return 0
 
@@ -236,6 +240,10 @@ def add_monitor_verbs(add: Add) -> None:
             added.add_argument("--report", type=Path, help="also write an HTML report to this file")
         if name == "parity":
             add_data(added)
+        if name == "cohorts":
+            added.add_argument(
+                "--html", type=Path, metavar="FILE", help="also write an HTML page with figures to this file"
+            )
     added = add_verb(add, "performance", performance)
     added.add_argument("--as-of", type=past_instant, help="what counts as known, such as 1998-04-01; default: now")
     added.add_argument("--release", type=plain_text, help="id of the release; default: the champion")

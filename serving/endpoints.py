@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -58,8 +58,8 @@ CROSS JOIN LATERAL (
 ORDER BY run.online_table
 """
 #: Server options for the statements of cohorts, and the limit of their total time.
-_COHORTS = "-cstatement_timeout=3500 -clock_timeout=300"
-_SECONDS_FOR_COHORTS = 4.0
+_COHORTS = "-cstatement_timeout=30000 -clock_timeout=300"
+_SECONDS_FOR_COHORTS = 31.0
 #: Time limit of a prediction, for requests queued behind many others; statements have limits of their own.
 _SECONDS_TO_ANSWER = 3.0
 #: After a wait of this length, it is checked whether the client is still connected.
@@ -68,13 +68,22 @@ _SECONDS_BEFORE_CHECK = 0.25
 
 @dataclass(frozen=True)
 class Endpoints:
-    """The handlers of all routes; `clock` returns the current time, `openapi` is the body of the API description."""
+    """The handlers of all routes.
+
+    Attributes
+    ----------
+    clock : returns the current time.
+    openapi : the body of the API description.
+    comparing : one comparison of arms at a time; a million exposures take seconds.
+
+    """
 
     runtime: Runtime
     meters: Meters
     clock: Callable[[], datetime]
     bodies: Bodies
     openapi: bytes
+    comparing: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
 
     @property
     def _max_entities(self) -> int:
@@ -152,9 +161,16 @@ class Endpoints:
         refuse_unknown(query, ["as_of"])
         as_of = decode_as_of(query, now) or now
         connections = self.runtime.connections
-        # Holding a connection of the small administration pool limits the number of concurrent computations.
         async with lent(connections.administration):
+            pass  # a server that does not respond is noticed here within a second
+        try:
+            await asyncio.wait_for(self.comparing.acquire(), _SECONDS_FOR_COHORTS)
+        except TimeoutError:
+            raise NotAvailable("the service is comparing the arms for another request; try again later") from None
+        try:
             comparison = await asyncio.to_thread(self._compare, connections.url, as_of)
+        finally:
+            self.comparing.release()
         return respond.json_response(comparison.to_dict())
 
     def _compare(self, url: str, as_of: datetime) -> Comparison:

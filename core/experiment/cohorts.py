@@ -7,7 +7,8 @@ experiment; `core.experiment.strata` compares the arms within each phase.
 from __future__ import annotations
 
 import math
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass, fields
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from core.experiment.means import ArmMean
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from core.experiment.decision import ExperimentDecision
     from core.experiment.means import Pair
     from core.experiment.metrics import MetricResult
+    from core.experiment.money import MoneyResult
     from core.roles import Role
 
 
@@ -79,10 +81,13 @@ class ArmCounts:
         return ArmMean(self.with_outcome, self.rate, self.variance)
 
 
+_sums_of = attrgetter(*(field.name for field in fields(ArmCounts) if field.name != "arm"))
+
+
 def added(counts: Iterable[ArmCounts], arm: Role) -> ArmCounts:
     """Return the sum of `counts` as the counts of `arm`."""
-    rows = [astuple(each)[1:] for each in counts]
-    return ArmCounts(arm, *(sum(column) for column in zip(*rows, strict=True))) if rows else ArmCounts(arm)
+    rows = list(map(_sums_of, counts))
+    return ArmCounts(arm, *map(sum, zip(*rows, strict=True))) if rows else ArmCounts(arm)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -221,6 +226,7 @@ class Comparison:
     decision : the decision by looks, if the plan has terms for it.
     metrics : guardrails and secondary metrics, if the plan has any.
     covariate : whether the difference, its intervals and the two rates are adjusted by it, if the plan has one.
+    money : of a unit in each arm, if the plan has `evaluate.money`.
 
     Undefined numbers are NaN.
 
@@ -244,6 +250,7 @@ class Comparison:
     decision: ExperimentDecision | None = None
     metrics: tuple[MetricResult, ...] = ()
     covariate: CovariateUse | None = None
+    money: MoneyResult | None = None
 
     @property
     def is_adjusted(self) -> bool:
@@ -278,6 +285,7 @@ class Comparison:
             "phases": [phase.to_dict() for phase in self.phases],
             **({"decision": self.decision.to_dict()} if self.decision else {}),
             **({"covariate": self.covariate.to_dict()} if self.covariate else {}),
+            **({"money": self.money.to_dict()} if self.money else {}),
             **({"metrics": [metric.to_dict() for metric in self.metrics]} if self.metrics else {}),
         }
 

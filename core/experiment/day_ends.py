@@ -26,15 +26,19 @@ def decided(comparison: Comparison, terms: ExperimentTerms | None) -> Comparison
     """
     if terms is None:
         return comparison
+    guardrails = [metric for metric in comparison.metrics if metric.is_guardrail]
+    decision = decide_experiment(day_ends(comparison), terms, comparison.withheld_because, guardrails)
+    return replace(comparison, decision=decision)
+
+
+def day_ends(comparison: Comparison) -> Iterator[DayEnd]:
+    """Yield the difference over all units so far, for each day at whose end a compared phase has enough units."""
     compared = {result.phase_id for result in comparison.phases if result.left_out is None}
     counted = (day for day in comparison.arms.days if day.phase_id in compared)
-    days = _day_ends(counted, adjusted=comparison.is_adjusted)
-    guardrails = [metric for metric in comparison.metrics if metric.is_guardrail]
-    return replace(comparison, decision=decide_experiment(days, terms, comparison.withheld_because, guardrails))
+    yield from _day_ends(counted, adjusted=comparison.is_adjusted)
 
 
 def _day_ends(days: Iterable[DayCounts], *, adjusted: bool) -> Iterator[DayEnd]:
-    """Yield the difference over all units so far, for each day at whose end a phase has enough units."""
     so_far: dict[int | None, PhaseArms] = {}
     empty = PhaseArms(None, ArmCounts(CONTROL), ArmCounts(TREATMENT))
     for day_end, day in groupby(days, key=lambda each: each.day_end):
@@ -43,7 +47,7 @@ def _day_ends(days: Iterable[DayCounts], *, adjusted: bool) -> Iterator[DayEnd]:
         phases = [phase_means(phase, adjusted=adjusted) for phase in so_far.values() if has_enough_units(phase.means)]
         if phases:
             found = mean_difference(phases)
-            yield DayEnd(day_end, found.difference, found.variance)
+            yield DayEnd(day_end, found.difference, found.variance, found.units)
 
 
 def _with(phase: PhaseArms, counts: ArmCounts) -> PhaseArms:

@@ -62,11 +62,12 @@ class ExperimentTerms:
 
 @dataclass(frozen=True)
 class DayEnd:
-    """The difference challenger - champion and its variance, over the units that matured before `as_of`."""
+    """The difference challenger - champion and its variance, over the `units` of both arms that matured before `as_of`."""
 
     as_of: datetime
     difference: float
     variance: float
+    units: int = 0
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from core.experiment.day_ends import decided
 from core.experiment.decision import ExperimentTerms
 from core.experiment.fetched_arms import fetch_arms
 from core.experiment.metrics import MetricTerms, fetch_metric, judge_metrics
+from core.experiment.money import MoneyTerms, fetch_money, money_result
 from core.experiment.strata import compare
 from core.plan.section import column_of
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     import psycopg
 
     from core.experiment.cohorts import Comparison
+    from core.experiment.money import MoneyResult
     from core.plan.plan import Monitor, Plan, Serve
     from core.roles import Role
 
@@ -37,6 +39,7 @@ class Design:
     terms : how it is decided; None if it is only compared.
     metrics : guardrails and secondary metrics.
     covariate : `score` or `view__feature`; None without CUPED.
+    money : what a decision costs and keeps; None if the plan does not say.
 
     """
 
@@ -49,11 +52,13 @@ class Design:
     terms: ExperimentTerms | None = None
     metrics: tuple[MetricTerms, ...] = ()
     covariate: str | None = None
+    money: MoneyTerms | None = None
 
     @classmethod
     def of(cls, plan: Plan) -> Design:
         """Return the design that the plan states."""
-        return cls.of_sections(plan.serve, plan.monitor, plan.label.matures_after, plan.label.begins_after)
+        design = cls.of_sections(plan.serve, plan.monitor, plan.label.matures_after, plan.label.begins_after)
+        return replace(design, money=MoneyTerms.of(plan))
 
     @classmethod
     def of_sections(
@@ -88,4 +93,11 @@ def compare_arms(connection: psycopg.Connection, design: Design, as_of: datetime
     comparison = compare(arms, design.weights, design.confidence, design.sample_ratio_alarm, design.covariate)
     found = {terms: fetch_metric(connection, design.experiment, terms, as_of) for terms in design.metrics}
     metrics = judge_metrics(found, comparison.tested, design.confidence)
-    return decided(replace(comparison, metrics=metrics), design.terms)
+    money = _money(connection, design, comparison, as_of) if design.money else None
+    return decided(replace(comparison, metrics=metrics, money=money), design.terms)
+
+
+def _money(connection: psycopg.Connection, design: Design, comparison: Comparison, as_of: datetime) -> MoneyResult:
+    assert design.money is not None, "asked for by the caller"
+    found = fetch_money(connection, design.experiment, design.money, design.horizon, design.lead, as_of)
+    return money_result(design.money, found, comparison.tested, design.confidence)

@@ -160,6 +160,11 @@ def fetch_metric(
         within=terms.within,
         as_of=as_of,
     )
+    return fetch_metric_arms(connection, query)
+
+
+def fetch_metric_arms(connection: psycopg.Connection, query: Composable) -> tuple[MetricArms, ...]:
+    """Fetch the sums of a metric by phase with a query whose rows are those of `_Row`, one for each phase and arm."""
     with connection.cursor(row_factory=class_row(_Row)) as cursor:
         rows = cursor.execute(query).fetchall()
     return tuple(_arms(phase_id, rows) for phase_id in {row.phase_id: None for row in rows})

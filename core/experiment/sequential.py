@@ -7,7 +7,7 @@ the planned information. Fractions need not be equally spaced, and their number 
 from __future__ import annotations
 
 import math
-from functools import cache
+from functools import cache, lru_cache
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Literal
 
@@ -68,7 +68,7 @@ def sequential_bounds(
     before = 0.0
     for index, fraction in enumerate(fractions):
         total = spent(fraction, alpha, spending)
-        found.append(_bound(fractions[: index + 1], found, total - before))
+        found.append(_bound(tuple(fractions[: index + 1]), tuple(found), total - before))
         before = total
     return tuple(found)
 
@@ -122,7 +122,8 @@ def _rule() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     return nodes, weights
 
 
-def _bound(fractions: Sequence[float], earlier: Sequence[float], error: float) -> float:
+@lru_cache(maxsize=1_024)
+def _bound(fractions: tuple[float, ...], earlier: tuple[float, ...], error: float) -> float:
     """Return the bound of the last look that spends `error`, half of it on each side."""
     walk = _Walk(0.0)
     for fraction, bound in zip(fractions[:-1], earlier, strict=True):

@@ -108,8 +108,18 @@ class Budget:
         return True
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, best: int | None = None, words: int = 1) -> str:
-    """Compose a table of HTML cells; the first `words` columns are text, the row with the index `best` is marked."""
+def table(
+    head: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    best: int | None = None,
+    words: int = 1,
+    label: str | None = None,
+) -> str:
+    """Compose a table of HTML cells; the first `words` columns are text, the row with the index `best` is marked.
+
+    With a `label`, readers of a narrow page can scroll the table by keyboard, and it is announced by that name.
+    """
     classes = ['class="words"' if index < words else "" for index in range(len(head))]
     top = "".join(f"<th {class_}>{name}</th>" for class_, name in zip(classes, head, strict=True))
     lines = [
@@ -118,7 +128,10 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, best: int | Non
         + "</tr>"
         for index, cells in enumerate(rows)
     ]
-    return f'<div class="scroll"><table><thead><tr>{top}</tr></thead><tbody>{"".join(lines)}</tbody></table></div>'
+    region = f' tabindex="0" role="region" aria-label="{escape(label)}"' if label else ""
+    return (
+        f'<div class="scroll"{region}><table><thead><tr>{top}</tr></thead><tbody>{"".join(lines)}</tbody></table></div>'
+    )
 
 
 def figure(svg: str, caption: str) -> str:

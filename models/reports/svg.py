@@ -10,6 +10,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from datetime import datetime
 
     from numpy.typing import NDArray
 
@@ -160,4 +161,24 @@ def interval_plot(names: Sequence[str], found: Sequence[Estimate], label: str, o
         axes.set_ylim(len(names) - 0.5, -0.5)
         axes.grid(visible=False, axis="y")
         axes.set(xlabel=label)
+    return canvas.svg
+
+
+def course(
+    times: Sequence[datetime],
+    values: Sequence[float],
+    bands: Sequence[tuple[Sequence[float], Sequence[float]]],
+    label: str,
+    levels: Sequence[float] = (0.0,),
+) -> str:
+    """Return a figure of a value over time with bands (lower, upper) around it, the narrowest last, and dashed `levels`."""
+    with _canvas(7.4, 3.6) as canvas:
+        axes = canvas.axes
+        for level in levels:
+            axes.axhline(level, color=_FAINT, linewidth=1.2, linestyle=(0, (4, 3)))
+        for lower, upper in bands:
+            axes.fill_between(times, lower, upper, color=BEST, alpha=0.14, linewidth=0)
+        axes.plot(times, values, color=BEST, linewidth=2.2, marker="o" if len(times) == 1 else None)
+        axes.set(ylabel=label)
+        axes.tick_params(axis="x", labelrotation=30)
     return canvas.svg

@@ -104,11 +104,8 @@ def test_a_secondary_metric_is_shown_by_its_corrected_p_value() -> None:
     spread = np.tile([-1.0, 1.0], 2_500)
     alone = {SPENT: [MetricArms(1, summed(spread), summed(0.061 + spread))]}
     both = judge_metrics({**alone, replace(SPENT, name="other"): [phase]}, {1}, 0.95)
-    assert (shown.verdict, both[0].verdict, both[0].p_value) == (
-        "better",
-        "not shown",
-        pytest.approx(2 * shown.p_value),
-    )
+    assert [shown.verdict, both[0].verdict] == ["better", "not shown"]
+    assert both[0].p_value == pytest.approx(2 * shown.p_value)
 
 
 def test_holms_correction_is_that_of_tea_tasting() -> None:
