@@ -111,9 +111,9 @@ def _counts(arm: Role, y: NDArray[np.float64], x: NDArray[np.float64]) -> ArmCou
 def read(days: Sequence[DayCounts], as_of: datetime, covariate: str | None) -> Comparison:
     """Compare and decide as the product does, over the units that matured until `as_of`."""
     until = tuple(day for day in days if day.day_end <= as_of)
-    counts = [added([day.counts for day in until if day.counts.arm == arm], arm) for arm in _ARMS]
+    control, treatment = (added([day.counts for day in until if day.counts.arm == arm], arm) for arm in _ARMS)
     phase = Phase("trial", "salt", 1, 1, "r1", "r2", phase_id=1, since=START)
-    arms = PhaseArms(phase, *counts, ("r1",), ("r2",), last_exposed_at=as_of)
+    arms = PhaseArms(phase, control, treatment, ("r1",), ("r2",), last_exposed_at=as_of)
     comparison = compare(ExperimentArms("trial", as_of, (arms,), until), _EVEN, _CONFIDENCE, _ALARM, covariate)
     return decided(comparison, TERMS)
 
@@ -122,8 +122,8 @@ def guardrail_passes(rng: np.random.Generator, loss: float, weekly: int = 1_000)
     """Return whether a guardrail whose challenger is worse by `loss` is called not worse in some week."""
     draws = [rng.normal(shift, 1, (_WEEKS, weekly)) for shift in (0.0, loss)]
     for week in range(1, _WEEKS + 1):
-        sums = [_sums(draw[:week].ravel()) for draw in draws]
-        (result,) = judge_metrics({_GUARDRAIL: [MetricArms(1, *sums)]}, {1}, _CONFIDENCE)
+        control, treatment = (_sums(draw[:week].ravel()) for draw in draws)
+        (result,) = judge_metrics({_GUARDRAIL: [MetricArms(1, control, treatment)]}, {1}, _CONFIDENCE)
         if result.verdict == "not worse":
             return True
     return False

@@ -121,7 +121,7 @@ def covariate_words(use: CovariateUse) -> str:
     if use.not_used_because:
         return f"the covariate {use.covariate} is not used: {use.not_used_because}"
     return (
-        f"adjusted by the covariate {use.covariate} (CUPED), known of {use.known:.0%}: the interval is {use.narrowed_by:.2f} "
+        f"adjusted by the covariate {use.covariate} (CUPED), known for {use.known:.0%}: the interval is {use.narrowed_by:.2f} "
         f"as wide, as a correlation of {use.correlation:.2f} predicts; without it the difference is {use.unadjusted:+.4f}"
     )
 

@@ -110,7 +110,7 @@ def _course(comparison: Comparison) -> str:
     margins = np.array(
         [sequence_margin(error, day.units, comparison.confidence) for day, error in zip(days, errors, strict=True)]
     )
-    picture = svg.course([day.as_of for day in days], values, [(values - margins, values + margins)], "difference")
+    picture = svg.course([day.as_of for day in days], values, margins, "difference")
     caption = (
         "Challenger &minus; champion over all units that had matured by the end of each day, with its confidence sequence. "
         "While the sequence holds 0, no difference is shown."
@@ -122,7 +122,7 @@ def _looks(decision: ExperimentDecision | None) -> str:
     """Compose the section with the planned looks; empty without a decision."""
     if decision is None:
         return ""
-    progress = f"<p>{decision.information:.0%} of the information for {decision.planned_looks} looks is there.</p>"
+    progress = f"<p>{decision.information:.0%} of the planned information is there.</p>"
     if not decision.looks:
         return html.section("Looks", progress, "<p>No look has come yet.</p>")
     fractions = [look.information for look in decision.looks]
@@ -166,7 +166,7 @@ def _metrics(comparison: Comparison) -> str:
             html.number(metric.challenger),
             f"{html.signed(metric.difference)}<small>{html.between(metric.sequence_lower, metric.sequence_upper)}</small>",
             html.number(metric.margin) if metric.margin is not None else "&ndash;",
-            "&ndash;" if metric.is_guardrail else html.number(metric.p_value),
+            "&ndash;" if metric.is_guardrail else f"{metric.p_value:.2g}",
             f"{metric.units:,}<small>{metric.unknown:,} unknown</small>",
         ]
         for metric in comparison.metrics
@@ -231,9 +231,9 @@ def _money(money: MoneyResult | None) -> str:
 
 def _checks(comparison: Comparison) -> str:
     rows = [
-        ["sample ratio of exposed units", html.number(comparison.sample_ratio_p)],
-        ["sample ratio of mature units with an outcome", html.number(comparison.sample_ratio_p_joined)],
-        ["no difference, for one look", html.number(comparison.p_value)],
+        ["sample ratio of exposed units", f"{comparison.sample_ratio_p:.2g}"],
+        ["sample ratio of mature units with an outcome", f"{comparison.sample_ratio_p_joined:.2g}"],
+        ["no difference, for one look", f"{comparison.p_value:.2g}"],
     ]
     use = [f"<p>{escape(covariate_words(comparison.covariate))}.</p>"] if comparison.covariate else []
     return html.section("Checks", html.table(["check", "p-value"], rows, label="Checks"), *use)

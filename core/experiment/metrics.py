@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
     import psycopg
-    from psycopg.sql import Composable
+    from psycopg.sql import Composable, Composed
 
     from core.experiment.means import MeanDifference, Pair
     from core.plan.experiments.metrics import SecondaryMetric
@@ -163,7 +163,7 @@ def fetch_metric(
     return fetch_metric_arms(connection, query)
 
 
-def fetch_metric_arms(connection: psycopg.Connection, query: Composable) -> tuple[MetricArms, ...]:
+def fetch_metric_arms(connection: psycopg.Connection, query: Composed) -> tuple[MetricArms, ...]:
     """Fetch the sums of a metric by phase with a query whose rows are those of `_Row`, one for each phase and arm."""
     with connection.cursor(row_factory=class_row(_Row)) as cursor:
         rows = cursor.execute(query).fetchall()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import re
+import zlib
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -62,10 +64,18 @@ def _canvas(width: float, height: float) -> Iterator[_Canvas]:
         bare = dict.fromkeys(("Creator", "Date", "Format", "Type"))
         figure.savefig(text, format="svg", metadata=bare, transparent=True)
     # Without the XML declaration, which HTML does not allow.
-    drawn = text.getvalue()[text.getvalue().index("<svg") :]
+    drawn = _with_own_ids(text.getvalue()[text.getvalue().index("<svg") :])
     for colour, name in _CSS_VARIABLES.items():
         drawn = drawn.replace(colour, name)
     canvas.svg = drawn
+
+
+def _with_own_ids(drawn: str) -> str:
+    """Return the figure without ids that nothing refers to, and with others that no other figure of a page has."""
+    own = f"f{zlib.crc32(drawn.encode()):08x}-"
+    used = set(re.findall(r'(?:url\(#|href="#)([^)"]+)', drawn))
+    kept = re.sub(r' id="([^"]+)"', lambda found: f' id="{own}{found[1]}"' if found[1] in used else "", drawn)
+    return re.sub(r'(url\(#|href="#)', rf"\g<1>{own}", kept)
 
 
 def curves(
@@ -166,18 +176,15 @@ def interval_plot(names: Sequence[str], found: Sequence[Estimate], label: str, o
 
 def course(
     times: Sequence[datetime],
-    values: Sequence[float],
-    bands: Sequence[tuple[Sequence[float], Sequence[float]]],
+    values: NDArray[np.float64],
+    margins: NDArray[np.float64],
     label: str,
-    levels: Sequence[float] = (0.0,),
 ) -> str:
-    """Return a figure of a value over time with bands (lower, upper) around it, the narrowest last, and dashed `levels`."""
+    """Return a figure of a value over time with a band of `margins` around it, and a dashed line at 0."""
     with _canvas(7.4, 3.6) as canvas:
         axes = canvas.axes
-        for level in levels:
-            axes.axhline(level, color=_FAINT, linewidth=1.2, linestyle=(0, (4, 3)))
-        for lower, upper in bands:
-            axes.fill_between(times, lower, upper, color=BEST, alpha=0.14, linewidth=0)
+        axes.axhline(0, color=_FAINT, linewidth=1.2, linestyle=(0, (4, 3)))
+        axes.fill_between(times, values - margins, values + margins, color=BEST, alpha=0.14, linewidth=0)
         axes.plot(times, values, color=BEST, linewidth=2.2, marker="o" if len(times) == 1 else None)
         axes.set(ylabel=label)
         axes.tick_params(axis="x", labelrotation=30)

@@ -46,6 +46,9 @@ def test_the_page_gives_the_verdict_with_its_reasons_and_figures(tmp_path: Path)
     assert "but the guardrail refunds is not shown to hold yet" in page
     assert "adjusted by the covariate score (CUPED)" in page
     assert page.count("<svg") == 3
+    ids = re.findall(r' id="([^"]+)"', page)
+    assert len(ids) == len(set(ids)) > 0
+    assert set(re.findall(r'(?:url\(#|href="#)([^)"]+)', page)) == set(ids)
     headings = re.findall("<h2>(.*?)</h2>", page)
     assert headings[1:] == [
         *("Arms", "The difference over time", "Looks", "Guardrails and secondary metrics", "Money"),

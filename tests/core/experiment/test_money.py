@@ -64,8 +64,8 @@ def amounts(
 
 def test_the_difference_is_the_profit_that_the_plans_amounts_promise() -> None:
     rng = np.random.default_rng(4)
-    arms = [summed(amounts(rng, 0.4, contacted=contacted)) for contacted in (False, True)]
-    found = money_result(TERMS, [MetricArms(1, *arms)], {1}, 0.95)
+    left, contacted = (summed(amounts(rng, 0.4, contacted=contacted)) for contacted in (False, True))
+    found = money_result(TERMS, [MetricArms(1, left, contacted)], {1}, 0.95)
     section = Money(kept_value=100.0, offer_cost=10.0, contact_cost=1.0, acceptance=0.4)
     promised = 0.3 * section.earned_of_lost + 0.7 * section.earned_of_staying
     assert found.difference == pytest.approx(promised, abs=4 * (found.ci_upper - found.difference) / 1.96)
