@@ -37,6 +37,7 @@ help:
 	@echo "make bench-diff   stages that plan diff predicts, against those that dvc repro runs (half an hour); EDITS=10 for fewer"
 	@echo "make bench-profile  panthera profile of a large table (a minute); ROWS=, COLUMNS=; SKRUB=PYTHON to compare with skrub"
 	@echo "make bench-wide   views of 200 to 1,000 features, from the build to the evaluation (minutes)"
+	@echo "make bench-monitoring  drift, parity, cohorts and the report beside Evidently (ten minutes); ROWS=100000 for fewer"
 	@echo "make bench-score  panthera score beside Feast's client and LightGBM's booster (a minute)"
 	@echo "make bench-serving  the service beside BentoML, Feast's client and LightGBM's booster (minutes); ROUNDS=1 for a quick look"
 	@echo "make bench-experiments  simulated experiments with a known effect, and a comparison of a million exposures (minutes)"
@@ -136,6 +137,10 @@ bench-profile: setup
 
 bench-wide: setup
 	@$(PYTHON) -m benchmarks.wide_views
+
+bench-monitoring: ROWS = 1000000
+bench-monitoring: setup
+	@$(PYTHON) -m benchmarks.monitoring --rows $(ROWS)
 
 bench-score: setup
 	@$(PYTHON) -m benchmarks.score

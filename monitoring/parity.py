@@ -264,6 +264,19 @@ class _Tally:
     mismatches: Counter[CauseGroup] = field(default_factory=Counter)
     examples: list[Mismatch] = field(default_factory=list)
 
+    def add(
+        self, logged: LoggedPrediction, feature: ContractFeature, value: Any, offline: OfflineRow, group: CauseGroup
+    ) -> None:
+        """Count a difference, and keep it if it is among the first."""
+        self.mismatches[group] += 1
+        if len(self.examples) < _EXAMPLES:
+            identity = (str(logged.prediction_id), hash_of(logged.entity), feature.view, feature.name)
+            self.examples.append(Mismatch(*identity, value, _offline_value(offline.recomputed, feature), group))
+
+
+#: The values of a row that does not exist.
+_NO_ROW: Mapping[str, Any] = {}
+
 
 def check_parity(
     release_id: str,
@@ -286,9 +299,12 @@ def check_parity(
 
     """
     tally = _Tally()
-    for position, logged in enumerate(predictions):
-        for feature in features:
-            _compare(tally, logged, feature, offline[feature.view][position], stale_is_missing)
+    by_view: dict[str, list[tuple[str, ContractFeature]]] = {}
+    for feature in features:
+        by_view.setdefault(feature.view, []).append((feature.column, feature))
+    for view, compared in by_view.items():
+        for logged, row in zip(predictions, offline[view], strict=True):
+            _compare(tally, logged, view, compared, row, stale_is_missing)
     scores = zip(predictions, rescored, strict=True)
     return ParityResult(
         release_ids=(release_id,),
@@ -304,29 +320,33 @@ def check_parity(
 
 
 def _compare(
-    tally: _Tally, logged: LoggedPrediction, feature: ContractFeature, offline: OfflineRow, stale_is_missing: bool
+    tally: _Tally,
+    logged: LoggedPrediction,
+    view: str,
+    features: Sequence[tuple[str, ContractFeature]],
+    offline: OfflineRow,
+    stale_is_missing: bool,
 ) -> None:
-    if logged.is_given(feature.view):
-        tally.given += 1
+    """Compare the features of one view of one prediction; `features` are with their columns."""
+    if logged.is_given(view):
+        tally.given += len(features)
         return
-    value = logged.features.get(feature.column)
-    stale = logged.is_stale(feature.view)
-    tally.stale += stale
-    if stale and stale_is_missing and value is None:
-        return
-    tally.values += 1
-    cause = difference(value, feature, logged.event_time(feature.view) is not None, offline)
-    if cause is None:
-        return
-    group = GROUP_OF[cause]
-    tally.mismatches[group] += 1
-    if len(tally.examples) < _EXAMPLES:
-        recomputed = _offline_value(offline.recomputed, feature)
-        tally.examples.append(
-            Mismatch(
-                str(logged.prediction_id), hash_of(logged.entity), feature.view, feature.name, value, recomputed, group
-            )
-        )
+    stale = logged.is_stale(view)
+    tally.stale += len(features) * stale
+    has_row = logged.event_times.get(view) is not None
+    values = logged.features
+    if stale and stale_is_missing:
+        features = [(column, feature) for column, feature in features if values.get(column) is not None]
+    tally.values += len(features)
+    recomputed = offline.recomputed if features and has_row and offline.recomputed is not None else _NO_ROW
+    for column, feature in features:
+        value, other = values.get(column), recomputed.get(feature.name)
+        # Most values are equal as they stand, and need no conversion: a recomputed value has the declared dtype.
+        if value is not None and type(value) is type(other) and value == other:
+            continue
+        cause = difference(value, feature, has_row, offline)
+        if cause is not None:
+            tally.add(logged, feature, value, offline, GROUP_OF[cause])
 
 
 def combined(results: Sequence[ParityResult], skipped_releases: Sequence[str] = ()) -> ParityResult:

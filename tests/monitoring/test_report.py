@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
+import re
+from base64 import b64decode
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -15,6 +18,9 @@ from tests.monitoring.log_rows import NOON
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+
+PACKED = re.compile('<script type="application/gzip">(.*?)</script>')
 
 
 def logged(number: int, features: dict[str, Any]) -> LoggedPrediction:
@@ -42,5 +48,9 @@ def test_a_report_is_one_file_that_names_what_it_leaves_out(tmp_path: Path) -> N
     assert (report.rows_reference, report.rows_current, report.dropped) == (200, 300, ("v__gone",))
     page = path.read_text()
     assert "Left out, since one side has no value: v__gone." in page
-    assert "v__spend" in page
+    scripts = [gzip.decompress(b64decode(packed)).decode() for packed in PACKED.findall(page)]
+    assert "v__spend" in scripts[0]
+    assert "window.drawDashboard(" in scripts[-1]  # runs last
+    assert "<script>" not in page.partition("DecompressionStream")[0].rpartition("<script>")[0]
+    assert path.stat().st_size < 2_000_000
     assert [file.name for file in path.parent.iterdir()] == ["drift.html"]

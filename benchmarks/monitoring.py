@@ -1,0 +1,277 @@
+"""Drift, parity, cohorts and the report of drift beside the stock way; the last line is one JSON object.
+
+Run it as `make bench-monitoring`. Each side runs in a process of its own, so that its memory can be measured.
+
+- `drift_speedup_1m`: seconds of Evidently's DataDriftPreset over two data frames in memory, divided by those of the bins of
+  the served log in PostgreSQL against the release's reference. `drift_peak_ratio`: their peak memory; ours includes the
+  server's process.
+- `parity_values_per_second`: values compared and classified in a second of one processor, from logged rows and offline rows
+  to the result.
+- `cohorts_1m_seconds`: the comparison of two arms of a million exposures with outcomes, from the database to the verdict.
+- `report_html_mb`: the HTML report of drift of the same columns, on the plan's default number of rows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import resource
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import duckdb
+import numpy as np
+import psycopg
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from benchmarks.scratch_server import scratch_server
+from core.contracts import ContractFeature
+from core.postgres.database import connect
+from core.reference import Reference, build_reference
+from core.settings import silence_telemetry
+from models.releases.ledger import NewRelease, enter
+from monitoring.drift import columns_drift
+from monitoring.logged_predictions import LoggedPrediction
+from monitoring.offline_values import OfflineRow
+from monitoring.parity import check_parity
+from monitoring.report import write_report
+from monitoring.served_counts import SCORE, fetch_served_counts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+NOON = datetime(2026, 4, 1, 12, tzinfo=UTC)
+NUMBERS, LEVELS = 24, ("web", "shop", "phone", "partner")
+FEATURES = tuple(
+    ContractFeature("profile", name, dtype)
+    for name, dtype in {**{f"n_{number}": "float64" for number in range(NUMBERS)}, "channel": "string"}.items()
+)
+_MISSING = 0.05
+_MILLION = 1_000_000
+_PARITY_ROWS, _REPORT_ROWS, _ALARM = 20_000, 10_000, 0.1
+_MEGABYTE, _KILOBYTES_OF_MEGABYTE = 1e6, 1024
+
+
+def table(rows: int, seed: int) -> pa.Table:
+    """Return rows of 24 numbers and a text, of which a twentieth is missing, and a score."""
+    rng = np.random.default_rng(seed)
+    columns: dict[str, Any] = {}
+    for number in range(NUMBERS):
+        columns[f"profile__n_{number}"] = pa.array(
+            np.round(rng.gamma(2.0, 10.0, rows), 3), mask=rng.random(rows) < _MISSING
+        )
+    columns["profile__channel"] = rng.choice(LEVELS, rows)
+    columns[SCORE] = rng.random(rows)
+    return pa.table(columns)
+
+
+def fill_log(url: str, file: Path, scratch: Path) -> None:
+    """Write the rows of `file` into the prediction log as the service would."""
+    lines = scratch / "log.csv"
+    names = ", ".join(f'"{feature.column}"' for feature in FEATURES)
+    duckdb.sql(
+        f"""COPY (SELECT uuid() AS id, row_number() OVER () AS entity, '{NOON.isoformat()}' AS as_of, 'r1' AS release,
+            'trial' AS experiment, 'champion' AS arm, score, 'act' AS decision,
+            to_json(struct_pack({", ".join(f'"{f.column}" := "{f.column}"' for f in FEATURES)})) AS features,
+            '{{}}' AS event_times, '{{}}' AS statuses FROM (SELECT score, {names} FROM '{file}')) TO '{lines}' (HEADER false)"""
+    )
+    with connect(url) as connection:
+        release = NewRelease("r1", "bench", "c", "digest", "all", "md5:1", "git:1", "1", {})
+        enter(connection, release)
+        with (
+            connection.cursor().copy(
+                "COPY panthera.prediction (prediction_id, entity, as_of, release_id, experiment, arm, score, decision, "
+                "features, event_times, statuses) FROM STDIN (FORMAT csv)"
+            ) as copy,
+            lines.open("rb") as source,
+        ):
+            while chunk := source.read(1 << 20):
+                copy.write(chunk)
+    lines.unlink()
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("VACUUM ANALYZE panthera.prediction")
+
+
+def stock_drift(reference: Path, current: Path) -> None:
+    """Run Evidently's preset over two data frames."""
+    from evidently import DataDefinition, Dataset, Report
+    from evidently.presets import DataDriftPreset
+
+    numbers = [f"profile__n_{number}" for number in range(NUMBERS)] + [SCORE]
+    definition = DataDefinition(numerical_columns=numbers, categorical_columns=["profile__channel"])
+    sides = [
+        Dataset.from_pandas(pq.read_table(file).to_pandas(), data_definition=definition)
+        for file in (current, reference)
+    ]
+    began = time.monotonic()
+    Report([DataDriftPreset()]).run(*sides).dict()
+    _report(time.monotonic() - began)
+
+
+def own_drift(url: str, reference: Path) -> None:
+    """Count the log in the bins of the reference that the release keeps, and judge every column."""
+    kept = Reference.from_json(reference.read_text())
+    began = time.monotonic()
+    with connect(url) as connection:
+        counts = fetch_served_counts(connection, "r1", kept, NOON - timedelta(days=1), NOON)
+        server = _peak_of(connection.info.backend_pid)
+    columns = columns_drift(kept, counts, _ALARM, {})
+    seconds = time.monotonic() - began
+    assert not [column.name for column in columns if column.alarm]
+    _report(seconds, server)
+
+
+def _peak_of(pid: int) -> float:
+    """Return the peak memory of a server's process in megabytes, without what it shares."""
+    values = {
+        line.split(":")[0]: float(line.split()[1])
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines()
+        if line.startswith(("VmHWM", "RssShmem"))
+    }
+    return (values["VmHWM"] - values["RssShmem"]) / _KILOBYTES_OF_MEGABYTE
+
+
+def _report(seconds: float, more_megabytes: float = 0.0) -> None:
+    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / _KILOBYTES_OF_MEGABYTE
+    Path(_RESULT.name).write_text(json.dumps([seconds, own + more_megabytes]))
+
+
+class _Result:
+    name = ""
+
+
+_RESULT = _Result()
+
+
+def _run(target: Callable[..., None], result: str, arguments: tuple[Any, ...]) -> None:
+    _RESULT.name = result
+    silence_telemetry()
+    target(*arguments)
+
+
+def measured(scratch: Path, target: Callable[..., None], *arguments: Any) -> tuple[float, float]:
+    """Run `target` in a new process; return its seconds and its peak memory in megabytes."""
+    result = scratch / "result.json"
+    process = multiprocessing.get_context("spawn").Process(target=_run, args=(target, str(result), arguments))
+    process.start()
+    process.join()
+    assert process.exitcode == 0, target.__name__
+    seconds, megabytes = json.loads(result.read_text())
+    return seconds, megabytes
+
+
+def logged_rows(rows: int) -> list[LoggedPrediction]:
+    """Return predictions that read one row of the view `profile` each."""
+    event = (NOON - timedelta(days=1)).isoformat()
+    return [
+        LoggedPrediction(UUID(int=number), str(number), NOON, NOON, row.pop(SCORE), row, {"profile": event}, {})
+        for number, row in enumerate(table(rows, 3).to_pylist())
+    ]
+
+
+def parity_rate(rows: int) -> float:
+    """Return values compared per second; one row in a hundred was restated, and one value is a defect."""
+    logged = logged_rows(rows)
+    offline = []
+    for number, each in enumerate(logged):
+        values = {name.removeprefix("profile__"): value for name, value in each.features.items()}
+        offline.append(OfflineRow({**values, "n_0": -1.0} if number % 100 == 0 else values, values))
+    offline[0] = OfflineRow(offline[0].recomputed, offline[0].recomputed)
+    scores = [each.score for each in logged]
+    began = time.process_time()
+    result = check_parity("r1", logged, FEATURES, {"profile": offline}, scores, stale_is_missing=False)
+    seconds = time.process_time() - began
+    assert (result.defects, result.values_compared) == (1, rows * len(FEATURES))
+    return result.values_compared / seconds
+
+
+def report_megabytes(reference: Path, folder: Path) -> float:
+    """Return the size of the HTML report of drift."""
+    path, training = folder / "drift.html", pq.read_table(reference).slice(0, _REPORT_ROWS)
+    kept = build_reference(training)
+    write_report(kept, training, logged_rows(_REPORT_ROWS), alarm=_ALARM, rows=_REPORT_ROWS, path=path)
+    return path.stat().st_size / _MEGABYTE
+
+
+def cohort_seconds(url: str, units: int) -> float:
+    """Return the seconds of comparing two arms of `units` exposures in all, each with an outcome."""
+    from core.plan.plan import Monitor, Serve
+    from monitoring.cohorts import compare_cohorts
+
+    serve = Serve.model_validate(
+        {
+            "missing": "answer_and_flag",
+            "stale": "answer_and_flag",
+            "experiment": "trial",
+            "salt": "pepper",
+            "arms": {"champion": 1, "challenger": 1},
+            "decisions": {"above": "call", "below": "wait"},
+        }
+    )
+    monitor = Monitor.model_validate({"psi_alarm": _ALARM, "parity_sample": 0.5})
+    with connect(url) as connection:
+        connection.execute(
+            "INSERT INTO panthera.exposure (experiment, entity, arm, bucket, release_id, prediction_id, exposed_at) "
+            "SELECT 'trial', unit::text, CASE WHEN unit %% 2 = 0 THEN 'champion' ELSE 'challenger' END, unit %% 10000, 'r1', "
+            "gen_random_uuid(), %(at)s - (unit %% 90) * interval '1 day' FROM generate_series(1, %(units)s) AS unit",
+            {"at": NOON, "units": units},
+        )
+        connection.execute(
+            "INSERT INTO panthera.outcome (outcome_id, entity, observed_at, value) SELECT 'o' || unit, unit::text, "
+            "%(at)s - (unit %% 90) * interval '1 day' + interval '5 days', (unit %% 20 = 0)::int "
+            "FROM generate_series(1, %(units)s) AS unit",
+            {"at": NOON, "units": units},
+        )
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("VACUUM ANALYZE panthera.exposure, panthera.outcome")
+    with connect(url) as connection:
+        began = time.monotonic()
+        found = compare_cohorts(connection, serve, monitor, timedelta(days=28), NOON + timedelta(days=60))
+        seconds = time.monotonic() - began
+    assert found.arms.champion.mature + found.arms.challenger.mature == units
+    return seconds
+
+
+def main() -> None:
+    """Measure, and print the results."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, default=1_000_000, help="rows of each side, and exposures")
+    rows = parser.parse_args().rows
+    silence_telemetry()
+    with scratch_server("panthera-monitoring-") as (url, scratch):
+        reference, current, kept = scratch / "reference.parquet", scratch / "current.parquet", scratch / "kept.json"
+        for file, seed in ((reference, 1), (current, 2)):
+            pq.write_table(table(rows, seed), file)
+        kept.write_text(build_reference(pq.read_table(reference)).to_json())
+        fill_log(url, current, scratch)
+        print(f"{rows:,} predictions are in the log", flush=True)
+        own_seconds, own_peak = measured(scratch, own_drift, url, kept)
+        print(f"drift: {own_seconds:.2f} s, {own_peak:.0f} MB", flush=True)
+        results = {
+            "parity_values_per_second": round(parity_rate(_PARITY_ROWS)),
+            f"cohorts_{rows // 1000}k_seconds": round(cohort_seconds(url, rows), 2),
+            "report_html_mb": round(report_megabytes(reference, scratch), 2),
+        }
+        print(json.dumps(results), flush=True)
+        stock_seconds, stock_peak = measured(scratch, stock_drift, reference, current)
+        print(f"Evidently's DataDriftPreset: {stock_seconds:.2f} s, {stock_peak:.0f} MB", flush=True)
+    size = f"{rows // _MILLION}m" if rows >= _MILLION else f"{rows // 1000}k"
+    cohorts = results.pop(f"cohorts_{rows // 1000}k_seconds")
+    results = {
+        f"drift_speedup_{size}": round(stock_seconds / own_seconds, 1),
+        "drift_peak_ratio": round(own_peak / stock_peak, 3),
+        "drift_seconds": round(own_seconds, 2),
+        "stock_drift_seconds": round(stock_seconds, 2),
+        f"cohorts_{size}_seconds": cohorts,
+        **results,
+    }
+    print(json.dumps(results))
+
+
+if __name__ == "__main__":
+    main()
