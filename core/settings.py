@@ -36,6 +36,8 @@ ADMIN_KEY_ENV = "PANTHERA_ADMIN_KEY"
 ALERT_WEBHOOK_ENV = "PANTHERA_ALERT_WEBHOOK"
 LOG_ENV = "PANTHERA_LOG"
 OTLP_URL_ENV = "PANTHERA_OTLP_URL"
+DEADLINE_ENV = "PANTHERA_DEADLINE_MS"
+_LONGEST_DEADLINE = 60_000
 ENVIRONMENT_NAMES = frozenset(
     {
         PLAN_ENV,
@@ -52,6 +54,7 @@ ENVIRONMENT_NAMES = frozenset(
         ALERT_WEBHOOK_ENV,
         LOG_ENV,
         OTLP_URL_ENV,
+        DEADLINE_ENV,
     }
 )
 
@@ -76,6 +79,7 @@ class Settings:
     alert_webhook : URL that rounds of monitoring which need attention are posted to, or None. Never printed.
     log : form of the service's log: `text`, or `json` with a line for each request.
     otlp_url : base URL of the OpenTelemetry collector that the service sends spans to, or None. Never printed.
+    deadline : time limit of a prediction of one entity in seconds; larger requests get a second more per thousand entities.
 
     """
 
@@ -93,6 +97,7 @@ class Settings:
     alert_webhook: str | None = field(default=None, repr=False)
     log: str = "text"
     otlp_url: str | None = field(default=None, repr=False)
+    deadline: float = 0.5
 
     @property
     def bundles(self) -> Path:
@@ -118,6 +123,7 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
         alert_webhook=_secret(environment, ALERT_WEBHOOK_ENV),
         log=_log_form(environment.get(LOG_ENV) or "text"),
         otlp_url=_secret(environment, OTLP_URL_ENV),
+        deadline=_deadline(environment.get(DEADLINE_ENV) or "500"),
     )
 
 
@@ -130,6 +136,18 @@ def _log_form(form: str) -> str:
     if form not in {"text", "json"}:
         raise PantheraError(f"{LOG_ENV} is {form!r}; expected text or json")
     return form
+
+
+def _deadline(milliseconds: str) -> float:
+    try:
+        deadline = int(milliseconds)
+    except ValueError:
+        deadline = 0
+    if not 0 < deadline <= _LONGEST_DEADLINE:
+        raise PantheraError(
+            f"{DEADLINE_ENV} is {milliseconds[:60]!r}; expected milliseconds from 1 to {_LONGEST_DEADLINE}"
+        )
+    return deadline / 1000
 
 
 def _checked_folder(path: Path) -> Path:

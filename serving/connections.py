@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 #: Time limit of a prediction's statement: a base, plus a second per thousand entities. On a machine with busy processors, a
 #: thousand entities have taken half a second.
-_SECONDS = 1.0
+_SECONDS = 0.45
 _ENTITIES_PER_SECOND = 1_000
 #: Wait of a prediction for a connection; short, since the connections of a lost server are closed at once.
 _SECONDS_TO_BORROW = 0.4

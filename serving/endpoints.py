@@ -19,6 +19,7 @@ from core.postgres.liveness import hung_up_after
 from core.postgres.pool import lent
 from feature_repo.online.push import push
 from serving import respond
+from serving.admission import Admission, seconds_to_answer
 from serving.given import with_given
 from serving.predict import Answer, predict
 from serving.signals.trace import lap
@@ -60,8 +61,6 @@ ORDER BY run.online_table
 #: Server options for the statements of cohorts, and the limit of their total time.
 _COHORTS = "-cstatement_timeout=30000 -clock_timeout=300"
 _SECONDS_FOR_COHORTS = 31.0
-#: Time limit of a prediction, for requests queued behind many others; statements have limits of their own.
-_SECONDS_TO_ANSWER = 3.0
 #: After a wait of this length, it is checked whether the client is still connected.
 _SECONDS_BEFORE_CHECK = 0.25
 
@@ -84,6 +83,7 @@ class Endpoints:
     bodies: Bodies
     openapi: bytes
     comparing: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
+    admission: Admission = field(default_factory=Admission)
 
     @property
     def _max_entities(self) -> int:
@@ -94,13 +94,15 @@ class Endpoints:
         now, decode = self.clock(), self.runtime.decode_predict
         decoded = await self.bodies.decoded(request, lambda body: decode(body, now))
         lap(request, "decode")
-        ready = self.runtime.ready()
+        ready, entities = self.runtime.ready(), len(decoded.keys)
+        seconds = seconds_to_answer(self.runtime.settings.deadline, entities)
         try:
-            async with asyncio.timeout(_SECONDS_TO_ANSWER):
-                facts, entries = await self._answer(request, ready, decoded)
+            with self.admission.admitted(entities, seconds):
+                async with asyncio.timeout(seconds):
+                    facts, entries = await self._answer(request, ready, decoded)
         except TimeoutError:
             raise NotAvailable(
-                f"the service is busy: no answer within {_SECONDS_TO_ANSWER:g} s; try again later"
+                f"the service is busy, or its database does not answer: no answer within {seconds:g} s; try again later"
             ) from None
         self.meters.entries(entries)
         return self._predictions(entries, facts)

@@ -20,6 +20,7 @@ def pytest_configure() -> None:
     """Start from an environment that says nothing about this platform."""
     for name in [name for name in os.environ if name.startswith("PANTHERA_")]:
         del os.environ[name]
+    os.environ["PANTHERA_DEADLINE_MS"] = "20000"  # for the services that tests start
     silence_telemetry()
     # A busy machine is no fault of the code.
     hypothesis.settings.register_profile("panthera", deadline=None)

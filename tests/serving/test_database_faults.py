@@ -15,6 +15,7 @@ import psycopg
 import pytest
 
 from core.postgres.server import SERVER_USER
+from serving.admission import seconds_to_answer
 from tests.serving.conftest import AS_OF, Client, World, assert_is_problem, serve, served
 from tests.serving.faults import Proxy, backends, frozen, locked, seconds_until_answered, timed
 
@@ -33,6 +34,7 @@ _OUTCOME = {"outcome_id": "o1", "account_id": 1, "observed_at": "2026-03-20T00:0
 def impatient_world(world: World, monkeypatch: pytest.MonkeyPatch) -> World:
     """A world whose service has the time limits of the real one."""
     monkeypatch.setattr("serving.connections._SECONDS", 0.35)
+    monkeypatch.setattr("serving.endpoints.seconds_to_answer", seconds_to_answer)
     return world
 
 
@@ -151,7 +153,9 @@ def test_what_is_not_an_answer_leaves_the_connections_of_answers_alone(impatient
     serve(impatient_world, use)
 
 
-def test_an_answer_takes_two_round_trips(impatient_world: World) -> None:
+def test_an_answer_takes_two_round_trips(impatient_world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("serving.gauges._SECONDS_BETWEEN_SAMPLES", 3_600)
+
     async def run() -> None:
         async with _served_through_proxy(impatient_world) as (client, proxy):
             for task in client.app.state.runtime._following:
