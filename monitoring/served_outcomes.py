@@ -13,6 +13,7 @@ from psycopg.rows import class_row
 
 from core.experiment.label_window import first_outcome
 from core.experiment.logged_numbers import logged_number
+from core.experiment.owners import model_of_release
 from monitoring.served_counts import served_by
 
 if TYPE_CHECKING:
@@ -111,7 +112,12 @@ def fetch_served_outcomes(
             sql.SQL(", ").join(logged_number("logged", name) for name in amounts)
         ),
         served=served_by(release_id, None, as_of),
-        first_outcome=first_outcome("counted", "as_of", *map(sql.Literal, (window.lead, window.horizon, as_of))),
+        first_outcome=first_outcome(
+            "counted",
+            "as_of",
+            model_of_release(sql.Literal(release_id)),
+            *map(sql.Literal, (window.lead, window.horizon, as_of)),
+        ),
     )
     with connection.cursor(row_factory=class_row(_Row)) as cursor:
         rows = cursor.execute(query).fetchall()

@@ -29,6 +29,7 @@ from monitoring.explained import ExplainedPrediction
 from monitoring.logged_predictions import fetch_at_most, fetch_one, fetch_releases, fetch_share
 from monitoring.offline_values import fetch_pushes, fetch_watermarks, recompute
 from monitoring.parity import check_parity, combined, logged_vector
+from monitoring.sealed_log import find_sealed
 from monitoring.served_counts import SCORE, fetch_served_counts
 
 if TYPE_CHECKING:
@@ -265,7 +266,7 @@ def explain_verb(settings: Settings, prediction_id: UUID | None = None) -> Expla
 
     """
     with connect(ensure_database(settings)) as connection:
-        row = fetch_one(connection, prediction_id)
+        row = _find(connection, settings, prediction_id)
         if row is None:
             raise PantheraError(
                 f"the log holds no prediction {prediction_id}; use a prediction_id from a response of /v1/predict"
@@ -276,6 +277,14 @@ def explain_verb(settings: Settings, prediction_id: UUID | None = None) -> Expla
         bundle = _bundle_of(connection, settings, release_id)
     why = explain_vector(bundle, logged_vector(logged, bundle.contract.features))
     return ExplainedPrediction(release_id, logged, why, bundle.contract.interval)
+
+
+def _find(
+    connection: psycopg.Connection, settings: Settings, prediction_id: UUID | None
+) -> tuple[str, LoggedPrediction] | None:
+    """Fetch a prediction and its release id from the log, or else read them from its sealed days."""
+    found = fetch_one(connection, prediction_id)
+    return found or (find_sealed(connection, settings.state, prediction_id) if prediction_id else None)
 
 
 def _bundle_of(connection: psycopg.Connection, settings: Settings, release_id: str) -> Bundle:

@@ -12,6 +12,7 @@ from core.entry import exit_code
 from core.settings import read_settings
 from panthera.feature_verbs import add_feature_verbs
 from panthera.key_verbs import add_key_verbs
+from panthera.log_verbs import add_log_verbs
 from panthera.monitor_verbs import add_monitor_verbs
 from panthera.plan_verbs import add_plan_verbs
 from panthera.release_verbs import add_release_verbs
@@ -149,6 +150,7 @@ def _parser() -> argparse.ArgumentParser:
     add_score_verb(verbs.add_parser)
     add_feature_verbs(verbs.add_parser)
     add_key_verbs(verbs.add_parser)
+    add_log_verbs(verbs.add_parser)
     verb("feast", feast).add_argument("rest", nargs=argparse.REMAINDER, help="arguments of feast")
     return parser
 

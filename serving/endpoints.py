@@ -146,7 +146,7 @@ class Endpoints:
         now, key = self.clock(), self.runtime.key
         classes, names = self.runtime.class_numbers, self.runtime.plan.monitor.outcome_names
         outcomes = await self.bodies.decoded(request, lambda body: decode_outcomes(body, key, now, classes, names))
-        receipt = await record_outcomes(self.runtime.connections.intake, outcomes)
+        receipt = await record_outcomes(self.runtime.connections.intake, outcomes, self.runtime.plan.register_.model)
         return respond.json_response({"stored": receipt.stored, "duplicates": receipt.duplicates})
 
     async def push(self, request: Request) -> Response:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from core.errors import DatabaseError, PantheraError
+from core.experiment.owners import check_owner
 from core.experiment.phases import enter_phase, phase_terms
 from core.postgres.database import connect, ensure_database
 from core.postgres.liveness import hung_up_after
@@ -229,6 +230,7 @@ class Runtime:
             return self.experiment
         serve, (champion, challenger) = self.plan.serve, active.ids
         terms = phase_terms(serve.experiment, serve.salt, self.experiment.weights, str(champion), challenger)
+        check_owner(connection, serve.experiment, self.plan.register_.model)
         return replace(self.experiment, phase_id=enter_phase(connection, terms))
 
     def _log_unfilled(self) -> None:

@@ -12,6 +12,7 @@ from psycopg.rows import class_row
 from core.experiment.cohorts import ArmCounts, DayCounts, ExperimentArms, Phase, PhaseArms, added
 from core.experiment.covariate import before_exposure
 from core.experiment.label_window import first_outcome
+from core.experiment.owners import model_of_experiment
 from core.experiment.phases import CONTROL, TREATMENT
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ _NO_DAYS = sql.SQL("NULL::timestamptz")
 _DAY_END = sql.SQL("""
     date_trunc('day', coalesce(exposure.exposed_at + %(horizon)s, outcome.observed_at), 'UTC') + interval '24 hours'
 """)
+_MODEL = model_of_experiment(sql.Placeholder("experiment"))
 _WINDOW = [sql.Placeholder(name) for name in ("lead", "horizon", "as_of")]
 
 _FETCH_PHASES = """
@@ -87,7 +89,7 @@ def fetch_arms(
     with connection.cursor(row_factory=class_row(_ArmRow)) as cursor:
         query = _FETCH_ARMS.format(
             day_end=_DAY_END if by_day else _NO_DAYS,
-            first_outcome=first_outcome("exposure", "exposed_at", *_WINDOW),
+            first_outcome=first_outcome("exposure", "exposed_at", _MODEL, *_WINDOW),
             before_exposure=before_exposure(covariate, experiment),
         )
         rows = cursor.execute(query, parameters).fetchall()

@@ -11,6 +11,7 @@ from psycopg.rows import class_row
 
 from core.experiment.confidence_sequence import sequence_margin, sequence_p_value
 from core.experiment.means import RatioSums, has_enough_units, mean_difference
+from core.experiment.owners import model_of_experiment, outcome_of
 from core.experiment.phases import CONTROL, TREATMENT
 from core.json_text import plain
 
@@ -42,7 +43,7 @@ GROUP BY exposure.phase_id, exposure.arm
 _IN_WINDOW = sql.SQL("""
 FROM panthera.outcome
 WHERE outcome.entity = exposure.entity AND outcome.name = {name} AND outcome.observed_at > exposure.exposed_at
-    AND outcome.observed_at <= coalesce(exposure.exposed_at + {within}::interval, {as_of})
+    AND outcome.observed_at <= coalesce(exposure.exposed_at + {within}::interval, {as_of}) AND {of_model}
 """)
 _VALUES = {
     "first": sql.SQL('SELECT value {in_window} ORDER BY outcome.observed_at, outcome.outcome_id COLLATE "C" LIMIT 1'),
@@ -154,8 +155,8 @@ def fetch_metric(
 ) -> tuple[MetricArms, ...]:
     """Fetch the sums of a metric by phase, over the units whose window has closed as of `as_of`."""
     query = _FETCH.format(
-        numerator=_values(terms, terms.outcome, as_of),
-        denominator=_values(terms, terms.per, as_of) if terms.per else _ONE,
+        numerator=_values(terms, terms.outcome, experiment, as_of),
+        denominator=_values(terms, terms.per, experiment, as_of) if terms.per else _ONE,
         experiment=experiment,
         within=terms.within,
         as_of=as_of,
@@ -170,8 +171,9 @@ def fetch_metric_arms(connection: psycopg.Connection, query: Composed) -> tuple[
     return tuple(_arms(phase_id, rows) for phase_id in {row.phase_id: None for row in rows})
 
 
-def _values(terms: MetricTerms, name: str, as_of: datetime) -> Composable:
-    in_window = _IN_WINDOW.format(name=name, within=terms.within, as_of=as_of)
+def _values(terms: MetricTerms, name: str, experiment: str, as_of: datetime) -> Composable:
+    of_model = outcome_of(model_of_experiment(sql.Literal(experiment)))
+    in_window = _IN_WINDOW.format(name=name, within=terms.within, as_of=as_of, of_model=of_model)
     return _VALUES[terms.value].format(in_window=in_window)
 
 

@@ -247,9 +247,12 @@ class _ContentRefusedError(Exception):
 
 
 _RECORD = """
-INSERT INTO panthera.outcome (outcome_id, entity, observed_at, value, name)
-SELECT * FROM unnest(%b::text[], %b::text[], %b::timestamptz[], %b::float8[], %b::text[])
-ON CONFLICT (outcome_id) DO NOTHING
+INSERT INTO panthera.outcome (outcome_id, entity, observed_at, value, name, model)
+SELECT sent.*, %b::text
+FROM unnest(%b::text[], %b::text[], %b::timestamptz[], %b::float8[], %b::text[]) AS sent (outcome_id)
+-- One from before outcomes had a model is of this one too.
+WHERE NOT EXISTS (SELECT FROM panthera.outcome AS stored WHERE stored.outcome_id = sent.outcome_id AND stored.model = '')
+ON CONFLICT (outcome_id, model) DO NOTHING
 """
 
 _DIFFERING = """
@@ -257,14 +260,14 @@ SELECT DISTINCT outcome_id
 FROM unnest(%b::text[], %b::text[], %b::timestamptz[], %b::float8[], %b::text[])
     AS sent (outcome_id, entity, observed_at, value, name)
 JOIN panthera.outcome AS stored USING (outcome_id)
-WHERE (stored.entity, stored.observed_at, stored.value, stored.name)
+WHERE stored.model IN ('', %b::text) AND (stored.entity, stored.observed_at, stored.value, stored.name)
     IS DISTINCT FROM (sent.entity, sent.observed_at, sent.value, sent.name)
 ORDER BY outcome_id
 """
 
 
-async def record_outcomes(pool: Pool, outcomes: Sequence[Outcome]) -> OutcomeReceipt:
-    """Write the outcomes with new ids; outcomes stored before are counted as duplicates.
+async def record_outcomes(pool: Pool, outcomes: Sequence[Outcome], model: str) -> OutcomeReceipt:
+    """Write the outcomes of `model` with new ids; outcomes stored before are counted as duplicates.
 
     Raises
     ------
@@ -284,8 +287,8 @@ async def record_outcomes(pool: Pool, outcomes: Sequence[Outcome]) -> OutcomeRec
         [row.name for row in rows],
     ]
     async with lent(pool) as connection, connection.transaction():
-        stored = (await connection.execute(_RECORD, columns)).rowcount
-        differing = [row[0] for row in await (await connection.execute(_DIFFERING, columns)).fetchall()]
+        stored = (await connection.execute(_RECORD, [model, *columns])).rowcount
+        differing = [row[0] for row in await (await connection.execute(_DIFFERING, [*columns, model])).fetchall()]
         if differing:
             raise OutcomeConflictError(differing)
     return OutcomeReceipt(stored, len(rows) - stored)

@@ -223,6 +223,8 @@ class Serve(Section):
     """Names of the two decisions; a binary problem needs them."""
     max_entities: Annotated[int, Field(ge=1, le=10_000)] = 1000
     """Largest number of entities in a request."""
+    keep_log: Duration | None = None
+    """How long predictions stay in the database; `panthera log seal` moves older days to files. Without it they stay."""
 
     @model_validator(mode="after")
     def _has_weight(self) -> Self:

@@ -20,6 +20,7 @@ class Lock(IntEnum):
     REGISTRY = 7_205_333
     ROLES = 7_205_334
     RETRAINING = 7_205_335
+    SEALING = 7_205_336
 
 
 #: Waits for the lock on a name and holds it until the end of the transaction; its parameters are `lock_parameters(lock, name)`.

@@ -196,13 +196,13 @@ def _outcome(outcome_id: str, value: float = 1.0) -> Outcome:
     return Outcome(outcome_id, "1", _AS_OF, value)
 
 
-def _record(url: str, *requests: list[Outcome]) -> list[OutcomeReceipt | OutcomeConflictError]:
+def _record(url: str, *requests: list[Outcome], model: str = "churn") -> list[OutcomeReceipt | OutcomeConflictError]:
     async def record() -> list[OutcomeReceipt | OutcomeConflictError]:
         receipts: list[OutcomeReceipt | OutcomeConflictError] = []
         async with connection_pool(url) as pool:
             for outcomes in requests:
                 try:
-                    receipts.append(await record_outcomes(pool, outcomes))
+                    receipts.append(await record_outcomes(pool, outcomes, model))
                 except OutcomeConflictError as error:
                     receipts.append(error)
         return receipts
@@ -217,6 +217,17 @@ def test_an_outcome_sent_again_is_counted_and_not_stored_twice(database_url: str
         OutcomeReceipt(stored=1, duplicates=3),
     ]
     assert _stored(database_url, "SELECT outcome_id FROM panthera.outcome ORDER BY 1") == [("a",), ("b",), ("c",)]
+
+
+def test_outcomes_of_two_models_never_mix_and_those_without_a_model_are_of_both(database_url: str) -> None:
+    assert _record(database_url, [_outcome("a", 1.0)], model="") == [OutcomeReceipt(stored=1, duplicates=0)]
+    assert _record(database_url, [_outcome("a", 1.0), _outcome("b", 1.0)]) == [OutcomeReceipt(stored=1, duplicates=1)]
+    (receipt,) = _record(database_url, [_outcome("b", 0.0)], model="returns")
+    assert receipt == OutcomeReceipt(stored=1, duplicates=0)
+    (conflict,) = _record(database_url, [_outcome("a", 0.0)], model="returns")
+    assert isinstance(conflict, OutcomeConflictError)
+    stored = _stored(database_url, "SELECT outcome_id, model, value FROM panthera.outcome ORDER BY 1, 2")
+    assert stored == [("a", "", 1.0), ("b", "churn", 1.0), ("b", "returns", 0.0)]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,53 @@
+"""The model that an experiment and its outcomes belong to: plans that share a database never share experiments or outcomes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from psycopg import sql
+
+from core.errors import PantheraError
+
+if TYPE_CHECKING:
+    import psycopg
+    from psycopg.sql import Composable, Composed
+
+_OF_RELEASE = sql.SQL("(SELECT release.model FROM panthera.release WHERE release.release_id = {release})")
+#: The model of its first phase. Exposures from before phases were recorded have none, which counts every outcome.
+_OF_EXPERIMENT = sql.SQL("""(
+    SELECT release.model FROM panthera.experiment_phase AS phase JOIN panthera.release ON release.release_id = phase.champion
+    WHERE phase.experiment = {experiment} ORDER BY phase.phase_id LIMIT 1
+)""")
+
+
+def model_of_release(release: Composable) -> Composed:
+    """Compose the model of a release."""
+    return _OF_RELEASE.format(release=release)
+
+
+def model_of_experiment(experiment: Composable) -> Composed:
+    """Compose the model that an experiment belongs to; NULL if none is recorded."""
+    return _OF_EXPERIMENT.format(experiment=experiment)
+
+
+def outcome_of(model: Composable) -> Composed:
+    """Compose the condition that `outcome` is one of `model`, or from before outcomes had a model; true for NULL."""
+    return sql.SQL("coalesce(outcome.model IN ('', {model}), true)").format(model=model)
+
+
+def check_owner(connection: psycopg.Connection, experiment: str, model: str) -> None:
+    """Check that no other model has an experiment of this name.
+
+    Raises
+    ------
+    PantheraError
+        If one has.
+
+    """
+    query = sql.SQL("SELECT {}").format(model_of_experiment(sql.Literal(experiment)))
+    ((owner,),) = connection.execute(query)
+    if owner not in {None, model}:
+        raise PantheraError(
+            f"the experiment {experiment!r} belongs to the model {owner!r} in this database; expected one of {model!r}: give "
+            "serve.experiment a name of its own"
+        )

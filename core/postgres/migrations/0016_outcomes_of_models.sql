@@ -1,0 +1,6 @@
+-- An outcome belongs to a model, since two plans in one database may have equal outcome ids, entities and names. The earlier ones
+-- have no model, and count for every model as before.
+ALTER TABLE panthera.outcome ADD COLUMN model text NOT NULL DEFAULT '';
+ALTER TABLE panthera.outcome DROP CONSTRAINT outcome_pkey, ADD PRIMARY KEY (outcome_id, model);
+DROP INDEX panthera.outcome_by_unit;
+CREATE INDEX outcome_by_unit ON panthera.outcome (entity, name, observed_at, outcome_id COLLATE "C") INCLUDE (value, model);
