@@ -85,7 +85,7 @@ def simulate(rng: np.random.Generator, effect: float, covariate: str | None = No
         covered=last.ci_lower <= -effect <= last.ci_upper,
         sequence_held=all(reading.sequence_lower <= -effect <= reading.sequence_upper for reading in readings),
         width=last.ci_upper - last.ci_lower,
-        narrowed_by=last.covariate.narrowed_by if last.covariate else 1.0,
+        narrowed_by=last.covariate.narrowed_by if last.covariate and last.covariate.is_used else 1.0,
         weeks=ends.index(True) + 1 if any(ends) else _WEEKS,
     )
 
