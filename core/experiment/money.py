@@ -13,6 +13,7 @@ from core.experiment.label_window import first_outcome
 from core.experiment.logged_numbers import logged_number
 from core.experiment.means import has_enough_units, mean_difference
 from core.experiment.metrics import fetch_metric_arms
+from core.experiment.owners import model_of_experiment
 from core.json_text import plain
 from core.plan.evaluate import AMOUNTS
 from core.plan.section import column_of
@@ -121,7 +122,7 @@ def fetch_money(
     expectation the difference between contacting and not is that of `core.plan.evaluate.Money`; the share that accepts the
     offer is not assumed, since the outcomes have it.
     """
-    window = map(sql.Literal, (lead, horizon, as_of))
+    window = (model_of_experiment(sql.Literal(experiment)), *map(sql.Literal, (lead, horizon, as_of)))
     amounts = {
         name: logged_number("exposing", amount) if isinstance(amount, str) else sql.Literal(amount)
         for name, amount in terms.amounts
