@@ -206,7 +206,7 @@ def test_an_outcome_may_have_a_name_that_the_plan_declares() -> None:
     assert [(outcome.name, outcome.value) for outcome in outcomes] == [("", 2.0), ("calls", 2.0)]
     with pytest.raises(Refusal, match=r"calls\" at outcomes\[1\]\.name; expected spent, the outcomes of metrics"):
         decode_outcomes(body, _NUMBER, _NOW, {}, {"spent"})
-    with pytest.raises(Refusal, match=r"found the unknown field 'name' in outcomes\[1\]"):
+    with pytest.raises(Refusal, match=r'the unknown field the string "name" in outcomes\[1\]'):
         decode_outcomes(body, _NUMBER, _NOW)
 
 
