@@ -61,7 +61,10 @@ def _ranks(label_1: NDArray[np.bool_], score: NDArray[np.float64], rows: Observe
 
 
 def _cumulative(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.concatenate([[0.0], np.cumsum(values)])
+    sums = np.empty(len(values) + 1)
+    sums[0] = 0
+    np.cumsum(values, out=sums[1:])
+    return sums
 
 
 def area(ranks: Ranks, weights: NDArray[np.float64]) -> float:
