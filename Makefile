@@ -86,6 +86,9 @@ demo: setup
 # Over the cores, at most four, by whole files, whose tests share their set-up; in the order of tests/conftest.py.
 SHARED := --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
+# The workers and what they start are more threads than cores: a thread without work leaves the core to the others at once.
+test: export OMP_WAIT_POLICY := passive
+test: export OPENBLAS_THREAD_TIMEOUT := 4
 test: setup
 	@echo "test: pytest (minutes)"
 	@$(PYTHON) -m pytest $(SHARED)
