@@ -13,8 +13,6 @@ import random
 import shlex
 import subprocess
 import sys
-import time
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -29,7 +27,6 @@ if TYPE_CHECKING:
 ROWS, NUMBERS = 7_000, 16
 PROGRAMS = Path(sys.executable).parent
 _ADOPT_ORPHANS = 36  # PR_SET_CHILD_SUBREAPER of Linux
-_SECONDS_TO_END = 1
 SEEN = datetime(2021, 1, 1, tzinfo=UTC)
 #: The text columns and their levels.
 LEVELS = {"contract": ("month", "year", "two years"), "payment": ("card", "transfer", "check", "debit")}
@@ -114,11 +111,11 @@ def cpu_seconds(command: list[str], project: Path) -> float:
 
 
 def _left_behind() -> Iterator[resource.struct_rusage]:
-    """Yield the usage of the server of the stages, which this process adopts, and which ends a moment after DVC."""
-    time.sleep(_SECONDS_TO_END)
-    with suppress(ChildProcessError):
-        while (ended := os.wait4(-1, os.WNOHANG))[0]:
-            yield ended[2]
+    """Yield the usage of the server of the stages, which this process adopts; wait for its end, a moment after DVC's."""
+    for child in map(int, Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()):
+        command = Path(f"/proc/{child}/cmdline").read_bytes()
+        if not command or b"core.launch" in command:  # it has ended, or is about to
+            yield os.wait4(child, 0)[2]
 
 
 def main() -> None:
