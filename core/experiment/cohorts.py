@@ -227,6 +227,7 @@ class Comparison:
     metrics : guardrails and secondary metrics, if the plan has any.
     covariate : whether the difference, its intervals and the two rates are adjusted by it, if the plan has one.
     money : of a unit in each arm, if the plan has `evaluate.money`.
+    has_comparable_arms : whether the sample ratios match the weights; if not, guardrails decide nothing.
 
     Undefined numbers are NaN.
 
@@ -251,6 +252,7 @@ class Comparison:
     metrics: tuple[MetricResult, ...] = ()
     covariate: CovariateUse | None = None
     money: MoneyResult | None = None
+    has_comparable_arms: bool = True
 
     @property
     def is_adjusted(self) -> bool:

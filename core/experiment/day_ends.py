@@ -26,7 +26,7 @@ def decided(comparison: Comparison, terms: ExperimentTerms | None) -> Comparison
     """
     if terms is None:
         return comparison
-    guardrails = [metric for metric in comparison.metrics if metric.is_guardrail]
+    guardrails = [metric for metric in comparison.metrics if metric.is_guardrail and comparison.has_comparable_arms]
     decision = decide_experiment(day_ends(comparison), terms, comparison.withheld_because, guardrails)
     return replace(comparison, decision=decision)
 

@@ -140,8 +140,9 @@ def decide_experiment(
     |z| beyond its bound ends the experiment, and so does the last look. Looks are chosen by the information alone, which
     does not depend on the difference. No look ends the experiment for futility.
 
-    A guardrail that became worse by its margin ends the experiment at once. A challenger that is better is shipped once each
-    guardrail is shown not to be worse. Guardrails are judged by confidence sequences, which need no looks.
+    A guardrail that became worse by its margin ends the experiment at once, even while the label's outcomes are too few. A
+    challenger that is better is shipped once each guardrail is shown not to be worse. Guardrails are judged by confidence
+    sequences, which need no looks.
 
     References
     ----------
@@ -154,10 +155,9 @@ def decide_experiment(
     looks = _looks(ends, terms)
     information = 1 / ends[-1].variance / terms.planned_information if ends else 0.0
     decided: tuple[Outcome, str] = (
-        ("withheld", withheld_because)
-        if withheld_because
-        else _guarded(_decided(looks, terms, information), guardrails)
+        ("withheld", withheld_because) if withheld_because else _decided(looks, terms, information)
     )
+    decided = _guarded(decided, guardrails)
     return ExperimentDecision(*decided, information, looks, terms.looks)
 
 

@@ -80,8 +80,9 @@ def compare(
     use = covariate_use(covariate, compared, sample_ratio_alarm)
     means = [phase_means(phase, adjusted=use is not None and use.is_used) for phase in compared]
     effect = _effect(means, confidence) if means else _undefined_effect(arms)
+    mismatch = _mismatch(results, sample_ratio_alarm)
     withheld_because = (
-        _mismatch(results, sample_ratio_alarm)
+        mismatch
         or (None if compared else _nothing_to_compare(arms, results, weights))
         or (None if not math.isnan(effect.p_value) else _NO_VARIANCE)
     )
@@ -102,6 +103,7 @@ def compare(
         withheld_because=withheld_because,
         phases=tuple(results),
         covariate=use,
+        has_comparable_arms=mismatch is None,
     )
 
 

@@ -12,13 +12,16 @@ import pytest
 import tea_tasting as tt
 from pydantic import ValidationError
 
+from core.experiment.cohorts import ArmCounts
 from core.experiment.confidence_sequence import sequence_margin
+from core.experiment.day_ends import decided
 from core.experiment.decision import decide_experiment
 from core.experiment.fetched_arms import fetch_arms
 from core.experiment.means import RatioSums, mean_difference
 from core.experiment.metrics import MetricArms, MetricResult, MetricTerms, fetch_metric, holm, judge_metrics
+from core.experiment.strata import compare
 from core.plan.plan import Monitor
-from tests.core.experiment.test_cohorts import HORIZON, LATER, days, expose, observe
+from tests.core.experiment.test_cohorts import EVEN, HORIZON, LATER, days, expose, in_phases, observe
 from tests.core.experiment.test_decision import TERMS
 from tests.core.experiment.test_decision import days as day_ends
 
@@ -130,6 +133,19 @@ def test_a_challenger_is_shipped_only_if_its_guardrails_hold(z: float, differenc
     found = decide_experiment(day_ends((0.2, 0.0), (0.4, z)), TERMS, None, [guardrail])
     assert found.decision == decision
     assert ("the guardrail calls" in found.reason) == (difference > 0 and (z, difference) != (0.0, 0.2))
+
+
+def test_harm_keeps_the_champion_before_the_outcomes_of_the_label_are_known_unless_the_arms_are_not_comparable() -> (
+    None
+):
+    few, mismatch = ((ArmCounts("champion", 500), ArmCounts("challenger", units)) for units in (500, 300))
+    for arms, decision in ((few, "keep the champion"), (mismatch, "withheld")):
+        comparison = compare(in_phases(arms), EVEN, 0.95, 0.001)
+        assert comparison.verdict == "withheld"
+        found = decided(replace(comparison, metrics=(judged(CALLS, 0.3),)), TERMS).decision
+        assert found is not None
+        assert found.decision == decision
+    assert decide_experiment([], TERMS, "too few", [judged(CALLS, 0.0)]).decision == "withheld"
 
 
 def test_metrics_are_json_and_their_sections_are_checked() -> None:
