@@ -41,6 +41,7 @@ help:
 	@echo "make bench-score  panthera score beside Feast's client and LightGBM's booster (a minute)"
 	@echo "make bench-serving  the service beside BentoML, Feast's client and LightGBM's booster (minutes); ROUNDS=1 for a quick look"
 	@echo "make bench-experiments  simulated experiments with a known effect, and a comparison of a million exposures (minutes)"
+	@echo "make soak-serving   the service under load, kills and promotions (half an hour); MINUTES=480 for longer"
 	@echo "make bench-training   tuning and scoring against the stock ways (minutes)"
 	@echo "make bench-draft  what a draft detects in public tables, against the truth (a minute); SETS=\"pima\" for some"
 	@echo "make bench-public     the plans of worlds/public against scikit-learn's boosting (ten minutes); PLANS=\"credit jobs\" for some"
@@ -151,6 +152,10 @@ bench-score: setup
 bench-serving: ROUNDS = 5
 bench-serving: setup
 	@$(PYTHON) -m benchmarks.serving --rounds $(ROUNDS)
+
+soak-serving: MINUTES = 30
+soak-serving: setup
+	@$(PYTHON) -m benchmarks.soak_serving --minutes $(MINUTES)
 
 bench-experiments: setup
 	@$(PYTHON) -m benchmarks.cohorts

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from core.settings import Settings
 
 ROOT = Path(__file__).parents[1]
-_SECONDS_TO_START, _SECONDS_TO_STOP = 180, 20
+_SECONDS_TO_START, _SECONDS_TO_STOP = 600, 20
 
 
 def settings_environment(settings: Settings) -> dict[str, str]:

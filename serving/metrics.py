@@ -146,9 +146,10 @@ class Meters:
             prediction = entry.prediction
             answers[prediction.arm, prediction.release_id] += 1
             scores[prediction.release_id].append(prediction.score)
-            for view, read in entry.views.items():
-                if read.event_time is not None and read.event_time != WITHOUT_TIME:
-                    ages[view].append((prediction.as_of - read.event_time).total_seconds())
+            for view in entry.views:
+                event_time = prediction.event_times[view]
+                if event_time is not None and event_time != WITHOUT_TIME:
+                    ages[view].append((prediction.as_of - event_time).total_seconds())
         for (arm, release), count in answers.items():
             self._answers.labels(arm, release).inc(count)
         for code, count in refused.items():

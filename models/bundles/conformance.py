@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from datetime import datetime
+from operator import itemgetter
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -23,6 +24,7 @@ _Conforms: TypeAlias = "Callable[[Value], bool]"
 _INFINITE = (math.inf, -math.inf)
 _KINDS: dict[str, type] = {"bool": bool, "timestamp": datetime}
 _LONGEST_SHOWN = 40
+_FLOAT_TYPES = frozenset({float, type(None)})
 
 
 class Conformance:
@@ -36,15 +38,34 @@ class Conformance:
         self._features = contract.features
         self._unseen_level = contract.unseen_level
         self._checks = tuple(_check(feature, contract.unseen_level) for feature in contract.features)
+        floats = [index for index, feature in enumerate(contract.features) if feature.dtype == "float64"]
+        #: Returns the 64-bit floats of a vector: they conform by their type alone, so that they are checked together.
+        self._floats = itemgetter(*floats) if len(floats) > 1 else None
+        self._others = [
+            (index, check) for index, check in enumerate(self._checks) if self._floats is None or index not in floats
+        ]
 
     def fault(self, vector: Sequence[Value]) -> str | None:
         """Return the first violation in `vector` as a sentence, or None."""
         if len(vector) != len(self._checks):
             return f"a vector has {len(vector)} values, expected the contract's {len(self._checks)} features"
-        for index, (value, conforms) in enumerate(zip(vector, self._checks, strict=True)):
+        if self._conforms(vector):
+            return None
+        wrong = next(
+            (index, value)
+            for index, (value, conforms) in enumerate(zip(vector, self._checks, strict=True))
+            if value is not None and not conforms(value)
+        )
+        return self._sentence(wrong[1], self._features[wrong[0]])
+
+    def _conforms(self, vector: Sequence[Value]) -> bool:
+        if self._floats and not _FLOAT_TYPES.issuperset(map(type, self._floats(vector))):
+            return all(value is None or conforms(value) for value, conforms in zip(vector, self._checks, strict=True))
+        for index, conforms in self._others:
+            value = vector[index]
             if value is not None and not conforms(value):
-                return self._sentence(value, self._features[index])
-        return None
+                return False
+        return True
 
     def unfit(self, rows: pa.Table) -> NDArray[np.bool_]:
         """Return which rows have a fault; `rows` has the contract's columns as an online store's typed columns.

@@ -15,6 +15,8 @@ _MAX_LISTS = 16
 _TOO_DEEP = "nested too deeply or too many; expected an object with one list"
 #: Splitting the text at this many strings takes two milliseconds.
 _MANY_STRINGS = 20_000
+#: Up to here, a float has every integer, so that none is read as its neighbour.
+_LARGEST_EXACT = 2**53 - 1
 #: Maximum digits of a number: 64 bits have 20; a float may be written with more.
 _LONGEST_NUMBER = 500
 
@@ -86,7 +88,11 @@ def _integer(digits: str) -> int:
 
 
 def _float(digits: str) -> float:
-    return float(_short(digits))
+    """Return a number; one such as 1.0, which is an integer by JSON Schema, as an int if a float holds it exactly."""
+    value = float(_short(digits))
+    if abs(value) <= _LARGEST_EXACT and value.is_integer() and not digits.startswith("-0"):
+        return int(value)
+    return value
 
 
 def _short(digits: str) -> str:

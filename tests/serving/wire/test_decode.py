@@ -99,7 +99,7 @@ def test_what_is_not_json_is_refused_with_400(body: bytes, words: list[str]) -> 
         ({"entity": {"customer_id": "1"}}, ['the string "1"', "entity.customer_id", "integer of 64 bits"]),
         ({"entity": {"customer_id": True}}, ["the boolean true", "integer"]),
         ({"entity": {"customer_id": 1.5}}, ["the number 1.5", "integer"]),
-        ({"entity": {"customer_id": 1.0}}, ["the number 1.0", "integer"]),
+        ({"entity": {"customer_id": 1.5}}, ["the number 1.5", "integer"]),
         ({"entity": {"customer_id": None}}, ["null", "integer"]),
         ({"entity": {"customer_id": 2**63}}, ["64 bits"]),
         ({"entity": {"customer_id": -(2**63) - 1}}, ["64 bits"]),
@@ -296,3 +296,18 @@ def test_no_instant_moves(instant: datetime) -> None:
         assert "future" in str(refused) or "years" in str(refused)  # noqa: PT017 - an instant need not be taken
     else:
         assert as_of == instant
+
+
+@pytest.mark.parametrize(
+    ("text", "found"), [("1.0", 1), ("1e3", 1000), ("-5.0", -5), ("9007199254740991.0", 2**53 - 1)]
+)
+def test_an_integer_may_be_written_with_a_point_as_json_schema_allows(text: str, found: int) -> None:
+    body = f'{{"entity": {{"customer_id": {text}}}}}'.encode()
+    assert decode_predict(body, _NUMBER, 1, _NOW).keys == (found,)
+
+
+@pytest.mark.parametrize("text", ["1.5", "-0.0", "9007199254740993.0", "1e18"])
+def test_a_number_that_a_float_may_have_rounded_is_no_key(text: str) -> None:
+    body = f'{{"entity": {{"customer_id": {text}}}}}'.encode()
+    with pytest.raises(Refusal, match="expected an integer of 64 bits"):
+        decode_predict(body, _NUMBER, 1, _NOW)
