@@ -52,6 +52,7 @@ _ACCOUNTS, _CONNECTIONS, _SLOW_SENDERS = 10_000, 32, 50
 _SECONDS_OF_PART = 60.0
 _SECONDS_BETWEEN_FAULTS = 5.0
 _SECONDS_TO_RECOVER = 30.0
+_WORKER = "_bentoml_impl.worker.service"
 _ACT = Act("promote", "soak", "soak")
 
 
@@ -75,16 +76,14 @@ class Soak:
         return self.settings.database_url or ""
 
     def workers(self) -> list[psutil.Process]:
-        """Return the worker processes: those that listen on the service's port, but for their parent."""
-        port = int(self.address.rpartition(":")[2])
-        listening = {
-            found.pid
-            for found in psutil.net_connections("tcp")
-            if found.status == "LISTEN" and found.laddr.port == port
-        }
-        processes = [psutil.Process(process) for process in listening if process]
-        parents = {process.ppid() for process in processes}
-        return [process for process in processes if process.pid not in parents]
+        """Return the worker processes of this service."""
+        return [process for process in psutil.process_iter() if self._is_worker(process)]
+
+    def _is_worker(self, process: psutil.Process) -> bool:
+        with suppress(psutil.Error):
+            state = process.environ().get("PANTHERA_STATE") if _WORKER in process.cmdline() else None
+            return state == str(self.settings.state)
+        return False
 
     def usage(self) -> dict[str, Any]:
         """Return memory and descriptors of the workers, and the connections of the database."""
