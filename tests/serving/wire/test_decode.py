@@ -99,7 +99,6 @@ def test_what_is_not_json_is_refused_with_400(body: bytes, words: list[str]) -> 
         ({"entity": {"customer_id": "1"}}, ['the string "1"', "entity.customer_id", "integer of 64 bits"]),
         ({"entity": {"customer_id": True}}, ["the boolean true", "integer"]),
         ({"entity": {"customer_id": 1.5}}, ["the number 1.5", "integer"]),
-        ({"entity": {"customer_id": 1.5}}, ["the number 1.5", "integer"]),
         ({"entity": {"customer_id": None}}, ["null", "integer"]),
         ({"entity": {"customer_id": 2**63}}, ["64 bits"]),
         ({"entity": {"customer_id": -(2**63) - 1}}, ["64 bits"]),
