@@ -22,12 +22,16 @@ from panthera.verb import DATA, EXIT_FINDING, add_data, add_json, add_verb, past
 
 def up(_: argparse.Namespace) -> int:
     """Start the embedded database (unless PANTHERA_DATABASE_URL is set), migrate it, and store PANTHERA_ADMIN_KEY's hash."""
-    from core.postgres.database import ensure_database, shown
+    from core.postgres.database import connect, ensure_database, shown
+    from core.postgres.roles import grant_roles
     from panthera.service_access import prepare_access
 
     settings = read_settings()
     url = ensure_database(settings)
     print(f"database: {shown(url)}")
+    with connect(url) as connection:
+        if fault := grant_roles(connection):
+            print(f"roles: the service runs as the user of the database, who may not create its own ({fault})")
     for line in prepare_access(settings, url):
         print(line)
     return 0

@@ -1,12 +1,22 @@
-"""`panthera log seal` and `panthera log list`: the retention of the prediction log."""
+"""`panthera log` and `panthera shadow`: the retention of the prediction log, and its scores by another release."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from core.settings import read_settings
-from panthera.verb import add_group, add_json, add_verb, duration, read_current_plan, show
+from panthera.verb import (
+    EXIT_FINDING,
+    add_group,
+    add_json,
+    add_verb,
+    duration,
+    past_instant,
+    plain_text,
+    read_current_plan,
+    show,
+)
 
 if TYPE_CHECKING:
     import argparse
@@ -32,8 +42,23 @@ def list_files(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def shadow(arguments: argparse.Namespace) -> int:
+    """Score logged predictions with another release, in this process; exit with 3 if it could not score one."""
+    from monitoring.shadow_verb import shadow_verb
+
+    since = arguments.since or datetime.now(UTC) - timedelta(days=1)
+    result = shadow_verb(read_settings(), read_current_plan(), arguments.release, since, follow=arguments.follow)
+    show(result, result.table, as_json=arguments.json)
+    return EXIT_FINDING if result.summary.faults else 0
+
+
 def add_log_verbs(add: Add) -> None:
     """Add the verbs of the prediction log."""
+    added = add_verb(add, "shadow", shadow)
+    added.add_argument("--release", type=plain_text, metavar="ID", help="release that scores; default: the challenger")
+    added.add_argument("--since", type=past_instant, help="first instant of the log; default: a day ago")
+    added.add_argument("--follow", action="store_true", help="go on as predictions are logged, until it is stopped")
+    add_json(added)
     action = add_group(add, "log", "Move old days of the prediction log to files, and list them.")
     added = add_verb(action, "seal", seal)
     added.add_argument(

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 class Lock(IntEnum):
     """The numbers of the locks; any fixed ones will do, and running services hold them, so they stay.
 
-    `ONLINE_TABLE` is also taken by triggers of the migrations.
+    `ONLINE_TABLE` is also taken by triggers of the migrations, and `GRANTS` by a function of theirs only.
     """
 
     MIGRATIONS = 7_205_331
@@ -21,6 +21,7 @@ class Lock(IntEnum):
     ROLES = 7_205_334
     RETRAINING = 7_205_335
     SEALING = 7_205_336
+    GRANTS = 7_205_337
 
 
 #: Waits for the lock on a name and holds it until the end of the transaction; its parameters are `lock_parameters(lock, name)`.

@@ -235,8 +235,18 @@ def migrate(url: str) -> list[int]:
     return _apply(url, _migrations())
 
 
+def _is_current(connection: psycopg.Connection, scripts: Mapping[int, bytes]) -> bool:
+    """Return whether all migrations are applied; a user who may not apply any can ask this."""
+    row = connection.execute("SELECT to_regclass('panthera.migration')").fetchone()
+    if not row or row[0] is None:
+        return False
+    return {row[0] for row in connection.execute("SELECT number FROM panthera.migration")} == scripts.keys()
+
+
 def _apply(url: str, scripts: Mapping[int, bytes]) -> list[int]:
     with connect(url) as connection:
+        if _is_current(connection, scripts):
+            return []
         hold(connection, Lock.MIGRATIONS)
         connection.execute("CREATE SCHEMA IF NOT EXISTS panthera")
         connection.execute(

@@ -1,0 +1,100 @@
+"""`panthera shadow`: run the shadow scorer."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from core.errors import DatabaseError, PantheraError
+from core.json_text import plain
+from core.postgres.database import connect, ensure_database
+from core.roles import CHALLENGER
+from core.terminal import terminal_table
+from models.bundles.bundle import load_bundle
+from models.bundles.signing import read_trusted
+from models.releases.ledger import find_release, roles
+from monitoring.shadow import ShadowSummary, ShadowTerms, score_batch, summarize
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from rich.table import Table
+
+    from core.plan.plan import Plan
+    from core.settings import Settings
+    from models.bundles.bundle import Bundle
+
+_LOGGER = logging.getLogger(__name__)
+_SECONDS_BETWEEN_READS = 1.0
+
+
+@dataclass(frozen=True)
+class ShadowResult:
+    """The release of the shadow, since when it scores, and what it says."""
+
+    release_id: str
+    since: datetime
+    summary: ShadowSummary
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the result in types of JSON."""
+        return {"release": self.release_id, "since": plain(self.since), **plain(self.summary)}
+
+    def table(self) -> Table:
+        """Return the result as a table."""
+        table = terminal_table(
+            "figure", "value", numbers=("value",), title=f"Shadow {self.release_id} since {self.since}"
+        )
+        for name, value in plain(self.summary).items():
+            table.add_row(name.replace("_", " "), "" if value is None else f"{value:.6g}")
+        return table
+
+
+def shadow_verb(
+    settings: Settings, plan: Plan, release_id: str | None, since: datetime, *, follow: bool = False
+) -> ShadowResult:
+    """Score all predictions since `since` with a release, by default the challenger; with `follow`, go on until stopped.
+
+    While it follows, a database that is away is waited for.
+
+    Raises
+    ------
+    PantheraError
+        If there is no such release.
+
+    """
+    url = ensure_database(settings)
+    terms, bundle = _release(url, settings, plan, release_id, since)
+    while True:
+        try:
+            with connect(url) as connection:
+                scored = score_batch(connection, terms, bundle)
+        except DatabaseError as error:
+            if not follow:
+                raise
+            _LOGGER.warning("%s", error)
+            scored = 0
+        if not scored:
+            if not follow:
+                break
+            time.sleep(_SECONDS_BETWEEN_READS)
+    with connect(url) as connection:
+        return ShadowResult(terms.release_id, since, summarize(connection, terms))
+
+
+def _release(
+    url: str, settings: Settings, plan: Plan, release_id: str | None, since: datetime
+) -> tuple[ShadowTerms, Bundle]:
+    model = plan.register_.model
+    with connect(url) as connection:
+        chosen = release_id or roles(connection, model)[CHALLENGER]
+        release = find_release(connection, chosen) if chosen else None
+    if release is None or release.model != model:
+        raise PantheraError(
+            f"the model {model} has no {f'release {release_id}' if release_id else 'challenger'}; `panthera releases` shows "
+            "those that it has, and --release names one"
+        )
+    bundle = load_bundle(settings.bundles / release.bundle_digest, read_trusted(settings))
+    return ShadowTerms(model, release.release_id, since), bundle
