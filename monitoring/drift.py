@@ -11,7 +11,7 @@ from core.reference import BinCounts
 from core.terminal import terminal_table
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from rich.table import Table
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 #: Added to each bin, so that the logarithm of an empty bin is finite: the estimator of Krichevsky and Trofimov (1981).
 _SMOOTHING = 0.5
 _NO_DRIFT_QUANTILE = 0.95
+#: A column with fewer bins has few values, or mostly one, and no unit that a jump would show.
+_BINS_OF_A_SCALE = 5
+#: A bin with more of the rows holds one frequent value, such as 0, beside which the scale begins.
+_LARGEST_SHARE_OF_AN_END = 0.15
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,8 @@ class ColumnDrift:
     other_share_current : share of rows with a level that does not occur in training, or a value of another type.
     expected : the plan's reason why the values are expected to move, or empty. With a reason, a shift among the values raises
         no alarm; a shift to missing or other values still does.
+    end_share_rise : rise of the share of present values in the first or the last bin of the scale, whichever is larger; 0 for
+        a column without an order, or with fewer than five bins. A change of the unit brings most values there.
 
     """
 
@@ -49,6 +55,7 @@ class ColumnDrift:
     rows_reference: int
     rows_current: int
     expected: str = ""
+    end_share_rise: float = 0.0
 
     @property
     def moved_as_expected(self) -> bool:
@@ -193,7 +200,9 @@ def _bins_in_use(reference: BinCounts, current: BinCounts) -> list[tuple[int, in
     return [pair for pair in zip(reference.every_bin, current.every_bin, strict=True) if any(pair)]
 
 
-def column_drift(name: str, reference: BinCounts, current: BinCounts, alarm: float, expected: str = "") -> ColumnDrift:
+def column_drift(
+    name: str, reference: BinCounts, current: BinCounts, alarm: float, expected: str = "", *, is_ordered: bool = False
+) -> ColumnDrift:
     """Return the drift of a column: its current counts compared with its reference.
 
     The limit is the larger of `alarm` and `psi_without_drift`. In a small window, at most about 5 % of the columns therefore
@@ -215,7 +224,16 @@ def column_drift(name: str, reference: BinCounts, current: BinCounts, alarm: flo
         rows_reference=reference.rows,
         rows_current=current.rows,
         expected=expected,
+        end_share_rise=_end_share_rise(reference.regular, current.regular) if is_ordered else 0.0,
     )
+
+
+def _end_share_rise(reference: Sequence[int], current: Sequence[int]) -> float:
+    rows, now = sum(reference), sum(current)
+    ends = [index for index, count in enumerate(reference) if 0 < count <= _LARGEST_SHARE_OF_AN_END * rows]
+    if len(ends) < _BINS_OF_A_SCALE or not now:
+        return 0.0
+    return max(current[end] / now - reference[end] / rows for end in (ends[0], ends[-1]))
 
 
 def _psi_and_limit(reference: BinCounts, current: BinCounts, alarm: float) -> tuple[float, float]:
@@ -236,6 +254,13 @@ def columns_drift(
 ) -> tuple[ColumnDrift, ...]:
     """Return the drift of every column of `reference`; `expected` has the plan's reasons by column name."""
     return tuple(
-        column_drift(column.name, column.counts, current[column.name], alarm, expected.get(column.name, ""))
+        column_drift(
+            column.name,
+            column.counts,
+            current[column.name],
+            alarm,
+            expected.get(column.name, ""),
+            is_ordered=column.kind != "levels",
+        )
         for column in reference.columns
     )

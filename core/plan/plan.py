@@ -242,6 +242,8 @@ class Decide(Section):
     """Predictions in the window below which drift and data quality are not judged."""
     broken_share: Annotated[float, Field(gt=0, lt=1)] = 0.1
     """Rise of a column's share of missing or unknown values from which its data counts as broken."""
+    jumped_share: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    """Rise of the share of a number's values in its first or last tenth from which its unit counts as changed: broken data."""
     drifted_weight: Annotated[float, Field(gt=0, le=1)] = 0.5
     """Share of the model's weight in drifted features from which the inputs count as drifted, as a drifted score does."""
     apart: Duration = Field(default_factory=lambda: timedelta(days=1))

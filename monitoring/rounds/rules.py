@@ -139,6 +139,11 @@ def _broken(measured: Measured, rules: Decide) -> Iterator[str]:
             )
         if column.other_share_current >= rules.broken_share:
             yield f"{column.name} has values unlike those of training in {column.other_share_current:.1%} of the predictions"
+        if column.name != _SCORE and not column.expected and column.end_share_rise >= rules.jumped_share:
+            yield (
+                f"{column.name} left its range: {column.end_share_rise:.0%} more of its values than in training are at one "
+                "end; look for a change of its unit, or declare it in monitor.expected_drift"
+            )
     if measured.parity and measured.parity.defects:
         yield (
             f"{measured.parity.defects:,} values or scores of {measured.parity.predictions_checked:,} predictions differ from "

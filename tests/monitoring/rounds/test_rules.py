@@ -88,6 +88,9 @@ SOUND = Measured(
 DRIFTED = replace(SOUND, drift=drift(column("score", psi=0.3)))
 
 
+JUMPED = replace(column("v__a", psi=5.0), end_share_rise=0.8)
+
+
 def past(decision: str = "hold", days: float = 1, *, has_drift: bool = True, champion: str = "r2") -> PastRound:
     return PastRound(champion, AS_OF - days * DAY, Decision(decision), has_drift)
 
@@ -98,6 +101,14 @@ def past(decision: str = "hold", days: float = 1, *, has_drift: bool = True, cha
         (SOUND, [], "hold", "nothing needs attention"),
         (DRIFTED, [], "hold", "it is not sustained yet"),
         (DRIFTED, [past()], "retrain", "it is sustained"),
+        (
+            replace(DRIFTED, drift=drift(column("score", psi=0.3), JUMPED)),
+            [past()],
+            "block",
+            "v__a left its range: 80% more",
+        ),
+        (replace(SOUND, drift=drift(replace(JUMPED, expected="it grows", alarm=False))), [], "hold", "nothing needs"),
+        (replace(SOUND, drift=drift(replace(JUMPED, name="score"))), [past()], "retrain", "the score drifted"),
         (DRIFTED, [past(days=0.5)], "hold", "it is not sustained yet"),
         (DRIFTED, [past(days=0.5), past(days=1)], "retrain", "it is sustained"),
         (DRIFTED, [past(has_drift=False), past(days=2)], "hold", "it is not sustained yet"),
@@ -192,6 +203,7 @@ def test_the_words_are_optional_and_have_the_defaults_that_the_page_names() -> N
         "minimum_rows": 100,
         "broken_share": 0.1,
         "drifted_weight": 0.5,
+        "jumped_share": 0.5,
         "apart": DAY,
         "better": None,
         "guardrail": 0.1,
