@@ -80,7 +80,7 @@ class Retrained:
             "data": f"{self.data_revision} (the champion's: {self.data_revision_before})",
             "champion": self.champion,
             "challenger": self.challenger,
-            "next": "it is compared from now on: `panthera shadow --follow`, `panthera cohorts`, `panthera monitor`"
+            "next": "start its shadow: `panthera shadow --follow`; it is compared by `panthera cohorts` and `panthera monitor`"
             if self.is_challenger
             else None,
         }
