@@ -128,17 +128,38 @@ def _is_wordy(part: _Counts) -> bool:
 def _counted_all(
     connection: duckdb.DuckDBPyConnection, table: Loaded, names: Sequence[str], wordy: Collection[str] = ()
 ) -> dict[str, _Counts]:
-    chosen = [sql for name in names for sql in _counts(table, name, is_wordy=name in wordy)]
-    (row,) = connection.execute(f"SELECT {', '.join(chosen)} FROM {table.relation}").fetchall()
-    width = len(chosen) // len(names)
-    parts = [row[place * width : (place + 1) * width] for place in range(len(names))]
-    return {name: _Counts(*map(int, values)) for name, values in zip(names, parts, strict=True)}
+    texts = [name for name in names if table.rows < LONG and table.types[name] == "VARCHAR"]
+    found = _counted_texts(connection, table, texts) if texts else {}
+    others = [name for name in names if name not in found]
+    chosen = [sql for name in others for sql in _counts(table, name, is_wordy=name in wordy)]
+    (row,) = connection.execute(f"SELECT {', '.join(chosen)} FROM {table.relation}").fetchall() if chosen else [()]
+    width = len(chosen) // max(1, len(others))
+    parts = [row[place * width : (place + 1) * width] for place in range(len(others))]
+    return found | {name: _Counts(*map(int, values)) for name, values in zip(others, parts, strict=True)}
+
+
+def _counted_texts(
+    connection: duckdb.DuckDBPyConnection, table: Loaded, names: Sequence[str]
+) -> dict[str, _Counts]:
+    """Return the counts of columns of texts by one set of aggregates; to plan one set per column costs more than to run it."""
+    rows = connection.execute(
+        f"""SELECT name, {", ".join(_text_counts(table, "value", is_wordy=False))}
+            FROM (UNPIVOT (SELECT {", ".join(map(identifier, names))} FROM {table.relation})
+                  ON COLUMNS(*) INTO NAME name VALUE value) GROUP BY name"""
+    ).fetchall()
+    counts = {str(name): _Counts(*map(int, values)) for name, *values in rows}
+    return {name: counts.get(name, _Counts(0, 0, 0, 0, 0, 0)) for name in names}
 
 
 def _counts(table: Loaded, name: str, *, is_wordy: bool) -> list[str]:
+    """Compose the aggregates of `_Counts` for a column."""
     column = identifier(name)
     if table.types[name] != "VARCHAR":
         return [f"count({column})", "0", "0", "0", "0", f"approx_count_distinct({column})"]
+    return _text_counts(table, column, is_wordy=is_wordy)
+
+
+def _text_counts(table: Loaded, column: str, *, is_wordy: bool) -> list[str]:
     text = plain_number(column, table)
     number = f"TRY_CAST({text} AS DOUBLE)"
     # The plan refuses underscores, and whole numbers that a float cannot hold.
@@ -336,9 +357,17 @@ def _with_person(column: Column, sample: Sequence[str]) -> Column:
 
 
 def _share(person: Personal, column: Column, values: Sequence[str], *, is_named: bool) -> float | None:
-    """Return the share of values that match a kind of personal data; for numbers, the name must match too."""
+    """Return the share of values that match a kind of personal data; for numbers, the name must match too.
+
+    It is None where it cannot reach `_PERSONAL_SHARE`: after so many misfits, the other values are not tried.
+    """
     if person.fits is None or not values or column.is_time or column.kind == "bool":
         return None
     if not is_named and (column.is_numeric or person.needs_name):
         return None
-    return sum(map(person.fits, values)) / len(values)
+    tolerated, misfits = len(values) * (1 - _PERSONAL_SHARE), 0
+    for value in values:
+        misfits += not person.fits(value)
+        if misfits > tolerated:
+            return None
+    return 1 - misfits / len(values)

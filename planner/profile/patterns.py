@@ -116,6 +116,8 @@ def is_iban(value: str) -> bool:
 
 def is_address(value: str) -> bool:
     """Return whether a text is an IP address."""
+    if "." not in value and ":" not in value:
+        return False
     try:
         ip_address(value.strip())
     except ValueError:
@@ -132,11 +134,10 @@ _PHONE = re.compile(r"(\+\d{1,3}[ ./-]?)?(\(\d{1,5}\)[ ./-]?)?\d{2,8}([ ./-]\d{2
 def is_phone(value: str) -> bool:
     """Return whether a text looks like a telephone number and not like a date: with a plus, brackets or three groups."""
     text = value.strip()
-    if any(form.pattern.fullmatch(text) for form in TIME_FORMS) or is_address(text):
+    if _PHONE.fullmatch(text) is None or sum(letter.isdigit() for letter in text) not in _PHONE_DIGITS:
         return False
     is_marked = text.startswith("+") or "(" in text or len(re.findall(r"\d+", text)) in _PHONE_GROUPS
-    digits = sum(letter.isdigit() for letter in text)
-    return is_marked and digits in _PHONE_DIGITS and _PHONE.fullmatch(text) is not None
+    return is_marked and not any(form.pattern.fullmatch(text) for form in TIME_FORMS) and not is_address(text)
 
 
 def _named(words: str) -> re.Pattern[str]:
