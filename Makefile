@@ -1,6 +1,6 @@
 # One command each; every one of them does its own set-up. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test bench-world bench-features bench-ingest bench-repro bench-diff bench-profile bench-wide soak-features conformance bench-score bench-serving bench-experiments bench-training bench-public bench-draft soak-candidates soak-models check docs lock clean FORCE
+.PHONY: help setup demo test bench-world bench-features bench-ingest bench-repro bench-diff bench-leaks bench-profile bench-wide soak-features conformance bench-score bench-serving bench-experiments bench-training bench-public bench-draft soak-candidates soak-models check docs lock clean FORCE
 
 # dvc's stages and tools call one another by name, so this checkout's programs come first.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -35,7 +35,8 @@ help:
 	@echo "make bench-ingest  rows per second and memory of ingest beside DuckDB's own read (minutes); ROWS=100000000 for more"
 	@echo "make bench-repro  processor seconds of dvc repro for a small plan (minutes)"
 	@echo "make bench-diff   stages that plan diff predicts, against those that dvc repro runs (half an hour); EDITS=10 for fewer"
-	@echo "make bench-profile  panthera profile of a large table (a minute); ROWS=, COLUMNS=; SKRUB=PYTHON to compare with skrub"
+	@echo "make bench-leaks  planted leaks that plan prove names, and clean plans (minutes); PLANS=\"weather visits\" for some, PLANS=none"
+	@echo "make bench-profile  panthera profile of a large table (a minute); ROWS=, COLUMNS=; OTHERS=\"fg-data-profiling skrub\" to compare"
 	@echo "make bench-wide   views of 200 to 1,000 features, from the build to the evaluation (minutes)"
 	@echo "make bench-monitoring  drift, parity, cohorts and the report beside Evidently (ten minutes); ROWS=100000 for fewer"
 	@echo "make bench-score  panthera score beside Feast's client and LightGBM's booster (a minute)"
@@ -134,10 +135,13 @@ bench-diff: EDITS = 100
 bench-diff: setup
 	@$(PYTHON) -m benchmarks.blast_radius --edits $(EDITS)
 
+bench-leaks: setup
+	@$(PYTHON) -m benchmarks.leaks $(PLANS)
+
 bench-profile: ROWS = 1000000
 bench-profile: COLUMNS = 20
 bench-profile: setup
-	@$(PYTHON) -m benchmarks.profile --rows $(ROWS) --columns $(COLUMNS) --skrub "$(SKRUB)"
+	@$(PYTHON) -m benchmarks.profile --rows $(ROWS) --columns $(COLUMNS) --others $(OTHERS)
 
 bench-wide: setup
 	@$(PYTHON) -m benchmarks.wide_views

@@ -68,33 +68,14 @@ def ask(questions: Sequence[Question]) -> dict[str, str]:
     return given
 
 
-def read_evidence(folder: Path) -> dict[str, Any]:
-    """Read the evidence of the draft in a folder.
-
-    Raises
-    ------
-    PantheraError
-        If there is none, or it is of a version that cannot be drafted again.
-
-    """
-    file = folder / EVIDENCE
-    try:
-        found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise PantheraError(f"there is no {file}; name the data to draft a plan of: panthera draft DATA") from None
-    except ValueError:
-        found = {}
-    if not {"request", "draft", "keys"} <= found.keys():
-        raise PantheraError(f"{file} does not say what was drafted; name the data again: panthera draft DATA")
-    return found
-
-
 def request_of(arguments: argparse.Namespace, answers: Mapping[str, str]) -> Request:
     """Return what to draft: what the arguments state and, if they name no data, the rest from the last draft."""
     stated = {name: getattr(arguments, name) for name in ("predict", "key", "time")}
     if arguments.data:
         return Request(tuple(arguments.data), **stated, answers=dict(answers))
-    last = Request(**read_evidence(arguments.out.parent)["request"])
+    from planner.evidence import read_evidence
+
+    last = Request(**read_evidence(arguments.out.parent / EVIDENCE)["request"])
     given = {name: value for name, value in stated.items() if value is not None}
     return replace(last, data=tuple(last.data), answers={**last.answers, **answers}, **given)
 
@@ -122,10 +103,11 @@ def _merged(draft: Draft, out: Path) -> Merged | None:
     """Return the draft merged into the plan `out`; None if there is no plan, or nobody changed the last draft."""
     if not out.exists():
         return None
+    from planner.evidence import read_evidence
     from planner.verbs import merge_draft
 
     try:
-        last = str(read_evidence(out.parent)["draft"])
+        last = str(read_evidence(out.parent / EVIDENCE)["draft"])
     except PantheraError:
         raise PantheraError(
             f"{out} was not written by a draft; name another file with --out, or move it away"

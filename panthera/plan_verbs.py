@@ -217,10 +217,11 @@ def stale(arguments: argparse.Namespace) -> int:
     """Show the drafted keys whose evidence is another one in the present data; exit with 3 if there are any."""
     from tempfile import TemporaryDirectory
 
-    from panthera.drafting import Request, read_evidence
+    from panthera.drafting import EVIDENCE, Request
+    from planner.evidence import read_evidence
     from planner.verbs import stale_keys
 
-    evidence = read_evidence(read_settings().plan.parent)
+    evidence = read_evidence(read_settings().plan.parent / EVIDENCE)
     with TemporaryDirectory(prefix="panthera-") as folder:
         found = stale_keys(evidence, _drafted(Request(**evidence["request"]), Path(folder)))
     show(found, found.table, as_json=arguments.json)

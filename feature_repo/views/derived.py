@@ -6,8 +6,10 @@ long chain of features is no deep expression, and a feature that is referenced t
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pyarrow as pa
 
 from feature_repo.files.duck import fetch, identifier
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
 
 #: The most features of one query: DuckDB's planning time grows faster than their number.
 _MAX_FEATURES = 256
+_WINDOW = re.compile(r"\bover\b", re.IGNORECASE)
+#: The column with the index of a row; its blanks distinguish it from every feature.
+_ROW = "index of the row"
 
 
 def derive(connection: duckdb.DuckDBPyConnection, view: View, facts: pa.Table) -> pa.Table:
@@ -39,11 +44,17 @@ def derive(connection: duckdb.DuckDBPyConnection, view: View, facts: pa.Table) -
 
 
 def _append(connection: duckdb.DuckDBPyConnection, features: dict[str, Feature], facts: pa.Table) -> pa.Table:
-    needed = named(facts.column_names, " ".join(feature.sql for feature in features.values()))
+    sql = " ".join(feature.sql for feature in features.values())
     # A table needs a column to have rows.
-    connection.register("facts", facts.select(needed or facts.column_names[:1]))
+    used = facts.select(named(facts.column_names, sql) or facts.column_names[:1])
     columns = ", ".join(f"{cast(feature)} AS {identifier(name)}" for name, feature in features.items())
-    found = fetch(connection, f"SELECT {columns} FROM facts")
+    if _WINDOW.search(sql):
+        # A window returns its rows by partition; the features are appended by position.
+        connection.register("facts", used.append_column(_ROW, pa.array(np.arange(len(facts)))))
+        found = fetch(connection, f"SELECT {columns} FROM facts ORDER BY {identifier(_ROW)}")
+    else:
+        connection.register("facts", used)
+        found = fetch(connection, f"SELECT {columns} FROM facts")
     return pa.table([*facts.columns, *found.columns], names=[*facts.column_names, *found.column_names])
 
 

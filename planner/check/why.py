@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ import duckdb
 from core.errors import PantheraError
 from core.suggestions import allowed_here
 from core.terminal import terminal_table
+from planner.evidence import read_evidence
 from planner.profile.tables import load
 
 if TYPE_CHECKING:
@@ -64,22 +64,12 @@ def find_why(connection: duckdb.DuckDBPyConnection, plan: Plan, evidence: Path, 
         If there is no evidence of the key, or no file of evidence.
 
     """
-    keys = _keys(evidence)
+    keys: Sequence[Mapping[str, Any]] = read_evidence(evidence)["keys"]
     chosen = [one for one in keys if one["path"] == path or one["path"].startswith(f"{path}.")]
     if not chosen:
         known = [str(one["path"]) for one in keys]
         raise PantheraError(f"{evidence} has no evidence of {path!r}; {allowed_here(path, known)}")
     return Why(tuple(_reasons(connection, plan, chosen, scratch)))
-
-
-def _keys(evidence: Path) -> Sequence[Mapping[str, Any]]:
-    try:
-        found: Sequence[Mapping[str, Any]] = json.loads(evidence.read_text(encoding="utf-8"))["keys"]
-    except FileNotFoundError:
-        raise PantheraError(f"there is no {evidence}; `panthera draft` writes it beside the plan") from None
-    except (ValueError, KeyError, TypeError):
-        raise PantheraError(f"{evidence} is no evidence of a draft; draft the plan again") from None
-    return found
 
 
 def _reasons(

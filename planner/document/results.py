@@ -29,6 +29,7 @@ class Results:
     evaluation: Evaluation | None = None
     leakage: dict[str, Any] | None = None
     findings: dict[str, Any] | None = None
+    checks: dict[str, Any] | None = None
 
 
 def read_results(folder: Path) -> Results:
@@ -39,7 +40,7 @@ def read_results(folder: Path) -> Results:
         evaluation = read_evaluation(folder / "evaluation.json")
     except StaleStateError:
         evaluation = None
-    return Results(evaluation, *(_read(folder / name) for name in ("leakage.json", "findings.json")))
+    return Results(evaluation, *(_read(folder / name) for name in ("leakage.json", "findings.json", "checks.json")))
 
 
 def _read(file: Path) -> dict[str, Any] | None:
@@ -49,7 +50,18 @@ def _read(file: Path) -> dict[str, Any] | None:
 def risks(plan: Plan, results: Results) -> Chapter:
     """Return the chapter about what can go wrong, how likely it is, and what is done about it."""
     head = ("risk", "likelihood", "mitigation")
-    return Chapter("Risks", (Table("What can go wrong", head, tuple(_risks(plan, results))),))
+    found = tuple(_checked(results))
+    checked = (Table("What panthera plan check found in the data", ("key", "level", "found", "what to do"), found),)
+    return Chapter(
+        "Risks", (Table("What can go wrong", head, tuple(_risks(plan, results))), *(checked if found else ()))
+    )
+
+
+def _checked(results: Results) -> Iterator[Row]:
+    """Yield the findings of `panthera plan check --json`, if they are kept beside the other results."""
+    for one in (results.checks or {}).get("findings", ()):
+        what = f"{one['found']}; expected: {one['expected']}"
+        yield Row((one["path"], one["level"], what, one["next"]), "measured")
 
 
 def _risks(plan: Plan, results: Results) -> Iterator[Row]:

@@ -138,9 +138,7 @@ def _counted_all(
     return found | {name: _Counts(*map(int, values)) for name, values in zip(others, parts, strict=True)}
 
 
-def _counted_texts(
-    connection: duckdb.DuckDBPyConnection, table: Loaded, names: Sequence[str]
-) -> dict[str, _Counts]:
+def _counted_texts(connection: duckdb.DuckDBPyConnection, table: Loaded, names: Sequence[str]) -> dict[str, _Counts]:
     """Return the counts of columns of texts by one set of aggregates; to plan one set per column costs more than to run it."""
     rows = connection.execute(
         f"""SELECT name, {", ".join(_text_counts(table, "value", is_wordy=False))}

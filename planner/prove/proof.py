@@ -1,8 +1,8 @@
 """Prove that no feature looks ahead: change all rows that were not knowable at an instant, build again, and compare.
 
-All rows that happened or became known after an instant are removed or filled with random values. Then no feature of a snapshot
-at or before the instant may change. A feature that changes reads the future, or other instants of the same run. The proof needs
-no model and no threshold.
+All rows that happened or became known after an instant are removed or filled with random values, and so are cells that were
+filled in later (`planner.prove.later_times`). Then no feature of a snapshot at or before the instant may change. A feature that
+changes reads the future, or other instants of the same run. The proof needs no model.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ import numpy as np
 from core.errors import PlanError
 from core.files import require
 from core.terminal import terminal_table
-from feature_repo.files.datasets import snapshot_glob
+from feature_repo.files.datasets import accepted_glob, snapshot_glob
 from feature_repo.files.duck import identifier, instant, literal, open_duckdb
 from feature_repo.views.snapshots import build_views
-from planner.prove.changed_rows import write_changed_rows
+from planner.prove.changed_rows import Changeable, write_changed_rows
+from planner.prove.later_times import later_times
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -118,8 +119,7 @@ def prove(plan: Plan, accepted: Path, instants: int = 3, seed: int = 0) -> Proof
         )
     for name in plan.ingest:
         require(accepted / name, "validate")
-    timed = {name: source for name, source in plan.ingest.items() if source.event_time is not None}
-    keys = {name: plan.entities[source.entity].key for name, source in timed.items()}
+    sources = _changeable(plan, accepted)
     with TemporaryDirectory(dir=accepted.parent) as scratch:
         before = _built(plan, accepted, Path(scratch, "before"))
         proofs, leaks = [], []
@@ -127,12 +127,25 @@ def prove(plan: Plan, accepted: Path, instants: int = 3, seed: int = 0) -> Proof
             changed, after = Path(scratch, f"rows-{number}"), Path(scratch, f"after-{number}")
             changed.mkdir()
             rng = np.random.default_rng([seed, number])
-            rows = write_changed_rows(accepted, keys, as_of, changed, rng)
+            rows = write_changed_rows(accepted, sources, as_of, changed, rng)
             _built(plan, changed, after)
             compared, found = _compare(plan, before, after, as_of)
             proofs.append(InstantProof(as_of, rows, compared))
             leaks += found
         return Proof(tuple(proofs), tuple(leaks))
+
+
+def _changeable(plan: Plan, accepted: Path) -> dict[str, Changeable]:
+    """Return what may change in each source."""
+    with open_duckdb() as connection:
+        return {
+            name: Changeable(
+                plan.entities[source.entity].key,
+                source.event_time is not None,
+                later_times(connection, plan, name, accepted_glob(accepted, name)),
+            )
+            for name, source in plan.ingest.items()
+        }
 
 
 def _built(plan: Plan, accepted: Path, folder: Path) -> Path:

@@ -138,6 +138,15 @@ def test_a_feature_may_be_computed_from_earlier_ones() -> None:
     assert [(row["share"], row["rest"]) for row in found] == [(20 / 30, 1 - 20 / 30)]
 
 
+def test_a_window_over_features_leaves_each_value_in_its_row() -> None:
+    features = {
+        "total": {"sql": "sum(amount)"},
+        "same": {"sql": "max(total) OVER (PARTITION BY shop, as_of)", "over": "features"},
+    }
+    found = compute(features, [(shop, number) for shop in (1, 2) for number in range(1, 32)])
+    assert [row["same"] for row in found] == [row["total"] for row in found]
+
+
 def test_a_feature_may_come_from_another_source_and_be_put_in_relation_to_the_views_own() -> None:
     found = compute(
         {

@@ -20,7 +20,7 @@ from panthera.cli import main
 from planner.document.document import document_of
 from planner.document.markdown import markdown, plan_text
 from planner.document.page import document_page
-from planner.document.parts import Statement, Table
+from planner.document.parts import Row, Statement, Table
 from planner.document.results import Results, read_results
 
 if TYPE_CHECKING:
@@ -49,6 +49,23 @@ def test_a_document_has_the_whole_plan_and_no_empty_chapter(path: Path) -> None:
     assert plan_text(markdown(found)) == text
     assert [chapter.title for chapter in found.chapters if not chapter.parts] == []
     assert len(document_page(found)) < 300_000
+
+
+def test_findings_of_a_check_are_among_the_risks() -> None:
+    finding = {
+        "level": "warn",
+        "path": "ingest.a",
+        "found": "3 rows without a key",
+        "expected": "a key",
+        "next": "add it",
+    }
+    (chapter,) = [
+        one for one in document(TEXT, Results(checks={"findings": [finding]})).chapters if one.title == "Risks"
+    ]
+    assert isinstance(chapter.parts[-1], Table)
+    assert chapter.parts[-1].rows == (
+        Row(("ingest.a", "warn", "3 rows without a key; expected: a key", "add it"), "measured"),
+    )
 
 
 def test_the_terms_of_the_experiment_are_part_of_what_is_watched() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -14,6 +15,7 @@ from planner.prove.proof import Proof, prove
 from tests.feature_repo.accepted_rows import write_accepted
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 PLAN = """
@@ -84,10 +86,10 @@ def accepted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def proof(accepted: Path, more: str = "") -> Proof:
-    """Return the proof of the plan with one more feature."""
-    feature = f"        asked: {more}\n" if more else ""
-    return prove(parse_plan(PLAN.replace("  services:", f"{feature}  services:", 1)), accepted)
+def proof(accepted: Path, more: Mapping[str, str] = MappingProxyType({}), instants: int = 3) -> Proof:
+    """Return the proof of the plan with more features."""
+    features = "".join(f"        {name}: {feature}\n" for name, feature in more.items())
+    return prove(parse_plan(PLAN.replace("  services:", f"{features}  services:", 1)), accepted, instants)
 
 
 def test_sound_features_are_the_same_whatever_comes_later(accepted: Path) -> None:
@@ -100,33 +102,28 @@ def test_sound_features_are_the_same_whatever_comes_later(accepted: Path) -> Non
     assert [each.rows_changed for each in result.instants] == [266, 126, 22]
 
 
-@pytest.mark.parametrize(
-    "sql",
-    [
-        "(SELECT sum(price) FROM rows_of_orders)",
-        "sum(price) / (SELECT count(*) FROM rows_of_orders)",
-        "(SELECT sum(price) FROM rows_of_orders WHERE event_time <= TIMESTAMPTZ '2024-01-29')",
-        "(SELECT max(price) FROM rows_of_orders WHERE event_time > TIMESTAMPTZ '2024-02-20')",
-        "(SELECT epoch(max(event_time)) FROM rows_of_orders)",
-    ],
-)
-def test_a_feature_that_reads_more_than_its_rows_is_named(accepted: Path, sql: str) -> None:
-    result = proof(accepted, f'{{sql: "{sql}", dtype: float64, unit: EUR}}')
-    assert {leak.feature for leak in result.leaks} == {"spending.asked"}
+AHEAD = {
+    "sum_of_all": "(SELECT sum(price) FROM rows_of_orders)",
+    "share_of_all": "sum(price) / (SELECT count(*) FROM rows_of_orders)",
+    "told_late": "(SELECT sum(price) FROM rows_of_orders WHERE event_time <= TIMESTAMPTZ '2024-01-29')",
+    "future": "(SELECT max(price) FROM rows_of_orders WHERE event_time > TIMESTAMPTZ '2024-02-20')",
+    "last_row": "(SELECT epoch(max(event_time)) FROM rows_of_orders)",
+}
+OVER_ALL_INSTANTS = {"peak": '{sql: "max(spend_10d) OVER ()", over: features, dtype: float64, unit: EUR}'}
+
+
+def test_features_that_read_more_than_their_rows_are_named(accepted: Path) -> None:
+    asked = {name: f'{{sql: "{sql}", dtype: float64, unit: EUR}}' for name, sql in AHEAD.items()}
+    result = proof(accepted, {**asked, **OVER_ALL_INSTANTS})
+    assert {leak.feature for leak in result.leaks} == {f"spending.{name}" for name in [*AHEAD, *OVER_ALL_INSTANTS]}
     leak = result.leaks[0]
     assert 0 < leak.changed <= leak.compared
     assert "buyer_id b" in leak.example
     assert result.to_dict()["proved"] is False
 
 
-def test_a_feature_over_all_instants_of_a_run_is_named(accepted: Path) -> None:
-    result = proof(accepted, '{sql: "max(spend_10d) OVER ()", over: features, dtype: float64, unit: EUR}')
-    assert {leak.feature for leak in result.leaks} == {"spending.asked"}
-
-
 def test_the_same_seed_gives_the_same_proof(accepted: Path) -> None:
-    more = '{sql: "(SELECT sum(price) FROM rows_of_orders)", dtype: float64, unit: EUR}'
-    assert proof(accepted, more) == proof(accepted, more)
+    assert proof(accepted, OVER_ALL_INSTANTS, 1) == proof(accepted, OVER_ALL_INSTANTS, 1)
 
 
 def test_rows_that_nobody_accepted_yet_are_asked_for(tmp_path: Path) -> None:
