@@ -1,9 +1,9 @@
 """Measure the profile of a large table: processor seconds, wall time, memory, and the size of its page.
 
-Run it as `make bench-profile`. It prints one line of JSON. With OTHERS="fg-data-profiling skrub", or one of them, these packages
-are installed into an environment that is removed afterwards, and profile the same file: the report of the successor of
-ydata-profiling (many minutes), and skrub's TableReport. `speedups` compares processor seconds, which depend less than
-times on what else the machine does. Above five million rows the table is a Parquet file, which is what the others then read too.
+Run it as `make bench-profile`. It prints one line of JSON. With OTHERS="fg-data-profiling skrub", or one of them, these
+packages are installed into an environment that is removed afterwards, and profile the same file: the report of the successor of
+ydata-profiling (many minutes), and skrub's TableReport. `speedups` compares processor seconds, which depend less than times on
+what else the machine does. Above five million rows the table is a Parquet file, which is what the others then read too.
 """
 
 from __future__ import annotations
