@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pyarrow as pa
 import yaml
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
     from core.plan.plan import Plan
 
+#: SQL, dtype, and more keys of features, by view.
+Features: TypeAlias = Mapping[str, Mapping[str, tuple[Any, ...]]]
 BEGIN = datetime(2024, 1, 1, tzinfo=UTC)
 CUT = datetime(2024, 3, 1, tzinfo=UTC)
 ORDERS, BUYERS, CLOSED_BEFORE = 600, 48, 40
@@ -97,7 +100,7 @@ serve:
 monitor: {psi_alarm: 0.1, parity_sample: 0.5}
 """
 #: Features whose values hold whatever comes later, by view.
-SOUND = {
+SOUND: Features = {
     "spending": {
         "orders": ("count(*)", "int64"),
         "region": ("arg_max(region_name, event_time)", "string"),
@@ -119,7 +122,7 @@ SOUND = {
 _OF_ALL = "(SELECT {} FROM rows_of_orders)"
 _ORDER = "OVER (PARTITION BY buyer_id ORDER BY as_of"
 #: Leaks by the view and the feature that has it: SQL, dtype, and more keys.
-LEAKS = {
+LEAKS: Features = {
     "spending": {
         "total_of_all_rows": (_OF_ALL.format("sum(price)"), "float64"),
         "share_of_all_rows": (f"sum(price) / {_OF_ALL.format('sum(price)')}", "float64"),
@@ -170,7 +173,7 @@ def leak_names() -> list[str]:
     return [f"{view}.{feature}" for view, features in LEAKS.items() for feature in features]
 
 
-def shop_plan(leaks: dict[str, dict[str, tuple[object, ...]]]) -> Plan:
+def shop_plan(leaks: Features) -> Plan:
     """Return the plan with the sound features and `leaks`."""
     content = yaml.safe_load(_PLAN)
     content["entities"]["article"] = {"key": "product", "dtype": "string", "source": "products"}
@@ -230,7 +233,7 @@ def write_shop(folder: Path) -> None:
 def _write(
     folder: Path,
     source: str,
-    columns: dict[str, list[object]],
+    columns: Mapping[str, Any],
     happened: list[datetime],
     known: list[datetime],
     key: str = "buyer_id",
