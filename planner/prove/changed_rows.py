@@ -130,7 +130,7 @@ def _with_later_cells(rows: pa.Table, source: Changeable, later: Booleans, rng: 
         rows = _replaced(_replaced(rows, time, is_later, postponed), time, is_null, None)
         for other in others:
             rows = _replaced(_replaced(rows, other, is_later, _drawn(rows, other, rng)), other, is_null, None)
-    is_updated = np.any(later[:, len(times.happened) :], axis=1, keepdims=True)[:, 0]
+    is_updated = np.asarray(later[:, len(times.happened) :].any(axis=1), np.bool_)
     kept = {*_KEPT, source.key, *times.happened, *times.updated, *times.arrived}
     for other in rows.column_names if times.updated else ():
         if other not in kept:
