@@ -44,7 +44,7 @@ help:
 	@echo "make bench-experiments  simulated experiments with a known effect, and a comparison of a million exposures (minutes)"
 	@echo "make soak-serving   the service under load, kills and promotions (half an hour); MINUTES=480 for longer"
 	@echo "make bench-training   tuning and scoring against the stock ways (minutes)"
-	@echo "make bench-draft  what a draft detects in public tables, against the truth (a minute); SETS=\"pima\" for some"
+	@echo "make bench-draft  what drafts detect in public tables, and their scores beside plans by hand (half an hour); SETS=\"pima art\" for some"
 	@echo "make bench-public     the plans of worlds/public against scikit-learn's boosting (ten minutes); PLANS=\"credit jobs\" for some"
 	@echo "make soak-models      what evaluations say, against worlds whose truth is known (a quarter of an hour)"
 	@echo "make soak-candidates  every candidate kind, step and selector on 100,000 customers, to the served score (minutes)"

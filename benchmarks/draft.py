@@ -1,22 +1,30 @@
-"""Measure what a draft detects in tables that packages ship: keys, times, links and kinds of column, against a hand-made truth.
+"""Measure what a draft detects in tables that packages ship, and how well drafted plans predict beside plans by hand.
 
-Run it as `make bench-draft`, or with `SETS="penguins pima"` for some. The truth is `benchmarks/draft_truth.yaml`. Each draft
-is checked with its data too. The last line is a JSON object: precision and recall of each fact, the facts that differ, and the
-findings for which a stage would refuse a drafted plan.
+Run it as `make bench-draft`, or with `SETS="penguins art"` for some. What is detected (keys, times, links, kinds of column) is
+compared with a truth by hand, `benchmarks/draft_truth.yaml`, and each draft is checked with its data. The plans of
+`benchmarks/draft_tasks.yaml` are also run with `dvc repro` to a served prediction; see `benchmarks.draft_runs`. A set whose run
+fails is named with the reason, and the others go on.
+
+Lines on standard error tell each set's result. The last line is a JSON object: precision and recall over all facts and of each,
+the facts that differ, the findings for which a stage would refuse a plan, and the regrets, minutes and questions of the runs.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import sys
 from contextlib import chdir
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
+from subprocess import CalledProcessError
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from benchmarks.draft_runs import TASKS, run_draft
 from core.errors import PantheraError
 from core.plan.file import parse_plan
 from planner.verbs import check_sources, draft_files, profile_files
@@ -81,11 +89,21 @@ def _share(part: int, whole: int) -> float:
 
 def summary(results: Mapping[str, Detected]) -> dict[str, Any]:
     """Return precision and recall of each fact over all data sets, and what differs."""
-    shown: dict[str, Any] = {"sets": len(results)}
-    for fact in FACTS:
-        right = sum(len(one.found[fact] & one.true[fact]) for one in results.values())
-        shown[f"{fact}_precision"] = _share(right, sum(len(one.found[fact]) for one in results.values()))
-        shown[f"{fact}_recall"] = _share(right, sum(len(one.true[fact]) for one in results.values()))
+    counts = {
+        fact: tuple(
+            sum(len(chosen(one)) for one in results.values())
+            for chosen in (
+                lambda one: one.found[fact] & one.true[fact],
+                lambda one: one.found[fact],
+                lambda one: one.true[fact],
+            )
+        )
+        for fact in FACTS
+    }
+    right, found, true = (sum(count[place] for count in counts.values()) for place in range(3))
+    shown: dict[str, Any] = {"sets": len(results), "precision": _share(right, found), "recall": _share(right, true)}
+    for fact, (hits, of_found, of_true) in counts.items():
+        shown |= {f"{fact}_precision": _share(hits, of_found), f"{fact}_recall": _share(hits, of_true)}
     shown["differ"] = {
         name: sorted(text for fact in FACTS for text in one.found[fact] ^ one.true[fact])
         for name, one in results.items()
@@ -94,16 +112,47 @@ def summary(results: Mapping[str, Detected]) -> dict[str, Any]:
     return {**shown, "refused": {name: one.refused for name, one in results.items() if one.refused}}
 
 
+def summary_of_runs(results: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the regrets, minutes and questions of the runs, and the sets that failed."""
+    done = {name: one for name, one in results.items() if "failed" not in one}
+    if not done:
+        return {"runs": 0, "failed": sorted(results)}
+    return {
+        "runs": len(done),
+        "failed": sorted(results.keys() - done.keys()),
+        "regret_median": median(one["regret"] for one in done.values()),
+        "regret_worst": max(one["regret"] for one in done.values()),
+        "minutes_median": median(one["minutes"] for one in done.values()),
+        "questions_median": median(one["questions"] for one in done.values()),
+    }
+
+
+def _run(name: str, task: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    try:
+        return run_draft(name, task, folder)
+    except (PantheraError, CalledProcessError, SystemExit) as error:
+        return {"failed": str(error)}
+
+
 def main() -> None:
     """Print the measures of the named data sets, or of all."""
-    truths = yaml.safe_load(TRUTH.read_text(encoding="utf-8"))
+    truths, tasks = (yaml.safe_load(file.read_text(encoding="utf-8")) for file in (TRUTH, TASKS))
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("sets", nargs="*", help=f"some of {', '.join(truths)}")
+    parser.add_argument("sets", nargs="*", help=f"some of {', '.join([*truths, *tasks])}")
+    parser.add_argument("--out", type=Path, help="folder to keep the projects in, in place of a temporary one")
+    arguments = parser.parse_args()
+    chosen = arguments.sets or [*truths, *tasks]
     results: dict[str, Detected] = {}
-    for name in parser.parse_args().sets or truths:
+    for name in (one for one in chosen if one in truths):
         with TemporaryDirectory(prefix="panthera-draft-") as folder:
             results[name] = detected(truths[name], Path(folder))
-    print(json.dumps(summary(results)))
+    runs: dict[str, dict[str, Any]] = {}
+    with TemporaryDirectory(prefix="panthera-draft-") as folder:
+        for name in (one for one in chosen if one in tasks):
+            runs[name] = _run(name, tasks[name], (arguments.out or Path(folder)).absolute() / name)
+            print(f"{name}: {json.dumps(runs[name])}", file=sys.stderr, flush=True)
+    detection = summary(results) if results else {}
+    print(json.dumps({**detection, **(summary_of_runs(runs) if runs else {})}))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from core.plan.times import parse_duration
 from feature_repo.files.duck import identifier
 from planner.draft.calendar import make_calendar
 from planner.draft.entity_rows import entity_key, entity_of, in_plan_names, named_table, rows_about, rows_of
-from planner.draft.model import draft_model
+from planner.draft.model import Shape, draft_model
 from planner.draft.sources import draft_source, stated_format
 from planner.draft.windows import draft_view
 from planner.profile.column import column_value
@@ -75,7 +75,7 @@ def draft_events(
     _training_set(sheet, calendar, task)
     sheet.put("materialize.as_of", f"{calendar.end:%Y-%m-%d}")
     baseline = {"estimator": "single_feature", "feature": f"{views[0]}.days_since_last"}
-    draft_model(sheet, problem, rows, balance, sheet.plan["project"]["name"], has_text=False, baseline=baseline)
+    draft_model(sheet, sheet.plan["project"]["name"], Shape(problem, rows, balance), baseline=baseline)
 
 
 def _source(

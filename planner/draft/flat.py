@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from core.errors import PantheraError
 from feature_repo.files.duck import identifier
+from planner.draft.groups import draft_group
 from planner.draft.keys import draft_key, entity_name
 from planner.draft.leaks import find_leaks
-from planner.draft.model import draft_model
+from planner.draft.model import Shape, draft_model, is_count_column
 from planner.draft.sources import draft_source
 from planner.draft.target import draft_target
 from planner.profile.links import key_score
 from planner.profile.patterns import KEY_NAME
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
     from pathlib import Path
 
     import duckdb
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 #: Share of distinct values from which on a column of texts tells rows apart and is no feature; of numbers with a key's name.
 _TELLS_APART, _NUMBERS = 0.5, 0.1
 _MOST_GROUPS = 6
+#: Mean number of words from which on values that differ in most rows are free text.
+_WORDS = 2
 VIEW = "row"
 
 
@@ -57,8 +61,9 @@ def draft_flat(
     target = draft_target(sheet, connection, table, column, task)
     table, own = draft_key(sheet, connection, table, column, key, folder)
     entity = entity_name(table, own)
-    features = _features(sheet, connection, table, own, target)
-    read = {own.name, column.name, *(one.name for one in features)}
+    group = draft_group(sheet, connection, table, (own.name, column.name))
+    features = _features(sheet, connection, table, {own.name, column.name, group.name if group else ""}, target)
+    read = {own.name, column.name, *(one.name for one in features), *([group.name] if group else [])}
     kept = [one for one in table.columns if one.name in read or one.treatment == "remove"]
     _project(sheet, table, target, task)
     sheet.put(f"entities.{entity}", {"key": own.name, "dtype": own.dtype, "source": table.name})
@@ -66,11 +71,18 @@ def draft_flat(
     sheet.plan["ingest"][table.name]["entity"] = entity
     sheet.put("label", target.section, f"{target.rows:,} of {table.rows:,} rows have a label", rows=table.rows)
     _view(sheet, table, features)
-    _training_set(sheet, target)
+    _training_set(sheet, table, target, group)
     name = sheet.plan["project"]["name"]
-    has_text = any(one.kind == "text" for one in features)
-    draft_model(sheet, target.problem, target.rows, target.balance, name, has_text=has_text)
+    draft_model(sheet, name, shape_of(target, features))
     _groups(sheet, features)
+
+
+def shape_of(target: Target, features: Sequence[Column]) -> Shape:
+    """Return what decides about the candidates of a table without times."""
+    texts = [one for one in features if one.kind == "text"]
+    levels = max((one.distinct for one in features if one.kind == "string"), default=0)
+    is_count = target.problem == "regression" and is_count_column(target.column)
+    return Shape(target.problem, target.rows, target.balance, has_text=bool(texts), levels=levels, is_count=is_count)
 
 
 def _project(sheet: Sheet, table: Table, target: Target, task: ColumnTask) -> None:
@@ -81,12 +93,13 @@ def _project(sheet: Sheet, table: Table, target: Target, task: ColumnTask) -> No
 
 
 def _features(
-    sheet: Sheet, connection: duckdb.DuckDBPyConnection, table: Table, key: Column, target: Target
+    sheet: Sheet, connection: duckdb.DuckDBPyConnection, table: Table, own: Collection[str], target: Target
 ) -> list[Column]:
-    """Return the columns that are features; notes state why others are left out."""
+    """Return the columns besides `own` that are features; notes state why others are left out."""
     able = []
-    for column in table.columns:
-        if column.name not in {key.name, target.column.name}:
+    for found in table.columns:
+        if found.name not in own:
+            column = _as_text(connection, table, found)
             reason = _no_feature(column, table)
             if reason is None:
                 able.append(column)
@@ -151,9 +164,26 @@ def _view(sheet: Sheet, table: Table, features: Sequence[Column]) -> None:
     sheet.put("build_features.services", {"everything": [f"{VIEW}.*"]})
 
 
-def _training_set(sheet: Sheet, target: Target) -> None:
+def _as_text(connection: duckdb.DuckDBPyConnection, table: Table, column: Column) -> Column:
+    """Return a column of several words that differ in most rows, such as titles, as free text; names of people are none."""
+    if column.kind != "string" or column.personal or column.distinct <= _TELLS_APART * column.values:
+        return column
+    value = identifier(column.name)
+    ((words, digits),) = connection.execute(
+        f"SELECT avg(len(string_split(trim({value}), ' '))), avg(CAST(regexp_matches({value}, '\\d') AS INTEGER)) "
+        f"FROM {table.loaded.relation}"
+    ).fetchall()
+    is_text = words is not None and words >= _WORDS and digits < _TELLS_APART
+    return replace(column, kind="text") if is_text else column
+
+
+def _training_set(sheet: Sheet, table: Table, target: Target, group: Column | None) -> None:
     sheet.put("training_set.service", "everything")
-    if target.problem == "regression":
+    if group is not None:
+        sheet.put("build_features.views.together", {"source": table.name, "columns": [group.name]})
+        why = f"rows with the same {group.raw!r} are about one and the same: none is trained on while another is tested"
+        sheet.put("training_set.split", {"kind": "grouped", "by": f"together.{group.name}"}, why)
+    elif target.problem == "regression":
         sheet.put("training_set.split", {"kind": "random"}, "no time and no classes: rows at random")
     else:
         sheet.put("training_set.split", {"kind": "stratified"}, "no time: rows at random, alike in their classes")

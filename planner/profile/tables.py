@@ -20,6 +20,7 @@ from feature_repo.sources.files import shown
 from feature_repo.sources.readers import open_reader
 from planner.profile.dialect import csv_reader
 from planner.profile.names import plan_name, plan_names
+from planner.profile.parts import kind_of_parts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -110,10 +111,12 @@ def _readers(data: str, scratch: Path) -> Iterator[tuple[str, Reader]]:
 
 
 def _folder(folder: Path, scratch: Path) -> Iterator[tuple[str, Reader]]:
-    """Yield the tables of a folder: one per file; files of one kind and header below a subfolder are one table together."""
-    for file in sorted(folder.iterdir()):
-        if file.name.startswith((".", "_")):
-            continue
+    """Yield the tables of a folder: one per file; files of one kind and header, or below a subfolder, are one together."""
+    visible = [file for file in sorted(folder.iterdir()) if not file.name.startswith((".", "_"))]
+    if kind := kind_of_parts(visible, _kind):
+        yield from _of_kind(kind, str(folder), folder.absolute().name, scratch)
+        return
+    for file in visible:
         if file.is_dir():
             kinds = {kind for inside in file.rglob("*") if inside.is_file() and (kind := _kind(inside))}
             if len(kinds) == 1 and kinds <= {"csv", "parquet", "jsonl"}:

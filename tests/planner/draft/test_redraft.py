@@ -64,7 +64,7 @@ def test_a_draft_without_data_is_the_last_one_again_and_keeps_what_was_changed(
     text = Path("params.yaml").read_text()
     plan = yaml.safe_load(text)
     assert plan["serve"]["decisions"]["above"] == "call"
-    assert plan["train"]["candidates"]["trees"]["params"]["num_leaves"] == 31
+    assert plan["train"]["candidates"]["trees"]["params"]["min_child_samples"] == 40
     assert text.endswith("# mine\n")
     assert run("draft")[0] == 0
     assert Path("params.yaml").read_text() == text
