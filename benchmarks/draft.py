@@ -31,7 +31,7 @@ from planner.verbs import check_sources, draft_files, profile_files
 from worlds.public.tables import r_table
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from planner.profile.profile import Profile
 
@@ -87,19 +87,19 @@ def _share(part: int, whole: int) -> float:
     return round(part / whole, 3) if whole else 1.0
 
 
+def _counts(results: Iterable[Detected], fact: str) -> tuple[int, int, int]:
+    """Return how many facts are found and true, found, and true."""
+    pairs = [(one.found[fact], one.true[fact]) for one in results]
+    return (
+        sum(len(found & true) for found, true in pairs),
+        sum(len(found) for found, _ in pairs),
+        sum(len(true) for _, true in pairs),
+    )
+
+
 def summary(results: Mapping[str, Detected]) -> dict[str, Any]:
     """Return precision and recall of each fact over all data sets, and what differs."""
-    counts = {
-        fact: tuple(
-            sum(len(chosen(one)) for one in results.values())
-            for chosen in (
-                lambda one: one.found[fact] & one.true[fact],
-                lambda one: one.found[fact],
-                lambda one: one.true[fact],
-            )
-        )
-        for fact in FACTS
-    }
+    counts = {fact: _counts(results.values(), fact) for fact in FACTS}
     right, found, true = (sum(count[place] for count in counts.values()) for place in range(3))
     shown: dict[str, Any] = {"sets": len(results), "precision": _share(right, found), "recall": _share(right, true)}
     for fact, (hits, of_found, of_true) in counts.items():
@@ -127,9 +127,9 @@ def summary_of_runs(results: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _run(name: str, task: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+def _run(name: str, task: Mapping[str, Any], folder: Path, *, in_process: bool) -> dict[str, Any]:
     try:
-        return run_draft(name, task, folder)
+        return run_draft(name, task, folder, in_process=in_process)
     except (PantheraError, CalledProcessError, SystemExit) as error:
         return {"failed": str(error)}
 
@@ -140,6 +140,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("sets", nargs="*", help=f"some of {', '.join([*truths, *tasks])}")
     parser.add_argument("--out", type=Path, help="folder to keep the projects in, in place of a temporary one")
+    parser.add_argument("--in-process", action="store_true", help="run the stages in this process, without DVC")
     arguments = parser.parse_args()
     chosen = arguments.sets or [*truths, *tasks]
     results: dict[str, Detected] = {}
@@ -149,7 +150,8 @@ def main() -> None:
     runs: dict[str, dict[str, Any]] = {}
     with TemporaryDirectory(prefix="panthera-draft-") as folder:
         for name in (one for one in chosen if one in tasks):
-            runs[name] = _run(name, tasks[name], (arguments.out or Path(folder)).absolute() / name)
+            project = (arguments.out or Path(folder)).absolute() / name
+            runs[name] = _run(name, tasks[name], project, in_process=arguments.in_process)
             print(f"{name}: {json.dumps(runs[name])}", file=sys.stderr, flush=True)
     detection = summary(results) if results else {}
     print(json.dumps({**detection, **(summary_of_runs(runs) if runs else {})}))

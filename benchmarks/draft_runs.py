@@ -12,14 +12,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import time
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import duckdb
 import yaml
 
-from benchmarks.public import DATA, ask_server, entered, run
+from benchmarks.public import DATA, ask_application, ask_server, entered, run
 from benchmarks.stages import run_stages
 from core.plan.file import read_plan
 from core.settings import read_settings
@@ -35,6 +37,7 @@ from worlds.public.__main__ import PLANS
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from benchmarks.public import Ask
     from core.plan.plan import Plan
 
 TASKS = Path(__file__).with_name("draft_tasks.yaml")
@@ -42,10 +45,15 @@ CHECKOUT = Path(__file__).parents[1]
 _MOST_ANSWERS = 5
 #: Customers of the subscription world.
 _CUSTOMERS = 4000
+#: Its injected changes start here, so the files end here.
+_CHANGES = "2024-07-01 00:00:00+00"
 
 
-def run_draft(name: str, task: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """Return what became of the drafted plan of a data set: its score, its questions, and the minutes to the prediction."""
+def run_draft(name: str, task: Mapping[str, Any], folder: Path, *, in_process: bool) -> dict[str, Any]:
+    """Return what became of the drafted plan of a data set: its score, its questions, and the minutes to the prediction.
+
+    `in_process` runs the stages in this process, without DVC, and asks the application without a server.
+    """
     answers = task.get("answers", {})
     if len(answers) > _MOST_ANSWERS:
         raise SystemExit(f"{name} has {len(answers)} answers; expected at most {_MOST_ANSWERS}")
@@ -58,9 +66,12 @@ def run_draft(name: str, task: Mapping[str, Any], folder: Path) -> dict[str, Any
         run("panthera", "draft", *task["data"], *stated)
         refused = _refusals()
         try:
-            run("dvc", "repro")
+            if in_process:
+                run_stages()
+            else:
+                run("dvc", "repro")
             plan = read_plan(Path("params.yaml"))
-            served = _served(plan)
+            served = _served(plan, ask_application if in_process else ask_server)
             minutes = (time.perf_counter() - started) / 60
         finally:
             run("panthera", "down")
@@ -92,10 +103,18 @@ def write_files(name: str, folder: Path) -> None:
 def _write_subscription(folder: Path) -> None:
     from worlds.subscription.__main__ import main
 
-    if not (folder / "world").exists() and main(
-        ["--out", str(folder / "world"), "--customers", str(_CUSTOMERS), "--quiet"]
-    ):
+    made = folder / "made"
+    if (folder / "world").exists():
+        return
+    if main(["--out", str(made), "--customers", str(_CUSTOMERS), "--quiet"]):
         raise SystemExit("the subscription world could not be generated")
+    before = f"event_time < TIMESTAMPTZ '{_CHANGES}' AND created_time < TIMESTAMPTZ '{_CHANGES}'"
+    with duckdb.connect() as connection:
+        for table in (each.name for each in sorted(made.iterdir()) if each.name != "truth"):
+            (folder / "world" / table).mkdir(parents=True)
+            rows = f"SELECT * FROM '{made / table}/*.parquet' WHERE {before}"
+            connection.execute(f"COPY ({rows}) TO '{folder / 'world' / table}/part-0.parquet' (FORMAT parquet)")
+    shutil.rmtree(made)
 
 
 def _write_purchases(folder: Path) -> None:
@@ -116,12 +135,12 @@ def _refusals() -> list[str]:
     return [f"{one.path}: {one.found}" for one in checked.findings if one.level == "refuse"]
 
 
-def _served(plan: Plan) -> bool:
+def _served(plan: Plan, ask: Ask) -> bool:
     """Return whether the service answers for an entity of the test rows."""
     rows = part(read_training_set(DATA / "training_set.parquet"), TEST)
     key = rows.column(plan.unit.key)[0].as_py()
     as_of = {"as_of": plan.materialize.as_of.isoformat()} if plan.has_time else {}
-    answers = ask_server([{"entities": [{plan.unit.key: key}], **as_of}])
+    answers = ask([{"entities": [{plan.unit.key: key}], **as_of}])
     return bool(answers) and "error" not in answers[0]
 
 
@@ -189,6 +208,9 @@ def _on_instants_of(drafted: Plan, plan: dict[str, Any]) -> dict[str, Any]:
     if not drafted.has_time or "as_of" not in plan["training_set"]:
         return plan
     stated = drafted.model_dump(mode="json", exclude_unset=True)
+    for source in plan["ingest"].values():
+        if "observed_until" in source:
+            source["observed_until"] = stated["ingest"][drafted.label.source]["observed_until"]
     for section, key in (("training_set", "as_of"), ("training_set", "split"), ("build_features", "snapshots")):
         plan[section][key] = {**plan[section][key], **stated[section][key]}
     plan["materialize"]["as_of"] = stated["materialize"]["as_of"]

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from core.errors import SourceError
+from core.plan.rows.look_ups import own
 from feature_repo.files.duck import identifier
 from feature_repo.sources.quality import typed_value
 from feature_repo.sources.times import SourceTime
@@ -63,7 +64,7 @@ def check_data(connection: duckdb.DuckDBPyConnection, plan: Plan, scratch: Path)
 
 
 def _given(connection: duckdb.DuckDBPyConnection, name: str, source: Source, scratch: Path) -> Given:
-    names = {spec.rename_from or column: column for column, spec in source.ingested().columns.items()}
+    names = {spec.rename_from or column: column for column, spec in own(source).ingested().columns.items()}
     loaded = load(connection, name, source.reader, scratch, names)
     return Given(name, source, loaded, tuple(profile_columns(connection, loaded)))
 
@@ -72,7 +73,7 @@ def _columns(connection: duckdb.DuckDBPyConnection, plan: Plan, given: Given) ->
     """Find columns that the file lacks, and those with more values of another kind than the rules allow."""
     rules, loaded = plan.validate_.get(given.name), given.loaded
     allowed = rules.max_rejected if rules else 0.0
-    for column, spec in given.source.ingested().columns.items():
+    for column, spec in own(given.source).ingested().columns.items():
         path = f"ingest.{given.name}.columns.{column}"
         if column not in loaded.types:
             yield Finding(

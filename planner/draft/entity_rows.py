@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC
 from typing import TYPE_CHECKING
@@ -21,22 +22,57 @@ if TYPE_CHECKING:
     from planner.draft.sheet import Sheet
     from planner.draft.task import WindowTask
     from planner.profile.column import Column
+    from planner.profile.links import Link
     from planner.profile.profile import Profile, Table
 
 _SEVERAL = 2
+#: Share of distinct keys from which on the other rows are repeated deliveries.
+_ALMOST = 0.97
 #: Likeness of the name of a column and of the key of an entity.
 _NAMED = 0.9
 
 
 @dataclass(frozen=True)
+class Through:
+    """A link by which rows get their key and their time: a column of theirs, and the unique one of the rows that have both."""
+
+    column: Column
+    rows: Events
+    to_column: Column
+
+
+@dataclass(frozen=True)
 class Events:
-    """A table with times: the key of its entity, and the column of its event time."""
+    """A table with times: the key of its entity, and the column of its event time.
+
+    With `through`, both are columns of the table that it names.
+    """
 
     table: Table
     key: Column
     time: Column
     first: datetime
     last: datetime
+    through: Through | None = None
+
+    @property
+    def known(self) -> Column | None:
+        """The column of when a row became known; None without one."""
+        delay = self.table.delay
+        return self.table.column(delay.known) if delay and delay.event == self.time.name and not self.through else None
+
+    @property
+    def is_one_row(self) -> bool:
+        """Whether there is one row for each key, except for a few that were delivered twice."""
+        return self.through is None and self.key.distinct >= _ALMOST * self.table.rows
+
+
+@dataclass(frozen=True)
+class Facts:
+    """A table without times: one row for each key, whose values are taken as known at any time."""
+
+    table: Table
+    key: Column
 
 
 def named_table(profile: Profile, name: str) -> Table:
@@ -116,6 +152,34 @@ def entity_of(key: Column, named: str | None) -> str:
     return (named or "").lower() or KEY_NAME.sub("", key.name).strip("_") or f"one_{key.name}"[:40]
 
 
+def label_rows(
+    sheet: Sheet, profile: Profile, table: Table, task: WindowTask, key: str | None, time: str | None
+) -> Events:
+    """Return the rows of a label; a table without key or time has them from one that it is linked to.
+
+    Raises
+    ------
+    PantheraError
+        If there is no key or no time.
+
+    """
+    if time_columns(table.columns):
+        with suppress(PantheraError):
+            return rows_of(sheet, table, entity_key(sheet, profile, table, task, key), time)
+    for link in (one for one in profile.links if one.table == table.name):
+        other = profile.table_named(link.to_table)
+        if time_columns(other.columns):
+            rows = rows_of(sheet, other, entity_key(sheet, profile, other, task, key), time)
+            return through(table, link, rows)
+    return rows_of(sheet, table, entity_key(sheet, profile, table, task, key), time)
+
+
+def through(table: Table, link: Link, rows: Events) -> Events:
+    """Return the rows of a table whose key and time stand in `rows`."""
+    by = Through(table.column(link.column), rows, rows.table.column(link.to_column))
+    return Events(table, rows.key, rows.time, rows.first, rows.last, by)
+
+
 def rows_of(sheet: Sheet, table: Table, key: Column, time: str | None) -> Events:
     """Return the table with its key and its event time.
 
@@ -138,6 +202,8 @@ def rows_of(sheet: Sheet, table: Table, key: Column, time: str | None) -> Events
             f"no column of {table.name} says when each of its rows happened, which a label in a window of time needs; predict "
             "a column instead, or name the time with --time"
         )
+    if named is None and table.delay and able[0].name == table.delay.event:
+        able = [one for one in able if one.name != table.delay.known]
     if len(able) > 1 and named is None:
         options = [one.raw for one in able]
         answer = sheet.ask(
@@ -155,8 +221,8 @@ def rows_of(sheet: Sheet, table: Table, key: Column, time: str | None) -> Events
     return Events(table, key, able[0], found.first.replace(tzinfo=UTC), found.last.replace(tzinfo=UTC))
 
 
-def rows_about(sheet: Sheet, table: Table, events: Events, profile: Profile) -> Iterator[Events]:
-    """Yield each other table about the same entity with the key and a time; a note states why others are left out."""
+def rows_about(sheet: Sheet, table: Table, events: Events, profile: Profile) -> Iterator[Events | Facts]:
+    """Yield each other table about the same entity; a note states why others are left out."""
     keys = [
         column
         for column in table.columns
@@ -164,21 +230,34 @@ def rows_about(sheet: Sheet, table: Table, events: Events, profile: Profile) -> 
     ]
     keys = [column for column in keys if column.kind == events.key.kind and not column.nulls]
     if not keys:
-        sheet.notes.append(
-            f"the table {table.name} is left out: no column of it holds the key {events.key.raw!r}; join it in a query"
-        )
-        return
-    try:
+        yield from _rows_through(sheet, table, events, profile)
+    elif time_columns(table.columns):
         yield rows_of(sheet, table, keys[0], None)
-    except PantheraError:
+    elif keys[0].is_unique:
+        yield Facts(table, keys[0])
+    else:
         sheet.notes.append(
             f"the table {table.name} is left out: it has no time, so nothing tells which of its values were known when"
         )
 
 
+def _rows_through(sheet: Sheet, table: Table, events: Events, profile: Profile) -> Iterator[Events]:
+    """Yield a table without the key whose rows are linked to rows that have it, as the lines of an order to orders."""
+    for link in (one for one in profile.links if one.table == table.name):
+        other = profile.table_named(link.to_table)
+        keys = [one for one in other.columns if one.name == events.key.name]
+        if keys and not keys[0].nulls and time_columns(other.columns):
+            yield through(table, link, rows_of(sheet, other, keys[0], None))
+            return
+    sheet.notes.append(
+        f"the table {table.name} is left out: no column of it holds the key {events.key.raw!r}; join it in a query"
+    )
+
+
 def _is_linked(profile: Profile, table: Table, column: Column, events: Events) -> bool:
     """Return whether a column and the key of the events are linked, in either direction or to a third table's key."""
-    ends = {(table.name, column.name), (events.table.name, events.key.name)}
+    holder = events.through.rows.table if events.through else events.table
+    ends = {(table.name, column.name), (holder.name, events.key.name)}
     direct = any({(link.table, link.column), (link.to_table, link.to_column)} == ends for link in profile.links)
     targets = [
         {(link.to_table, link.to_column) for link in profile.links if (link.table, link.column) == end} for end in ends

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import re
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import duckdb
@@ -9,21 +12,31 @@ import duckdb
 from core.errors import PantheraError
 from core.plan.times import parse_duration
 from feature_repo.files.duck import identifier
-from planner.draft.calendar import make_calendar
-from planner.draft.entity_rows import entity_key, entity_of, in_plan_names, named_table, rows_about, rows_of
+from planner.draft.calendar import Span, make_calendar
+from planner.draft.entity_rows import (
+    Events,
+    Facts,
+    entity_of,
+    in_plan_names,
+    label_rows,
+    named_table,
+    rows_about,
+)
+from planner.draft.flat import no_feature
 from planner.draft.model import Shape, draft_model
 from planner.draft.sources import draft_source, stated_format
-from planner.draft.windows import draft_view
+from planner.draft.windows import calendar_features, draft_view, label_features, view_name
 from planner.profile.column import column_value
+from planner.profile.patterns import AFTER_NAME
 from planner.profile.times import time_columns
 
 if TYPE_CHECKING:
-    from datetime import datetime, timedelta
+    from collections.abc import Iterator, Sequence
+    from datetime import datetime
     from pathlib import Path
 
     from core.plan.plan import Problem
     from planner.draft.calendar import Calendar
-    from planner.draft.entity_rows import Events
     from planner.draft.sheet import Sheet
     from planner.draft.task import WindowTask
     from planner.profile.column import Column
@@ -53,15 +66,18 @@ def draft_events(
     """
     table = named_table(profile, task.table)
     task = in_plan_names(task, table)
-    events = rows_of(sheet, table, entity_key(sheet, profile, table, task, key), time)
-    horizon = parse_duration(task.horizon)
-    calendar = make_calendar(events, horizon)
-    others = [
-        found for other in profile.tables if other is not table for found in rows_about(sheet, other, events, profile)
-    ]
+    events = label_rows(sheet, profile, table, task, key, time)
+    horizon, lead = parse_duration(task.horizon), parse_duration(task.lead) if task.lead else timedelta()
+    tables = [other for other in profile.tables if other is not table]
+    others = [found for other in tables for found in rows_about(sheet, other, events, profile)]
+    parent = _parent(connection, events, [one for one in others if isinstance(one, Events)])
+    lasts = [one.last for one in others if isinstance(one, Events) and not one.is_one_row]
+    last = max([events.last, *(one for one in lasts if one <= events.last + horizon)])
+    span = Span(table.name, events.first, last, parent.key.distinct)
+    calendar = make_calendar(span, horizon, lead)
     entity = entity_of(events.key, task.entity)
-    sheet.put(f"entities.{entity}", {"key": events.key.name, "dtype": events.key.dtype, "source": table.name})
-    rows, balance = _labels(connection, events, task, calendar, horizon)
+    sheet.put(f"entities.{entity}", {"key": events.key.name, "dtype": events.key.dtype, "source": parent.table.name})
+    rows, balance = _labels(connection, events, parent, task, calendar, horizon)
     share = f"about {balance:.1%} of {rows:,} labels are true" if task.is_condition else f"about {rows:,} labels"
     problem: Problem = "binary" if task.is_condition else "regression"
     _require_labels(problem, rows, balance)
@@ -69,45 +85,113 @@ def draft_events(
     for each in (events, *others):
         _source(sheet, connection, each, entity, calendar.cut, folder)
     sheet.put("label", _label(table, task), share, rows=rows)
-    views = [draft_view(sheet, each, calendar) for each in (events, *others)]
-    sheet.put("build_features.snapshots", {"start": f"{calendar.start:%Y-%m-%d}", "end": f"{calendar.end:%Y-%m-%d}"})
+    views = _views(sheet, events, others, calendar, task)
+    period = {"start": calendar.text(calendar.start), "end": calendar.text(calendar.end)}
+    sheet.put("build_features.snapshots", period)
     sheet.put("build_features.services", {"everything": [f"{view}.*" for view in views]})
-    _training_set(sheet, calendar, task)
-    sheet.put("materialize.as_of", f"{calendar.end:%Y-%m-%d}")
-    baseline = {"estimator": "single_feature", "feature": f"{views[0]}.days_since_last"}
+    _training_set(sheet, calendar, task, horizon + lead)
+    sheet.put("materialize.as_of", calendar.text(calendar.end))
+    feature = f"{views[0]}.days_since_last"
+    has_recency = "days_since_last" in sheet.plan["build_features"]["views"][views[0]].get("features", {})
+    baseline = {"estimator": "single_feature", "feature": feature} if problem == "binary" and has_recency else None
     draft_model(sheet, sheet.plan["project"]["name"], Shape(problem, rows, balance), baseline=baseline)
 
 
+def _parent(connection: duckdb.DuckDBPyConnection, events: Events, others: Sequence[Events]) -> Events:
+    """Return the rows that say which entities there are: one for each in a table that has all of them, or the label's."""
+    holder = events.through.rows if events.through else events
+    able = [one for one in others if one.is_one_row and one.key.kind == holder.key.kind]
+    found = [one for one in able if _has_all(connection, one, holder)]
+    return max(found, key=lambda one: one.key.distinct) if found else holder
+
+
+def _has_all(connection: duckdb.DuckDBPyConnection, parent: Events, rows: Events) -> bool:
+    ((missing,),) = connection.execute(
+        f'SELECT count(*) FROM ({_typed(rows)}) WHERE "the key" NOT IN (SELECT "the key" FROM ({_typed(parent)}))'
+    ).fetchall()
+    return not missing
+
+
+def _views(
+    sheet: Sheet, events: Events, others: Sequence[Events | Facts], calendar: Calendar, task: WindowTask
+) -> list[str]:
+    """Put the views of all tables into the sheet; return their names, the label's table first."""
+    horizon = parse_duration(task.horizon)
+    closes = horizon + (parse_duration(task.lead) if task.lead else timedelta())
+    label = label_features(task, horizon, closes, calendar.end - events.first)
+    views = []
+    for each in (events, *others):
+        if isinstance(each, Facts):
+            views += _facts_view(sheet, each, calendar)
+        elif each is not events:
+            draft_view(sheet, each, calendar, closes, {})
+            views.append(view_name(each))
+        elif not (events.is_one_row and others):  # a row of the label is what is predicted
+            draft_view(sheet, each, calendar, closes, {**label, **calendar_features(calendar)})
+            views.append(view_name(each))
+    return views
+
+
+def _facts_view(sheet: Sheet, facts: Facts, calendar: Calendar) -> Iterator[str]:
+    """Put the view of a table without times into the sheet; yield its name if it has a feature."""
+    able = [one for one in facts.table.columns if one.name != facts.key.name and no_feature(one, facts.table) is None]
+    columns = [one.name for one in able if one.kind != "text" and not AFTER_NAME.search(one.name)]
+    if columns:
+        name = f"{facts.table.name[:32]}_facts"
+        section = {"source": facts.table.name, "ttl": calendar.ttl, "every": calendar.cadence, "columns": columns}
+        why = (
+            "this table has no time: its values count as known at every instant; remove those that are known only later"
+        )
+        sheet.put(f"build_features.views.{name}", section, why)
+        yield name
+
+
 def _source(
-    sheet: Sheet, connection: duckdb.DuckDBPyConnection, events: Events, entity: str, cut: datetime, folder: Path
+    sheet: Sheet, connection: duckdb.DuckDBPyConnection, rows: Events | Facts, entity: str, cut: datetime, folder: Path
 ) -> None:
-    columns = [column for column in events.table.columns if column.kind != "empty"]
-    draft_source(sheet, connection, events.table, columns, folder)
-    section = sheet.plan["ingest"][events.table.name]
-    section["columns"][events.time.name].pop("format", None)  # event_time has it
-    stated = section["columns"].pop(events.key.name)
-    key = sheet.plan["entities"][entity]["key"]
-    if key != events.key.name:
-        stated = {**stated, "rename_from": events.key.raw}
-        _rename(sheet, events, key)
-    section["columns"] = {key: stated, **section["columns"]}
+    columns = [column for column in rows.table.columns if column.kind != "empty"]
+    draft_source(sheet, connection, rows.table, columns, folder)
+    section = sheet.plan["ingest"][rows.table.name]
     section["entity"] = entity
-    sheet.put(
-        f"ingest.{events.table.name}.event_time",
-        _time_section(events.time),
-        f"its name, and no missing value in {events.table.rows:,} rows",
-        rows=events.table.rows,
-        runner_up=", ".join(one.name for one in time_columns(events.table.columns)[1:2]),
-    )
-    sheet.put(
-        f"ingest.{events.table.name}.observed_until",
-        f"{cut:%Y-%m-%d}",
-        "the end of the last day with a row; correct it if the extract was cut later",
-    )
-    sheet.put(f"ingest.{events.table.name}.later_rows", "leave_out")
+    if isinstance(rows, Events) and rows.through:
+        by = {rows.through.column.name: rows.through.to_column.name}
+        where = rows.through.rows.table.name
+        section["join"] = {where: {"key": by}}
+        time: dict[str, Any] = {"through": f"{where}.{rows.time.name}", "key": by}
+        _put_times(sheet, rows, time, f"{where} has the time and the key, by {rows.through.column.raw!r}", cut)
+        return
+    stated = section["columns"].pop(rows.key.name)
+    key = sheet.plan["entities"][entity]["key"]
+    if key != rows.key.name:
+        stated = {**stated, "rename_from": rows.key.raw}
+        _rename(sheet, rows, key)
+    section["columns"] = {key: stated, **section["columns"]}
+    if isinstance(rows, Events):
+        if rows.is_one_row and not rows.key.is_unique:
+            share = 1 - rows.key.distinct / rows.table.rows
+            sheet.put(f"validate.{rows.table.name}.unique", [key], "a few keys were delivered twice")
+            rules = sheet.plan["validate"][rows.table.name]
+            rules["max_rejected"] = max(rules["max_rejected"], math.ceil(share * 150) / 100)
+        section["columns"][rows.time.name].pop("format", None)  # event_time has it
+        why = f"its name, and no missing value in {rows.table.rows:,} rows"
+        _put_times(sheet, rows, _time_section(sheet, rows.time), why, cut)
 
 
-def _rename(sheet: Sheet, events: Events, key: str) -> None:
+def _put_times(sheet: Sheet, events: Events, time: dict[str, Any], why: str, cut: datetime) -> None:
+    path, table = f"ingest.{events.table.name}", events.table
+    others = [one.name for one in time_columns(table.columns)[1:2]]
+    sheet.put(f"{path}.event_time", time, why, rows=table.rows, runner_up=", ".join(others))
+    if events.known is not None:
+        sheet.plan["ingest"][table.name]["columns"][events.known.name].pop("format", None)
+        why = f"when a row became known: {table.delay.median_days:.1f} days later in the middle" if table.delay else ""
+        sheet.put(f"{path}.created_time", _time_section(sheet, events.known), why, rows=table.rows)
+    until = f"{cut:%Y-%m-%d}" if cut.hour == 0 else f"{cut:%Y-%m-%dT%H:%M:%SZ}"
+    why = "the end of the last day with a row; correct it if the extract was cut later"
+    sheet.put(f"{path}.observed_until", until, why)
+    sheet.put(f"{path}.later_rows", "leave_out")
+
+
+def _rename(sheet: Sheet, events: Events | Facts, key: str) -> None:
     rules = sheet.plan["validate"][events.table.name]
     for rule, columns in rules.items():
         if isinstance(columns, list):
@@ -116,19 +200,41 @@ def _rename(sheet: Sheet, events: Events, key: str) -> None:
             columns[key] = columns.pop(events.key.name)
 
 
-def _time_section(column: Column) -> dict[str, Any]:
+def _time_section(sheet: Sheet, column: Column) -> dict[str, Any]:
     section: dict[str, Any] = {"column": column.name}
     if form := stated_format(column):
         section["format"] = form
     if column.kind == "date":
         section["at"] = "end_of_day"
     elif not column.has_zone and column.found != "TIMESTAMP WITH TIME ZONE":
-        section["zone"] = "UTC"
+        section["zone"] = sheet.answers.get("zone", "UTC")
+        if section["zone"] != "UTC":
+            section["ambiguous"] = "earlier"
     return section
 
 
+def _typed(events: Events) -> str:
+    """Compose the SQL of the rows with their columns by kind, the key as `the key` and the time as `the time`."""
+    table = events.table
+    columns = [f"{column_value(table.loaded, one)} AS {identifier(one.name)}" for one in table.columns]
+    if events.through is None:
+        own = f'{identifier(events.key.name)} AS "the key", {identifier(events.time.name)} AS "the time"'
+        return f"SELECT *, {own} FROM (SELECT {', '.join(columns)} FROM {table.loaded.relation})"
+    by = events.through
+    on = f"rows.{identifier(by.column.name)} = holder.{identifier(by.to_column.name)}"
+    return (
+        f'SELECT rows.*, holder."the key", holder."the time" FROM (SELECT {", ".join(columns)} FROM '
+        f"{table.loaded.relation}) AS rows JOIN ({_typed(by.rows)}) AS holder ON {on}"
+    )
+
+
 def _labels(
-    connection: duckdb.DuckDBPyConnection, events: Events, task: WindowTask, calendar: Calendar, horizon: timedelta
+    connection: duckdb.DuckDBPyConnection,
+    events: Events,
+    parent: Events,
+    task: WindowTask,
+    calendar: Calendar,
+    horizon: timedelta,
 ) -> tuple[int, float]:
     """Return an estimate of the number of labels at all instants, and the mean label at the last instant.
 
@@ -138,21 +244,23 @@ def _labels(
         If the SQL of the task fails.
 
     """
-    table, key, time = events.table, identifier(events.key.name), identifier(events.time.name)
-    typed = ", ".join(f"{column_value(table.loaded, one)} AS {identifier(one.name)}" for one in table.columns)
-    until, closes = (f"TIMESTAMP '{instant:%Y-%m-%d %H:%M:%S}'" for instant in (calendar.end, calendar.end + horizon))
-    window = f"{time} > {until} AND {time} <= {closes}"
-    label = f"(SELECT {task.value} FROM typed WHERE typed.{key} = members.{key} AND {window})"
-    population = f"HAVING {task.population}" if task.population else ""
+    opens = calendar.end + (parse_duration(task.lead) if task.lead else timedelta())
+    until, begins, closes = (
+        f"TIMESTAMP '{instant:%Y-%m-%d %H:%M:%S}'" for instant in (calendar.end, opens, opens + horizon)
+    )
+    same = 'typed."the key" = members."the key"'
+    label = f'(SELECT {task.value} FROM typed WHERE {same} AND "the time" > {begins} AND "the time" <= {closes})'
+    population = f'(SELECT {task.population or "count(*) >= 1"} FROM typed WHERE {same} AND "the time" <= {until})'
     try:
         ((members, mean),) = connection.execute(
-            f"""WITH typed AS (SELECT {typed} FROM {table.loaded.relation}),
-            members AS (SELECT {key} FROM typed WHERE {time} <= {until} GROUP BY {key} {population})
-            SELECT count(*), avg(CAST({label} AS DOUBLE)) FROM members"""
+            f"""WITH typed AS ({_typed(events)}),
+            members AS (SELECT DISTINCT "the key" FROM ({_typed(parent)}) WHERE "the time" <= {until})
+            SELECT count(*) FILTER (is_in), avg(CAST(label AS DOUBLE)) FILTER (is_in)
+            FROM (SELECT {population} AS is_in, {label} AS label FROM members)"""
         ).fetchall()
     except duckdb.Error as error:
         reason = " ".join(str(error).split("\n\nLINE")[0].split())
-        raise PantheraError(f"the line about what to predict fails on {table.name}: {reason}") from None
+        raise PantheraError(f"the line about what to predict fails on {events.table.name}: {reason}") from None
     instants = (calendar.end - calendar.start) // calendar.every + 1
     return int(members) * instants, float(mean or 0.0)
 
@@ -175,16 +283,24 @@ def _project(sheet: Sheet, table: Table, problem: Problem, line: str) -> None:
 
 
 def _label(table: Table, task: WindowTask) -> dict[str, str]:
+    lead = {"lead": task.lead} if task.lead else {}
     population = {"population": task.population} if task.population else {}
-    return {"source": table.name, "horizon": task.horizon, **population, "value": task.value}
+    can_be_null = re.match(r"(avg|min|max)\(", task.value) is not None and not task.is_condition
+    unlabelled = {"unlabelled": "leave_out"} if can_be_null else {}
+    value = f"coalesce({task.value}, false)" if task.is_condition else task.value
+    value = task.value if task.value.startswith("count(") else value
+    return {"source": table.name, **lead, "horizon": task.horizon, **population, "value": value, **unlabelled}
 
 
-def _training_set(sheet: Sheet, calendar: Calendar, task: WindowTask) -> None:
-    start, end, validation, test = (
-        f"{each:%Y-%m-%d}" for each in (calendar.start, calendar.end, calendar.validation, calendar.test)
+def _training_set(sheet: Sheet, calendar: Calendar, task: WindowTask, closes: timedelta) -> None:
+    start, end, validation, test = map(
+        calendar.text, (calendar.start, calendar.end, calendar.validation, calendar.test)
     )
     sheet.put("training_set.service", "everything")
-    why = f"every {calendar.every.days} days; the last window closes with the data, on {calendar.cut:%Y-%m-%d}"
+    why = (
+        f"every {calendar.cadence.removeprefix('1 ')}; the last window closes with the data, on {calendar.cut:%Y-%m-%d}"
+    )
     sheet.put("training_set.as_of", {"start": start, "end": end, "every": calendar.cadence}, why)
-    split = {"kind": "temporal", "validation_from": validation, "test_from": test, "gap": task.horizon}
+    gap = f"{int(closes.total_seconds()) // 3600}h" if task.lead else task.horizon
+    split = {"kind": "temporal", "validation_from": validation, "test_from": test, "gap": gap}
     sheet.put("training_set.split", split, "in time, a horizon apart, so that no label looks into the next part")

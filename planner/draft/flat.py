@@ -100,7 +100,7 @@ def _features(
     for found in table.columns:
         if found.name not in own:
             column = _as_text(connection, table, found)
-            reason = _no_feature(column, table)
+            reason = no_feature(column, table)
             if reason is None:
                 able.append(column)
             else:
@@ -133,7 +133,7 @@ def _is_kept(sheet: Sheet, column: Column, suspect: Suspect | None) -> bool:
     return False
 
 
-def _no_feature(column: Column, table: Table) -> str | None:
+def no_feature(column: Column, table: Table) -> str | None:
     """Return the reason why a column is not a feature; None if it is one."""
     is_number_of = column.kind == "integer" and KEY_NAME.search(column.name) is not None
     is_key = column.is_unique and column.kind == "integer" and key_score(table.name, column) > 0

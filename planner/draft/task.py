@@ -9,14 +9,15 @@ from core.errors import PantheraError
 from core.plan.times import parse_duration
 
 _IN_TIME = re.compile(
-    r"^(?P<value>.+?)\s+in\s+(?P<horizon>\d+\s*[smhdw])(?:\s+for\s+each\s+(?P<entity>\w+))?(?:\s+where\s+(?P<population>.+))?$",
+    r"^(?P<value>.+?)\s+in\s+(?P<horizon>\d+\s*[smhdw])(?:\s+after\s+(?P<lead>\d+\s*[smhdw]))?(?:\s+for\s+each\s+(?P<entity>\w+))?(?:\s+where\s+(?P<population>.+))?$",
     re.IGNORECASE | re.DOTALL,
 )
 _COMPARED = re.compile(
     r"^(?P<column>.+?)\s*(?P<operator>=|==|!=|<>|>=|<=|>|<)\s*(?P<value>'[^']*'|\"[^\"]*\"|[^<>=!]+)$", re.DOTALL
 )
 _AGGREGATE = re.compile(
-    r"\b(?P<function>count|sum|avg|min|max)\s*\(\s*(?:(?P<distinct>distinct)\s+)?(?P<of>[\w.*]+)\s*\)", re.IGNORECASE
+    r"\b(?P<function>count|sum|avg|min|max)\s*\(\s*(?:(?P<distinct>distinct)\s+)?(?P<of>[\w.*]+)(?:\s+where\s+(?P<only>[^()]+))?\s*\)",
+    re.IGNORECASE,
 )
 _EXPECTED = "expected a column, a comparison such as churn = 'Yes', or count(orders) = 0 in 90d for each customer"
 
@@ -37,8 +38,8 @@ class WindowTask:
     Attributes
     ----------
     table : the table that the aggregates name.
+    lead : the time between the instant and the window; None without one.
     value, population : SQL over the rows of the table; an empty population is all entities with a row.
-    column : the column that is added up, if the value is no count of rows.
     is_condition : whether the value is a comparison, so that the label is true or false.
 
     """
@@ -46,6 +47,7 @@ class WindowTask:
     table: str
     value: str
     horizon: str
+    lead: str | None
     entity: str | None
     population: str
     is_condition: bool
@@ -86,27 +88,33 @@ def _window(found: re.Match[str]) -> WindowTask:
     if len(tables) != 1:
         named = f"names the tables {', '.join(sorted(tables))}" if tables else "names no table"
         raise PantheraError(f"{found[0]!r} {named}; {_EXPECTED}")
+    horizon, lead = (found[key] and found[key].replace(" ", "") for key in ("horizon", "lead"))
     try:
-        parse_duration(found["horizon"])
+        for stated in filter(None, (horizon, lead)):
+            parse_duration(stated)
     except ValueError as error:
         raise PantheraError(f"{found[0]!r}: {error}") from None
     value, population = (sql for sql, _ in parse)
-    is_condition = re.search(r"[<>=]", value) is not None
-    return WindowTask(tables.pop(), value, found["horizon"].replace(" ", ""), found["entity"], population, is_condition)
+    is_condition = re.search(r"[<>=]", re.sub(r"FILTER \([^()]*\)", "", value)) is not None
+    return WindowTask(tables.pop(), value, horizon, lead, found["entity"], population, is_condition)
 
 
 def _of_rows(text: str) -> tuple[str, list[str]]:
-    """Return an expression with aggregates over rows, `count(*)` for `count(orders)`, and the tables that it names."""
+    """Return an expression with aggregates over rows, `count(*)` for `count(orders)`, and the tables that it names.
+
+    `count(orders where amount > 9)` is `count(*) FILTER (amount > 9)`.
+    """
     tables: list[str] = []
 
     def replaced(found: re.Match[str]) -> str:
         function, (table, _, column) = found["function"].lower(), found["of"].partition(".")
         tables.append(table)
+        only = f" FILTER ({found['only'].strip()})" if found["only"] else ""
         if not column and function == "count":
-            return "count(*)"
+            return f"count(*){only}"
         if not column:
             raise PantheraError(f"{found[0]!r} names no column; write {function}({table}.column)")
         inner = f'{"DISTINCT " if found["distinct"] else ""}"{column}"'
-        return f"coalesce(sum({inner}), 0)" if function == "sum" else f"{function}({inner})"
+        return f"coalesce(sum({inner}){only}, 0)" if function == "sum" else f"{function}({inner}){only}"
 
     return _AGGREGATE.sub(replaced, text.strip()), tables

@@ -42,7 +42,8 @@ _WHOLE_TEXT = re.compile(r"[+-]?\d[\d.,' ]*")
 _FEW_WORDS = 3
 #: Mean length, and mean number of words, from which on a string is free text.
 _TEXT_LENGTH, _TEXT_WORDS = 25, 4
-_PERSONAL_SHARE = 0.9
+#: Share of the values that must be personal data of a kind; if the name tells it too, half of them are enough.
+_PERSONAL_SHARE, _NAMED_SHARE = 0.9, 0.5
 _WHOLE = frozenset(
     {*(f"{sign}{size}INT" for sign in ("", "U") for size in ("TINY", "SMALL", "BIG")), "INTEGER", "UINTEGER"}
 )
@@ -347,7 +348,7 @@ def _with_person(column: Column, sample: Sequence[str]) -> Column:
     for person in PERSONAL:
         is_named = person.named.search(column.name) is not None
         share = _share(person, column, values, is_named=is_named)
-        if share is not None and share >= _PERSONAL_SHARE:
+        if share is not None and share >= (_NAMED_SHARE if is_named and not person.needs_name else _PERSONAL_SHARE):
             return replace(column, personal=person.kind, treatment=person.treatment, personal_share=share)
         if is_named and person.fits is None and column.kind != "bool":
             return replace(column, personal=person.kind, treatment=person.treatment)

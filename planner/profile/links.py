@@ -25,6 +25,8 @@ _INCLUDED = 0.9
 #: Smallest score of a link: the included share times the similarity of the names.
 _LIKELY = 0.6
 _FEW_VALUES = 3
+#: Texts with so many values are found in another table by chance rarely: names count less, and fewer must be found.
+_MANY_VALUES, _INCLUDED_TEXTS = 50, 0.6
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,7 @@ class Link:
     included : share of the distinct values that are keys of that table.
     name_score : similarity of the names, 0 to 1.
     orphans : the number of rows whose value is not a key of that table.
+    is_telling : whether the values are so many different texts that two columns hardly share them by chance.
 
     """
 
@@ -48,11 +51,13 @@ class Link:
     included: float
     name_score: float
     orphans: int
+    is_telling: bool = False
 
     @property
     def score(self) -> float:
         """The included share, weighted by the similarity of the names."""
-        return self.included * (0.4 + 0.6 * self.name_score)
+        least = 0.7 if self.is_telling else 0.4
+        return self.included * (least + (1 - least) * self.name_score)
 
 
 def key_columns(table: Loaded, columns: Sequence[Column]) -> list[Column]:
@@ -146,5 +151,6 @@ def _compared(connection: duckdb.DuckDBPyConnection, pair: _Pair) -> Link | None
     ).fetchall()
     share = included / distinct if distinct else 0.0
     to = pair.to_table.name, pair.to_column.name
-    link = Link(pair.table.name, pair.column.name, *to, share, pair.name_score, int(orphans))
-    return link if share >= _INCLUDED and link.score >= _LIKELY else None
+    is_telling = pair.column.kind == "string" and distinct >= _MANY_VALUES
+    link = Link(pair.table.name, pair.column.name, *to, share, pair.name_score, int(orphans), is_telling)
+    return link if share >= (_INCLUDED_TEXTS if is_telling else _INCLUDED) and link.score >= _LIKELY else None

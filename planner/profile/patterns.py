@@ -54,7 +54,14 @@ _DATES = {
     "%d.%m.%y": r"\d{1,2}\.\d{1,2}\.\d{2}",
     "%d-%b-%y": r"\d{1,2}-[A-Za-z]{3}-\d{2}",
 }
-_CLOCKS = {"": "", " %H:%M": r" \d{1,2}:\d\d", " %H:%M:%S": r" \d{1,2}:\d\d:\d\d"}
+_CLOCKS = {
+    "": "",
+    " %H:%M": r" \d{1,2}:\d\d",
+    " %H:%M:%S": r" \d{1,2}:\d\d:\d\d",
+    " %H.%M": r" \d{1,2}\.\d\d",
+    " %I:%M %p": r" \d{1,2}:\d\d [AaPp][Mm]",
+    " %I:%M:%S %p": r" \d{1,2}:\d\d:\d\d [AaPp][Mm]",
+}
 _ISO_DAY = r"\d{4}[-/]\d{1,2}[-/]\d{1,2}"
 #: All forms, those of ISO 8601 first.
 TIME_FORMS = (
@@ -166,7 +173,7 @@ PERSONAL = (
 )
 
 #: Words at the end of the name of a key.
-KEY_NAME = _named("id|key|nr|no|number|code|uuid|guid|ref|sku|identifier")
+KEY_NAME = _named("id|key|nr|(no|number)(?!_of_)|code|uuid|guid|ref|sku|identifier")
 #: Names of columns that say what became known after the event that is predicted.
 AFTER_NAME = re.compile(
     r"(_after|_afterwards|_outcome)$|^(churn|cancel\w*|exit|termination|leaving)_(reason|date|score|category)$"
@@ -174,7 +181,12 @@ AFTER_NAME = re.compile(
 #: Names of the instant of a row, the best first, and of the instant at which it became known.
 TIME_NAMES = tuple(
     map(
-        re.compile, (r"^event_?(time|timestamp|date)$", r"(_at|_time|_timestamp|_datetime|_ts)$", r"date|day|time|when")
+        re.compile,
+        (
+            r"^event_?(time|timestamp|date)(_value)?$",
+            r"(_at|_time|_timestamp|_datetime|_ts)(_value)?$",
+            r"date|day|time|when",
+        ),
     )
 )
 KNOWN_NAME = re.compile(r"(created|known|loaded|inserted|received|ingested|recorded)(_|$)")

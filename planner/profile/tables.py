@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from contextlib import closing
 from dataclasses import dataclass
@@ -38,6 +39,8 @@ _KINDS = {
     ".duckdb": "duckdb",
 }
 _PACKED = frozenset({".gz", ".zst", ".bz2"})
+#: Name of a file that tells nothing about its table, whose name is then that of the folder.
+_PART_NAME = re.compile(r"(part|data|file|chunk)?[-_]?[\d-]*")
 _NESTED = ("STRUCT", "MAP", "UNION")
 _SQLITE = b"SQLite format 3\x00"
 
@@ -114,6 +117,9 @@ def _folder(folder: Path, scratch: Path) -> Iterator[tuple[str, Reader]]:
     """Yield the tables of a folder: one per file; files of one kind and header, or below a subfolder, are one together."""
     visible = [file for file in sorted(folder.iterdir()) if not file.name.startswith((".", "_"))]
     if kind := kind_of_parts(visible, _kind):
+        yield from _of_kind(kind, str(folder), folder.absolute().name, scratch)
+        return
+    if len(visible) == 1 and _PART_NAME.fullmatch(_stem(visible[0])) and (kind := _kind(visible[0])):
         yield from _of_kind(kind, str(folder), folder.absolute().name, scratch)
         return
     for file in visible:
