@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from benchmarks.public import Ask
+    from core.plan.evaluate import Metric
     from core.plan.plan import Plan
 
 TASKS = Path(__file__).with_name("draft_tasks.yaml")
@@ -144,7 +145,7 @@ def _served(plan: Plan, ask: Ask) -> bool:
     return bool(answers) and "error" not in answers[0]
 
 
-def measured(plan: Plan, metric: str) -> dict[str, Any]:
+def measured(plan: Plan, metric: Metric) -> dict[str, Any]:
     """Return the score of the best candidate in the working folder on its test rows."""
     section, problem = plan.evaluate, plan.project.problem
     table = read_training_set(DATA / "training_set.parquet")
@@ -174,7 +175,7 @@ def _by_hand(name: str) -> Path:
     return CHECKOUT / ("worlds/subscription/plan.yaml" if name == "subscription" else "params.yaml")
 
 
-def metric_of(name: str) -> str:
+def metric_of(name: str) -> Metric:
     """Return the metric of the plan by hand."""
     return read_plan(_by_hand(name)).evaluate.primary
 

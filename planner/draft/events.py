@@ -119,7 +119,7 @@ def _views(
     horizon = parse_duration(task.horizon)
     closes = horizon + (parse_duration(task.lead) if task.lead else timedelta())
     label = label_features(task, horizon, closes, calendar.end - events.first)
-    views = []
+    views: list[str] = []
     for each in (events, *others):
         if isinstance(each, Facts):
             views += _facts_view(sheet, each, calendar)

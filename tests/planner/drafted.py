@@ -29,7 +29,7 @@ def drafted(workspace: Workspace, tmp_path: Path) -> Drafted:
     def run(files: dict[str, str], predict: str | None, **stated: Any) -> tuple[Plan, Draft]:
         for name, text in files.items():
             (tmp_path / name).write_text(text)
-        data = [str(tmp_path / name) for name in files]
+        data = [str(tmp_path / name) for name in stated.pop("data", files)]
         words = {"key": None, "time": None, "answers": {}, **stated}
         draft = draft_plan(workspace.connection, data, workspace.scratch, tmp_path, predict=predict, **words)
         return parse_plan(draft.text), draft
