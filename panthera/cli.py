@@ -10,6 +10,7 @@ from typing import NoReturn
 
 from core.entry import exit_code
 from core.settings import read_settings
+from panthera.experiment_verbs import add_experiment_verbs
 from panthera.feature_verbs import add_feature_verbs
 from panthera.key_verbs import add_key_verbs
 from panthera.log_verbs import add_log_verbs
@@ -155,6 +156,7 @@ def _parser() -> argparse.ArgumentParser:
     add_feature_verbs(verbs.add_parser)
     add_key_verbs(verbs.add_parser)
     add_log_verbs(verbs.add_parser)
+    add_experiment_verbs(verbs.add_parser)
     verb("feast", feast).add_argument("rest", nargs=argparse.REMAINDER, help="arguments of feast")
     return parser
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from core.batching import Batcher
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from core.postgres.pool import Pool
     from feature_repo.online.handle import OnlineHandle
 
+_NO_ARMS: Mapping[str, str] = MappingProxyType({})
+
 
 class EntityFacts(NamedTuple):
     """The online rows and the exposed arm of one entity.
@@ -26,12 +29,18 @@ class EntityFacts(NamedTuple):
     Attributes
     ----------
     reads : its online rows, by online table, in the order of the handle's views.
-    exposed_arm : the arm of its first exposure, or None without one.
+    exposed_arm : the arm of its first exposure in the plan's experiment, or None without one; not read while experiments run.
+    exposed_arms : the arm of its first exposure by experiment, the plan's too; read while experiments run.
 
     """
 
     reads: Mapping[str, ViewRead]
     exposed_arm: str | None
+    exposed_arms: Mapping[str, str]
+
+    def arm_in(self, experiment: str) -> str | None:
+        """Return the arm of the first exposure in the plan's experiment of that name."""
+        return self.exposed_arms.get(experiment, self.exposed_arm)
 
 
 class Facts(NamedTuple):
@@ -97,9 +106,22 @@ def _facts(request: _Request, rows: Mapping[Key, tuple[Any, ...]], now: datetime
     as_of = request.as_of or now
     requested = [rows[key] for key in request.keys]
     reads = request.handle.judge(requested, as_of)
-    return Facts(as_of, [EntityFacts(read, row[-1]) for read, row in zip(reads, requested, strict=True)], now)
+    return Facts(as_of, [_entity_facts(read, row[-1]) for read, row in zip(reads, requested, strict=True)], now)
 
 
-def exposed_arm(experiment: str) -> EntityLookup:
-    """Return the lookup of an entity's exposed arm in `experiment`, which the handle of the releases reads with its rows."""
-    return EntityLookup(("panthera", "exposure"), "arm", "entity", (("experiment", experiment),))
+def _entity_facts(reads: Mapping[str, ViewRead], exposed: str | Mapping[str, str] | None) -> EntityFacts:
+    """Return the facts with the value of the lookup `exposed_arm`, or that of `exposed_arms`."""
+    if exposed is None or isinstance(exposed, str):
+        return EntityFacts(reads, exposed, _NO_ARMS)
+    return EntityFacts(reads, None, exposed)
+
+
+def exposed_arm(experiment: str, running: tuple[str, ...] = ()) -> EntityLookup:
+    """Return the lookup of an entity's exposed arm in `experiment`, which the handle of the releases reads with its rows.
+
+    With `running` experiments, it is the lookup of the arm in each experiment.
+    """
+    table = ("panthera", "exposure")
+    if not running:
+        return EntityLookup(table, "arm", "entity", (("experiment", experiment),))
+    return EntityLookup(table, "arm", "entity", (), ("experiment", (experiment, *running)))

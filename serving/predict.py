@@ -105,7 +105,7 @@ async def predict(
     entries: dict[int, Entry] = {}
     to_score: dict[str, list[tuple[_Case, Sequence[Value]]]] = {}
     async for position, (key, entity) in in_turns(enumerate(zip(keys, facts.entities, strict=True))):
-        chosen = route(str(key), entity.exposed_arm, experiment, active)
+        chosen = route(str(key), entity, experiment, active)
         release = chosen.release
         views = {view: entity.reads[table] for view, table in release.tables.items()}
         refused = _refusal(key, views, policy)
@@ -116,6 +116,7 @@ async def predict(
         vector = release.pick_inputs(values)
         fault = release.bundle.fault(vector)
         if fault:
+            release.scorer.measure.fail()
             entries[position] = Refused(key, "features_unfit", fault, views)
         else:
             case = _Case(position, key, entity, chosen, views, values)
@@ -123,7 +124,7 @@ async def predict(
     for cases in to_score.values():
         scores = await cases[0][0].route.release.scorer.score([vector for _, vector in cases])
         async for (case, _), scored in in_turns(zip(cases, scores, strict=True)):
-            entries[case.position] = _answer(case, scored, facts, experiment, policy)
+            entries[case.position] = _answer(case, scored, facts, policy)
     return [entries[position] for position in range(len(keys))]
 
 
@@ -156,35 +157,35 @@ def _decision(scored: Scored, contract: Contract, policy: Policy) -> str:
     return policy.above if scored.score >= contract.threshold else policy.below
 
 
-def _answer(case: _Case, scored: Scored, facts: Facts, experiment: Experiment, policy: Policy) -> Answer:
-    entity, reads, release = str(case.key), case.facts.reads, case.route.release
+def _answer(case: _Case, scored: Scored, facts: Facts, policy: Policy) -> Answer:
+    entity, reads, chosen, release = str(case.key), case.facts.reads, case.route, case.route.release
     prediction_id, replay = uuid4(), is_replay(facts.as_of, facts.read_at)
     prediction = Prediction(
         prediction_id=prediction_id,
         entity=entity,
         as_of=facts.as_of,
         release_id=release.release_id,
-        experiment=experiment.name,
-        arm=case.route.arm,
+        experiment=chosen.experiment,
+        arm=chosen.arm,
         score=scored.score,
         decision=_decision(scored, release.bundle.contract, policy),
         features=dict(zip(release.logged_columns, release.pick_logged(case.values), strict=True)),
         event_times={view: reads[table].event_time for view, table in release.logged_tables.items()},
         statuses={view: reads[table].status for view, table in release.logged_tables.items()},
-        phase_id=experiment.phase_id,
+        phase_id=chosen.phase_id,
         replay=replay,
     )
     exposure = None
-    if case.facts.exposed_arm is None and not replay:
+    if not chosen.is_exposed and not replay:
         exposure = Exposure(
-            experiment.name,
+            chosen.experiment,
             entity,
-            case.route.arm,
-            case.route.bucket,
+            chosen.arm,
+            chosen.bucket,
             release.release_id,
             prediction_id,
             facts.read_at,
-            experiment.phase_id,
+            chosen.phase_id,
         )
     contract = release.bundle.contract
     interval = contract.interval.around(scored.score) if contract.interval else None

@@ -11,12 +11,14 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, TypeAlias
 
 from core.errors import BundleError
+from core.experiment.running.changes import running
 from core.roles import CHALLENGER, CHAMPION
 from feature_repo.online.handle import HandleLink, HandleView, OnlineHandle
 from feature_repo.online.history import unfilled
 from feature_repo.upkeep.tables_in_use import TableInUse
 from models.bundles.bundle import load_bundle
 from models.releases.ledger import current, find_release, history
+from serving.features import exposed_arm
 from serving.scoring import Scorer
 from serving.wire.refusals import NotAvailable, ReleaseFault
 
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     import psycopg
 
     from core.contracts import Link, Value
+    from core.experiment.running.changes import ExperimentState
     from core.roles import Role
     from feature_repo.online.query import EntityLookup
     from models.bundles.bundle import Bundle
@@ -99,11 +102,14 @@ class Release:
 
 @dataclass(frozen=True)
 class ActiveReleases:
-    """The champion, the challenger if there is one, and the handle that reads the features of both.
+    """The champion, the challenger if there is one, those of running experiments, and the handle that reads their features.
 
     Attributes
     ----------
     faults : the reasons why they differ from the releases in the ledger, one sentence each.
+    others : the releases of running experiments that have no role.
+    experiments : the running experiments whose releases are all loaded.
+    running : all running experiments.
 
     """
 
@@ -111,11 +117,14 @@ class ActiveReleases:
     challenger: Release | None
     handle: OnlineHandle
     faults: tuple[str, ...] = ()
+    others: tuple[Release, ...] = ()
+    experiments: tuple[ExperimentState, ...] = ()
+    running: tuple[ExperimentState, ...] = ()
 
     @property
     def releases(self) -> tuple[Release, ...]:
-        """Champion, and challenger if there is one."""
-        return (self.champion, self.challenger) if self.challenger else (self.champion,)
+        """Champion, challenger if there is one, and those of running experiments."""
+        return (self.champion, *((self.challenger,) if self.challenger else ()), *self.others)
 
     @property
     def ids(self) -> tuple[str | None, str | None]:
@@ -124,11 +133,15 @@ class ActiveReleases:
 
     @property
     def tables_in_use(self) -> list[TableInUse]:
-        """The online tables that champion and challenger read."""
-        holders = {CHAMPION: self.champion, **({CHALLENGER: self.challenger} if self.challenger else {})}
+        """The online tables that the releases read."""
+        holders = [
+            (CHAMPION, self.champion),
+            *([(CHALLENGER, self.challenger)] if self.challenger else []),
+            *(("experiment", release) for release in self.others),
+        ]
         return [
             TableInUse(role, release.release_id, view, table)
-            for role, release in holders.items()
+            for role, release in holders
             for view, table in release.tables.items()
         ]
 
@@ -220,19 +233,29 @@ def _fingerprint(folder: Path) -> object:
 
 @dataclass(frozen=True)
 class Loader:
-    """Loads the active releases of `model`, which predict for `key`; the handle reads `lookup` with their features."""
+    """Loads the active releases of `model`, which predict for `key`.
+
+    With their features, the handle reads the exposed arm in `experiment`, that of the plan, and in the running ones.
+    """
 
     model: str
     bundles: BundleFolder
     key: EntityKey
-    lookup: EntityLookup
+    experiment: str
 
     def absent(self, connection: psycopg.Connection, present: ActiveReleases | None) -> list[list[LedgerRelease]]:
-        """Fetch the releases in a role whose bundle is not loaded, each followed by what may answer in its place."""
-        return [
+        """Fetch the releases in a role or an experiment whose bundle is not loaded, each followed by its stand-ins."""
+        in_roles = [
             [release, *self._stand_ins(connection, role, release, present)]
             for role, release in self._in_roles(connection).items()
-            if release and not (present and present.bundle_of(release.release_id))
+            if release
+        ]
+        ids = {name for state in running(connection, self.model) for name in state.terms.releases}
+        in_experiments = [[release] for name in sorted(ids) if (release := find_release(connection, name))]
+        return [
+            releases
+            for releases in (*in_roles, *in_experiments)
+            if not (present and present.bundle_of(releases[0].release_id))
         ]
 
     def _in_roles(self, connection: psycopg.Connection) -> dict[Role, LedgerRelease | None]:
@@ -271,12 +294,14 @@ class Loader:
         """
         ledger_releases = self._in_roles(connection)
         champion, challenger = ledger_releases[CHAMPION], ledger_releases[CHALLENGER]
+        experiments = tuple(running(connection, self.model))
         if champion is None:
             raise NotAvailable(
                 f"no release of {self.model!r} is registered; "
                 "run `dvc repro`, or `panthera repair` if that finds nothing to do"
             )
-        if present and present.ids == (champion.release_id, challenger.release_id if challenger else None):
+        ids = (champion.release_id, challenger.release_id if challenger else None)
+        if present and present.ids == ids and present.running == experiments == present.experiments:
             return replace(present, faults=()) if present.faults else present
         pin = partial(self._pin, connection, trusted, present)
         faults: list[str] = []
@@ -289,7 +314,40 @@ class Loader:
                     raise
                 _LOGGER.warning("the challenger is left out: %s", error.__cause__ or error)
                 faults.append(f"the challenger is left out: {error}")
-        return replace(_activate(pinned, self.key, self.lookup), faults=tuple(faults))
+        others, runnable = self._pin_arms(connection, pin, pinned, experiments, faults)
+        names = tuple(state.experiment for state in runnable)
+        active = _activate(pinned, others, self.key, exposed_arm(self.experiment, names))
+        return replace(active, faults=tuple(faults), experiments=runnable, running=experiments)
+
+    def _pin_arms(
+        self,
+        connection: psycopg.Connection,
+        pin: Callable[[LedgerRelease], _Pinned],
+        pinned: Sequence[_Pinned],
+        experiments: Sequence[ExperimentState],
+        faults: list[str],
+    ) -> tuple[list[_Pinned], tuple[ExperimentState, ...]]:
+        """Load the releases of the experiments' arms that are not in `pinned`; an experiment with a fault does not run."""
+        loaded = {row.ledger.release_id: row for row in pinned}
+        runnable: list[ExperimentState] = []
+        for state in experiments:
+            try:
+                arms = {
+                    name: loaded.get(name) or pin(self._of_ledger(connection, name)) for name in state.terms.releases
+                }
+            except ReleaseFault as error:
+                _LOGGER.warning("experiment %s does not run: %s", state.experiment, error.__cause__ or error)
+                faults.append(f"the experiment {state.experiment} does not run: {error}")
+            else:
+                loaded |= arms
+                runnable.append(state)
+        return [row for row in loaded.values() if row not in pinned], tuple(runnable)
+
+    def _of_ledger(self, connection: psycopg.Connection, release_id: str) -> LedgerRelease:
+        release = find_release(connection, release_id)
+        if release is None or release.model != self.model:
+            raise ReleaseFault(f"release {release_id} is not in the ledger of {self.model!r}; stop the experiment")
+        return release
 
     def load_one(self, connection: psycopg.Connection, trusted: TrustedKeys, release: LedgerRelease) -> ActiveReleases:
         """Load one release, whatever its role, as if it were the only one.
@@ -300,7 +358,7 @@ class Loader:
             If it has a fault.
 
         """
-        return _activate([self._pin(connection, trusted, None, release)], self.key, self.lookup)
+        return _activate([self._pin(connection, trusted, None, release)], [], self.key, exposed_arm(self.experiment))
 
     def _last_sound(
         self,
@@ -378,7 +436,10 @@ def _refuse_missing_tables(connection: psycopg.Connection, row: _Pinned) -> None
         )
 
 
-def _activate(pinned: Sequence[_Pinned], key: EntityKey, lookup: EntityLookup) -> ActiveReleases:
+def _activate(
+    in_roles: Sequence[_Pinned], others: Sequence[_Pinned], key: EntityKey, lookup: EntityLookup
+) -> ActiveReleases:
+    pinned = [*in_roles, *others]
     columns = _columns_by_table(pinned)
     ttls = {view.online_table: view.ttl for row in pinned for view in row.bundle.contract.views}
     # The definition of a linked view includes its link, so all releases that read its table have the same link.
@@ -394,7 +455,10 @@ def _activate(pinned: Sequence[_Pinned], key: EntityKey, lookup: EntityLookup) -
     ]
     handle = OnlineHandle(views, key.name, key.dtype, lookup)
     releases = [_release(row, pinned, columns) for row in pinned]
-    return ActiveReleases(releases[0], releases[1] if len(releases) > 1 else None, handle)
+    champion, *challengers = releases[: len(in_roles)]
+    return ActiveReleases(
+        champion, challengers[0] if challengers else None, handle, others=tuple(releases[len(in_roles) :])
+    )
 
 
 def _columns_by_table(pinned: Sequence[_Pinned]) -> dict[str, list[str]]:

@@ -11,6 +11,8 @@ from core.roles import CHALLENGER, CHAMPION
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from serving.experiments.live import LiveExperiment
+    from serving.features import EntityFacts
     from serving.releases import ActiveReleases, Release
 
 
@@ -19,32 +21,58 @@ class Experiment:
     """The experiment that assigns entities to arms by a salted hash, in proportion to the weights.
 
     `phase_id` is the recorded phase with these weights and the active releases; None while no release is active.
+    `running` are the experiments that take entities out of it.
     """
 
     name: str
     salt: str
     weights: Mapping[str, int]
     phase_id: int | None = None
+    running: tuple[LiveExperiment, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """The arm and hash bucket of an entity, and the release that scores it."""
+    """The experiment, phase, arm and hash bucket of an entity, and the release that scores it."""
 
     arm: str
     bucket: int
     release: Release
+    experiment: str
+    phase_id: int | None
+    is_exposed: bool
 
 
-def route(entity: str, exposed_arm: str | None, experiment: Experiment, active: ActiveReleases) -> Route:
-    """Return the route of `entity`: the arm of its first exposure, or else the arm of its bucket.
+def route(entity: str, facts: EntityFacts, experiment: Experiment, active: ActiveReleases) -> Route:
+    """Return the route of `entity`: by the running experiment that it is in, or else by the plan's experiment.
+
+    It is in the experiment that it was exposed in, or else in the first one that it enters. One answer is thus of one
+    experiment, whatever their layers.
+    """
+    for live in experiment.running:
+        if arm := facts.exposed_arms.get(live.name):
+            return _live_route(entity, arm, live, is_exposed=True)
+    for live in experiment.running:
+        if arm := live.new_arm(entity, facts):
+            return _live_route(entity, arm, live, is_exposed=False)
+    return _plan_route(entity, facts.arm_in(experiment.name), experiment, active)
+
+
+def _live_route(entity: str, arm: str, live: LiveExperiment, *, is_exposed: bool) -> Route:
+    hash_bucket = live.terms.bucket_of(entity)
+    return Route(arm, hash_bucket, live.release_of(arm), live.name, live.state.phase_id, is_exposed)
+
+
+def _plan_route(entity: str, exposed_arm: str | None, experiment: Experiment, active: ActiveReleases) -> Route:
+    """Return the route by the plan's experiment: the arm of the entity's first exposure, or else the arm of its bucket.
 
     Without a challenger, an entity without an exposure is routed to the champion. One exposed to the challenger's arm keeps
     that arm, since its outcome counts for the assigned arm, but the champion scores it.
     """
-    hash_bucket = bucket(experiment.salt, entity)
+    hash_bucket, is_exposed = bucket(experiment.salt, entity), exposed_arm is not None
     if exposed_arm is None and active.challenger is None:
-        return Route(CHAMPION, hash_bucket, active.champion)
+        return Route(CHAMPION, hash_bucket, active.champion, experiment.name, experiment.phase_id, is_exposed)
     arm = exposed_arm or arm_of(hash_bucket, experiment.weights)
     challenged = arm == CHALLENGER and active.challenger is not None
-    return Route(arm, hash_bucket, active.challenger if challenged and active.challenger else active.champion)
+    release = active.challenger if challenged and active.challenger else active.champion
+    return Route(arm, hash_bucket, release, experiment.name, experiment.phase_id, is_exposed)

@@ -20,7 +20,8 @@ from models.bundles.signing import read_trusted
 from models.releases.ledger import roles
 from serving.access.key_cache import KeyCache
 from serving.connections import Connections, open_connections
-from serving.features import exposed_arm
+from serving.experiments.guard import Guardian
+from serving.experiments.live import listed, live_experiments
 from serving.predict import Policy
 from serving.readiness import Readiness
 from serving.releases import ActiveReleases, BundleFolder, Loader
@@ -86,16 +87,18 @@ class Runtime:
         self._logged_unfilled: set[str] = set()
         self._clock = clock
         bundles = BundleFolder(settings.bundles)
-        self._loader = Loader(plan.register_.model, bundles, self.key, exposed_arm(serve.experiment))
+        self._loader = Loader(plan.register_.model, bundles, self.key, serve.experiment)
         self._url: str | None = None
         self._connections: Connections | None = None
+        self._looking_up = asyncio.Lock()
         self._following: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         """Refresh database, releases and keys once, then periodically in the background."""
         await self.look()
         keys = self.keys.follow(lambda: self._connections.keys if self._connections else None)
-        self._following = [asyncio.create_task(task) for task in (self._follow(), keys)]
+        guard = Guardian(self.plan.register_.model).follow(lambda: self._url, lambda: self.active, self.look)
+        self._following = [asyncio.create_task(task) for task in (self._follow(), keys, guard)]
 
     async def stop(self) -> None:
         """Stop the refresh and close all connections."""
@@ -165,6 +168,10 @@ class Runtime:
 
     async def look(self) -> None:
         """Refresh the releases from database and ledger; new ones are loaded before old ones are dropped."""
+        async with self._looking_up:
+            await self._look()
+
+    async def _look(self) -> None:
         (active, experiment), problem = (self.active, self.experiment), None
         try:
             loaded, experiment = await asyncio.to_thread(self._load)
@@ -180,7 +187,7 @@ class Runtime:
         await self._prepare(active)
         self._log_unfilled()
         if active and active is not self.active:
-            _LOGGER.warning("now answering: champion %s, challenger %s", *active.ids)
+            _LOGGER.warning("now answering: champion %s, challenger %s%s", *active.ids, listed(experiment.running))
         self.active, self.experiment, self.problem = active, experiment, problem
 
     def _load(self) -> tuple[ActiveReleases, Experiment]:
@@ -225,13 +232,16 @@ class Runtime:
                     await active.handle.look(connection)
 
     def _in_phase(self, connection: psycopg.Connection, active: ActiveReleases) -> Experiment:
-        """Return the experiment with the phase of these releases; write the phase to the database if the releases changed."""
-        if self.experiment.phase_id and self.active and self.active.ids == active.ids:
+        """Return the experiments with these releases; write the phase of the plan's to the database if they changed."""
+        if active is self.active:
             return self.experiment
+        experiment = replace(self.experiment, running=live_experiments(active))
+        if self.experiment.phase_id and self.active and self.active.ids == active.ids:
+            return experiment
         serve, (champion, challenger) = self.plan.serve, active.ids
         terms = phase_terms(serve.experiment, serve.salt, self.experiment.weights, str(champion), challenger)
         check_owner(connection, serve.experiment, self.plan.register_.model)
-        return replace(self.experiment, phase_id=enter_phase(connection, terms))
+        return replace(experiment, phase_id=enter_phase(connection, terms))
 
     def _log_unfilled(self) -> None:
         """Log each table in use that no run fills any more, once."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from core.batching import Batcher
 from core.errors import BundleError
+from serving.experiments.measure import Measure
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -36,6 +37,7 @@ class Scorer:
 
     def __init__(self, bundle: Bundle) -> None:
         self._bundle = bundle
+        self.measure = Measure()
         self._batches: Batcher[Sequence[Sequence[Value]], list[Scored]] = Batcher(self._score)
 
     @property
@@ -55,8 +57,10 @@ class Scorer:
         return await self._batches.submit(vectors)
 
     async def _score(self, batch: Sequence[Sequence[Sequence[Value]]]) -> list[list[Scored]]:
-        scored = iter(self._all([vector for vectors in batch for vector in vectors]))
-        return [[next(scored) for _ in vectors] for vectors in batch]
+        vectors = [vector for part in batch for vector in part]
+        with self.measure.measured():
+            scored = iter(self._all(vectors))
+        return [[next(scored) for _ in part] for part in batch]
 
     def _all(self, vectors: Sequence[Sequence[Value]]) -> list[Scored]:
         classes = self._bundle.contract.classes

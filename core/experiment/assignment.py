@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 #: Number of buckets of GrowthBook's hash, version 2.
 BUCKETS = 10_000
@@ -20,6 +20,17 @@ def _fnv1a(text: str) -> int:
     for byte in text.encode():
         state = ((state ^ byte) * _PRIME) & 0xFFFFFFFF
     return state
+
+
+def hash_fraction(seed: str, value: str, version: int = 2) -> float | None:
+    """Return n in [0, 1) of GrowthBook's published hash; None for a version that does not exist.
+
+    >>> hash_fraction("seed", "a"), hash_fraction("", "a", 1)
+    (0.0505, 0.22)
+    """
+    if version == 1:
+        return _fnv1a(value + seed) % 1000 / 1000
+    return bucket(seed, value) / BUCKETS if version == 2 else None  # noqa: PLR2004
 
 
 def bucket(salt: str, entity: str) -> int:
@@ -47,4 +58,22 @@ def arm_of(bucket: int, weights: Mapping[str, int]) -> str:
         cumulative += weights[arm]
         if bucket * total < cumulative * BUCKETS:
             return arm
+    raise ValueError(f"bucket {bucket} belongs to no arm of {dict(weights)}; expected 0 to {BUCKETS - 1}")
+
+
+def covered_arm(bucket: int, weights: Sequence[tuple[str, int]], coverage: int) -> str | None:
+    """Return the arm of `bucket` if `coverage` of 10,000 parts of each arm are in the experiment; None if it is not.
+
+    Each arm has a range of buckets in proportion to its weight, in the order of `weights`; its first part is covered. A
+    higher coverage therefore adds units to each arm and moves none between arms.
+
+    >>> [covered_arm(each, [("a", 1), ("b", 1)], 1_000) for each in (499, 500, 5499, 5500)]
+    ['a', None, 'b', None]
+    """
+    total, before = sum(weight for _, weight in weights), 0
+    for arm, weight in weights:
+        within = bucket * total - before * BUCKETS
+        if within < weight * BUCKETS:
+            return arm if within * BUCKETS < weight * BUCKETS * coverage else None
+        before += weight
     raise ValueError(f"bucket {bucket} belongs to no arm of {dict(weights)}; expected 0 to {BUCKETS - 1}")

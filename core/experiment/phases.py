@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from math import gcd
 from typing import TYPE_CHECKING
 
+from core.errors import PantheraError
 from core.experiment.assignment import bucket
 from core.roles import CHALLENGER, CHAMPION, ROLES
 
@@ -58,7 +59,19 @@ def phase_terms(
 
 
 def enter_phase(connection: psycopg.Connection, terms: PhaseTerms) -> int:
-    """Write the phase with these terms to the database unless it exists; return its id."""
+    """Write the phase with these terms to the database unless it exists; return its id.
+
+    Raises
+    ------
+    PantheraError
+        If the name belongs to an experiment that is started and stopped by `panthera experiment`.
+
+    """
+    if connection.execute("SELECT FROM panthera.experiment WHERE experiment = %s", [terms.experiment]).fetchone():
+        raise PantheraError(
+            f"serve.experiment is {terms.experiment!r}, which `panthera experiment plan` has named in this database; expected "
+            "another name in the plan"
+        )
     values = [terms.experiment, terms.salt, terms.champion_weight, terms.challenger_weight, terms.champion]
     connection.execute(
         "INSERT INTO panthera.experiment_phase (experiment, salt, champion_weight, challenger_weight, champion, challenger) "

@@ -22,6 +22,7 @@ class Lock(IntEnum):
     RETRAINING = 7_205_335
     SEALING = 7_205_336
     GRANTS = 7_205_337
+    EXPERIMENT = 7_205_340
 
 
 #: Waits for the lock on a name and holds it until the end of the transaction; its parameters are `lock_parameters(lock, name)`.

@@ -75,6 +75,8 @@ class EntityLookup:
     column : the column to read.
     entity : the column with the first key as text.
     fixed : further columns, and the texts that a row must have in them.
+    keyed : a further column and the texts that a row may have in it; the value is then a JSON object with the column of each
+        such row by that text, or NULL without one. None reads one row.
 
     """
 
@@ -82,16 +84,22 @@ class EntityLookup:
     column: str
     entity: str
     fixed: tuple[tuple[str, str], ...]
+    keyed: tuple[str, tuple[str, ...]] | None = None
 
     def value(self) -> sql.Composed:
         """Compose a scalar subquery with the value."""
         # Unlike a join, PostgreSQL never plans a subquery as a scan of the whole table for a few entities.
-        conditions = [
+        conditions: list[tuple[str, sql.Composable]] = [
             (self.entity, sql.SQL("asked.key0::text")),
             *((name, sql.Literal(text)) for name, text in self.fixed),
         ]
+        found: sql.Composable = sql.Identifier(self.column)
+        if self.keyed:
+            name, texts = self.keyed
+            found = sql.SQL("jsonb_object_agg({}, {})").format(sql.Identifier(name), found)
+            conditions.append((name, sql.SQL("ANY({})").format(sql.Literal(list(texts)))))
         return sql.SQL("(SELECT {} FROM {} WHERE {})").format(
-            sql.Identifier(self.column),
+            found,
             sql.Identifier(*self.table),
             sql.SQL(" AND ").join(sql.SQL("{} = {}").format(sql.Identifier(name), value) for name, value in conditions),
         )

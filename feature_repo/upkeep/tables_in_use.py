@@ -33,6 +33,12 @@ FROM (
     ORDER BY model, role, change_id DESC
 ) AS holder
 JOIN panthera.release_table USING (release_id)
+UNION
+SELECT 'experiment ' || experiment, release_id, view, online_table
+FROM panthera.experiment_now
+CROSS JOIN jsonb_to_recordset(terms -> 'arms') AS arm (release text)
+JOIN panthera.release_table ON release_id = release
+WHERE status = 'running' AND model = coalesce(%s, model)
 ORDER BY role, release_id, view
 """
 _NOT_FILLABLE = (
@@ -127,9 +133,9 @@ def fingerprints(connection: psycopg.Connection) -> dict[str, str]:
 
 
 def tables_in_use(connection: psycopg.Connection, model: str | None) -> list[TableInUse]:
-    """Fetch the tables that the releases with a role of `model`, or of any model, read."""
+    """Fetch the tables that the releases with a role, or in a running experiment, of `model`, or of any model, read."""
     with connection.cursor(row_factory=class_row(TableInUse)) as cursor:
-        return cursor.execute(_IN_USE, [model]).fetchall()
+        return cursor.execute(_IN_USE, [model, model]).fetchall()
 
 
 def upkeep(connection: psycopg.Connection, plan: Plan, model: str | None) -> Upkeep:

@@ -143,7 +143,7 @@ def _ids(releases: list[LedgerRelease]) -> list[str]:
 def show_verb(settings: Settings, plan: Plan, release_id: str) -> ReleaseReport:
     """Return the report on a release, of any model."""
     with connect(ensure_database(settings)) as connection:
-        release = _known(connection, plan, release_id)
+        release = known_release(connection, plan, release_id)
         return release_report(connection, release, settings.bundles, read_trusted(settings))
 
 
@@ -158,12 +158,12 @@ def promote_verb(settings: Settings, plan: Plan, release_id: str, role: Role, wh
     """
 
     def change(connection: psycopg.Connection) -> None:
-        release = _known(connection, plan, release_id)
-        _of_this_model(release, plan)
+        release = known_release(connection, plan, release_id)
+        refuse_other_model(release, plan)
         check_ready(connection, settings, plan, release)
         promotion.promote(connection, release, role, _act(settings, "promote", why))
 
-    return _changed(settings, plan, change)
+    return change_roles(settings, plan, change)
 
 
 def rollback_verb(settings: Settings, plan: Plan, to: str | None, why: str) -> RolesNow:
@@ -178,11 +178,11 @@ def rollback_verb(settings: Settings, plan: Plan, to: str | None, why: str) -> R
 
     def change(connection: psycopg.Connection) -> None:
         if to is not None:
-            _of_this_model(_known(connection, plan, to), plan)
+            refuse_other_model(known_release(connection, plan, to), plan)
         target = promotion.roll_back(connection, plan.register_.model, to, _act(settings, "rollback", why))
-        check_ready(connection, settings, plan, _known(connection, plan, target))
+        check_ready(connection, settings, plan, known_release(connection, plan, target))
 
-    return _changed(settings, plan, change)
+    return change_roles(settings, plan, change)
 
 
 def retire_verb(settings: Settings, plan: Plan, release_id: str, why: str) -> RolesNow:
@@ -196,11 +196,11 @@ def retire_verb(settings: Settings, plan: Plan, release_id: str, why: str) -> Ro
     """
 
     def change(connection: psycopg.Connection) -> None:
-        release = _known(connection, plan, release_id)
-        _of_this_model(release, plan)
+        release = known_release(connection, plan, release_id)
+        refuse_other_model(release, plan)
         promotion.retire(connection, release, _act(settings, "retire", why))
 
-    return _changed(settings, plan, change)
+    return change_roles(settings, plan, change)
 
 
 def sign_verb(settings: Settings, plan: Plan, release_id: str) -> str:
@@ -213,7 +213,7 @@ def sign_verb(settings: Settings, plan: Plan, release_id: str) -> str:
 
     """
     with connect(ensure_database(settings)) as connection:
-        release = _known(connection, plan, release_id)
+        release = known_release(connection, plan, release_id)
     signer, path = read_signer(settings), settings.bundles / release.bundle_digest
     sign_bundle(path, signer)
     load_bundle(path, signer.trusted)
@@ -246,7 +246,7 @@ def check_ready(connection: psycopg.Connection, settings: Settings, plan: Plan, 
         )
 
 
-def _known(connection: psycopg.Connection, plan: Plan, named: str) -> LedgerRelease:
+def known_release(connection: psycopg.Connection, plan: Plan, named: str) -> LedgerRelease:
     """Fetch a release by its id, or by its role for the plan's model.
 
     Raises
@@ -266,7 +266,8 @@ def _known(connection: psycopg.Connection, plan: Plan, named: str) -> LedgerRele
     raise StaleStateError(f"the ledger has no release {named!r}{meant} (`panthera releases` lists them)")
 
 
-def _of_this_model(release: LedgerRelease, plan: Plan) -> None:
+def refuse_other_model(release: LedgerRelease, plan: Plan) -> None:
+    """Raise ReleaseError if the release belongs to another model than that of the plan."""
     if release.model != plan.register_.model:
         raise ReleaseError(
             f"release {release.release_id} belongs to the model {release.model!r}, this plan registers "
@@ -282,7 +283,7 @@ def _act(settings: Settings, cause: Cause, why: str) -> Act:
     return Act(cause, actor(settings, Path.cwd()), why.strip())
 
 
-def _changed(settings: Settings, plan: Plan, change: Callable[[psycopg.Connection], None]) -> RolesNow:
+def change_roles(settings: Settings, plan: Plan, change: Callable[[psycopg.Connection], None]) -> RolesNow:
     """Make a change in one transaction, then update MLflow's aliases; an unreachable MLflow must not block a rollback."""
     url, model = ensure_database(settings), plan.register_.model
     with connect(url) as connection:

@@ -20,7 +20,6 @@ from models.bundles.signing import read_trusted
 from models.releases.ledger import current, find_release
 from serving.batch.entities import read_keys
 from serving.batch.scores import DECISION, ERROR, SCORE, ColumnScorer, above_or_below, column_reader, worst_statuses
-from serving.features import exposed_arm
 from serving.predict import Policy
 from serving.releases import BundleFolder, Loader
 from serving.wire.decode import EntityKey
@@ -175,7 +174,7 @@ def score_entities(
 
 def _loaded(url: str, settings: Settings, plan: Plan, named: str, key: EntityKey) -> ActiveReleases:
     model = plan.register_.model
-    loader = Loader(model, BundleFolder(settings.bundles), key, exposed_arm(plan.serve.experiment))
+    loader = Loader(model, BundleFolder(settings.bundles), key, plan.serve.experiment)
     with connect(url) as connection:
         release = _found(connection, model, named)
         try:

@@ -6,23 +6,31 @@ from collections import Counter
 
 import pytest
 
-from core.experiment.assignment import BUCKETS, arm_of, bucket
+from core.experiment.assignment import BUCKETS, arm_of, bucket, covered_arm, hash_fraction
 
-#: The cases of hash version 2 in GrowthBook's packages/sdk-js/test/cases.json: seed, value, n.
+#: The cases "hash" of GrowthBook's specification of its SDKs, packages/sdk-js/test/cases.json: seed, value, version, n.
 _PUBLISHED = [
-    ("seed", "a", 0.0505),
-    ("seed", "b", 0.2696),
-    ("foo", "ab", 0.2575),
-    ("foo", "def", 0.2019),
-    ("89123klj", "8952klfjas09ujkasdf", 0.124),
-    ("90850943850283058242805", "123", 0.7516),
-    ("()**(%$##$%#$#", '___)((*":&', 0.0128),
+    ("", "a", 1, 0.22),
+    ("", "b", 1, 0.077),
+    ("b", "a", 1, 0.946),
+    ("ef", "d", 1, 0.652),
+    ("asdf", "8952klfjas09ujk", 1, 0.549),
+    ("", "123", 1, 0.011),
+    ("", '___)((*":&', 1, 0.563),
+    ("seed", "a", 2, 0.0505),
+    ("seed", "b", 2, 0.2696),
+    ("foo", "ab", 2, 0.2575),
+    ("foo", "def", 2, 0.2019),
+    ("89123klj", "8952klfjas09ujkasdf", 2, 0.124),
+    ("90850943850283058242805", "123", 2, 0.7516),
+    ("()**(%$##$%#$#", '___)((*":&', 2, 0.0128),
+    ("abc", "def", 99, None),
 ]
 
 
-@pytest.mark.parametrize(("seed", "value", "n"), _PUBLISHED)
-def test_the_bucket_is_the_one_that_growthbook_publishes(seed: str, value: str, n: float) -> None:
-    assert bucket(seed, value) / BUCKETS == n
+@pytest.mark.parametrize(("seed", "value", "version", "n"), _PUBLISHED)
+def test_the_hash_is_the_one_that_growthbook_publishes(seed: str, value: str, version: int, n: float | None) -> None:
+    assert hash_fraction(seed, value, version) == n
 
 
 @pytest.mark.parametrize(
@@ -65,3 +73,29 @@ def test_another_salt_is_another_experiment() -> None:
     halves = [(bucket("a", str(entity)) < 5000, bucket("b", str(entity)) < 5000) for entity in range(10_000)]
     same = sum(one == other for one, other in halves)
     assert abs(same - 5000) < 200
+
+
+#: GrowthBook's cases "getBucketRange": coverage of 10,000, weights, and the covered ranges of the buckets.
+_RANGES = [
+    (10_000, (1, 1), [(0, 5_000), (5_000, 10_000)]),
+    (5_000, (1, 1), [(0, 2_500), (5_000, 7_500)]),
+    (1_000, (4, 6), [(0, 400), (4_000, 4_600)]),
+    (0, (1, 1), [(0, 0), (5_000, 5_000)]),
+]
+
+
+@pytest.mark.parametrize(("coverage", "weights", "ranges"), _RANGES)
+def test_a_part_of_each_arm_is_covered(coverage: int, weights: tuple[int, int], ranges: list[tuple[int, int]]) -> None:
+    arms = list(zip("ab", weights, strict=True))
+    for place in range(BUCKETS):
+        expected = next((arm for arm, (low, high) in zip("ab", ranges, strict=True) if low <= place < high), None)
+        assert covered_arm(place, arms, coverage) == expected
+
+
+def test_a_higher_coverage_moves_nobody_between_arms() -> None:
+    arms = [("a", 7), ("b", 2), ("c", 3)]
+    for low, high in [(100, 500), (500, 5_000), (5_000, 10_000)]:
+        before = [covered_arm(place, arms, low) for place in range(BUCKETS)]
+        after = [covered_arm(place, arms, high) for place in range(BUCKETS)]
+        assert all(old in {None, new} for old, new in zip(before, after, strict=True))
+        assert sum(arm is not None for arm in after) == pytest.approx(high, abs=len(arms))

@@ -1,0 +1,1 @@
+"""Experiments that are planned, started, ramped and stopped while the service runs, and canaries."""
