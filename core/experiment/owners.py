@@ -13,10 +13,12 @@ if TYPE_CHECKING:
     from psycopg.sql import Composable, Composed
 
 _OF_RELEASE = sql.SQL("(SELECT release.model FROM panthera.release WHERE release.release_id = {release})")
-#: The model of its first phase. Exposures from before phases were recorded have none, which counts every outcome.
-_OF_EXPERIMENT = sql.SQL("""(
-    SELECT release.model FROM panthera.experiment_phase AS phase JOIN panthera.release ON release.release_id = phase.champion
-    WHERE phase.experiment = {experiment} ORDER BY phase.phase_id LIMIT 1
+#: The model for which it was planned by `panthera experiment`, or that of its first phase.
+#: Exposures from before phases were recorded have none, which counts every outcome.
+_OF_EXPERIMENT = sql.SQL("""coalesce(
+    (SELECT model FROM panthera.experiment AS started WHERE started.experiment = {experiment}),
+    (SELECT release.model FROM panthera.experiment_phase AS phase JOIN panthera.release ON release.release_id = phase.champion
+    WHERE phase.experiment = {experiment} ORDER BY phase.phase_id LIMIT 1)
 )""")
 
 

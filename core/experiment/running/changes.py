@@ -12,6 +12,7 @@ from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
 from core.experiment.assignment import BUCKETS
+from core.experiment.owners import check_owner
 from core.experiment.running.terms import FORMAT_VERSION, ExperimentError, RunningTerms
 from core.postgres.advisory_locks import Lock, hold_on_name
 
@@ -170,6 +171,7 @@ def plan_experiment(
 
 
 def _refuse_taken(connection: psycopg.Connection, model: str, name: str) -> None:
+    check_owner(connection, name, model)
     owner = connection.execute("SELECT model FROM panthera.experiment WHERE experiment = %s", [name]).fetchone()
     if owner and owner[0] != model:
         raise ExperimentError(

@@ -35,9 +35,14 @@ class Measured:
     calls: tuple[int, ...] = (0,) * (len(CALL_SECONDS) + 1)
 
     @property
-    def is_empty(self) -> bool:
-        """Whether nothing was counted."""
-        return not (self.scored or self.failed)
+    def total(self) -> int:
+        """The calls that succeeded or failed."""
+        return self.scored + self.failed
+
+    @property
+    def failed_share(self) -> float:
+        """The share that failed; 0 without calls."""
+        return self.failed / self.total if self.total else 0.0
 
     def quantile_seconds(self, quantile: float) -> float:
         """Return the upper bound of the bin with a quantile of the calls; NaN without calls.
@@ -71,7 +76,7 @@ def exceeds(share: float, count: int, total: int) -> bool:
     if not total or not count > share * total:
         return False
     found = count / total
-    divergence = found * math.log(found / share) if share else math.inf
+    divergence = found * math.log(found / share)
     if found < 1:
         divergence += (1 - found) * math.log((1 - found) / (1 - share))
     return total * divergence > _LOG_ERROR
@@ -113,11 +118,9 @@ def broken_limit(
     scores : of the control arm and of the treatment.
 
     """
-    total = treatment.scored + treatment.failed
-    if exceeds(limits.failed, treatment.failed, total):
-        return (
-            f"errors: {treatment.failed} of {total} calls of the model failed, at most {limits.failed:.2%} are accepted"
-        )
+    total, accepted = treatment.total, min(1.0, limits.failed + control.failed_share)
+    if exceeds(accepted, treatment.failed, total):
+        return f"errors: {treatment.failed} of {total} calls of the model failed, at most {accepted:.2%} are accepted"
     usual = control.quantile_seconds(_QUANTILE)
     slow = max(_SHORTEST_SECONDS, limits.slowdown * usual)
     calls, slower = sum(treatment.calls), treatment.slower_than(slow)

@@ -33,7 +33,7 @@ def write_measures(connection: psycopg.Connection, worker: str, measured: Mappin
         [
             (worker, release, counts.scored, counts.failed, list(counts.calls))
             for release, counts in measured.items()
-            if not counts.is_empty
+            if counts.total
         ],
     )
     connection.execute("DELETE FROM panthera.release_measure WHERE measured_at < now() - %s::interval", [_RETENTION])

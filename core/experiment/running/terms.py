@@ -79,7 +79,8 @@ class Limits:
 
     Attributes
     ----------
-    failed : accepted share of calls of the model that fail; a vector that does not fit its contract counts as one.
+    failed : accepted share of failed calls of the model beyond that of the control arm's; a vector that does not fit its
+        contract counts as one.
     slowdown : accepted factor between the durations of the model's calls and those of the control arm's model.
     shift : accepted distance (Kolmogorov-Smirnov) between the scores of the arm and of the control arm; None sets no limit.
 

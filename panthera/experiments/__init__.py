@@ -1,0 +1,1 @@
+"""The verbs of experiments that run in the service."""
