@@ -10,7 +10,7 @@ from typing import NoReturn
 
 from core.entry import exit_code
 from core.settings import read_settings
-from panthera.experiments.verbs import add_experiment_verbs
+from panthera.experiment_verbs import add_experiment_verbs
 from panthera.feature_verbs import add_feature_verbs
 from panthera.key_verbs import add_key_verbs
 from panthera.log_verbs import add_log_verbs

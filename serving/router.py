@@ -11,8 +11,8 @@ from core.roles import CHALLENGER, CHAMPION
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from serving.experiments.live import LiveExperiment
     from serving.features import EntityFacts
+    from serving.live_experiments import LiveExperiment
     from serving.releases import ActiveReleases, Release
 
 

@@ -20,8 +20,8 @@ from models.bundles.signing import read_trusted
 from models.releases.ledger import roles
 from serving.access.key_cache import KeyCache
 from serving.connections import Connections, open_connections
-from serving.experiments.guard import Guardian
-from serving.experiments.live import listed, live_experiments
+from serving.experiment_guard import Guardian
+from serving.live_experiments import listed, live_experiments
 from serving.predict import Policy
 from serving.readiness import Readiness
 from serving.releases import ActiveReleases, BundleFolder, Loader

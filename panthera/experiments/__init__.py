@@ -1,1 +1,0 @@
-"""The verbs of experiments that run in the service."""
