@@ -138,12 +138,12 @@ class _Faulty(HandMadeBundle):
     shift: float = 0.0
     fails: bool = False
 
-    def score(self, vectors: Sequence[Sequence[Value]]) -> list[float]:
+    def score_conforming(self, vectors: Sequence[Sequence[Value]]) -> list[float]:
         if self.seconds:
             time.sleep(self.seconds)
         if self.fails:
             raise RuntimeError("planted")
-        return [score + self.shift for score in super().score(vectors)]
+        return [score + self.shift for score in self.score(vectors)]
 
 
 def _broken(**fault: Any) -> Callable[[HandMadeBundle], HandMadeBundle]:

@@ -44,3 +44,13 @@ CREATE TABLE panthera.release_measure (
     calls bigint[] NOT NULL
 );
 CREATE INDEX ON panthera.release_measure (measured_at);
+
+-- The service stops an experiment that breaks its limits, and writes what it measured. A user who may not grant this has been told
+-- so by the roles themselves.
+DO $$
+BEGIN
+    GRANT INSERT ON panthera.experiment_change TO panthera_service;
+    GRANT INSERT, DELETE ON panthera.release_measure TO panthera_service;
+EXCEPTION WHEN insufficient_privilege OR undefined_object THEN NULL;
+END
+$$;
