@@ -99,7 +99,7 @@ def test_an_experiment_takes_its_units_keeps_them_and_gives_them_back(one_champi
         "SELECT DISTINCT experiment, arm, release_id FROM panthera.prediction WHERE phase_id IS NOT NULL"
     )
     assert {*logged} == {
-        ("first_release", "champion", "old"),
+        ("first", "champion", "old"),
         ("trial", "control", "old"),
         ("trial", "treatment", "new"),
     }
@@ -143,7 +143,7 @@ class _Faulty(HandMadeBundle):
             time.sleep(self.seconds)
         if self.fails:
             raise RuntimeError("planted")
-        return [score + self.shift for score in self.score(vectors)]
+        return [score + self.shift for score in super().score_conforming(vectors)]
 
 
 def _broken(**fault: Any) -> Callable[[HandMadeBundle], HandMadeBundle]:

@@ -171,12 +171,12 @@ def plan_experiment(
 
 
 def _refuse_taken(connection: psycopg.Connection, model: str, name: str) -> None:
-    check_owner(connection, name, model)
     owner = connection.execute("SELECT model FROM panthera.experiment WHERE experiment = %s", [name]).fetchone()
     if owner and owner[0] != model:
         raise ExperimentError(
             f"the experiment {name!r} belongs to the model {owner[0]!r} in this database; choose another name"
         )
+    check_owner(connection, name, model)
     if connection.execute("SELECT FROM panthera.experiment_phase WHERE experiment = %s LIMIT 1", [name]).fetchone() or (
         not owner
         and connection.execute("SELECT FROM panthera.exposure WHERE experiment = %s LIMIT 1", [name]).fetchone()
