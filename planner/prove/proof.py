@@ -33,6 +33,10 @@ if TYPE_CHECKING:
     from core.plan.plan import Plan
 
 
+#: Relative difference up to which floating-point sums of the same rows in another order are equal.
+_TOLERANCE = 1e-9
+
+
 @dataclass(frozen=True)
 class Leak:
     """A feature that has changed in snapshots at or before `as_of`.
@@ -203,7 +207,9 @@ def _leaks(
     for label, column in [*((f"{view}.{name}", name) for name in features), (view, "_there")]:
         one, other = (f"{side}.{identifier(column)}" for side in ("one", "other"))
         present = "true" if column == "_there" else "one IS NOT NULL AND other IS NOT NULL"
-        differing = f"FROM pairs WHERE {present} AND {one} IS DISTINCT FROM {other}"
+        near = f"abs(TRY_CAST({one} AS DOUBLE) - TRY_CAST({other} AS DOUBLE)) <= {_TOLERANCE} * abs(TRY_CAST({one} AS DOUBLE))"
+        is_near = f"coalesce(typeof({one}) IN ('DOUBLE', 'FLOAT') AND {near}, false)"
+        differing = f"FROM pairs WHERE {present} AND {one} IS DISTINCT FROM {other} AND NOT {is_near}"
         (changed,) = connection.execute(f"SELECT count(*) {differing}").fetchall()[0]
         if changed:
             example = connection.execute(
