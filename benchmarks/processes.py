@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import httpx
 
-from panthera.service_process import tool_environment
+from panthera.service.process import tool_environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

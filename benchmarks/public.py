@@ -77,7 +77,7 @@ def ask_server(bodies: list[dict[str, Any]]) -> Answers:
     """Send the bodies to a running service; return the predictions."""
     import httpx
 
-    from panthera.service_process import running_service
+    from panthera.service.process import running_service
 
     with running_service(read_settings().state) as address:
         responses = [httpx.post(f"{address}/v1/predict", json=body, timeout=60) for body in bodies]

@@ -47,7 +47,7 @@ from benchmarks.serving_world import prepare
 from core.access.key_table import Change, KeyTerms, create_key
 from core.postgres.database import connect
 from core.settings import Settings, silence_telemetry
-from panthera.service_process import free_port
+from panthera.service.process import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -42,7 +42,7 @@ from feature_repo.online.table import OnlineTable
 from feature_repo.online.tables import create
 from models.releases import ledger
 from models.releases.ledger import Act
-from panthera.service_process import free_port
+from panthera.service.process import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -25,7 +25,7 @@ def up(_: argparse.Namespace) -> int:
     """Start the embedded database (unless PANTHERA_DATABASE_URL is set), migrate it, and store PANTHERA_ADMIN_KEY's hash."""
     from core.postgres.database import connect, ensure_database, shown
     from core.postgres.roles import grant_roles
-    from panthera.service_access import prepare_access
+    from panthera.service.access import prepare_access
 
     settings = read_settings()
     url = ensure_database(settings)

@@ -19,8 +19,8 @@ from core.terminal import print_whole, terminal_table
 from models.data.labels import labelled_entities
 from models.evaluation.evaluation import read_evaluation
 from panthera.pipeline import reproduce
-from panthera.service_client import SentOutcome, ServiceClient
-from panthera.service_process import running_service
+from panthera.service.client import SentOutcome, ServiceClient
+from panthera.service.process import running_service
 from panthera.verb import DATA, REPORT
 
 if TYPE_CHECKING:

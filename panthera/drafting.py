@@ -73,7 +73,7 @@ def request_of(arguments: argparse.Namespace, answers: Mapping[str, str]) -> Req
     stated = {name: getattr(arguments, name) for name in ("predict", "key", "time")}
     if arguments.data:
         return Request(tuple(arguments.data), **stated, answers=dict(answers))
-    from planner.evidence import read_evidence
+    from planner.check.evidence import read_evidence
 
     last = Request(**read_evidence(arguments.out.parent / EVIDENCE)["request"])
     given = {name: value for name, value in stated.items() if value is not None}
@@ -103,7 +103,7 @@ def _merged(draft: Draft, out: Path) -> Merged | None:
     """Return the draft merged into the plan `out`; None if there is no plan, or nobody changed the last draft."""
     if not out.exists():
         return None
-    from planner.evidence import read_evidence
+    from planner.check.evidence import read_evidence
     from planner.verbs import merge_draft
 
     try:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core.errors import PantheraError
-from panthera.service_process import program, tool_environment
+from panthera.service.process import program, tool_environment
 from panthera.status import read_status
 
 if TYPE_CHECKING:

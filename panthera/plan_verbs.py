@@ -218,7 +218,7 @@ def stale(arguments: argparse.Namespace) -> int:
     from tempfile import TemporaryDirectory
 
     from panthera.drafting import EVIDENCE, Request
-    from planner.evidence import read_evidence
+    from planner.check.evidence import read_evidence
     from planner.verbs import stale_keys
 
     evidence = read_evidence(read_settings().plan.parent / EVIDENCE)

@@ -10,7 +10,7 @@ import duckdb
 from core.errors import PantheraError
 from core.suggestions import allowed_here
 from core.terminal import terminal_table
-from planner.evidence import read_evidence
+from planner.check.evidence import read_evidence
 from planner.profile.tables import load
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ from models.bundles.bundle import load_bundle
 from models.bundles.signing import read_trusted
 from models.evaluation.evaluation import read_evaluation
 from models.scoring.encoding import vectors_of
-from panthera.service_process import running_service
+from panthera.service.process import running_service
 from tests.fix_database import HOSTILE_ENVIRONMENT, make_hostile
 
 if TYPE_CHECKING:

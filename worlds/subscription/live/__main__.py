@@ -139,8 +139,8 @@ def _serve_and_operate(
     """Serve, and operate on each of `days`."""
     from feature_repo.catch_up import catch_up
     from monitoring.verbs import expose_verb
-    from panthera.service_client import ServiceClient
-    from panthera.service_process import running_service
+    from panthera.service.client import ServiceClient
+    from panthera.service.process import running_service
     from worlds.subscription.live.journal import Journal
     from worlds.subscription.live.operation import Operation
 

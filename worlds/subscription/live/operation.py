@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow.compute as pc
 
-from panthera.service_client import SentOutcome
+from panthera.service.client import SentOutcome
 from worlds.subscription.live.business import deliver, month_of
 from worlds.subscription.live.journal import DAYS, OUTCOMES, PREDICTIONS
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from panthera.service_client import ServiceClient
+    from panthera.service.client import ServiceClient
     from worlds.subscription.live.business import Business
     from worlds.subscription.live.journal import Journal
     from worlds.subscription.settings import SubscriptionSettings

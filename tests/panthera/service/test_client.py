@@ -14,7 +14,7 @@ import pytest
 from core.access.api_key import generate_key
 from core.errors import PantheraError
 from core.experiment.prediction_log import OutcomeReceipt
-from panthera.service_client import SentOutcome, ServiceClient
+from panthera.service.client import SentOutcome, ServiceClient
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
