@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core.errors import PantheraError
+from core.experiment.owners import stored_name
 from core.json_text import plain
 from core.postgres.database import connect, ensure_database
 from core.terminal import terminal_table
@@ -59,8 +60,11 @@ def seal_verb(settings: Settings, plan: Plan, now: datetime, keep: timedelta | N
         )
     model, folder = plan.register_.model, sealed_folder(settings.state, plan.register_.model)
     before = datetime.combine((now - kept).astimezone(UTC).date(), time(), UTC)
-    terms = SealTerms(model, plan.serve.experiment, before, now, plan.label.matures_after)
-    return SealedLog(folder, tuple(seal_log(ensure_database(settings), folder, terms, actor(settings, Path.cwd()))))
+    url = ensure_database(settings)
+    with connect(url) as connection:
+        experiment = stored_name(connection, plan.serve.experiment, model)
+    terms = SealTerms(model, experiment, before, now, plan.label.matures_after)
+    return SealedLog(folder, tuple(seal_log(url, folder, terms, actor(settings, Path.cwd()))))
 
 
 def list_verb(settings: Settings, plan: Plan) -> SealedLog:

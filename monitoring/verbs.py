@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from core.contracts import ContractFeature
 from core.errors import PantheraError, StaleStateError
 from core.experiment.design import Design, compare_arms
+from core.experiment.owners import stored_name
 from core.experiment.phases import expose_replays
 from core.postgres.database import connect, ensure_database
 from core.roles import CHAMPION
@@ -208,7 +209,8 @@ def expose_verb(
         raise PantheraError("the reason is blank; add --why TEXT, which is recorded with the exposures")
     replayed = Window.before(as_of, window)
     with connect(ensure_database(settings)) as connection:
-        experiment, who = plan.serve.experiment, actor(settings, Path.cwd())
+        experiment = stored_name(connection, plan.serve.experiment, plan.register_.model)
+        who = actor(settings, Path.cwd())
         count = expose_replays(connection, experiment, replayed.start, replayed.end, actor=who, reason=why.strip())
     return ExposedReplays(experiment, count)
 

@@ -195,7 +195,7 @@ class Endpoints:
                 "version": code_version(),
                 "project": plan.project.name,
                 "model": plan.register_.model,
-                "experiment": {"name": plan.serve.experiment, "arms": dict(plan.serve.arms)},
+                "experiment": {"name": self.runtime.experiment.name, "arms": dict(plan.serve.arms)},
                 "releases": {
                     "champion": respond.release(active.champion if active else None),
                     "challenger": respond.release(active.challenger if active else None),

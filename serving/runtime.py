@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from core.errors import DatabaseError, PantheraError
-from core.experiment.owners import check_owner
+from core.experiment.owners import stored_name
 from core.experiment.phases import enter_phase, phase_terms
 from core.postgres.database import connect, ensure_database
 from core.postgres.liveness import hung_up_after
@@ -210,10 +210,17 @@ class Runtime:
             self._loader.bundles.forget()
 
     def _load_active(self, connection: psycopg.Connection, trusted: TrustedKeys) -> tuple[ActiveReleases, Experiment]:
-        self.appointed = {**roles(connection, self.plan.register_.model)}
+        model = self.plan.register_.model
+        self.appointed = {**roles(connection, model)}
+        if self.experiment.phase_id is None:
+            self._name_experiment(stored_name(connection, self.plan.serve.experiment, model))
         active = self._loader.load_active(connection, trusted, self.active)
         self.upkeep = upkeep_of(connection, self.plan, self._declared, active.tables_in_use)
         return active, self._in_phase(connection, active)
+
+    def _name_experiment(self, name: str) -> None:
+        self.experiment = replace(self.experiment, name=name)
+        self._loader = replace(self._loader, experiment=name)
 
     @staticmethod
     @contextlib.contextmanager
@@ -239,8 +246,7 @@ class Runtime:
         if self.experiment.phase_id and self.active and self.active.ids == active.ids:
             return experiment
         serve, (champion, challenger) = self.plan.serve, active.ids
-        terms = phase_terms(serve.experiment, serve.salt, self.experiment.weights, str(champion), challenger)
-        check_owner(connection, serve.experiment, self.plan.register_.model)
+        terms = phase_terms(experiment.name, serve.salt, self.experiment.weights, str(champion), challenger)
         return replace(experiment, phase_id=enter_phase(connection, terms))
 
     def _log_unfilled(self) -> None:

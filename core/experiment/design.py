@@ -11,6 +11,7 @@ from core.experiment.decision import ExperimentTerms
 from core.experiment.fetched_arms import fetch_arms
 from core.experiment.metrics import MetricTerms, fetch_metric, judge_metrics
 from core.experiment.money import MoneyTerms, fetch_money, money_result
+from core.experiment.owners import stored_name
 from core.experiment.strata import compare
 from core.plan.section import column_of
 
@@ -40,6 +41,7 @@ class Design:
     metrics : guardrails and secondary metrics.
     covariate : `score` or `view__feature`; None without CUPED.
     money : what a decision costs and keeps; None if the plan does not say.
+    model : whose experiment it is, if others in the database may have its name.
 
     """
 
@@ -53,12 +55,13 @@ class Design:
     metrics: tuple[MetricTerms, ...] = ()
     covariate: str | None = None
     money: MoneyTerms | None = None
+    model: str | None = None
 
     @classmethod
     def of(cls, plan: Plan) -> Design:
         """Return the design that the plan states."""
         design = cls.of_sections(plan.serve, plan.monitor, plan.label.matures_after, plan.label.begins_after)
-        return replace(design, money=MoneyTerms.of(plan))
+        return replace(design, money=MoneyTerms.of(plan), model=plan.register_.model)
 
     @classmethod
     def of_sections(
@@ -81,6 +84,8 @@ class Design:
 
 def compare_arms(connection: psycopg.Connection, design: Design, as_of: datetime) -> Comparison:
     """Return the comparison of the arms over the exposures that are mature as of `as_of`; with terms it has a decision."""
+    if design.model is not None:
+        design = replace(design, experiment=stored_name(connection, design.experiment, design.model))
     arms = fetch_arms(
         connection,
         design.experiment,

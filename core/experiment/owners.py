@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING
 
 from psycopg import sql
 
-from core.errors import PantheraError
-
 if TYPE_CHECKING:
     import psycopg
     from psycopg.sql import Composable, Composed
@@ -37,19 +35,14 @@ def outcome_of(model: Composable) -> Composed:
     return sql.SQL("coalesce(outcome.model IN ('', {model}), true)").format(model=model)
 
 
-def check_owner(connection: psycopg.Connection, experiment: str, model: str) -> None:
-    """Check that no other model has an experiment of this name.
+def stored_name(connection: psycopg.Connection, experiment: str, model: str) -> str:
+    """Return the name of a plan's experiment in the database: its own, or `model/experiment` if another model has that one.
 
-    Raises
-    ------
-    PantheraError
-        If one has.
-
+    No plan's name has a slash.
     """
-    query = sql.SQL("SELECT {}").format(model_of_experiment(sql.Literal(experiment)))
+    name = sql.Literal(experiment)
+    query = sql.SQL(
+        "SELECT coalesce({}, (SELECT model FROM panthera.experiment WHERE experiment.experiment = {}))"
+    ).format(model_of_experiment(name), name)
     ((owner,),) = connection.execute(query)
-    if owner not in {None, model}:
-        raise PantheraError(
-            f"the experiment {experiment!r} belongs to the model {owner!r} in this database; expected one of {model!r}: give "
-            "serve.experiment a name of its own"
-        )
+    return experiment if owner in {None, model} else f"{model}/{experiment}"

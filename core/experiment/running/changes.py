@@ -12,7 +12,6 @@ from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
 from core.experiment.assignment import BUCKETS
-from core.experiment.owners import check_owner
 from core.experiment.running.terms import FORMAT_VERSION, ExperimentError, RunningTerms
 from core.postgres.advisory_locks import Lock, hold_on_name
 
@@ -176,7 +175,6 @@ def _refuse_taken(connection: psycopg.Connection, model: str, name: str) -> None
         raise ExperimentError(
             f"the experiment {name!r} belongs to the model {owner[0]!r} in this database; choose another name"
         )
-    check_owner(connection, name, model)
     if connection.execute("SELECT FROM panthera.experiment_phase WHERE experiment = %s LIMIT 1", [name]).fetchone() or (
         not owner
         and connection.execute("SELECT FROM panthera.exposure WHERE experiment = %s LIMIT 1", [name]).fetchone()

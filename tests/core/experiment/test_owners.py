@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 from psycopg.types.json import Jsonb
 
-from core.errors import PantheraError
 from core.experiment.fetched_arms import fetch_arms
 from core.experiment.metrics import MetricTerms, fetch_metric
-from core.experiment.owners import check_owner
+from core.experiment.owners import stored_name
 from core.experiment.phases import enter_phase, phase_terms
 from monitoring.served_outcomes import OutcomeWindow, fetch_served_outcomes
 from tests.core.experiment.test_cohorts import HORIZON, LATER, START, days, expose
@@ -66,8 +65,7 @@ def test_outcomes_from_before_they_had_a_model_count_for_each(two_plans: psycopg
     assert fetch_arms(two_plans, "trial", HORIZON, LATER).champion.outcome_sum == 1
 
 
-def test_the_experiment_of_another_model_is_refused(two_plans: psycopg.Connection) -> None:
-    check_owner(two_plans, "trial", "returns")
-    check_owner(two_plans, "another", "churn")
-    with pytest.raises(PantheraError, match=r"'trial' belongs to the model 'returns'.*serve.experiment"):
-        check_owner(two_plans, "trial", "churn")
+def test_the_experiment_of_another_model_has_a_name_of_its_own(two_plans: psycopg.Connection) -> None:
+    assert stored_name(two_plans, "trial", "returns") == "trial"
+    assert stored_name(two_plans, "another", "churn") == "another"
+    assert stored_name(two_plans, "trial", "churn") == "churn/trial"
