@@ -98,7 +98,7 @@ test: setup
 CUSTOMERS ?= 1000000
 
 bench-world: setup
-	@$(PYTHON) benchmarks/world.py --customers $(CUSTOMERS)
+	@$(PYTHON) -m benchmarks.world --customers $(CUSTOMERS)
 
 # Every step runs, so that all faults are seen at once.
 check: setup
@@ -112,74 +112,74 @@ check: setup
 	echo "check: all passed"
 
 bench-features: setup
-	@$(PYTHON) -m benchmarks.features
+	@$(PYTHON) -m benchmarks.feature_store.speed
 
 soak-features: setup
-	@$(PYTHON) -m benchmarks.soak_features
+	@$(PYTHON) -m benchmarks.feature_store.soak
 
 # Feast's suite imports packages that nothing here uses; they stay out of the environment.
 CONFORMANCE := .venv/conformance
 conformance: setup
 	@if [ -z "$(SUITE)" ]; then echo "error: no SUITE; give the folder of Feast's tests: make conformance SUITE=.../sdk/python/tests" >&2; exit 2; fi
-	@$(PYTHON) -m uv pip install --quiet --python $(PYTHON) --target $(CONFORMANCE) --no-deps --require-hashes -r benchmarks/conformance.lock
-	@$(PYTHON) -m benchmarks.conformance "$(SUITE)" --extras $(CONFORMANCE)
+	@$(PYTHON) -m uv pip install --quiet --python $(PYTHON) --target $(CONFORMANCE) --no-deps --require-hashes -r benchmarks/feature_store/conformance.lock
+	@$(PYTHON) -m benchmarks.feature_store.conformance "$(SUITE)" --extras $(CONFORMANCE)
 
 bench-ingest: ROWS = 5000000
 bench-ingest: setup
-	@$(PYTHON) -m benchmarks.ingest --rows $(ROWS)
+	@$(PYTHON) -m benchmarks.feature_store.ingest --rows $(ROWS)
 
 bench-repro: setup
 	@$(PYTHON) -m benchmarks.repro
 
 bench-diff: EDITS = 100
 bench-diff: setup
-	@$(PYTHON) -m benchmarks.blast_radius --edits $(EDITS)
+	@$(PYTHON) -m benchmarks.planner.blast_radius --edits $(EDITS)
 
 bench-leaks: setup
-	@$(PYTHON) -m benchmarks.leaks $(PLANS)
+	@$(PYTHON) -m benchmarks.planner.leaks $(PLANS)
 
 bench-profile: ROWS = 1000000
 bench-profile: COLUMNS = 20
 bench-profile: setup
-	@$(PYTHON) -m benchmarks.profile --rows $(ROWS) --columns $(COLUMNS) --others $(OTHERS)
+	@$(PYTHON) -m benchmarks.planner.profile --rows $(ROWS) --columns $(COLUMNS) --others $(OTHERS)
 
 bench-wide: setup
-	@$(PYTHON) -m benchmarks.wide_views
+	@$(PYTHON) -m benchmarks.feature_store.wide_views
 
 bench-monitoring: ROWS = 1000000
 bench-monitoring: setup
-	@$(PYTHON) -m benchmarks.monitoring --rows $(ROWS)
+	@$(PYTHON) -m benchmarks.monitoring.speed --rows $(ROWS)
 
 bench-score: setup
-	@$(PYTHON) -m benchmarks.score
+	@$(PYTHON) -m benchmarks.serving.score
 
 bench-serving: ROUNDS = 5
 bench-serving: setup
-	@$(PYTHON) -m benchmarks.serving --rounds $(ROUNDS)
+	@$(PYTHON) -m benchmarks.serving.speed --rounds $(ROUNDS)
 
 soak-serving: MINUTES = 30
 soak-serving: setup
-	@$(PYTHON) -m benchmarks.soak_serving --minutes $(MINUTES)
+	@$(PYTHON) -m benchmarks.serving.soak --minutes $(MINUTES)
 
 bench-experiments: setup
-	@$(PYTHON) -m benchmarks.cohorts
-	@$(PYTHON) -m benchmarks.experiments
+	@$(PYTHON) -m benchmarks.monitoring.cohorts
+	@$(PYTHON) -m benchmarks.monitoring.experiments
 
 bench-draft: setup
-	@$(PYTHON) -m benchmarks.draft $(SETS)
+	@$(PYTHON) -m benchmarks.planner.draft $(SETS)
 
 bench-public: setup
 	@$(PYTHON) -m benchmarks.public $(PLANS)
 
 bench-training: setup
-	@$(PYTHON) -m benchmarks.training
+	@$(PYTHON) -m benchmarks.models.training
 
 soak-candidates: CUSTOMERS = 100000
 soak-candidates: setup
 	@SUBSCRIPTION_CUSTOMERS=$(CUSTOMERS) $(PYTHON) -m pytest tests/worlds/test_subscription_candidates.py
 
 soak-models: setup
-	@$(PYTHON) -m benchmarks.soak_models
+	@$(PYTHON) -m benchmarks.models.soak
 
 docs: setup
 	@NO_MKDOCS_2_WARNING=1 $(PYTHON) -m mkdocs build --strict

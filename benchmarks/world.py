@@ -1,6 +1,6 @@
 """Measure the time and memory to generate the subscription world and to build its plan's features.
 
-Run it as `make bench-world`, or `python benchmarks/world.py --customers 100000`; the last line is one JSON object. All files
+Run it as `make bench-world`, or `python -m benchmarks.world --customers 100000`; the last line is one JSON object. All files
 are written to a temporary folder and removed afterwards.
 """
 

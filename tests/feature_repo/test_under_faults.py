@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from benchmarks import soak_catch_up, soak_features, soak_served
-from benchmarks.held import NotHeld
+from benchmarks.feature_store import soak, soak_catch_up, soak_served
+from benchmarks.feature_store.held import NotHeld
 from core.postgres.database import connect
 
 if TYPE_CHECKING:
@@ -15,25 +15,25 @@ if TYPE_CHECKING:
 
 
 def test_after_kills_the_tables_are_those_of_a_clean_run(database_url: str, tmp_path: Path) -> None:
-    told = soak_features.killed_materializations(database_url, tmp_path, times=1, customers=300)
+    told = soak.killed_materializations(database_url, tmp_path, times=1, customers=300)
     assert "no reader saw a mix" in told
 
 
 def test_no_order_of_writes_or_runs_goes_back_in_time(database_url: str, tmp_path: Path) -> None:
-    assert soak_features.random_orders(database_url, 300) == "300 random orders: the latest row stayed in each"
-    soak_features.later_then_earlier(database_url, tmp_path, customers=30)
+    assert soak.random_orders(database_url, 300) == "300 random orders: the latest row stayed in each"
+    soak.later_then_earlier(database_url, tmp_path, customers=30)
 
 
 def test_every_late_row_is_there_after_the_next_run(database_url: str, tmp_path: Path) -> None:
-    assert "in 8 increments" in soak_features.late_rows(database_url, tmp_path, runs=8, customers=60)
+    assert "in 8 increments" in soak.late_rows(database_url, tmp_path, runs=8, customers=60)
 
 
 def test_no_time_moves_with_the_zone_of_a_process(database_url: str, tmp_path: Path) -> None:
-    soak_features.other_zones(database_url, tmp_path, customers=30)
+    soak.other_zones(database_url, tmp_path, customers=30)
 
 
 def test_applies_at_once_lose_nothing(database_url: str, tmp_path: Path) -> None:
-    assert soak_features.parallel_applies(database_url, tmp_path, applies=2, customers=30).startswith("2 applies")
+    assert soak.parallel_applies(database_url, tmp_path, applies=2, customers=30).startswith("2 applies")
 
 
 def test_every_row_is_taken_in_once_through_kills_corrections_and_runs_at_once(
@@ -57,6 +57,6 @@ def test_a_check_that_does_not_hold_says_so(database_url: str, tmp_path: Path, m
         with connect(url) as connection:
             return connection.execute("DELETE FROM online.first__soak").rowcount
 
-    monkeypatch.setattr(soak_features, "increment", forget_late_rows)
+    monkeypatch.setattr(soak, "increment", forget_late_rows)
     with pytest.raises(NotHeld, match="after day 1 the table is not that of the rows known by then"):
-        soak_features.late_rows(database_url, tmp_path, runs=2, customers=30)
+        soak.late_rows(database_url, tmp_path, runs=2, customers=30)

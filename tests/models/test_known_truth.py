@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from benchmarks.coverage import EARNED, coverage, threshold_coverage
-from benchmarks.soak_models import limits
-from benchmarks.subscription_truth import Known, disparities, profit_threshold
+from benchmarks.models.coverage import EARNED, coverage, threshold_coverage
+from benchmarks.models.soak import limits
+from benchmarks.models.subscription_truth import Known, disparities, profit_threshold
 from core.plan.evaluate import METRICS, Evaluate
 from core.plan.file import read_plan
 from models.measures.intervals import Resampling

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from benchmarks.experiments import START, TERMS, WEEK, days_of, read
+from benchmarks.monitoring.experiments import START, TERMS, WEEK, days_of, read
 from core.experiment.cohorts import ExperimentArms
 from core.experiment.day_ends import decided
 from core.experiment.metrics import MetricArms, judge_metrics

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from benchmarks.experiments import TERMS, correlation, guardrail_passes, simulate
+from benchmarks.monitoring.experiments import TERMS, correlation, guardrail_passes, simulate
 
 
 @pytest.mark.parametrize("covariate", [None, "score"])

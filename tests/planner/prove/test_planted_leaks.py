@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.planted_leaks import LEAKS, shop_plan, write_shop
+from benchmarks.planner.planted_leaks import LEAKS, shop_plan, write_shop
 from planner.prove.proof import prove
 
 #: Leaks that need no subquery: a cell holds them. `make bench-leaks` plants all.

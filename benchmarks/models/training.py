@@ -1,7 +1,7 @@
 """Compare training and scoring with the stock tools; the last line is one JSON object.
 
-Run it as `python -m benchmarks.training`, or `make bench-training`. All comparisons run in this one process, on random rows:
-24 numbers with missing values, one category, one free text, and a label that depends on some of them.
+Run it as `python -m benchmarks.models.training`, or `make bench-training`. All comparisons run in this one process, on random
+rows: 24 numbers with missing values, one category, one free text, and a label that depends on some of them.
 
 - `tune_speedup`: 40 trials over training parameters of LightGBM, as the plan's `tune` runs them but without pruning, compared
   with a loop that builds the Dataset anew for each of the same 40 parameters. `tune_losses_equal` is whether both have the
@@ -33,7 +33,7 @@ import pyarrow as pa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pydantic import TypeAdapter
 
-from benchmarks.stock_candidates import stock_scores
+from benchmarks.models.stock_candidates import stock_scores
 from core.contracts import Contract, ContractFeature, ContractView
 from core.plan.train import BlendCandidate, Candidate, LightGbmCandidate, StackingCandidate
 from core.plan.tuning import Tune

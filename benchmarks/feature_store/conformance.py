@@ -1,8 +1,8 @@
 """Run Feast's universal test suite, unmodified, over this project's stores; print each failure with its reason.
 
-Run it as `make conformance SUITE=FOLDER`, where FOLDER is `sdk/python/tests` of a checkout of Feast. The suite finds the
-stores by its environment variable FULL_REPO_CONFIGS_MODULE, which names `benchmarks.conformance_stores`. A failure that is
-not in `KNOWN` fails the run, as does a test in `KNOWN` that passes.
+Run it as `make conformance SUITE=FOLDER`, where FOLDER is `sdk/python/tests` of a checkout of Feast. The suite finds the stores
+by its environment variable FULL_REPO_CONFIGS_MODULE, which names `benchmarks.feature_store.conformance_stores`. A failure that
+is not in `KNOWN` fails the run, as does a test in `KNOWN` that passes.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def environment(suite: Path, extras: Path, url: str, state: Path) -> dict[str, s
     return {
         **os.environ,
         "PYTHONPATH": os.pathsep.join(paths),
-        "FULL_REPO_CONFIGS_MODULE": "benchmarks.conformance_stores",
+        "FULL_REPO_CONFIGS_MODULE": "benchmarks.feature_store.conformance_stores",
         "FEAST_IS_LOCAL_TEST": "True",
         DATABASE_URL_ENV: url,
         STATE_ENV: str(state),

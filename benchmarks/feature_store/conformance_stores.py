@@ -1,6 +1,6 @@
 """The stores of this project for Feast's universal test suite, which imports this module by FULL_REPO_CONFIGS_MODULE.
 
-The suite must be importable as `tests`, as in `benchmarks.conformance`.
+The suite must be importable as `tests`, as in `benchmarks.feature_store.conformance`.
 """
 
 from __future__ import annotations

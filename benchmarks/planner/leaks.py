@@ -14,7 +14,7 @@ from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from benchmarks.planted_leaks import LEAKS, leak_names, shop_plan, write_shop
+from benchmarks.planner.planted_leaks import LEAKS, leak_names, shop_plan, write_shop
 from benchmarks.public import entered, run
 from benchmarks.stages import run_stages
 from core.plan.file import read_plan

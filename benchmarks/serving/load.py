@@ -1,8 +1,8 @@
 """A load generator for HTTP/1.1 in one process: closed-loop on each connection, or open-loop at a rate.
 
-`python -m benchmarks.load URL BODIES --connections 64 --seconds 5` sends the bodies of a file, one a line, in turn. It prints
-one JSON object with the requests per second, the latencies and the statuses. With `--rate`, requests begin at random instants
-(a Poisson process), whether earlier ones were answered or not, and each latency counts from that instant.
+`python -m benchmarks.serving.load URL BODIES --connections 64 --seconds 5` sends the bodies of a file, one a line, in turn. It
+prints one JSON object with the requests per second, the latencies and the statuses. With `--rate`, requests begin at random
+instants (a Poisson process), whether earlier ones were answered or not, and each latency counts from that instant.
 """
 
 from __future__ import annotations
@@ -218,7 +218,7 @@ def start_load(
     options = [f"--connections={connections}", f"--seconds={seconds}", *(f"--header={each}" for each in target.headers)]
     options += [f"--rate={rate}"] if rate else []
     options += [f"--ids={ids}"] if ids else []
-    command = [sys.executable, "-m", "benchmarks.load", target.url, str(target.bodies), *options]
+    command = [sys.executable, "-m", "benchmarks.serving.load", target.url, str(target.bodies), *options]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 

@@ -18,8 +18,8 @@ from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
-from benchmarks.catch_up_world import CUSTOMERS, MINUTE, START, Order, World
-from benchmarks.held import holds
+from benchmarks.feature_store.catch_up_world import CUSTOMERS, MINUTE, START, Order, World
+from benchmarks.feature_store.held import holds
 from core.plan.file import parse_plan
 from feature_repo.catch_up import catch_up
 

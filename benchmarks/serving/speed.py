@@ -33,8 +33,7 @@ from urllib.parse import urlsplit, urlunsplit
 import httpx
 import psycopg
 
-from benchmarks.features_online import KEY
-from benchmarks.load import Target, figures_of, start_load
+from benchmarks.feature_store.online import KEY
 from benchmarks.processes import (
     bentoml_command,
     process,
@@ -43,7 +42,8 @@ from benchmarks.processes import (
     uvicorn_command,
 )
 from benchmarks.scratch_server import scratch_server
-from benchmarks.serving_world import prepare
+from benchmarks.serving.load import Target, figures_of, start_load
+from benchmarks.serving.world import prepare
 from core.access.key_table import Change, KeyTerms, create_key
 from core.postgres.database import connect
 from core.settings import Settings, silence_telemetry
@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from benchmarks.serving_world import StockFiles
+    from benchmarks.serving.world import StockFiles
 
 _CONNECTIONS, _LARGE, _LARGE_CONNECTIONS = 64, 100, 8
 _SECONDS, _WARM_SECONDS = 4.0, 2.0
@@ -133,7 +133,7 @@ def start_services(stack: ExitStack, settings: Settings, files: StockFiles, fold
         return lambda port: bentoml_command(target, port)
 
     return Services(
-        start("stock", bentoml("benchmarks.stock_service:StockService"), stock),
+        start("stock", bentoml("benchmarks.serving.stock_service:StockService"), stock),
         start("ours", bentoml(_OURS), {**settings_environment(settings), **_OPTIONS}),
         start("bare", uvicorn_command, {**settings_environment(settings), **_OPTIONS}),
         start("keyed", bentoml(_OURS), {**settings_environment(keyed), **_OPTIONS}),
@@ -260,7 +260,7 @@ def _count(connection: psycopg.Connection) -> int:
 
 def batch_rate(entities: int) -> float:
     """Return the entities per second of `panthera score`."""
-    command = [sys.executable, "-m", "benchmarks.score", f"--entities={entities}"]
+    command = [sys.executable, "-m", "benchmarks.serving.score", f"--entities={entities}"]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     print("score", done.stdout.splitlines()[-1], flush=True)
     return float(json.loads(done.stdout.splitlines()[-1])["entities_per_second"])

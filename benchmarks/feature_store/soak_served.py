@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from benchmarks.held import holds
+from benchmarks.feature_store.held import holds
 from benchmarks.small_release import PLAN, TEXT, enter
 from core.postgres.database import connect
 from core.settings import Settings

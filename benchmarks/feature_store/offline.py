@@ -1,6 +1,6 @@
 """Point-in-time joins by Feast's DuckDB offline store and by ours, on the same files; the last line is one JSON object.
 
-Run it as `python benchmarks/features_offline.py`. The stores take turns in fresh processes, with the same call of Feast's
+Run it as `python -m benchmarks.feature_store.offline`. The stores take turns in fresh processes, with the same call of Feast's
 client: every customer as of three instants, and 25 features of three views with six monthly snapshots. A row counts from its
 created time on. All values are compared.
 """
@@ -164,7 +164,8 @@ def peak_mb() -> float:
 
 
 def _join_in_process(folder: Path, store: str, repeats: int, answer: Path | None) -> Joined:
-    command = [sys.executable, __file__, "--store", store, "--folder", str(folder), "--repeats", str(repeats)]
+    module = [sys.executable, "-m", "benchmarks.feature_store.offline"]
+    command = [*module, "--store", store, "--folder", str(folder), "--repeats", str(repeats)]
     done = subprocess.run(
         [*command, *(["--answer", str(answer)] if answer else [])], capture_output=True, text=True, check=False
     )

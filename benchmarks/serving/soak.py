@@ -33,8 +33,8 @@ import psutil
 import psycopg
 
 from benchmarks import small_release
-from benchmarks.load import Target, figures_of, start_load
 from benchmarks.processes import bentoml_command, service, settings_environment
+from benchmarks.serving.load import Target, figures_of, start_load
 from core.postgres.database import connect, migrate
 from core.postgres.server import EmbeddedServer
 from core.settings import Settings, silence_telemetry

@@ -1,6 +1,7 @@
 """The stock way to serve a model: BentoML's `@bentoml.api`, Feast's client, and LightGBM's booster; nothing is logged.
 
-`bentoml serve benchmarks.stock_service:StockService`, with the variables `STOCK_REPOSITORY`, `STOCK_MODEL` and `STOCK_LEVELS`.
+`bentoml serve benchmarks.serving.stock_service:StockService`, with the variables `STOCK_REPOSITORY`, `STOCK_MODEL` and
+`STOCK_LEVELS`.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import feast
 import lightgbm
 import numpy as np
 
-from benchmarks.features_online import KEY, REFERENCES, VIEWS
+from benchmarks.feature_store.online import KEY, REFERENCES, VIEWS
 
 _TEXT = "segment"
 

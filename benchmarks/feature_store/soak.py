@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import pyarrow as pa
 
-from benchmarks.held import holds
+from benchmarks.feature_store.held import holds
 from benchmarks.scratch_server import scratch_server
 from core.postgres.database import connect, sqlalchemy_url
 from core.settings import silence_telemetry
@@ -51,7 +51,7 @@ import sys
 from datetime import datetime
 from pathlib import Path
 import pandas, pyarrow.dataset
-from benchmarks.soak_features import TABLES
+from benchmarks.feature_store.soak import TABLES
 from feature_repo.materialize import materialize
 from feature_repo.stores.registry import changing_features
 url, features, as_of = sys.argv[1:]
@@ -62,7 +62,7 @@ print("ends", flush=True)
 """
 _APPLY = """
 import sys
-from benchmarks.soak_features import apply_view
+from benchmarks.feature_store.soak import apply_view
 apply_view(sys.argv[1], sys.argv[2], sys.argv[3])
 """
 _ZONES = {"TZ": "Asia/Kolkata", "PGTZ": "America/New_York"}
@@ -351,8 +351,8 @@ def parallel_applies(url: str, folder: Path, applies: int, customers: int) -> st
 def checks(url: str, folder: Path, times: int) -> Iterator[str]:
     """Run every check at a size in proportion to `times`, 30 for the full size; yield the summaries."""
     # Imported here, since the processes that are killed import this module and need no models.
-    from benchmarks.soak_catch_up import catch_up_steps
-    from benchmarks.soak_served import expired_values, refused_times
+    from benchmarks.feature_store.soak_catch_up import catch_up_steps
+    from benchmarks.feature_store.soak_served import expired_values, refused_times
 
     yield killed_materializations(url, folder / "killed", times, 1000 * times)
     yield later_then_earlier(url, folder / "later", 1000)

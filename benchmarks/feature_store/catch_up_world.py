@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow.parquet as pq
 from psycopg import sql
 
-from benchmarks.held import holds
+from benchmarks.feature_store.held import holds
 from core.files import whole_folder
 from core.plan.file import parse_plan
 from core.plan.ingest import QualityRules

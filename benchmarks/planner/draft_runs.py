@@ -1,8 +1,9 @@
 """Run drafted plans from the files to a served prediction, and compare their scores with those of plans written by hand.
 
-For each data set of `benchmarks/draft_tasks.yaml`: `panthera draft` with one line and at most five answers, `panthera plan
-check`, `dvc repro` and a prediction over HTTP, without an edit. The plan that people wrote for the same files is run as far as
-its evaluation, on the instants of the draft if the data have times; its score is kept in the state folder and used again.
+For each data set of `benchmarks/planner/draft_tasks.yaml`: `panthera draft` with one line and at most five answers, `panthera
+plan check`, `dvc repro` and a prediction over HTTP, without an edit. The plan that people wrote for the same files is run as
+far as its evaluation, on the instants of the draft if the data have times; its score is kept in the state folder and used
+again.
 
 `regret` is how much better the score of the plan by hand is, by its own metric; `same_rows` whether both are tested on the
 same rows.
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     from core.plan.plan import Plan
 
 TASKS = Path(__file__).with_name("draft_tasks.yaml")
-CHECKOUT = Path(__file__).parents[1]
+CHECKOUT = Path(__file__).parents[2]
 _MOST_ANSWERS = 5
 #: Customers of the subscription world.
 _CUSTOMERS = 4000

@@ -1,6 +1,7 @@
 """Measure views of very many features: building each, and applying, training, evaluating and materializing the widest.
 
-Run as `python -m benchmarks.wide_views`; it prints one JSON object. Each stage runs in its own process, as in `dvc repro`.
+Run as `python -m benchmarks.feature_store.wide_views`; it prints one JSON object. Each stage runs in its own process, as in
+`dvc repro`.
 """
 
 from __future__ import annotations

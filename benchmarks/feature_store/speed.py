@@ -31,7 +31,7 @@ def main() -> None:
 
 def online(url: str, folder: Path, customers: int) -> dict[str, float]:
     """Measure the online half and print its times; return the ratios."""
-    from benchmarks.features_online import measure
+    from benchmarks.feature_store.online import measure
 
     measured = measure(url, folder, customers)
     print(f"online, seconds: {measured}")
@@ -40,7 +40,7 @@ def online(url: str, folder: Path, customers: int) -> dict[str, float]:
 
 def offline(folder: Path, customers: int) -> dict[str, float]:
     """Measure the offline half and print its seconds and memory; return the ratios."""
-    from benchmarks.features_offline import compare
+    from benchmarks.feature_store.offline import compare
 
     measured = compare(folder, customers)
     print(f"offline, seconds and MB: {measured}")

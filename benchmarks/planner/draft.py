@@ -1,9 +1,9 @@
 """Measure what a draft detects in tables that packages ship, and how well drafted plans predict beside plans by hand.
 
 Run it as `make bench-draft`, or with `SETS="penguins art"` for some. What is detected (keys, times, links, kinds of column) is
-compared with a truth by hand, `benchmarks/draft_truth.yaml`, and each draft is checked with its data. The plans of
-`benchmarks/draft_tasks.yaml` are also run with `dvc repro` to a served prediction; see `benchmarks.draft_runs`. A set whose run
-fails is named with the reason, and the others go on.
+compared with a truth by hand, `benchmarks/planner/draft_truth.yaml`, and each draft is checked with its data. The plans of
+`benchmarks/planner/draft_tasks.yaml` are also run with `dvc repro` to a served prediction; see `benchmarks.planner.draft_runs`.
+A set whose run fails is named with the reason, and the others go on.
 
 Lines on standard error tell each set's result. The last line is a JSON object: precision and recall over all facts and of each,
 the facts that differ, the findings for which a stage would refuse a plan, and the regrets, minutes and questions of the runs.
@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from benchmarks.draft_runs import TASKS, run_draft
+from benchmarks.planner.draft_runs import TASKS, run_draft
 from core.errors import PantheraError
 from core.plan.file import parse_plan
 from planner.verbs import check_sources, draft_files, profile_files

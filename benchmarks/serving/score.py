@@ -33,7 +33,7 @@ from feast import types as feast_types
 from feast.repo_config import RegistryConfig, RepoConfig
 
 from benchmarks import small_release
-from benchmarks.features_online import stock_online
+from benchmarks.feature_store.online import stock_online
 from benchmarks.repro import LEVELS, NUMBERS, plan
 from benchmarks.scratch_server import scratch_server
 from core.contracts import Contract, ContractFeature, ContractView

@@ -14,7 +14,7 @@ import duckdb
 import numpy as np
 import yaml
 
-from benchmarks.features_online import (
+from benchmarks.feature_store.online import (
     AS_OF,
     KEY,
     TABLES,

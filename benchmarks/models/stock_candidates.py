@@ -1,4 +1,4 @@
-"""The stock counterpart of each candidate in `benchmarks.training`: what a team would fit itself and serve with MLflow."""
+"""The stock counterpart of each candidate in `benchmarks.models.training`: what a team fits itself and serves with MLflow."""
 
 from __future__ import annotations
 

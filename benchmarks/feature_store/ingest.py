@@ -103,7 +103,16 @@ READS: dict[str, Callable[[str, Path, Path], None]] = {"ingest": ingest_it, "duc
 def measured(read: str, kind: str, file: Path) -> tuple[float, float]:
     """Read a file in a process of its own; return the seconds without those of imports, and the peak memory in GB."""
     with TemporaryDirectory(dir=file.parent) as folder:
-        command = [sys.executable, "-m", "benchmarks.ingest", "--read", read, kind, str(file), f"{folder}/out"]
+        command = [
+            sys.executable,
+            "-m",
+            "benchmarks.feature_store.ingest",
+            "--read",
+            read,
+            kind,
+            str(file),
+            f"{folder}/out",
+        ]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         seconds = process.stdout.read() if process.stdout else ""
         _, status, usage = os.wait4(process.pid, 0)

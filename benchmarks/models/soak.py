@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from benchmarks.coverage import coverage, threshold_coverage
-from benchmarks.held import holds
-from benchmarks.subscription_truth import disparities, known_rows, profit_threshold
+from benchmarks.feature_store.held import holds
+from benchmarks.models.coverage import coverage, threshold_coverage
+from benchmarks.models.subscription_truth import disparities, known_rows, profit_threshold
 from core.settings import silence_telemetry
 from models.evaluation.measure_candidates import resampling_of
 from panthera.project_folder import make_project
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from core.plan.plan import Problem
 
-PLAN = Path(__file__).parent.parent / "worlds" / "subscription" / "plan.yaml"
+PLAN = Path(__file__).parents[2] / "worlds" / "subscription" / "plan.yaml"
 PROBLEMS: tuple[Problem, ...] = ("regression", "multiclass", "binary")
 #: The nominal coverage of intervals, and the allowed deviation of the measured coverage.
 CONFIDENCE = 0.95
