@@ -41,7 +41,8 @@ class ColumnDrift:
     expected : the plan's reason why the values are expected to move, or empty. With a reason, a shift among the values raises
         no alarm; a shift to missing or other values still does.
     end_share_rise : rise of the share of present values in the first or the last bin of the scale, whichever is larger; 0 for
-        a column without an order, or with fewer than five bins. A change of the unit brings most values there.
+        a column of other values than numbers (times move on by themselves), or with fewer than five bins. A change of the unit
+        brings most values there.
 
     """
 
@@ -201,7 +202,7 @@ def _bins_in_use(reference: BinCounts, current: BinCounts) -> list[tuple[int, in
 
 
 def column_drift(
-    name: str, reference: BinCounts, current: BinCounts, alarm: float, expected: str = "", *, is_ordered: bool = False
+    name: str, reference: BinCounts, current: BinCounts, alarm: float, expected: str = "", *, is_number: bool = False
 ) -> ColumnDrift:
     """Return the drift of a column: its current counts compared with its reference.
 
@@ -224,7 +225,7 @@ def column_drift(
         rows_reference=reference.rows,
         rows_current=current.rows,
         expected=expected,
-        end_share_rise=_end_share_rise(reference.regular, current.regular) if is_ordered else 0.0,
+        end_share_rise=_end_share_rise(reference.regular, current.regular) if is_number else 0.0,
     )
 
 
@@ -260,7 +261,7 @@ def columns_drift(
             current[column.name],
             alarm,
             expected.get(column.name, ""),
-            is_ordered=column.kind != "levels",
+            is_number=column.kind == "numeric",
         )
         for column in reference.columns
     )

@@ -75,7 +75,7 @@ def request_of(arguments: argparse.Namespace, answers: Mapping[str, str]) -> Req
         return Request(tuple(arguments.data), **stated, answers=dict(answers))
     from planner.check.evidence import read_evidence
 
-    last = Request(**read_evidence(arguments.out.parent / EVIDENCE)["request"])
+    last = Request(**read_evidence(arguments.out.parent / EVIDENCE, "request")["request"])
     given = {name: value for name, value in stated.items() if value is not None}
     return replace(last, data=tuple(last.data), answers={**last.answers, **answers}, **given)
 
@@ -107,7 +107,7 @@ def _merged(draft: Draft, out: Path) -> Merged | None:
     from planner.verbs import merge_draft
 
     try:
-        last = str(read_evidence(out.parent / EVIDENCE)["draft"])
+        last = str(read_evidence(out.parent / EVIDENCE, "draft")["draft"])
     except PantheraError:
         raise PantheraError(
             f"{out} was not written by a draft; name another file with --out, or move it away"

@@ -221,7 +221,7 @@ def stale(arguments: argparse.Namespace) -> int:
     from planner.check.evidence import read_evidence
     from planner.verbs import stale_keys
 
-    evidence = read_evidence(read_settings().plan.parent / EVIDENCE)
+    evidence = read_evidence(read_settings().plan.parent / EVIDENCE, "request", "keys")
     with TemporaryDirectory(prefix="panthera-") as folder:
         found = stale_keys(evidence, _drafted(Request(**evidence["request"]), Path(folder)))
     show(found, found.table, as_json=arguments.json)

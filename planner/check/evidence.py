@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 _NEXT = "name the data to draft a plan of: panthera draft DATA"
 
 
-def read_evidence(file: Path) -> dict[str, Any]:
-    """Read the evidence of a draft: the figures of its keys, what it was made of, and the plan as it was drafted.
+def read_evidence(file: Path, *needed: str) -> dict[str, Any]:
+    """Read the evidence of a draft with the parts `needed`: its `keys`, the `request` and the `draft` that it was.
 
     Raises
     ------
     PantheraError
-        If there is none, or it is of a version that cannot be drafted again.
+        If there is no evidence, or it is of a version without one of these parts.
 
     """
     try:
@@ -28,6 +28,6 @@ def read_evidence(file: Path) -> dict[str, Any]:
         raise PantheraError(f"there is no {file}, the evidence of a draft beside its plan; {_NEXT}") from None
     except ValueError:
         found = None
-    if not isinstance(found, dict) or not {"request", "draft", "keys"} <= found.keys():
+    if not isinstance(found, dict) or not {*needed} <= found.keys():
         raise PantheraError(f"{file} does not state what was drafted; {_NEXT}")
     return found

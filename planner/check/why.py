@@ -64,7 +64,7 @@ def find_why(connection: duckdb.DuckDBPyConnection, plan: Plan, evidence: Path, 
         If there is no evidence of the key, or no file of evidence.
 
     """
-    keys: Sequence[Mapping[str, Any]] = read_evidence(evidence)["keys"]
+    keys: Sequence[Mapping[str, Any]] = read_evidence(evidence, "keys")["keys"]
     chosen = [one for one in keys if one["path"] == path or one["path"].startswith(f"{path}.")]
     if not chosen:
         known = [str(one["path"]) for one in keys]

@@ -122,16 +122,16 @@ def test_a_database_that_became_read_only_is_not_ready(impatient_world: World) -
     serve(impatient_world, use)
 
 
-def test_a_server_without_a_connection_to_spare_answers_by_the_ones_there_are(impatient_world: World) -> None:
-    name = impatient_world.url.partition("?")[0].rpartition("/")[2]
+def test_a_server_without_a_connection_to_spare_answers_by_the_ones_there_are(world: World) -> None:
+    name = world.url.partition("?")[0].rpartition("/")[2]
 
     async def use(client: Client) -> None:
         await client.entries(1)
-        impatient_world.execute(f"ALTER DATABASE {name} CONNECTION LIMIT 0")
+        world.execute(f"ALTER DATABASE {name} CONNECTION LIMIT 0")
         answers = await asyncio.gather(*(client.entries(1) for _ in range(50)))
         assert len(answers) == 50
 
-    serve(impatient_world, use)
+    serve(world, use)
 
 
 def test_what_is_not_an_answer_leaves_the_connections_of_answers_alone(impatient_world: World) -> None:

@@ -70,6 +70,7 @@ class Run:
             stdout=subprocess.PIPE,
             text=True,
             start_new_session=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - ignored in a background job
         )
 
     def begin(self, *command: str) -> None:

@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     import psycopg
 
 
-def test_the_migrations_take_the_lock_of_the_online_tables() -> None:
+def test_the_migrations_take_the_locks_of_the_online_tables_and_of_the_grants() -> None:
     scripts = [
         file.read_text() for file in resources.files("core.postgres.migrations").iterdir() if ".sql" in file.name
     ]
     taken = {int(number) for script in scripts for number in re.findall(r"pg_advisory\w*\((\d+)", script)}
-    assert taken == {Lock.ONLINE_TABLE}
+    assert taken == {Lock.ONLINE_TABLE, Lock.GRANTS}
 
 
 def _is_free(connection: psycopg.Connection, lock: Lock, name: str) -> bool:

@@ -73,12 +73,15 @@ def test_a_draft_without_data_is_the_last_one_again_and_keeps_what_was_changed(
 def test_a_key_that_both_changed_stays_as_the_person_wrote_it_and_is_named(run: Callable[..., tuple[int, str]]) -> None:
     run("draft", "t.csv", "--predict", LINE)
     drafted = Path("params.yaml").read_text()
-    Path("params.yaml").write_text(drafted.replace("num_leaves: 15", "num_leaves: 7"))
+    Path("params.yaml").write_text(drafted.replace("min_child_samples: 10", "min_child_samples: 7"))
     Path("t.csv").write_text(table(2500))
     _, said = run("draft")
-    assert yaml.safe_load(Path("params.yaml").read_text())["train"]["candidates"]["trees"]["params"]["num_leaves"] == 7
-    assert "train.candidates.trees.params.num_leaves" in said
-    assert "31" in said
+    assert (
+        yaml.safe_load(Path("params.yaml").read_text())["train"]["candidates"]["trees"]["params"]["min_child_samples"]
+        == 7
+    )
+    assert "train.candidates.trees.params" in said
+    assert "40" in said
 
 
 def test_a_plan_that_no_draft_wrote_is_refused_and_stays(run: Callable[..., tuple[int, str]]) -> None:
@@ -89,7 +92,7 @@ def test_a_plan_that_no_draft_wrote_is_refused_and_stays(run: Callable[..., tupl
     assert Path("params.yaml").read_text() == "mine: 1\n"
     assert run("draft") == (
         1,
-        "error: there is no plan.evidence.json; name the data to draft a plan of: panthera draft DATA\n",
+        "error: there is no plan.evidence.json, the evidence of a draft beside its plan; name the data to draft a plan of: panthera draft DATA\n",
     )
 
 

@@ -119,6 +119,7 @@ def json_lines() -> Iterator[io.StringIO]:
     text, requests = io.StringIO(), logging.getLogger("panthera.requests")
     handler = logging.StreamHandler(text)
     handler.setFormatter(JsonFormatter())
+    requests.disabled = False  # by the logging of a migration of MLflow in this process
     requests.addHandler(handler)
     requests.setLevel(logging.INFO)
     yield text
@@ -207,6 +208,9 @@ def test_a_prediction_is_a_span_of_its_callers_trace_with_a_span_for_each_stage(
 
 
 def test_a_collector_that_does_not_answer_costs_spans_only(caplog: pytest.LogCaptureFixture) -> None:
+    logging.getLogger(
+        "serving.signals.spans"
+    ).disabled = False  # by the logging of a migration of MLflow in this process
     exporter = SpanExporter("http://127.0.0.1:9", "churn")
     for _ in range(3_000):
         exporter.finish(trace_of([(b"traceparent", _PARENT.encode())]), "GET /livez", {}, 200)
