@@ -96,7 +96,7 @@ class _Call(NamedTuple):
         return str(self.node["class"]) == "WINDOW" and str(self.node["type"]) != "WINDOW_AGGREGATE"
 
     @property
-    def is_number(self) -> bool:
+    def is_ordered(self) -> bool:
         return bool(self.node.get("orders") or (self.node.get("order_bys") or {}).get("orders"))
 
     @property
@@ -283,12 +283,12 @@ def _is_expression(statements: list[Node]) -> bool:
 
 def _call_fault(call: _Call) -> str | None:
     if call.is_window:
-        return None if call.is_number else _OVER_NO_ORDER.format(name=call.name)
+        return None if call.is_ordered else _OVER_NO_ORDER.format(name=call.name)
     if call.is_age_of_today:
         return _CLOCK
     if call.name in _UNORDERED:
         return _WITHOUT_ORDER
-    if call.name in _ORDERED and not (call.is_number or call.is_constant):
+    if call.name in _ORDERED and not (call.is_ordered or call.is_constant):
         return _BY_ORDER.format(name=call.name)
     return _catalogue().fault_of(call.name)
 

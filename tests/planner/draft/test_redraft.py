@@ -90,9 +90,10 @@ def test_a_plan_that_no_draft_wrote_is_refused_and_stays(run: Callable[..., tupl
     assert code == 1
     assert "was not written by a draft" in said
     assert Path("params.yaml").read_text() == "mine: 1\n"
-    assert run("draft") == (
-        1,
-        "error: there is no plan.evidence.json, the evidence of a draft beside its plan; name the data to draft a plan of: panthera draft DATA\n",
+    code, said = run("draft")
+    assert code == 1
+    assert said.startswith(
+        "error: there is no plan.evidence.json, the evidence of a draft beside its plan; name the data"
     )
 
 
