@@ -232,7 +232,7 @@ class Runtime:
         """Open the pools, and fetch the handle's table metadata, so that no request has to."""
         if self._url is not None and self._connections is None:
             self._connections = await open_connections(self._url, self.plan.serve.max_entities, self._clock)
-            await self.keys.refresh(self._connections.keys)
+            await self.keys.read_first(self._connections.keys)
         if self._connections and active:
             with contextlib.suppress(PantheraError):
                 async with lent(self._connections.answers) as connection:

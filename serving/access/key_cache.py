@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 _LOGGER = logging.getLogger(__name__)
 #: A new or revoked key is effective within this time and that of two reads, of which one may have failed.
 _SECONDS_BETWEEN_READS = 1.0
+#: Each waits for a connection as long as the pool says, half a second.
+_FIRST_TRIES = 6
 
 
 class KeyCache:
@@ -52,6 +54,13 @@ class KeyCache:
     def find(self, key_id: str) -> ApiKey | None:
         """Return the key with this id, if there is one."""
         return (self._keys or {}).get(key_id)
+
+    async def read_first(self, pool: Pool) -> None:
+        """Read the keys for the first time: again for a while, since a new pool on a busy machine takes longer to connect."""
+        for _ in range(_FIRST_TRIES):
+            await self.refresh(pool)
+            if self._keys is not None:
+                break
 
     async def refresh(self, pool: Pool) -> None:
         """Read the keys if they changed; if that fails, log the first failure of a row of failures."""
