@@ -1,43 +1,21 @@
-"""Fetch and compare the cohorts of the plan's experiment, and format the result for a terminal."""
+"""Format the comparison of an experiment's arms for a terminal."""
 
 from __future__ import annotations
 
 import math
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from core.experiment.design import Design, compare_arms
 from core.terminal import terminal_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from datetime import datetime
 
-    import psycopg
     from rich.table import Table
 
     from core.experiment.cohorts import ArmCounts, Comparison
     from core.experiment.covariate import CovariateUse
     from core.experiment.metrics import MetricResult
     from core.experiment.money import MoneyResult
-    from core.plan.plan import Monitor, Serve
-
-_NO_LEAD = timedelta()
-
-
-def compare_cohorts(
-    connection: psycopg.Connection,
-    serve: Serve,
-    monitor: Monitor,
-    horizon: timedelta | None,
-    as_of: datetime,
-    lead: timedelta = _NO_LEAD,
-) -> Comparison:
-    """Return the comparison of the arms of `serve.experiment`, over the exposures that are mature as of `as_of`.
-
-    With `monitor.experiment` it has a decision. `horizon` and `lead` are as for `fetch_arms`.
-    """
-    return compare_arms(connection, Design.of_sections(serve, monitor, horizon, lead), as_of)
 
 
 def cohorts_table(comparison: Comparison) -> Table:

@@ -18,6 +18,7 @@ from psycopg import IsolationLevel, sql
 from psycopg.rows import class_row, dict_row
 
 from core.errors import DatabaseError, StaleStateError
+from core.experiment.covariate import first_score
 from core.files import whole_file
 from core.postgres.advisory_locks import Lock, hold_while_connected
 from core.postgres.database import connect
@@ -56,9 +57,7 @@ WHERE logged.release_id IN (SELECT release_id FROM panthera.release WHERE model 
         SELECT FROM panthera.exposure AS unit
         WHERE unit.experiment = {experiment} AND unit.entity = logged.entity AND (
             unit.prediction_id = logged.prediction_id
-            OR (logged.as_of <= unit.exposed_at AND logged.as_of > (
-                SELECT min(exposed_at) - interval '2160 hours' FROM panthera.exposure WHERE experiment = {experiment}
-            ))
+            OR (logged.as_of <= unit.exposed_at AND logged.as_of > {first_score})
         )
     )
 """)
@@ -121,7 +120,12 @@ def seal_log(url: str, folder: Path, terms: SealTerms, actor: str) -> list[Seale
 
 def _removable(terms: SealTerms) -> sql.Composed:
     return _REMOVABLE.format(
-        model=terms.model, before=terms.before, window=terms.window, now=terms.now, experiment=terms.experiment
+        model=terms.model,
+        before=terms.before,
+        window=terms.window,
+        now=terms.now,
+        experiment=terms.experiment,
+        first_score=first_score(terms.experiment),
     )
 
 

@@ -7,9 +7,11 @@ import json
 import math
 import re
 import time
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from core.experiment.assignment import BUCKETS
+from core.json_text import plain
 from core.settings import read_settings
 from panthera.verb import (
     EXIT_FINDING,
@@ -32,7 +34,6 @@ if TYPE_CHECKING:
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 _LARGEST_STEP = 5_000
-_WHOLE = 10_000
 _SECONDS_BETWEEN_LOOKS = 1.0
 
 
@@ -64,7 +65,7 @@ def _terms(arguments: argparse.Namespace) -> RunningTerms:
         layer_to=arguments.layer_share,
         holdout=arguments.holdout,
         target=arguments.target,
-        limits=Limits(arguments.max_failed / _WHOLE, arguments.max_slowdown, shift),
+        limits=Limits(arguments.max_failed / BUCKETS, arguments.max_slowdown, shift),
         canary=canary,
     )
 
@@ -84,7 +85,7 @@ def _length(plan: Plan, arguments: argparse.Namespace, terms: RunningTerms) -> d
     if decision.planned is None:
         return {"why_not": decision.why_not}
     rate, weights = decision.planned.rate, [weight for _, weight in terms.weights]
-    share = (terms.layer_to - terms.layer_from) / _WHOLE * (1 - terms.holdout / _WHOLE)
+    share = (terms.layer_to - terms.layer_from) / BUCKETS * (1 - terms.holdout / BUCKETS)
     arrivals = replace(
         decision.arrivals,
         waiting=int(decision.arrivals.waiting * share),
@@ -93,14 +94,7 @@ def _length(plan: Plan, arguments: argparse.Namespace, terms: RunningTerms) -> d
     length = experiment_length(
         rate.base_rate, decision.effect, min(weights) / sum(weights), arrivals, rate.known_after, decision.errors
     )
-    return {
-        "base_rate": rate.base_rate,
-        **{name: _finite(value) for name, value in asdict(length).items()},
-    }
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+    return {"base_rate": rate.base_rate, **plain(length)}
 
 
 def _length_line(length: dict[str, object]) -> str:
@@ -183,7 +177,7 @@ def percent(text: str) -> int:
         parts = float(text) * 100
     except ValueError:
         parts = math.nan
-    if not (1 <= parts <= _WHOLE and abs(parts - round(parts)) < 1e-6):  # noqa: PLR2004
+    if not (1 <= parts <= BUCKETS and abs(parts - round(parts)) < 1e-6):  # noqa: PLR2004
         raise argparse.ArgumentTypeError(f"{text!a} is not a percentage from 0.01 to 100 in steps of 0.01")
     return round(parts)
 
@@ -274,7 +268,7 @@ def add_experiment_verbs(add: Add) -> None:
         added.add_argument("--coverage", type=percent, metavar="PERCENT", help="percentage of each arm's units")
     plan_parser.add_argument("--layer", type=name, default="default", help="experiments of one layer share no unit")
     plan_parser.add_argument(
-        "--layer-share", type=percent, default=_WHOLE, metavar="PERCENT", help="part of the layer; default: 100"
+        "--layer-share", type=percent, default=BUCKETS, metavar="PERCENT", help="part of the layer; default: 100"
     )
     plan_parser.add_argument(
         "--holdout", type=percent, default=0, metavar="PERCENT", help="part of the units in no experiment of the layer"

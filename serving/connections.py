@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 
 from core.experiment.prediction_log import PredictionLog
 from core.postgres.pool import Pool, PoolLimits, connection_pool
+from serving.admission import seconds_to_answer
 from serving.features import FactsReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
-#: Time limit of a prediction's statement: a base, plus a second per thousand entities. On a machine with busy processors, a
+#: Time limit of a prediction's statement with few entities, see `seconds_to_answer`. On a machine with busy processors, a
 #: thousand entities have taken half a second.
 _SECONDS = 0.45
-_ENTITIES_PER_SECOND = 1_000
 #: Wait of a prediction for a connection; short, since the connections of a lost server are closed at once.
 _SECONDS_TO_BORROW = 0.4
 #: Requests other than predictions may take longer, but fail within this time if the database does not respond.
@@ -61,7 +61,7 @@ class Connections:
 
 async def open_connections(url: str, most_entities: int, clock: Callable[[], datetime]) -> Connections:
     """Open the pools and return them; a request has at most `most_entities` entities."""
-    seconds = _SECONDS + most_entities / _ENTITIES_PER_SECOND
+    seconds = seconds_to_answer(_SECONDS, most_entities)
     limits = PoolLimits(connections=4, wait=_SECONDS_TO_BORROW, lock=seconds, statement=seconds, whole=seconds + 0.05)
     pools = [connection_pool(url, limit) for limit in (limits, _INTAKE, _ADMINISTRATION, _KEYS)]
     for pool in pools:

@@ -13,8 +13,7 @@ import socket
 from typing import TYPE_CHECKING
 
 from core.errors import PantheraError
-from core.experiment.running.changes import Author, stop
-from core.experiment.running.measures import broken_limits, write_measures
+from core.experiment.running.measures import roll_back_if_broken, write_measures
 from core.experiment.running.terms import ExperimentError
 from core.postgres.database import connect
 from core.postgres.liveness import hung_up_after
@@ -38,8 +37,7 @@ ACTOR = "the service"
 class Guardian:
     """The guard of one worker; without a running experiment it does not use the database."""
 
-    def __init__(self, model: str) -> None:
-        self._model = model
+    def __init__(self) -> None:
         self._worker = f"{socket.gethostname()}:{os.getpid()}"
 
     async def follow(
@@ -70,14 +68,12 @@ class Guardian:
             stopped = [self._stopped(connection, state) for state in experiments]
         return any(stopped)
 
-    def _stopped(self, connection: psycopg.Connection, state: ExperimentState) -> bool:
-        broken = broken_limits(connection, state)
-        if not broken:
-            return False
-        reason = "; ".join(f"arm {arm}: {limit}" for arm, limit in broken.items())
+    @staticmethod
+    def _stopped(connection: psycopg.Connection, state: ExperimentState) -> bool:
         try:
-            stop(connection, self._model, state.experiment, Author(ACTOR, reason), "rollback", state.change_id)
+            broken = roll_back_if_broken(connection, state, ACTOR)
         except ExperimentError:
             return True  # another worker, or a user, changed it first
-        _LOGGER.error("experiment %s is rolled back: %s", state.experiment, reason)
-        return True
+        if broken:
+            _LOGGER.error("experiment %s is rolled back: %s", state.experiment, broken)
+        return broken is not None

@@ -14,8 +14,6 @@ from core.postgres.pool import lent
 from core.roles import CHALLENGER, CHAMPION
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from serving.connections import Connections
     from serving.metrics import Meters
     from serving.releases import ActiveReleases, Release
@@ -114,7 +112,7 @@ class StateGauges:
             self._waiting.labels(name).set(stats.get("requests_waiting", 0))
         self._queue.labels("features").set(connections.facts.waiting)
         self._queue.labels("log").set(connections.log.waiting)
-        self._queue.labels("scoring").set(sum(release.scorer.waiting for release in _releases(active)))
+        self._queue.labels("scoring").set(sum(release.scorer.waiting for release in active.releases) if active else 0)
 
     async def _set_views(self, connections: Connections, champion: Release) -> None:
         views = {table: view for view, table in champion.logged_tables.items()}
@@ -125,7 +123,3 @@ class StateGauges:
                 self._as_of.labels(views[table]).set(as_of)
         for view in champion.bundle.contract.views:
             self._ttl.labels(view.name).set(view.ttl.total_seconds())
-
-
-def _releases(active: ActiveReleases | None) -> Iterable[Release]:
-    return [release for release in (active.champion, active.challenger) if release] if active else ()

@@ -97,7 +97,7 @@ class Runtime:
         """Refresh database, releases and keys once, then periodically in the background."""
         await self.look()
         keys = self.keys.follow(lambda: self._connections.keys if self._connections else None)
-        guard = Guardian(self.plan.register_.model).follow(lambda: self._url, lambda: self.active, self.look)
+        guard = Guardian().follow(lambda: self._url, lambda: self.active, self.look)
         self._following = [asyncio.create_task(task) for task in (self._follow(), keys, guard)]
 
     async def stop(self) -> None:

@@ -200,8 +200,8 @@ def report_megabytes(reference: Path, folder: Path) -> float:
 
 def cohort_seconds(url: str, units: int) -> float:
     """Return the seconds of comparing two arms of `units` exposures in all, each with an outcome."""
+    from core.experiment.design import Design, compare_arms
     from core.plan.plan import Monitor, Serve
-    from monitoring.cohorts import compare_cohorts
 
     serve = Serve.model_validate(
         {
@@ -231,7 +231,8 @@ def cohort_seconds(url: str, units: int) -> float:
         connection.execute("VACUUM ANALYZE panthera.exposure, panthera.outcome")
     with connect(url) as connection:
         began = time.monotonic()
-        found = compare_cohorts(connection, serve, monitor, timedelta(days=28), NOON + timedelta(days=60))
+        design = Design.of_sections(serve, monitor, timedelta(days=28))
+        found = compare_arms(connection, design, NOON + timedelta(days=60))
         seconds = time.monotonic() - began
     assert found.arms.champion.mature + found.arms.challenger.mature == units
     return seconds

@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
-from core.experiment.means import ArmMean
+from core.experiment.means import ArmMean, sample_variance
 from core.experiment.phases import ARMS, CONTROL, TREATMENT, PhaseTerms
 from core.json_text import plain
 
@@ -72,8 +72,7 @@ class ArmCounts:
     @property
     def variance(self) -> float:
         """Sample variance (divisor n - 1) of those outcomes; NaN for fewer than two."""
-        n = self.with_outcome
-        return max(self.outcome_sum_of_squares - self.outcome_sum**2 / n, 0.0) / (n - 1) if n > 1 else math.nan
+        return sample_variance(self.with_outcome, self.outcome_sum, self.outcome_sum_of_squares)
 
     @property
     def mean(self) -> ArmMean:

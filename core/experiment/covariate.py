@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from psycopg import sql
 
 from core.experiment.logged_numbers import logged_number
-from core.experiment.means import ArmMean, has_enough_units, mean_difference
+from core.experiment.means import ArmMean, has_enough_units, mean_difference, sample_variance
 from core.json_text import plain
 
 if TYPE_CHECKING:
@@ -36,25 +36,30 @@ LEFT JOIN (
     JOIN panthera.prediction AS earlier
         ON earlier.entity = unit.entity AND earlier.release_id = phase.champion AND earlier.as_of <= unit.exposed_at
     WHERE unit.experiment = {experiment} AND earlier.experiment <> {experiment}
-        AND earlier.as_of > (
-            SELECT min(exposed_at) - interval '2160 hours' FROM panthera.exposure WHERE experiment = {experiment}
-        )
+        AND earlier.as_of > {first_score}
     ORDER BY unit.entity, earlier.as_of DESC, earlier.prediction_id
 ) AS before ON before.entity = exposure.entity
 """)
+
+
+def first_score(experiment: str) -> sql.Composable:
+    """Compose the instant from which on scores before the exposure count: 90 days before the experiment's first exposure."""
+    return sql.SQL(
+        "(SELECT min(exposed_at) - interval '2160 hours' FROM panthera.exposure WHERE experiment = {})"
+    ).format(experiment)
 
 
 def before_exposure(covariate: str | None, experiment: str) -> sql.Composable:
     """Compose the join of `exposure` with `before`, whose `x` is the covariate from before the exposure, or NULL.
 
     A feature (`view__feature`) is that of the vector which exposed the unit: it was read before the arm's release answered.
-    `SCORE` is the last score that the phase's champion gave the unit before the exposure and outside the experiment, at most
-    90 days before the first exposure.
+    `SCORE` is the last score that the phase's champion gave the unit before the exposure and outside the experiment, from
+    `first_score` on.
     """
     if covariate is None:
         return _NONE
     if covariate == SCORE:
-        return _SCORE.format(experiment=experiment)
+        return _SCORE.format(experiment=experiment, first_score=first_score(experiment))
     return _FEATURE.format(number=logged_number("exposing", covariate))
 
 
@@ -151,10 +156,10 @@ class _Joint:
 
     @property
     def x_variance(self) -> float:
-        return max(self.xx - self.x**2 / self.units, 0.0) / (self.units - 1)
+        return sample_variance(self.units, self.x, self.xx)
 
     def adjusted(self, theta: float) -> ArmMean:
-        variance = max(self.yy - self.y**2 / self.units, 0.0) / (self.units - 1)
+        variance = sample_variance(self.units, self.y, self.yy)
         left = variance - 2 * theta * self.covariance + theta**2 * self.x_variance
         return ArmMean(self.units, (self.y - theta * self.x) / self.units, max(left, 0.0))
 
@@ -210,8 +215,8 @@ def _known_mean(arm: ArmCounts) -> ArmMean:
     known = arm.covariate_known
     if known < 2:  # noqa: PLR2004 - a variance needs two
         return ArmMean(known, math.nan, math.nan)
-    squares = max(arm.covariate_sum_of_squares - arm.covariate_sum**2 / known, 0.0)
-    return ArmMean(known, arm.covariate_sum / known, squares / (known - 1))
+    variance = sample_variance(known, arm.covariate_sum, arm.covariate_sum_of_squares)
+    return ArmMean(known, arm.covariate_sum / known, variance)
 
 
 def _p_value(found: MeanDifference) -> float:

@@ -16,6 +16,11 @@ if TYPE_CHECKING:
 MINIMUM_UNITS = 30
 
 
+def sample_variance(units: int, total: float, squares: float) -> float:
+    """Return the sample variance (divisor n - 1) from the sum and the sum of squares; NaN for fewer than two units."""
+    return max(squares - total**2 / units, 0.0) / (units - 1) if units > 1 else math.nan
+
+
 @dataclass(frozen=True)
 class ArmMean:
     """A mean over the units of an arm, and the sample variance of one unit; both are NaN where they are undefined."""

@@ -40,9 +40,6 @@ def stored_name(connection: psycopg.Connection, experiment: str, model: str) -> 
 
     No plan's name has a slash.
     """
-    name = sql.Literal(experiment)
-    query = sql.SQL(
-        "SELECT coalesce({}, (SELECT model FROM panthera.experiment WHERE experiment.experiment = {}))"
-    ).format(model_of_experiment(name), name)
+    query = sql.SQL("SELECT {}").format(model_of_experiment(sql.Literal(experiment)))
     ((owner,),) = connection.execute(query)
     return experiment if owner in {None, model} else f"{model}/{experiment}"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from core.experiment.assignment import BUCKETS
 from core.experiment.running import changes
-from core.experiment.running.changes import Author
-from core.experiment.running.measures import broken_limits, measures_since
+from core.experiment.running.measures import measures_since, roll_back_if_broken
 from core.experiment.running.terms import ExperimentError
 from core.postgres.database import connect, ensure_database
 from core.roles import CHAMPION
@@ -18,7 +18,7 @@ from models.releases.verbs import change_roles, known_release
 if TYPE_CHECKING:
     import psycopg
 
-    from core.experiment.running.changes import ExperimentState
+    from core.experiment.running.changes import Author, ExperimentState
     from core.experiment.running.terms import RunningArm
     from core.plan.plan import Plan
     from core.settings import Settings
@@ -62,10 +62,8 @@ def advance(settings: Settings, plan: Plan, name: str) -> CanaryStep:
             raise ExperimentError(f"the experiment {name!r} is no canary; plan one with --canary")
         if state.status != "running":
             return _step(state, "stopped", f"{state.action} by {state.actor}: {state.reason}")
-        if broken := broken_limits(connection, state):
-            reason = "; ".join(broken.values())
-            changes.stop(connection, model, name, Author(author.actor, reason), "rollback", state.change_id)
-            return _step(state, "rollback", reason)
+        if broken := roll_back_if_broken(connection, state, author.actor):
+            return _step(state, "rollback", broken)
         if waits := _waits(connection, state):
             return _step(state, "wait", waits)
         if following := _following(state):
@@ -75,7 +73,7 @@ def advance(settings: Settings, plan: Plan, name: str) -> CanaryStep:
 
 
 def _step(state: ExperimentState, result: Literal["wait", "step", "rollback", "stopped"], reason: str) -> CanaryStep:
-    return CanaryStep(state.experiment, result, state.terms.coverage / 20_000, reason)
+    return CanaryStep(state.experiment, result, state.terms.coverage / (2 * BUCKETS), reason)
 
 
 def _following(state: ExperimentState) -> int | None:

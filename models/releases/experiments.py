@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from core.experiment.assignment import BUCKETS
 from core.experiment.running import changes
 from core.experiment.running.changes import Author
 from core.experiment.running.exposed import ArmExposures, exposures, sample_ratio_p_value
@@ -169,7 +170,7 @@ def start(settings: Settings, plan: Plan, name: str, coverage: int | None, why: 
         canary = state.terms.canary
         if canary and coverage is not None:
             raise ExperimentError(f"{name!r} is a canary, which begins with its first step; leave --coverage out")
-        first = 2 * canary.steps[0] if canary else 10_000
+        first = 2 * canary.steps[0] if canary else BUCKETS
         changes.start(connection, model, name, first if coverage is None else coverage, author)
         return report(connection, model, name)
 

@@ -168,8 +168,8 @@ def run_round(settings: Settings, plan: Plan, window: Window, options: Options) 
         past = past_rounds(connection, model)
     decided = decide(measured, past, plan.monitor.decide, window.end)
     acts = options.act and not options.dry_run
-    retrains = acts and decided.decision is Decision.RETRAIN and options.retrain is not None
-    acted, problem = (retrains, None) if retrains or not acts else _carried_out(settings, plan, decided)
+    retrain = options.retrain if acts and decided.decision is Decision.RETRAIN else None
+    acted, problem = (True, None) if retrain else _carried_out(settings, plan, decided) if acts else (False, None)
     findings = _findings(measured)
     round_id = None
     if not options.dry_run:
@@ -189,8 +189,8 @@ def run_round(settings: Settings, plan: Plan, window: Window, options: Options) 
                 actor(settings, Path.cwd()),
             )
             round_id = record(connection, new)
-    if retrains and options.retrain:  # after the record, so that a retraining that is killed counts for the cooldown
-        problem = options.retrain(f"panthera monitor: {decided.reasons[0]}")
+    if retrain:  # after the record, so that a retraining that is killed counts for the cooldown
+        problem = retrain(f"panthera monitor: {decided.reasons[0]}")
     done = Round(round_id, measured.champion, measured.challenger, window, decided, acted, problem, findings)
     return done if options.dry_run else _alerted(done, options.webhook)
 

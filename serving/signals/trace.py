@@ -33,11 +33,6 @@ class Lap(NamedTuple):
     began: float
     ended: float
 
-    @property
-    def seconds(self) -> float:
-        """The duration."""
-        return self.ended - self.began
-
 
 @dataclass(slots=True)
 class Trace:
@@ -49,7 +44,7 @@ class Trace:
     parent_id : id of the caller's span; None if the caller sent no trace context.
     sampled : whether the caller records its trace.
     ends : the completed stages in order, each with the time of `perf_counter` at which it ended; see `laps`.
-    key_id : id of the API key, or the subject of the token, that the request was allowed by.
+    key_id : id of the API key that the request was allowed by.
 
     """
 

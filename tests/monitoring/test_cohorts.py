@@ -12,9 +12,10 @@ import pytest
 from pydantic import ValidationError
 from rich.console import Console
 
+from core.experiment.design import Design, compare_arms
 from core.experiment.power import drift
 from core.plan.plan import Monitor, Serve
-from monitoring.cohorts import cohorts_table, compare_cohorts, summary
+from monitoring.cohorts import cohorts_table, summary
 from tests.monitoring.log_rows import NOON
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def _expose(connection: psycopg.Connection, ones: dict[str, int], day: int = 0) 
 
 
 def _decided(connection: psycopg.Connection, after: timedelta, horizon: timedelta | None = MONTH) -> ExperimentDecision:
-    comparison = compare_cohorts(connection, SERVE, DECIDING, horizon, NOON + after)
+    comparison = compare_arms(connection, Design.of_sections(SERVE, DECIDING, horizon), NOON + after)
     assert comparison.decision is not None
     return comparison.decision
 
@@ -95,7 +96,9 @@ def test_without_a_label_window_a_unit_counts_from_the_end_of_the_day_of_its_out
 def test_a_plan_with_terms_shows_its_decision_beside_all_else(connection: psycopg.Connection) -> None:
     _expose(connection, {"champion": 80, "challenger": 20})
     as_of = NOON + MONTH + timedelta(days=1)
-    with_terms, without = (compare_cohorts(connection, SERVE, each, MONTH, as_of) for each in (DECIDING, MONITOR))
+    with_terms, without = (
+        compare_arms(connection, Design.of_sections(SERVE, each, MONTH), as_of) for each in (DECIDING, MONITOR)
+    )
     added = with_terms.to_dict()
     decision = added.pop("decision")
     assert added == without.to_dict()
@@ -114,7 +117,7 @@ def test_terms_without_a_direction_are_refused() -> None:
 
 def test_a_hundred_units_of_each_arm_are_compared_and_shown(connection: psycopg.Connection) -> None:
     _expose(connection, {"champion": 40, "challenger": 60})
-    comparison = compare_cohorts(connection, SERVE, MONITOR, MONTH, NOON + MONTH)
+    comparison = compare_arms(connection, Design.of_sections(SERVE, MONITOR, MONTH), NOON + MONTH)
     assert round(comparison.difference, 12) == 0.2
     assert comparison.verdict == "challenger higher"
     shown = Console(file=StringIO(), width=120, record=True)

@@ -1,6 +1,6 @@
 """The changes of running experiments in PostgreSQL: plan, start, ramp, stop; each is one row, with who, when, why, from and to.
 
-The newest row of an experiment holds. A change takes the lock on the model, so that two changes cannot both follow one state.
+The newest row of an experiment holds. A change takes a lock, so that two changes cannot both follow one state.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from psycopg.types.json import Jsonb
 
 from core.experiment.assignment import BUCKETS
 from core.experiment.running.terms import FORMAT_VERSION, ExperimentError, RunningTerms
-from core.postgres.advisory_locks import Lock, hold_on_name
+from core.postgres.advisory_locks import Lock, hold
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -91,12 +91,14 @@ def running(connection: psycopg.Connection, model: str) -> list[ExperimentState]
     Raises
     ------
     ExperimentError
-        If an experiment was written by a newer version of this software.
+        If one was written by a newer version of this software.
 
     """
-    return sorted(
-        (state for state in states(connection, model) if state.status == "running"), key=lambda state: state.phase_id
-    )
+    rows = connection.execute(
+        f"SELECT {_COLUMNS} FROM panthera.experiment_now WHERE model = %s AND status = 'running' ORDER BY phase_id",
+        [model],
+    ).fetchall()
+    return [_state(row) for row in rows]
 
 
 def find_state(connection: psycopg.Connection, model: str, name: str) -> ExperimentState:
@@ -152,7 +154,7 @@ def plan_experiment(
         If the name belongs to another model, to the experiment of a plan, or to an experiment that was started.
 
     """
-    hold_on_name(connection, Lock.EXPERIMENT, "")  # names are shared by all models
+    hold(connection, Lock.EXPERIMENT)  # names are shared by all models
     _refuse_taken(connection, model, name)
     connection.execute(
         "INSERT INTO panthera.experiment (experiment, format_version, model) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING",
@@ -307,7 +309,7 @@ def _change(
     changed: Callable[[ExperimentState], RunningTerms],
     author: Author,
 ) -> ExperimentState:
-    hold_on_name(connection, Lock.EXPERIMENT, "")
+    hold(connection, Lock.EXPERIMENT)
     state = find_state(connection, model, name)
     terms = changed(state)
     # A phase begins with its arms; another coverage continues it.

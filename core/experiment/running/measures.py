@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from core.experiment.running.changes import Author, stop
 from core.experiment.running.limits import Measured, broken_limit
 
 if TYPE_CHECKING:
@@ -71,6 +72,23 @@ def broken_limits(connection: psycopg.Connection, state: ExperimentState) -> dic
         scores = ([], []) if terms.limits.shift is None else (known, _scores(connection, state, arm.name))
         found[arm.name] = broken_limit(terms.limits, measured[control.release], measured[arm.release], scores)
     return {arm: reason for arm, reason in found.items() if reason}
+
+
+def roll_back_if_broken(connection: psycopg.Connection, state: ExperimentState, actor: str) -> str | None:
+    """Roll an experiment back if an arm breaks a limit; return which limits are broken, in words, or None.
+
+    Raises
+    ------
+    ExperimentError
+        If it breaks one, but was changed since `state`.
+
+    """
+    broken = broken_limits(connection, state)
+    if not broken:
+        return None
+    reason = "; ".join(f"arm {arm}: {limit}" for arm, limit in broken.items())
+    stop(connection, state.model, state.experiment, Author(actor, reason), "rollback", state.change_id)
+    return reason
 
 
 def _scores(connection: psycopg.Connection, state: ExperimentState, arm: str) -> list[float]:

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from core.contracts import Value
 
 FORMAT_VERSION: Final = 1
-#: The first arm of an experiment: what the others are compared with.
-CONTROL_POSITION: Final = 0
 _COMPARE: Mapping[str, Callable[[Any, Any], bool]] = {
     "<=": operator.le,
     ">=": operator.ge,
@@ -127,8 +125,8 @@ class RunningTerms:
 
     @property
     def control(self) -> RunningArm:
-        """The arm that the others are compared with."""
-        return self.arms[CONTROL_POSITION]
+        """The first arm, which the others are compared with."""
+        return self.arms[0]
 
     @property
     def weights(self) -> list[tuple[str, int]]:
