@@ -7,14 +7,14 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from core.errors import DatabaseError, PantheraError
+from core.errors import DatabaseError
 from core.json_text import plain
 from core.postgres.database import connect, ensure_database
 from core.roles import CHALLENGER
 from core.terminal import terminal_table
 from models.bundles.bundle import load_bundle
 from models.bundles.signing import read_trusted
-from models.releases.ledger import find_release, roles
+from models.releases.verbs import known_release, refuse_other_model
 from monitoring.shadow import ShadowSummary, ShadowTerms, score_batch, summarize
 
 if TYPE_CHECKING:
@@ -87,14 +87,8 @@ def shadow_verb(
 def _release(
     url: str, settings: Settings, plan: Plan, release_id: str | None, since: datetime
 ) -> tuple[ShadowTerms, Bundle]:
-    model = plan.register_.model
     with connect(url) as connection:
-        chosen = release_id or roles(connection, model)[CHALLENGER]
-        release = find_release(connection, chosen) if chosen else None
-    if release is None or release.model != model:
-        raise PantheraError(
-            f"the model {model} has no {f'release {release_id}' if release_id else 'challenger'}; `panthera releases` shows "
-            "those that it has, and --release names one"
-        )
+        release = known_release(connection, plan, release_id or CHALLENGER)
+    refuse_other_model(release, plan)
     bundle = load_bundle(settings.bundles / release.bundle_digest, read_trusted(settings))
-    return ShadowTerms(model, release.release_id, since), bundle
+    return ShadowTerms(release.model, release.release_id, since), bundle

@@ -55,7 +55,12 @@ def shadow(arguments: argparse.Namespace) -> int:
 def add_log_verbs(add: Add) -> None:
     """Add the verbs of the prediction log."""
     added = add_verb(add, "shadow", shadow)
-    added.add_argument("--release", type=plain_text, metavar="ID", help="release that scores; default: the challenger")
+    added.add_argument(
+        "--release",
+        type=plain_text,
+        metavar="ID",
+        help="release that scores, by id or role; default: challenger",
+    )
     added.add_argument("--since", type=past_instant, help="first instant of the log; default: a day ago")
     added.add_argument("--follow", action="store_true", help="go on as predictions are logged, until it is stopped")
     add_json(added)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from core.experiment.running.changes import ExperimentState
     from core.experiment.running.limits import Measured
-    from serving.releases import ActiveReleases
+    from serving.active_releases import ActiveReleases
 
 _LOGGER = logging.getLogger(__name__)
 _SECONDS_BETWEEN_CHECKS = 1.0

@@ -14,9 +14,9 @@ from core.postgres.pool import lent
 from core.roles import CHALLENGER, CHAMPION
 
 if TYPE_CHECKING:
+    from serving.active_releases import ActiveReleases, Release
     from serving.connections import Connections
     from serving.metrics import Meters
-    from serving.releases import ActiveReleases, Release
     from serving.runtime import Runtime
 
 _LOGGER = logging.getLogger(__name__)

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
     from core.contracts import Value
     from feature_repo.online.handle import HandleView
+    from serving.active_releases import ActiveReleases
     from serving.features import Facts
-    from serving.releases import ActiveReleases
     from serving.wire.decode import GivenFeatures
 
 

@@ -10,8 +10,8 @@ if TYPE_CHECKING:
 
     from core.experiment.running.changes import ExperimentState
     from core.experiment.running.terms import RunningTerms
+    from serving.active_releases import ActiveReleases, Input, Release
     from serving.features import EntityFacts
-    from serving.releases import ActiveReleases, Input, Release
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from core.contracts import Contract, Key, Value, ViewRead
     from core.plan.plan import Serve
+    from serving.active_releases import ActiveReleases
     from serving.features import EntityFacts, Facts
-    from serving.releases import ActiveReleases
     from serving.scoring import Scored
 
 

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from core.contracts import Key, Value, ViewRead
+    from serving.active_releases import Release
     from serving.features import Facts
     from serving.predict import Entry
-    from serving.releases import Release
     from serving.wire.decode import EntityKey
 
 

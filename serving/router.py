@@ -11,9 +11,9 @@ from core.roles import CHALLENGER, CHAMPION
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from serving.active_releases import ActiveReleases, Release
     from serving.features import EntityFacts
     from serving.live_experiments import LiveExperiment
-    from serving.releases import ActiveReleases, Release
 
 
 @dataclass(frozen=True)

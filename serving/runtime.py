@@ -24,7 +24,7 @@ from serving.experiment_guard import Guardian
 from serving.live_experiments import listed, live_experiments
 from serving.predict import Policy
 from serving.readiness import Readiness
-from serving.releases import ActiveReleases, BundleFolder, Loader
+from serving.releases import BundleFolder, Loader
 from serving.router import Experiment
 from serving.wire.decode import EntityKey
 from serving.wire.plain_predict import PredictDecoder
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from core.settings import Settings
     from feature_repo.online.table import OnlineTable
     from models.bundles.signing import TrustedKeys
+    from serving.active_releases import ActiveReleases
 
 _LOGGER = logging.getLogger(__name__)
 #: Interval of the refresh: a change of the ledger, or a restarted database, is noticed within this time.

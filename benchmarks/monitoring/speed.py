@@ -29,6 +29,7 @@ import psycopg
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from benchmarks.monitoring.cohorts import cohorts_seconds
 from benchmarks.scratch_server import scratch_server
 from core.contracts import ContractFeature
 from core.postgres.database import connect
@@ -198,44 +199,10 @@ def report_megabytes(reference: Path, folder: Path) -> float:
     return path.stat().st_size / _MEGABYTE
 
 
-def cohort_seconds(url: str, units: int) -> float:
-    """Return the seconds of comparing two arms of `units` exposures in all, each with an outcome."""
-    from core.experiment.design import Design, compare_arms
-    from core.plan.plan import Monitor, Serve
-
-    serve = Serve.model_validate(
-        {
-            "missing": "answer_and_flag",
-            "stale": "answer_and_flag",
-            "experiment": "trial",
-            "salt": "pepper",
-            "arms": {"champion": 1, "challenger": 1},
-            "decisions": {"above": "call", "below": "wait"},
-        }
-    )
-    monitor = Monitor.model_validate({"psi_alarm": _ALARM, "parity_sample": 0.5})
-    with connect(url) as connection:
-        connection.execute(
-            "INSERT INTO panthera.exposure (experiment, entity, arm, bucket, release_id, prediction_id, exposed_at) "
-            "SELECT 'trial', unit::text, CASE WHEN unit %% 2 = 0 THEN 'champion' ELSE 'challenger' END, unit %% 10000, 'r1', "
-            "gen_random_uuid(), %(at)s - (unit %% 90) * interval '1 day' FROM generate_series(1, %(units)s) AS unit",
-            {"at": NOON, "units": units},
-        )
-        connection.execute(
-            "INSERT INTO panthera.outcome (outcome_id, entity, observed_at, value) SELECT 'o' || unit, unit::text, "
-            "%(at)s - (unit %% 90) * interval '1 day' + interval '5 days', (unit %% 20 = 0)::int "
-            "FROM generate_series(1, %(units)s) AS unit",
-            {"at": NOON, "units": units},
-        )
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute("VACUUM ANALYZE panthera.exposure, panthera.outcome")
-    with connect(url) as connection:
-        began = time.monotonic()
-        design = Design.of_sections(serve, monitor, timedelta(days=28))
-        found = compare_arms(connection, design, NOON + timedelta(days=60))
-        seconds = time.monotonic() - began
-    assert found.arms.champion.mature + found.arms.challenger.mature == units
-    return seconds
+def cohort_seconds(exposures: int) -> float:
+    """Return the seconds of comparing two arms with so many exposures, in a database of their own."""
+    with scratch_server("panthera-cohorts-") as (url, _):
+        return cohorts_seconds(url, exposures)["cohorts_1m_seconds"]
 
 
 def main() -> None:
@@ -255,7 +222,7 @@ def main() -> None:
         print(f"drift: {own_seconds:.2f} s, {own_peak:.0f} MB", flush=True)
         results = {
             "parity_values_per_second": round(parity_rate(_PARITY_ROWS)),
-            f"cohorts_{rows // 1000}k_seconds": round(cohort_seconds(url, rows), 2),
+            f"cohorts_{rows // 1000}k_seconds": cohort_seconds(rows),
             "report_html_mb": round(report_megabytes(reference, scratch), 2),
         }
         print(json.dumps(results), flush=True)

@@ -70,6 +70,13 @@ def day_or_time(instant: datetime) -> str:
     return f"{instant:%Y-%m-%d}" if midnight else f"{instant:%Y-%m-%d %H:%M} UTC"
 
 
+def written(instant: datetime) -> str:
+    """Compose an instant as it is written in a plan: its day, or its time with the suffix Z if that is not midnight in UTC."""
+    instant = instant.astimezone(UTC)
+    midnight = instant.time() == datetime.min.time()
+    return f"{instant:%Y-%m-%d}" if midnight else instant.isoformat().replace("+00:00", "Z")
+
+
 def in_units(duration: timedelta) -> str:
     """Compose a length of time for a message, in the largest unit of which it is a whole number.
 

@@ -49,7 +49,7 @@ def hold_while_connected(connection: psycopg.Connection, lock: Lock) -> None:
     connection.execute("SELECT pg_advisory_lock(%s)", [int(lock)])
 
 
-def is_held_while_connected(connection: psycopg.Connection, lock: Lock, name: str) -> bool:
+def try_hold_while_connected(connection: psycopg.Connection, lock: Lock, name: str) -> bool:
     """Take the lock on `name` until the connection ends, and return True; return False if another session has it."""
     row = connection.execute("SELECT pg_try_advisory_lock(%s, hashtext(%s))", lock_parameters(lock, name)).fetchone()
     return bool(row and row[0])

@@ -12,10 +12,10 @@ from core.experiment.running.changes import Author
 from core.experiment.running.exposed import ArmExposures, exposures, sample_ratio_p_value
 from core.experiment.running.terms import ExperimentError, RunningArm
 from core.postgres.database import connect, ensure_database
-from core.terminal import harmless, terminal_table
+from core.terminal import terminal_table
 from models.bundles.revisions import actor
 from models.releases import ledger
-from models.releases.verbs import check_ready, known_release, refuse_other_model
+from models.releases.verbs import check_ready, known_release, plain_reason, refuse_other_model
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -250,13 +250,11 @@ def author_of(settings: Settings, why: str) -> Author:
 
     Raises
     ------
-    ExperimentError
-        If the reason is empty, or not plain text.
+    ReleaseError
+        If the reason is empty, or has a control character.
 
     """
-    if not why.strip() or harmless(why) != why:
-        raise ExperimentError(f"found the reason {why!a}; expected plain text that is not empty, with --why TEXT")
-    return Author(actor(settings, Path.cwd()), why.strip())
+    return Author(actor(settings, Path.cwd()), plain_reason(why))
 
 
 def _arms(connection: psycopg.Connection, settings: Settings, plan: Plan, arms: Iterable[NamedArm]) -> list[RunningArm]:

@@ -275,12 +275,25 @@ def refuse_other_model(release: LedgerRelease, plan: Plan) -> None:
         )
 
 
+def plain_reason(why: str) -> str:
+    """Return a reason without blanks around it.
+
+    Raises
+    ------
+    ReleaseError
+        If it is empty, or has a control character.
+
+    """
+    if not why.strip() or harmless(why) != why:
+        raise ReleaseError(
+            f"the reason is empty or has a control character: found {why!a}, expected plain text; give it with --why TEXT, the "
+            "ledger stores it"
+        )
+    return why.strip()
+
+
 def _act(settings: Settings, cause: Cause, why: str) -> Act:
-    if not why.strip():
-        raise ReleaseError("the reason is empty; give one with --why TEXT, the ledger stores it")
-    if harmless(why) != why:
-        raise ReleaseError(f"the reason {why!a} has a control character; expected plain text: write --why without it")
-    return Act(cause, actor(settings, Path.cwd()), why.strip())
+    return Act(cause, actor(settings, Path.cwd()), plain_reason(why))
 
 
 def change_roles(settings: Settings, plan: Plan, change: Callable[[psycopg.Connection], None]) -> RolesNow:

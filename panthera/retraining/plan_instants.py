@@ -5,16 +5,16 @@ from __future__ import annotations
 import calendar
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import yaml
 
 from core.errors import PlanError
-from core.plan.times import day_or_time, parse_instant
+from core.plan.times import day_or_time, parse_instant, written
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from datetime import datetime
 
 _CUT = ("ingest", "*", "observed_until")
 #: The instants that follow the cut; the starts of periods stay, so that training sees a longer history.
@@ -32,7 +32,7 @@ _ANCHOR = re.compile(r"(?:[&!]\S+\s+)*")
 
 
 @dataclass(frozen=True)
-class _Written:
+class _Place:
     """An instant in the text of a plan, from `begin` to `end`."""
 
     begin: int
@@ -53,7 +53,7 @@ def moved_until(text: str, until: datetime) -> str:
 
     """
     root = yaml.compose(text, Loader=yaml.SafeLoader)
-    cuts = [written.instant for written in _found(text, root, _CUT)]
+    cuts = [place.instant for place in _found(text, root, _CUT)]
     if not cuts:
         raise PlanError("the plan has no ingest.*.observed_until, so there is no instant to move; leave out --until")
     latest = max(cuts)
@@ -63,20 +63,20 @@ def moved_until(text: str, until: datetime) -> str:
             "instant or a later one"
         )
     move = _mover(latest, until)
-    places = {written.begin: written for path in _MOVED for written in _found(text, root, path)}
+    places = {place.begin: place for path in _MOVED for place in _found(text, root, path)}
     for begin in sorted(places, reverse=True):
-        text = text[:begin] + f'"{_shown(move(places[begin].instant))}"' + text[places[begin].end :]
+        text = text[:begin] + f'"{written(move(places[begin].instant))}"' + text[places[begin].end :]
     return text
 
 
-def _found(text: str, node: yaml.Node | None, path: tuple[str, ...]) -> Iterator[_Written]:
+def _found(text: str, node: yaml.Node | None, path: tuple[str, ...]) -> Iterator[_Place]:
     """Yield the instants at `path` in the node; an alias leads to the place of its anchor."""
     if not path:
         if isinstance(node, yaml.ScalarNode):
             begin = node.start_mark.index + len(
                 "".join(_ANCHOR.findall(text, node.start_mark.index, node.end_mark.index)[:1])
             )
-            yield _Written(begin, node.end_mark.index, parse_instant(node.value))
+            yield _Place(begin, node.end_mark.index, parse_instant(node.value))
     elif isinstance(node, yaml.MappingNode):
         for key, value in node.value:
             if path[0] in {"*", key.value}:
@@ -95,8 +95,3 @@ def _months_later(instant: datetime, months: int) -> datetime:
     years, month = divmod(instant.month - 1 + months, _MONTHS)
     year = instant.year + years
     return instant.replace(year=year, month=month + 1, day=min(instant.day, calendar.monthrange(year, month + 1)[1]))
-
-
-def _shown(instant: datetime) -> str:
-    is_day = instant.astimezone(UTC).time() == datetime.min.time()
-    return f"{instant:%Y-%m-%d}" if is_day else instant.isoformat().replace("+00:00", "Z")

@@ -15,13 +15,14 @@ from core.errors import PantheraError, ReleaseError
 from core.files import write_whole
 from core.plan.file import parse_plan
 from core.plan.text import read_text
-from core.postgres.advisory_locks import Lock, is_held_while_connected
+from core.postgres.advisory_locks import Lock, try_hold_while_connected
 from core.postgres.database import connect, ensure_database
 from core.roles import CHALLENGER, CHAMPION
-from core.terminal import harmless, terminal_table
+from core.terminal import terminal_table
 from models.bundles.revisions import actor
 from models.releases import ledger
 from models.releases.retrainings import Event, end_if_open, enter_event, latest_events
+from models.releases.verbs import plain_reason
 from monitoring.rounds.record import recorded_rounds
 from monitoring.rounds.rules import Decision
 from monitoring.verbs import in_role
@@ -112,7 +113,7 @@ def retrain(
         with its new instants, or a stage fails. The roles are then unchanged.
 
     """
-    reason = _plain(why)
+    reason = plain_reason(why)
     text = _plan_text(settings, until)
     plan = parse_plan(text, str(settings.plan))
     url, model, who = ensure_database(settings), plan.register_.model, actor(settings, Path.cwd())
@@ -124,12 +125,6 @@ def retrain(
             write_whole(settings.plan.resolve(), text)  # the plan of a project folder is a link
         run(settings, plan, data)
     return _result(url, model, champion.data_revision)
-
-
-def _plain(why: str) -> str:
-    if not why.strip() or harmless(why) != why:
-        raise ReleaseError("the reason is empty or has a control character; give a plain one with --why TEXT")
-    return why.strip()
 
 
 def _plan_text(settings: Settings, until: datetime | None) -> str:
@@ -150,7 +145,7 @@ def _refuse_broken_data(connection: psycopg.Connection, model: str) -> None:
 def _alone(url: str, model: str) -> Iterator[None]:
     """Hold the lock on retrainings of `model` for the length of the block, or refuse."""
     with connect(url) as connection:
-        if not is_held_while_connected(connection, Lock.RETRAINING, model):
+        if not try_hold_while_connected(connection, Lock.RETRAINING, model):
             began = latest_events(connection, model, 1)
             since = f" since {began[0].happened_at:%Y-%m-%d %H:%M} UTC, by {began[0].actor}" if began else ""
             raise ReleaseError(f"a retraining of {model!r} is running{since}; wait until it has ended")

@@ -52,10 +52,6 @@ class Calendar:
         """The age up to which a snapshot of the cadence is fresh."""
         return f"{2 * (self.every // _HOUR)}h" if self.every < _DAY else f"{self.every.days + 5}d"
 
-    def text(self, instant: datetime) -> str:
-        """Compose an instant as written in a plan: a day, or a time of it."""
-        return f"{instant:%Y-%m-%d}" if instant == _midnight(instant) else f"{instant:%Y-%m-%dT%H:%M:%SZ}"
-
 
 def make_calendar(span: Span, horizon: timedelta, lead: timedelta = timedelta()) -> Calendar:
     """Return the instants: the parts are a horizon apart, and the last label window ends before the end of the data.

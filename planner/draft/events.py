@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 import re
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import duckdb
 
 from core.errors import PantheraError
-from core.plan.times import parse_duration
+from core.plan.times import parse_duration, written
 from feature_repo.files.duck import identifier
 from planner.draft.calendar import Span, make_calendar
 from planner.draft.entity_rows import (
@@ -32,7 +31,7 @@ from planner.profile.times import time_columns
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from datetime import datetime
+    from datetime import datetime, timedelta
     from pathlib import Path
 
     from core.plan.plan import Problem
@@ -67,7 +66,7 @@ def draft_events(
     table = named_table(profile, task.table)
     task = in_plan_names(task, table)
     events = label_rows(sheet, profile, table, task, key, time)
-    horizon, lead = parse_duration(task.horizon), parse_duration(task.lead) if task.lead else timedelta()
+    horizon, lead = parse_duration(task.horizon), task.lead_time
     tables = [other for other in profile.tables if other is not table]
     others = [found for other in tables for found in rows_about(sheet, other, events, profile)]
     parent = _parent(connection, events, [one for one in others if isinstance(one, Events)])
@@ -86,11 +85,11 @@ def draft_events(
         _source(sheet, connection, each, entity, calendar.cut, folder)
     sheet.put("label", _label(table, task), share, rows=rows)
     views = _views(sheet, events, others, calendar, task)
-    period = {"start": calendar.text(calendar.start), "end": calendar.text(calendar.end)}
+    period = {"start": written(calendar.start), "end": written(calendar.end)}
     sheet.put("build_features.snapshots", period)
     sheet.put("build_features.services", {"everything": [f"{view}.*" for view in views]})
     _training_set(sheet, calendar, task, horizon + lead)
-    sheet.put("materialize.as_of", calendar.text(calendar.end))
+    sheet.put("materialize.as_of", written(calendar.end))
     feature = f"{views[0]}.days_since_last"
     has_recency = "days_since_last" in sheet.plan["build_features"]["views"][views[0]].get("features", {})
     baseline = {"estimator": "single_feature", "feature": feature} if problem == "binary" and has_recency else None
@@ -117,7 +116,7 @@ def _views(
 ) -> list[str]:
     """Put the views of all tables into the sheet; return their names, the label's table first."""
     horizon = parse_duration(task.horizon)
-    closes = horizon + (parse_duration(task.lead) if task.lead else timedelta())
+    closes = horizon + task.lead_time
     label = label_features(task, horizon, closes, calendar.end - events.first)
     views: list[str] = []
     for each in (events, *others):
@@ -185,9 +184,8 @@ def _put_times(sheet: Sheet, events: Events, time: dict[str, Any], why: str, cut
         sheet.plan["ingest"][table.name]["columns"][events.known.name].pop("format", None)
         why = f"when a row became known: {table.delay.median_days:.1f} days later in the middle" if table.delay else ""
         sheet.put(f"{path}.created_time", _time_section(sheet, events.known), why, rows=table.rows)
-    until = f"{cut:%Y-%m-%d}" if cut.hour == 0 else f"{cut:%Y-%m-%dT%H:%M:%SZ}"
     why = "the end of the last day with a row; correct it if the extract was cut later"
-    sheet.put(f"{path}.observed_until", until, why)
+    sheet.put(f"{path}.observed_until", written(cut), why)
     sheet.put(f"{path}.later_rows", "leave_out")
 
 
@@ -244,7 +242,7 @@ def _labels(
         If the SQL of the task fails.
 
     """
-    opens = calendar.end + (parse_duration(task.lead) if task.lead else timedelta())
+    opens = calendar.end + task.lead_time
     until, begins, closes = (
         f"TIMESTAMP '{instant:%Y-%m-%d %H:%M:%S}'" for instant in (calendar.end, opens, opens + horizon)
     )
@@ -287,15 +285,13 @@ def _label(table: Table, task: WindowTask) -> dict[str, str]:
     population = {"population": task.population} if task.population else {}
     can_be_null = re.match(r"(avg|min|max)\(", task.value) is not None and not task.is_condition
     unlabelled = {"unlabelled": "leave_out"} if can_be_null else {}
-    value = f"coalesce({task.value}, false)" if task.is_condition else task.value
-    value = task.value if task.value.startswith("count(") else value
+    can_be_unknown = task.is_condition and not task.value.startswith("count(")
+    value = f"coalesce({task.value}, false)" if can_be_unknown else task.value
     return {"source": table.name, **lead, "horizon": task.horizon, **population, "value": value, **unlabelled}
 
 
 def _training_set(sheet: Sheet, calendar: Calendar, task: WindowTask, closes: timedelta) -> None:
-    start, end, validation, test = map(
-        calendar.text, (calendar.start, calendar.end, calendar.validation, calendar.test)
-    )
+    start, end, validation, test = map(written, (calendar.start, calendar.end, calendar.validation, calendar.test))
     sheet.put("training_set.service", "everything")
     why = (
         f"every {calendar.cadence.removeprefix('1 ')}; the last window closes with the data, on {calendar.cut:%Y-%m-%d}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from datetime import timedelta
 
 from core.errors import PantheraError
 from core.plan.times import parse_duration
@@ -51,6 +52,11 @@ class WindowTask:
     entity: str | None
     population: str
     is_condition: bool
+
+    @property
+    def lead_time(self) -> timedelta:
+        """The time between the instant and the window."""
+        return parse_duration(self.lead) if self.lead else timedelta()
 
 
 def parse_task(line: str) -> ColumnTask | WindowTask:

@@ -200,17 +200,13 @@ def _shares(task: WindowTask, horizon: timedelta, history: timedelta) -> Feature
 
 def _duration(length: timedelta) -> str:
     seconds = int(length.total_seconds())
-    return (
-        f"{seconds // 86400}d"
-        if seconds % 86400 == 0
-        else f"{seconds // 3600}h"
-        if seconds % 3600 == 0
-        else f"{seconds}s"
-    )
+    if seconds % 86400 == 0:
+        return f"{seconds // 86400}d"
+    return f"{seconds}s" if seconds % 3600 else f"{seconds // 3600}h"
 
 
 def calendar_features(calendar: Calendar) -> Features:
-    """Return the hour, the weekday or the month of an instant, as far as the instants differ in them and repeat."""
+    """Return the hour and the weekday of an instant, as far as the instants differ in them and repeat."""
     found: Features = {}
     days, every = (calendar.end - calendar.start).days, calendar.every.total_seconds() / 86400
     if every < 1:

@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from core.settings import Settings
     from feature_repo.online.column_reads import ColumnReader, ViewColumns
     from models.releases.ledger import LedgerRelease
+    from serving.active_releases import ActiveReleases
     from serving.batch.outputs import Open, Write
-    from serving.releases import ActiveReleases
 
 #: Entities that are read, scored and written together.
 _PORTION = 65_536

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from core.contracts import Contract
     from feature_repo.online.column_reads import ViewColumns
+    from serving.active_releases import ActiveReleases, Release
     from serving.predict import Policy
-    from serving.releases import ActiveReleases, Release
 
 SCORE, DECISION, ERROR = "score", "decision", "error"
 _INSTANT = pa.timestamp("us", tz="UTC")
