@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from core.errors import DatabaseError
 from core.json_text import plain
 from core.postgres.database import connect, ensure_database
+from core.postgres.roles import SHADOW, role_url
 from core.roles import CHALLENGER
 from core.terminal import terminal_table
 from models.bundles.bundle import load_bundle
@@ -65,7 +66,7 @@ def shadow_verb(
         If there is no such release.
 
     """
-    url = ensure_database(settings)
+    url = role_url(ensure_database(settings), SHADOW)
     terms, bundle = _release(url, settings, plan, release_id, since)
     while True:
         try:

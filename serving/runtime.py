@@ -14,6 +14,7 @@ from core.experiment.phases import enter_phase, phase_terms
 from core.postgres.database import connect, ensure_database
 from core.postgres.liveness import hung_up_after
 from core.postgres.pool import lent
+from core.postgres.roles import SERVICE, role_url
 from feature_repo.upkeep.tables_in_use import Upkeep, upkeep_of
 from feature_repo.views.definitions import view_definitions
 from models.bundles.signing import read_trusted
@@ -193,7 +194,7 @@ class Runtime:
 
     def _load(self) -> tuple[ActiveReleases, Experiment]:
         if self._url is None:
-            self._url = ensure_database(self.settings)
+            self._url = role_url(ensure_database(self.settings), SERVICE)
         try:
             trusted = read_trusted(self.settings)
             with self._looking(self._url) as connection:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import psycopg
-from psycopg import sql
 
 from core.batching import Batcher, in_turns
 from core.errors import ConflictError, DatabaseError
@@ -127,18 +126,6 @@ ON CONFLICT (experiment, entity) DO NOTHING
 #: Encodes finite numbers exactly as Python does, and others as null.
 _ENCODE = msgspec.json.Encoder().encode
 
-#: The tablespace of the log, if it is not the default of the database.
-_TABLESPACE = """
-SELECT spcname FROM pg_class JOIN pg_tablespace ON pg_tablespace.oid = reltablespace
-WHERE pg_class.oid = 'panthera.prediction'::regclass
-"""
-
-# Ten pages; rows this short are not compressed. A temporary table leaves nothing to vacuum and allocates anew each time.
-_ALLOCATE_PAGES = sql.SQL("""
-CREATE TEMPORARY TABLE IF NOT EXISTS panthera_room (filler text) ON COMMIT DELETE ROWS {};
-INSERT INTO panthera_room SELECT repeat('x', 1600) FROM generate_series(1, 40)
-""")
-
 
 def _json(values: Mapping[str, Value]) -> str:
     """Return values as JSON: times as ISO 8601, NaN and infinity as null."""
@@ -217,9 +204,7 @@ class PredictionLog:
         """
         await self.append([], [])
         async with lent(self._pool) as connection:
-            row = await (await connection.execute(_TABLESPACE)).fetchone()
-            tablespace = sql.SQL("TABLESPACE {}").format(sql.Identifier(row[0])) if row else sql.SQL("")
-            await connection.execute(_ALLOCATE_PAGES.format(tablespace))
+            await connection.execute("SELECT panthera.check_disk()")
 
     async def _write(self, batch: Sequence[_Rows]) -> Sequence[Exception | None]:
         """Write `batch` in one commit; if its content is refused, write each request alone, so that one cannot fail another."""

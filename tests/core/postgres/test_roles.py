@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from core.postgres.database import connect, migrate
-from core.postgres.roles import READER, SERVICE, _may_take, _with_role, grant_roles, service_url
+from core.postgres.roles import READER, SERVICE, SHADOW, _standing, _with_role, grant_roles, role_url
 from tests.fix_database import with_database
 
 if TYPE_CHECKING:
@@ -23,7 +23,11 @@ _MAY = {
         "SELECT * FROM online.facts",
         "INSERT INTO online.facts VALUES (2)",
         "INSERT INTO panthera.outcome (outcome_id, entity, observed_at, value) VALUES ('o', '1', now(), 1)",
-        "CREATE TEMPORARY TABLE room (filler text)",
+        "SELECT panthera.check_disk()",
+    ],
+    SHADOW: [
+        "SELECT * FROM panthera.prediction",
+        "INSERT INTO panthera.shadow_score SELECT release_id, gen_random_uuid(), 1 FROM panthera.release",
     ],
     READER: ["SELECT * FROM panthera.prediction", "SELECT * FROM online.facts"],
 }
@@ -44,6 +48,14 @@ _MAY_NOT = {
         "CREATE ROLE another",
         "COPY panthera.prediction TO PROGRAM 'id'",
         "SELECT pg_read_file('postgresql.conf')",
+        "INSERT INTO panthera.shadow_score (release_id, prediction_id, score) VALUES ('r', gen_random_uuid(), 1)",
+    ],
+    SHADOW: [
+        "SELECT * FROM panthera.api_key",
+        "INSERT INTO panthera.outcome (outcome_id, entity, observed_at, value) VALUES ('o', '1', now(), 1)",
+        "INSERT INTO online.facts VALUES (2)",
+        "DELETE FROM panthera.shadow_score",
+        "SELECT panthera.check_disk()",
     ],
     READER: [
         "SELECT * FROM panthera.api_key",
@@ -75,18 +87,21 @@ def test_a_role_may_do_its_work_and_nothing_else(database_url: str) -> None:
 def test_sessions_of_the_service_have_its_role_whatever_the_url_has_besides(database_url: str) -> None:
     assert "?" in database_url
     for url in (database_url, f"{database_url}&options=-cwork_mem%3D8MB"):
-        with connect(service_url(url)) as connection:
+        with connect(role_url(url, SERVICE)) as connection:
             row = connection.execute("SELECT current_user, current_setting('work_mem')").fetchone()
         assert row == (SERVICE, "8MB" if url != database_url else "4MB")
-        with connect(_with_role(url)) as connection:  # as with a server that listens on the network
+        with connect(_with_role(url, SERVICE)) as connection:  # as with a server that listens on the network
             assert connection.execute("SELECT current_user, current_setting('work_mem')").fetchone() == row
 
 
 def test_the_embedded_server_is_not_served_by_its_superuser(database_url: str) -> None:
-    with connect(service_url(database_url)) as connection:
+    with connect(role_url(database_url, SERVICE)) as connection:
         row = connection.execute("SELECT session_user, rolsuper FROM pg_roles WHERE rolname = session_user").fetchone()
         assert row == (SERVICE, False)
-    with psycopg.connect(service_url(database_url)) as connection, pytest.raises(psycopg.errors.InsufficientPrivilege):
+    with (
+        psycopg.connect(role_url(database_url, SERVICE)) as connection,
+        pytest.raises(psycopg.errors.InsufficientPrivilege),
+    ):
         connection.execute("SET SESSION AUTHORIZATION postgres")
 
 
@@ -105,21 +120,61 @@ def plain_user(database_url: str) -> Iterator[str]:
         connection.execute(f"DROP ROLE {name}".encode())
 
 
-def test_a_user_who_may_not_create_roles_serves_as_before(plain_user: str) -> None:
+def test_a_user_who_may_not_create_roles_serves_as_before_and_is_told(
+    plain_user: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with psycopg.connect(plain_user) as connection:
         exists = connection.execute(
             "SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = 'panthera_service')"
         ).fetchone()
     assert exists == (True,)  # of another database of this server, so that they are there but not this user's
     assert migrate(plain_user)
-    with connect(plain_user) as connection:
-        assert not _may_take(connection)
+    monkeypatch.setattr("core.postgres.roles._can_connect", lambda _: False)  # as a server that asks for a password
+    assert role_url(plain_user, SERVICE) == plain_user
+    assert "does not let" in caplog.text
     with connect(plain_user) as connection:
         connection.execute(
             "INSERT INTO panthera.outcome (outcome_id, entity, observed_at, value) VALUES ('o', '1', now(), 1)"
         )
-        assert grant_roles(connection) is None or "permission" in str(grant_roles(connection))
+        connection.execute("SELECT panthera.check_disk()")
+
+
+def test_who_may_grant_a_role_is_let_take_it(plain_user: str, database_url: str) -> None:
+    user = urlsplit(plain_user).username
+    with psycopg.connect(database_url, autocommit=True) as administrator:
+        for role in (SERVICE, SHADOW, READER):
+            # What PostgreSQL gives to the creator of a role.
+            grant = f"GRANT {role} TO {user} WITH ADMIN TRUE, SET FALSE, INHERIT FALSE"
+            administrator.execute(grant.encode())
+    migrate(plain_user)
+    with connect(plain_user) as connection:
+        standing = _standing(connection, SERVICE)
+    assert standing
+    assert (standing.may_be_taken, standing.is_granted) == (True, True)
+    with connect(_with_role(plain_user, SERVICE)) as connection:
+        assert connection.execute("SELECT session_user::text, current_user::text").fetchone() == (user, SERVICE)
+
+
+def test_a_role_without_its_rights_in_this_database_is_not_taken(
+    database_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with psycopg.connect(database_url, autocommit=True) as owner:
+        owner.execute("REVOKE EXECUTE ON FUNCTION panthera.check_disk() FROM panthera_service")
+    assert role_url(database_url, SERVICE) == database_url
+    assert "run `panthera up`" in caplog.text
+    with connect(database_url) as owner:
+        assert grant_roles(owner) is None
+    assert role_url(database_url, SERVICE) != database_url
+
+
+def test_the_check_of_the_disk_runs_nothing_of_its_caller(database_url: str) -> None:
+    with psycopg.connect(database_url, autocommit=True) as owner:
+        owner.execute(f"GRANT TEMPORARY ON DATABASE {owner.info.dbname} TO panthera_service".encode())
+    with _as(database_url, SERVICE) as connection:
+        connection.execute("CREATE TEMPORARY TABLE panthera_room (filler text)")
+        with pytest.raises(psycopg.errors.DuplicateTable):
+            connection.execute("SELECT panthera.check_disk()")
 
 
 def test_a_user_who_may_not_migrate_can_use_a_database_that_is_up_to_date(database_url: str) -> None:
-    assert migrate(service_url(database_url)) == []
+    assert migrate(role_url(database_url, SERVICE)) == []
