@@ -141,26 +141,18 @@ def recompute(
         If the accepted rows or the snapshots do not exist.
 
     """
-    sources = (*view.sources, *entity.sources, *(linked.view.sources if linked else ()))
-    for folder in (*(accepted / source for source in sources), features / name):
-        if not any(folder.glob("*.parquet")):
-            raise StaleStateError(f"no table was found in {folder}; run `dvc repro build_features`, which writes it")
+    _require_tables(name, view, entity, linked, accepted, features)
+    snapshots = snapshot_glob(features, name)
+    logged_rows = _logged_rows(name, entity, linked, predictions, watermarks)
     with open_duckdb() as connection:
-        logged_rows = _logged_rows(name, entity, linked, predictions, watermarks)
         connection.register("logged_rows", logged_rows)
         connection.execute("CREATE TEMP TABLE logged AS FROM logged_rows")
-        times = "(SELECT DISTINCT as_of FROM logged)"
-        rows = open_view(connection, view, entity, linked, accepted, times, "existing")
-        key = identifier(entity.key)
-        pairs = f"""SELECT DISTINCT {key}, as_of FROM logged JOIN existing_lives USING ({key})
-            WHERE _since <= as_of AND _until > as_of"""
-        connection.execute(f"CREATE TEMP TABLE grid AS {pairs}")
-        connection.register("recomputed", compute_view(connection, view, entity.key, rows, "grid"))
-        offline_rows = _joined(connection, view, entity.key, snapshot_glob(features, name))
-        superseded = _superseded(connection, entity.key, snapshot_glob(features, name))
+        _compute(connection, view, entity, linked, accepted)
+        offline_rows = _joined(connection, view, entity.key, snapshots)
+        superseded = _superseded(connection, entity.key, snapshots)
         kept_versions = _kept(connection, view, entity.key, kept) if kept else {}
         came_later = _came_later(connection, entity.key, versions_of(kept, WITHOUT_TIME))
-    recorded = pushes or Pushes()
+    recorded, keys = pushes or Pushes(), logged_rows.column(entity.key).to_pylist()
     return [
         replace(
             row,
@@ -169,10 +161,30 @@ def recompute(
             came_later=position in came_later,
             superseded=position in superseded,
         )
-        for position, (row, key, logged) in enumerate(
-            zip(offline_rows, logged_rows.column(entity.key).to_pylist(), predictions, strict=True)
-        )
+        for position, (row, key, logged) in enumerate(zip(offline_rows, keys, predictions, strict=True))
     ]
+
+
+def _require_tables(
+    name: str, view: View, entity: Entity, linked: Linked | None, accepted: Path, features: Path
+) -> None:
+    sources = (*view.sources, *entity.sources, *(linked.view.sources if linked else ()))
+    for folder in (*(accepted / source for source in sources), features / name):
+        if not any(folder.glob("*.parquet")):
+            raise StaleStateError(f"no table was found in {folder}; run `dvc repro build_features`, which writes it")
+
+
+def _compute(
+    connection: duckdb.DuckDBPyConnection, view: View, entity: Entity, linked: Linked | None, accepted: Path
+) -> None:
+    """Compute the features of the logged rows from the accepted ones, as the relation `recomputed`."""
+    times = "(SELECT DISTINCT as_of FROM logged)"
+    rows = open_view(connection, view, entity, linked, accepted, times, "existing")
+    key = identifier(entity.key)
+    pairs = f"""SELECT DISTINCT {key}, as_of FROM logged JOIN existing_lives USING ({key})
+        WHERE _since <= as_of AND _until > as_of"""
+    connection.execute(f"CREATE TEMP TABLE grid AS {pairs}")
+    connection.register("recomputed", compute_view(connection, view, entity.key, rows, "grid"))
 
 
 def _logged_rows(

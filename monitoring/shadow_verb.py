@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from core.errors import DatabaseError
 from core.json_text import plain
@@ -16,7 +16,7 @@ from core.terminal import terminal_table
 from models.bundles.bundle import load_bundle
 from models.bundles.signing import read_trusted
 from models.releases.verbs import known_release, refuse_other_model
-from monitoring.shadow import ShadowSummary, ShadowTerms, score_batch, summarize
+from monitoring.shadow import ShadowScorer, ShadowSummary, ShadowTerms, summarize
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 _LOGGER = logging.getLogger(__name__)
 _SECONDS_BETWEEN_READS = 1.0
+#: Seconds of rest for each second of a pass that found nothing: one long transaction makes every pass long.
+_REST_PER_PASS = 9
 
 
 @dataclass(frozen=True)
@@ -68,21 +70,25 @@ def shadow_verb(
     """
     url = role_url(ensure_database(settings), SHADOW)
     terms, bundle = _release(url, settings, plan, release_id, since)
+    scorer = ShadowScorer(terms, bundle)
+    if follow:
+        _follow(url, scorer)
+    with connect(url) as connection:
+        while scorer.score_pass(connection):
+            pass
+        return ShadowResult(terms.release_id, since, summarize(connection, terms))
+
+
+def _follow(url: str, scorer: ShadowScorer) -> NoReturn:
     while True:
+        began, rest = time.monotonic(), _SECONDS_BETWEEN_READS
         try:
             with connect(url) as connection:
-                scored = score_batch(connection, terms, bundle)
+                if not scorer.score_pass(connection):
+                    rest = max(rest, _REST_PER_PASS * (time.monotonic() - began))
         except DatabaseError as error:
-            if not follow:
-                raise
             _LOGGER.warning("%s", error)
-            scored = 0
-        if not scored:
-            if not follow:
-                break
-            time.sleep(_SECONDS_BETWEEN_READS)
-    with connect(url) as connection:
-        return ShadowResult(terms.release_id, since, summarize(connection, terms))
+        time.sleep(rest)
 
 
 def _release(

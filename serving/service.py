@@ -39,7 +39,7 @@ def _prepare_worker() -> None:
     """Prepare for requests: import a slow module, silence the warnings of the pool's retries, tune the garbage collector."""
     if WORKER is not None:
         check_served_alone()
-    import_module("tea_tasting")  # the import takes seconds; /v1/cohorts needs it
+    import_module("scipy.stats")  # the import takes seconds; /v1/cohorts needs it
     logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
     tune_collector()
 

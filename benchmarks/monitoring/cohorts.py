@@ -40,7 +40,6 @@ def cohorts_seconds(url: str, exposures: int) -> dict[str, float]:
 
     The second figure is with a guardrail as well. Imports are not counted.
     """
-    import_module("tea_tasting")
     import_module("scipy.stats")
     with psycopg.connect(url, autocommit=True, cursor_factory=psycopg.ClientCursor) as connection:
         connection.execute(_FILL, {"start": START, "exposures": exposures})

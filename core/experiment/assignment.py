@@ -22,17 +22,6 @@ def _fnv1a(text: str) -> int:
     return state
 
 
-def hash_fraction(seed: str, value: str, version: int = 2) -> float | None:
-    """Return n in [0, 1) of GrowthBook's published hash; None for a version that does not exist.
-
-    >>> hash_fraction("seed", "a"), hash_fraction("", "a", 1)
-    (0.0505, 0.22)
-    """
-    if version == 1:
-        return _fnv1a(value + seed) % 1000 / 1000
-    return bucket(seed, value) / BUCKETS if version == 2 else None  # noqa: PLR2004
-
-
 def bucket(salt: str, entity: str) -> int:
     """Return the bucket (0 to 9,999) of `entity` by GrowthBook's published hash, version 2, with the seed `salt`.
 

@@ -21,9 +21,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from core.experiment.cohorts import ArmCounts, ExperimentArms, PhaseArms
+    from core.experiment.covariate import CovariateUse
     from core.experiment.means import Pair
     from core.roles import Role
 
+#: Units of two arms from which on the chi-square test is as good as the exact one.
+_MOST_EXACT = 1_000
 _EXPOSED, _JOINED = "exposed", "mature with an outcome"
 
 
@@ -35,7 +38,8 @@ class _Effect:
     ci_lower: float
     ci_upper: float
     p_value: float
-    sequence_margin: float = math.nan
+    sequence_lower: float = math.nan
+    sequence_upper: float = math.nan
 
 
 def compare(
@@ -52,7 +56,7 @@ def compare(
     d +- t(df) sqrt(sum(w_k^2 (s1k^2/n1k + s2k^2/n2k))), with the degrees of freedom of Welch and Satterthwaite over all these
     terms; for one phase it is Welch's interval, for 0/1 outcomes the Wald interval. Without a true difference it excludes 0
     in a share 1 - confidence of the experiments that are evaluated once; repeated looks exclude 0 more often. The
-    `sequence_margin` around d holds at all looks together.
+    confidence sequence around d holds at all looks together.
 
     A phase is compared if the same two releases answered in it as in the phase with the last exposure, and each arm has at
     least `MINIMUM_UNITS` mature units with an outcome. `PhaseResult.left_out` names why a phase is not compared.
@@ -78,14 +82,9 @@ def compare(
     results = [_result(phase, weights, releases, sample_ratio_alarm) for phase in arms.phases]
     compared = [result.arms for result in results if result.left_out is None]
     use = covariate_use(covariate, compared, sample_ratio_alarm)
-    means = [phase_means(phase, adjusted=use is not None and use.is_used) for phase in compared]
-    effect = _effect(means, confidence) if means else _undefined_effect(arms)
+    effect = _adjusted_effect(compared, use, confidence) if compared else _undefined_effect(arms)
     mismatch = _mismatch(results, sample_ratio_alarm)
-    withheld_because = (
-        mismatch
-        or (None if compared else _nothing_to_compare(arms, results, weights))
-        or (None if not math.isnan(effect.p_value) else _NO_VARIANCE)
-    )
+    withheld_because = mismatch or _no_result(arms, results, weights, effect)
     return Comparison(
         arms=arms,
         confidence=confidence,
@@ -95,8 +94,8 @@ def compare(
         ci_lower=effect.ci_lower,
         ci_upper=effect.ci_upper,
         p_value=effect.p_value,
-        sequence_lower=effect.difference - effect.sequence_margin,
-        sequence_upper=effect.difference + effect.sequence_margin,
+        sequence_lower=effect.sequence_lower,
+        sequence_upper=effect.sequence_upper,
         sample_ratio_p=_bonferroni([result.sample_ratio_p for result in results]),
         sample_ratio_p_joined=_bonferroni([result.sample_ratio_p_joined for result in results]),
         verdict="withheld" if withheld_because else _verdict(effect),
@@ -137,13 +136,18 @@ def _result(
         return PhaseResult(phase, weights, math.nan, math.nan, "one arm had no weight, or no release answered in it")
     if _releases_of(phase) != releases or max(map(len, releases)) > 1:
         return PhaseResult(phase, weights, math.nan, math.nan, "other releases answered than those that are compared")
-    exposed = _sample_ratio_p(control.exposed, treatment.exposed, weights)
-    joined = _sample_ratio_p(control.with_outcome, treatment.with_outcome, weights)
+    ratio = [weights[arm] for arm in ARMS]
+    exposed = sample_ratio_p([control.exposed, treatment.exposed], ratio)
+    joined = sample_ratio_p([control.with_outcome, treatment.with_outcome], ratio)
     if phase.phase is None and min(exposed, joined) < alarm:
         reason = "its units do not match the present weights, and its own were not recorded"
         return PhaseResult(phase, weights, math.nan, math.nan, reason)
     few = None if has_enough_units(phase.means) else "too few mature units with an outcome"
     return PhaseResult(phase, weights, exposed, joined, few)
+
+
+def _adjusted_effect(phases: Sequence[PhaseArms], use: CovariateUse | None, confidence: float) -> _Effect:
+    return _effect([phase_means(phase, adjusted=use is not None and use.is_used) for phase in phases], confidence)
 
 
 def _effect(phases: Sequence[Pair], confidence: float) -> _Effect:
@@ -157,7 +161,8 @@ def _effect(phases: Sequence[Pair], confidence: float) -> _Effect:
     margin = float(t.ppf((1 + confidence) / 2, found.df)) * error
     p_value = 2 * float(t.sf(abs(difference) / error, found.df))
     always = sequence_margin(error, found.units, confidence)
-    return _Effect(*rates, difference, difference - margin, difference + margin, p_value, always)
+    bounds = (difference - margin, difference + margin)
+    return _Effect(*rates, difference, *bounds, p_value, difference - always, difference + always)
 
 
 def _undefined_effect(arms: ExperimentArms) -> _Effect:
@@ -165,15 +170,22 @@ def _undefined_effect(arms: ExperimentArms) -> _Effect:
     return _Effect(control, treatment, treatment - control, math.nan, math.nan, math.nan)
 
 
-def _sample_ratio_p(control: int, treatment: int, weights: Mapping[Role, int]) -> float:
-    import tea_tasting as tt
-    from tea_tasting.aggr import Aggregates
+def sample_ratio_p(units: Sequence[int], weights: Sequence[int]) -> float:
+    """Return the p-value of the units of arms against their weights; NaN without a unit.
 
-    if not control + treatment:
+    Two arms with fewer than 1,000 units together have the exact binomial test, others the chi-square test.
+
+    >>> sample_ratio_p([10, 0], [1, 1]) == 2 / 2**10
+    True
+    """
+    from scipy.stats import binomtest, chisquare
+
+    total, all_weights = sum(units), sum(weights)
+    if not total:
         return math.nan
-    units = {CONTROL: Aggregates(count_=control), TREATMENT: Aggregates(count_=treatment)}
-    check = tt.SampleRatio(weights[TREATMENT] / weights[CONTROL], correction=False)
-    return float(check.analyze(units, control=CONTROL, treatment=TREATMENT).pvalue)
+    if len(units) == 2 and total < _MOST_EXACT:  # noqa: PLR2004 - a binomial test has two arms
+        return float(binomtest(units[0], total, weights[0] / all_weights).pvalue)
+    return float(chisquare(units, [total * weight / all_weights for weight in weights]).pvalue)
 
 
 def _bonferroni(p_values: Iterable[float]) -> float:
@@ -197,6 +209,15 @@ def _mismatch(results: Sequence[PhaseResult], alarm: float) -> str | None:
                 f"(p = {p:.2g}, below {alarm:g}), so the arms are not comparable; find out which units are lost."
             )
     return None
+
+
+def _no_result(
+    arms: ExperimentArms, results: Sequence[PhaseResult], present: Mapping[Role, int], effect: _Effect
+) -> str | None:
+    """Compose a sentence that explains why comparable arms have no verdict; None if they have one."""
+    if all(result.left_out is not None for result in results):
+        return _nothing_to_compare(arms, results, present)
+    return _NO_VARIANCE if math.isnan(effect.p_value) else None
 
 
 def _nothing_to_compare(arms: ExperimentArms, results: Sequence[PhaseResult], present: Mapping[Role, int]) -> str:

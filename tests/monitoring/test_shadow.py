@@ -6,13 +6,17 @@ import multiprocessing
 import os
 import signal
 import time
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import numpy as np
 
 from core.errors import BundleError
 from core.postgres.database import connect
-from monitoring.shadow import ShadowTerms, score_batch, summarize
+from models.scoring.model_file import LightGbmTrees
+from monitoring.shadow import ShadowScorer, ShadowTerms, summarize
 from tests.monitoring.log_rows import log_prediction
 from tests.serving.conftest import contract_over
 
@@ -40,9 +44,9 @@ class _Doubled:
     def fault(self, vector: Sequence[Value]) -> str | None:
         return "unlucky" if vector[0] == 13 else None
 
-    def score(self, vectors: Sequence[Sequence[Value]]) -> list[float]:
-        time.sleep(self.seconds)
-        if vectors[0][0] == 7:
+    def score_conforming(self, vectors: Sequence[Sequence[Value]]) -> list[float]:
+        time.sleep(self.seconds * len(vectors))
+        if 7 in {vector[0] for vector in vectors}:
             raise BundleError("cannot")
         return [2.0 * float(vector[0]) for vector in vectors]  # type: ignore[arg-type]
 
@@ -61,9 +65,8 @@ def _scores(connection: psycopg.Connection) -> list[tuple[Any, ...]]:
 def test_predictions_are_scored_once_and_what_cannot_be_scored_says_why(connection: psycopg.Connection) -> None:
     _log(connection, 1, 2, 7, 13)
     log_prediction(connection, 20, {"v__other": 1})
-    assert score_batch(connection, TERMS, _Doubled(), rows=3) == 3
-    assert score_batch(connection, TERMS, _Doubled(), rows=3) == 2
-    assert score_batch(connection, TERMS, _Doubled()) == 0
+    scorer = ShadowScorer(TERMS, _Doubled(), rows=3)
+    assert (scorer.score_pass(connection), scorer.score_pass(connection)) == (5, 0)
     assert _scores(connection) == [(1, 2.0), (2, 4.0), (7, None), (13, None), (20, None)]
     faults = connection.execute("SELECT fault FROM panthera.shadow_score WHERE score IS NULL ORDER BY prediction_id")
     assert [row[0] for row in faults] == [
@@ -85,13 +88,14 @@ def test_predictions_of_another_model_or_before_the_window_are_left_alone(connec
     log_prediction(connection, 1, {"v__x": 1}, release_id="theirs")
     log_prediction(connection, 2, {"v__x": 2})
     connection.execute("UPDATE panthera.prediction SET logged_at = '1997-01-01' WHERE entity = '2'")
-    assert score_batch(connection, TERMS, _Doubled()) == 0
+    assert ShadowScorer(TERMS, _Doubled()).score_pass(connection) == 0
 
 
 def _score_slowly(url: str) -> None:
+    scorer = ShadowScorer(TERMS, _Doubled(seconds=0.02), rows=10)
     while True:
         with connect(url) as connection:
-            score_batch(connection, TERMS, _Doubled(seconds=0.02), rows=10)
+            scorer.score_pass(connection)
 
 
 def test_a_kill_in_the_middle_loses_and_doubles_nothing(connection: psycopg.Connection, database_url: str) -> None:
@@ -114,6 +118,62 @@ def test_a_kill_in_the_middle_loses_and_doubles_nothing(connection: psycopg.Conn
         connection.rollback()
         assert before < len(_scores(connection)) < len(numbers)
     connection.rollback()
-    while score_batch(connection, TERMS, _Doubled()):
-        pass
+    ShadowScorer(TERMS, _Doubled()).score_pass(connection)
     assert _scores(connection) == [(number, 2.0 * number) for number in numbers]
+
+
+def _impatient() -> ShadowScorer:
+    return ShadowScorer(TERMS, _Doubled(), rows=2, listed_after=timedelta(0))
+
+
+def test_a_row_that_is_committed_after_later_ones_is_scored(connection: psycopg.Connection, database_url: str) -> None:
+    scorer = _impatient()
+    with connect(database_url) as slow:
+        slow.execute("SELECT now()")  # the time of all rows of the transaction, which are written later
+        for number in (10, 11, 12):
+            _log(connection, number)
+            scorer.score_pass(connection)
+        log_prediction(slow, 5, {"v__x": 5})
+        _log(connection, 14)
+        assert [scorer.score_pass(connection) for _ in range(3)] == [1, 0, 0]
+        slow.commit()
+        assert scorer.score_pass(connection) == 1
+    assert _scores(connection) == [(number, 2.0 * number) for number in (5, 10, 11, 12, 14)]
+
+
+def test_what_was_scored_is_not_read_again(connection: psycopg.Connection) -> None:
+    scorer = _impatient()
+    _log(connection, 1, 2, 3)
+    assert [scorer.score_pass(connection) for _ in range(3)] == [3, 0, 0]
+    connection.execute("DELETE FROM panthera.shadow_score WHERE prediction_id = %s", [UUID(int=1)])
+    _log(connection, 4)
+    assert scorer.score_pass(connection) == 1
+    assert [number for number, _ in _scores(connection)] == [2, 3, 4]
+
+
+def _fitted_trees() -> LightGbmTrees:
+    import lightgbm
+
+    values = np.arange(400.0)[:, None]
+    data = lightgbm.Dataset(values, np.sin(values[:, 0]))
+    fitted = lightgbm.train({"min_data_in_leaf": 5, "num_threads": 1, "verbose": -1}, data, 20)
+    return LightGbmTrees(fitted.model_to_string().encode())
+
+
+@dataclass(frozen=True)
+class _Trees(_Doubled):
+    """Trees over the value."""
+
+    model: LightGbmTrees = field(default_factory=_fitted_trees)
+
+    def score_conforming(self, vectors: Sequence[Sequence[Value]]) -> list[float]:
+        scores: list[float] = self.model.outputs(np.asarray(vectors, dtype=np.float64))[:, 0].tolist()
+        return scores
+
+
+def test_a_batch_has_the_scores_of_its_vectors_alone_to_the_bit(connection: psycopg.Connection) -> None:
+    trees = _Trees()
+    _log(connection, *range(20, 60))
+    ShadowScorer(TERMS, trees, rows=17).score_pass(connection)
+    assert _scores(connection) == [(number, trees.score_conforming([[number]])[0]) for number in range(20, 60)]
+    assert len({score for _, score in _scores(connection)}) > 5

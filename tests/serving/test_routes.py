@@ -61,7 +61,7 @@ def test_outcomes_are_stored_once_and_contradictions_refused(world: World) -> No
 
 
 def test_cohorts_count_what_was_served_and_what_came_of_it(world: World) -> None:
-    import_module("tea_tasting")  # seconds, which the service spends before it takes requests
+    import_module("scipy.stats")  # seconds, which the service spends before it takes requests
     terms = "decide: {better: lower}, experiment: {minimum_effect: 0.1}"
     plan = world.settings.plan.read_text()
     assert "monitor: {" in plan

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from psycopg.rows import class_row
+
+from core.experiment.strata import sample_ratio_p
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,17 +39,11 @@ def exposures(connection: psycopg.Connection, name: str) -> list[ArmExposures]:
 
 
 def sample_ratio_p_value(state: ExperimentState, found: Sequence[ArmExposures]) -> float | None:
-    """Return the p-value of the chi-square test of the units of the present phase against the weights of the arms.
+    """Return the p-value of the test of the units of the present phase against the weights of the arms.
 
     Below 0.001 the arms are not comparable: units of one were lost. None without a unit.
     """
-    from scipy.special import chdtrc
-
     weights = state.terms.weights
     units = {row.arm: row.units for row in found if row.phase_id == state.phase_id}
-    total, all_weights = sum(units.get(arm, 0) for arm, _ in weights), sum(weight for _, weight in weights)
-    if not total:
-        return None
-    expected = {arm: total * weight / all_weights for arm, weight in weights}
-    statistic = sum((units.get(arm, 0) - count) ** 2 / count for arm, count in expected.items())
-    return float(chdtrc(len(weights) - 1, statistic))
+    p = sample_ratio_p([units.get(arm, 0) for arm, _ in weights], [weight for _, weight in weights])
+    return None if math.isnan(p) else p
