@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 import numpy as np
 import pyarrow as pa
@@ -98,6 +100,59 @@ def test_names_and_levels_with_quotes_and_braces_are_only_text(connection: psyco
     assert fetch_served_counts(connection, "r1", reference, None, None) == {
         reference.columns[0].name: reference.columns[0].counts
     }
+
+
+def test_a_second_count_reads_no_vector_whose_hour_has_the_same_predictions(connection: psycopg.Connection) -> None:
+    log_prediction(connection, 1, {"v__spend": 5})
+    log_prediction(connection, 2, {"v__spend": 5}, as_of=NOON + timedelta(hours=1))
+    first = counted(connection)
+    connection.execute("UPDATE panthera.prediction SET features = '{}'")  # as nothing in the product does
+    assert counted(connection) == first
+    log_prediction(connection, 3, {"v__spend": 200}, as_of=NOON + timedelta(hours=1))
+    assert (counted(connection)["v__spend"].missing, counted(connection)["v__spend"].regular[-1]) == (1, 1)
+
+
+def test_a_window_within_an_hour_counts_its_part_of_it(connection: psycopg.Connection) -> None:
+    for number, minutes in enumerate((-50, -30, -10)):
+        log_prediction(connection, number, {"v__spend": 5}, as_of=NOON + timedelta(minutes=minutes))
+    assert counted(connection)["v__spend"].rows == 3
+    ends = [NOON - timedelta(minutes=minutes) for minutes in (60, 40, 20, 0)]
+    windows = [fetch_served_counts(connection, "r1", REFERENCE, *pair) for pair in pairwise(ends)]
+    assert [counts["v__spend"].rows for counts in windows] == [1, 1, 1]
+    assert counted(connection)["v__spend"].rows == 3
+
+
+def test_a_prediction_that_leaves_the_log_is_not_counted(connection: psycopg.Connection) -> None:
+    log_prediction(connection, 1, {"v__spend": 5})
+    log_prediction(connection, 2, {"v__spend": 200})
+    assert counted(connection)["v__spend"].rows == 2
+    connection.execute("DELETE FROM panthera.prediction WHERE prediction_id = %s", [UUID(int=2)])
+    log_prediction(connection, 3, {"v__spend": None})
+    found = counted(connection)["v__spend"]
+    assert (found.rows, found.missing, found.regular[-1]) == (2, 1, 0)
+
+
+def test_a_release_with_other_bins_is_counted_in_its_own(connection: psycopg.Connection) -> None:
+    log_prediction(connection, 1, {"v__spend": 5})
+    counted(connection)
+    others = build_reference(pa.table({"v__spend": [3.0, 9.0]}))
+    assert fetch_served_counts(connection, "r1", others, None, None)["v__spend"].regular == (0, 0, 1, 0, 0)
+
+
+def test_who_may_only_read_gets_the_same_counts(connection: psycopg.Connection) -> None:
+    log_prediction(connection, 1, {"v__spend": 5})
+    connection.execute("SET LOCAL ROLE panthera_reader")
+    assert counted(connection)["v__spend"].rows == 1
+    connection.execute("RESET ROLE")
+    assert connection.execute("SELECT count(*) FROM panthera.served_count").fetchone() == (0,)
+
+
+def test_names_that_postgresql_would_cut_are_read(connection: psycopg.Connection) -> None:
+    names = [f"v__{'x' * 70}{ending}" for ending in "ab"]
+    reference = build_reference(pa.table({names[0]: [1.0, 2.0], names[1]: ["p", "q"]}))
+    log_prediction(connection, 1, {names[0]: 1.5, names[1]: "q"})
+    found = fetch_served_counts(connection, "r1", reference, None, None)
+    assert [found[name].regular for name in names] == [(0, 0, 1, 0, 0), (0, 1)]
 
 
 def test_random_floats_fall_where_numpy_puts_them(connection: psycopg.Connection) -> None:
