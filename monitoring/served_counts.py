@@ -16,7 +16,7 @@ import numpy as np
 import psycopg
 from psycopg import sql
 
-from monitoring.served_bins import SCORE, bins_of_row, counts_by_column, number_of_bins, vectors
+from monitoring.changes.served_bins import SCORE, bins_of_row, counts_by_column, number_of_bins, vectors
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
