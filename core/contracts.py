@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from functools import lru_cache
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
@@ -166,8 +167,9 @@ def microseconds_of(instant: datetime) -> int:
     return (instant - _EPOCH) // _MICROSECOND
 
 
+@lru_cache(maxsize=4096)
 def instant_of(microseconds: int) -> datetime:
-    """Return the instant in UTC; the inverse of `microseconds_of`."""
+    """Return the instant in UTC; the inverse of `microseconds_of`. Rows that were built together have the same one."""
     return _EPOCH + timedelta(microseconds=microseconds)
 
 

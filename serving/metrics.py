@@ -10,7 +10,7 @@ from functools import cache, partial
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 
 from core.plan.times import WITHOUT_TIME
 from serving.predict import Answer
@@ -40,8 +40,8 @@ _SECONDS_TO_CACHE = 0.2
 class Meters:
     """The metrics of one process; with `folder`, `text` sums them over all workers that write to it.
 
-    Observations of stages, ages and scores are collected and enter their histograms by `flush`, since there are many of them
-    in a request.
+    Durations, and what is counted for each entity, are collected and enter their metrics by `flush`: to add to a metric that
+    workers share takes a lock and a write.
     """
 
     def __init__(self, folder: Path | None = None, problem: str = "binary") -> None:
@@ -60,7 +60,7 @@ class Meters:
         self._requests = Counter(
             "panthera_requests", "Requests by route and HTTP status", ["route", "status"], registry=self.registry
         )
-        self._seconds = Histogram(
+        self._seconds = BatchedHistogram(
             "panthera_request_seconds",
             "Seconds from the first byte read to the response",
             ["route"],
@@ -69,7 +69,6 @@ class Meters:
         )
         # Looked up once: routes are templates, so there are few.
         self._request_counter = cache(self._requests.labels)
-        self._request_seconds = cache(self._seconds.labels)
         self._answers = Counter(
             "panthera_answers", "Predictions by arm and release", ["arm", "release"], registry=self.registry
         )
@@ -101,7 +100,10 @@ class Meters:
             buckets=_NUMBERS if problem == "regression" else _PROBABILITIES,
         )
         self._collected: dict[BatchedHistogram, dict[str, list[float]]] = {
-            histogram: defaultdict(list) for histogram in (self._stages, self._ages, self._scores)
+            histogram: defaultdict(list) for histogram in (self._seconds, self._stages, self._ages, self._scores)
+        }
+        self._counted: dict[Counter, Multiset[tuple[str, ...]]] = {
+            counter: Multiset() for counter in (self._answers, self._refused, self._statuses)
         }
 
     async def text(self) -> bytes:
@@ -125,7 +127,7 @@ class Meters:
     def request(self, route: str, status: int, seconds: float) -> None:
         """Count one completed request."""
         self._request_counter(route, status).inc()
-        self._request_seconds(route).observe(seconds)
+        self._collected[self._seconds][route].append(seconds)
 
     def stages(self, began: float, ends: Iterable[tuple[str, float]]) -> None:
         """Collect the seconds of the stages of one answered prediction request, which began at `began`."""
@@ -136,12 +138,13 @@ class Meters:
 
     def entries(self, entries: Iterable[Entry]) -> None:
         """Count the entities of one completed request, by arm and release or by refusal, with their reads and scores."""
-        answers, refused, statuses = Multiset[tuple[str, str]](), Multiset[str](), Multiset[tuple[str, str]]()
+        answers, refused, statuses = (self._counted[each] for each in (self._answers, self._refused, self._statuses))
         scores, ages = self._collected[self._scores], self._collected[self._ages]
         for entry in entries:
-            statuses.update((view, read.status) for view, read in entry.views.items())
+            for view, read in entry.views.items():
+                statuses[view, read.status] += 1
             if not isinstance(entry, Answer):
-                refused[entry.code] += 1
+                refused[entry.code,] += 1
                 continue
             prediction = entry.prediction
             answers[prediction.arm, prediction.release_id] += 1
@@ -150,16 +153,14 @@ class Meters:
                 event_time = prediction.event_times[view]
                 if event_time is not None and event_time != WITHOUT_TIME:
                     ages[view].append((prediction.as_of - event_time).total_seconds())
-        for (arm, release), count in answers.items():
-            self._answers.labels(arm, release).inc(count)
-        for code, count in refused.items():
-            self._refused.labels(code).inc(count)
-        for (view, status), count in statuses.items():
-            self._statuses.labels(view, status).inc(count)
 
     def flush(self) -> None:
-        """Enter what was collected into the histograms."""
+        """Enter what was collected into the histograms and counters."""
         for histogram, collected in self._collected.items():
             for label, values in collected.items():
                 histogram.labels(label).observe_all(values)
             collected.clear()
+        for counter, counted in self._counted.items():
+            for labels, count in counted.items():
+                counter.labels(*labels).inc(count)
+            counted.clear()

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from itertools import chain
 from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
-from uuid import uuid4
 
 from core.batching import in_turns
 from core.contracts import Freshness
-from core.experiment.prediction_log import Exposure, Prediction, is_replay
+from core.experiment.prediction_log import Exposure, Prediction, is_replay, new_prediction_id
 from serving.router import Experiment, Route, route
 
 if TYPE_CHECKING:
@@ -159,7 +158,7 @@ def _decision(scored: Scored, contract: Contract, policy: Policy) -> str:
 
 def _answer(case: _Case, scored: Scored, facts: Facts, policy: Policy) -> Answer:
     entity, reads, chosen, release = str(case.key), case.facts.reads, case.route, case.route.release
-    prediction_id, replay = uuid4(), is_replay(facts.as_of, facts.read_at)
+    prediction_id, replay = new_prediction_id(), is_replay(facts.as_of, facts.read_at)
     prediction = Prediction(
         prediction_id=prediction_id,
         entity=entity,
@@ -176,7 +175,7 @@ def _answer(case: _Case, scored: Scored, facts: Facts, policy: Policy) -> Answer
         replay=replay,
     )
     exposure = None
-    if not chosen.is_exposed and not replay:
+    if chosen.bucket is not None and not replay:
         exposure = Exposure(
             chosen.experiment,
             entity,

@@ -67,7 +67,7 @@ def predictions(entries: Iterable[Entry], key: EntityKey, facts: Facts) -> dict[
 
 
 def _entry(entry: Entry, key: EntityKey) -> dict[str, Any]:
-    statuses = _statuses(entry)
+    statuses = {view: _status(read) for view, read in entry.views.items()}
     if not isinstance(entry, Answer):
         return {key.name: entry.key, "error": error_member(entry.code, entry.message), "features": statuses}
     return {
@@ -82,19 +82,6 @@ def _entry(entry: Entry, key: EntityKey) -> dict[str, Any]:
         **({"probabilities": dict(entry.probabilities)} if entry.probabilities else {}),
         "features": statuses,
     }
-
-
-def _statuses(entry: Entry) -> dict[str, Any]:
-    """Compose the status and event time of each view."""
-    if not isinstance(entry, Answer):
-        return {view: _status(read) for view, read in entry.views.items()}
-    times, statuses = entry.prediction.event_times, entry.prediction.statuses
-    return {view: {"status": statuses[view], "event_time": _known(times[view])} for view in entry.views}
-
-
-def _known(event_time: datetime | None) -> datetime | None:
-    """Return the event time; None for a row of a table without times."""
-    return None if event_time == WITHOUT_TIME else event_time
 
 
 def _status(read: ViewRead) -> dict[str, Any]:

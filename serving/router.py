@@ -33,14 +33,16 @@ class Experiment:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """The experiment, phase, arm and hash bucket of an entity, and the release that scores it."""
+    """The experiment, phase and arm of an entity, and the release that scores it.
+
+    `bucket` is its hash bucket; None if it was exposed before, since nothing needs it then.
+    """
 
     arm: str
-    bucket: int
+    bucket: int | None
     release: Release
     experiment: str
     phase_id: int | None
-    is_exposed: bool
 
 
 def route(entity: str, facts: EntityFacts, experiment: Experiment, active: ActiveReleases) -> Route:
@@ -51,16 +53,12 @@ def route(entity: str, facts: EntityFacts, experiment: Experiment, active: Activ
     """
     for live in experiment.running:
         if arm := facts.exposed_arms.get(live.name):
-            return _live_route(entity, arm, live, is_exposed=True)
+            return Route(arm, None, live.release_of(arm), live.name, live.state.phase_id)
     for live in experiment.running:
         if arm := live.new_arm(entity, facts):
-            return _live_route(entity, arm, live, is_exposed=False)
+            hash_bucket = live.terms.bucket_of(entity)
+            return Route(arm, hash_bucket, live.release_of(arm), live.name, live.state.phase_id)
     return _plan_route(entity, facts.arm_in(experiment.name), experiment, active)
-
-
-def _live_route(entity: str, arm: str, live: LiveExperiment, *, is_exposed: bool) -> Route:
-    hash_bucket = live.terms.bucket_of(entity)
-    return Route(arm, hash_bucket, live.release_of(arm), live.name, live.state.phase_id, is_exposed)
 
 
 def _plan_route(entity: str, exposed_arm: str | None, experiment: Experiment, active: ActiveReleases) -> Route:
@@ -69,10 +67,10 @@ def _plan_route(entity: str, exposed_arm: str | None, experiment: Experiment, ac
     Without a challenger, an entity without an exposure is routed to the champion. One exposed to the challenger's arm keeps
     that arm, since its outcome counts for the assigned arm, but the champion scores it.
     """
-    hash_bucket, is_exposed = bucket(experiment.salt, entity), exposed_arm is not None
-    if exposed_arm is None and active.challenger is None:
-        return Route(CHAMPION, hash_bucket, active.champion, experiment.name, experiment.phase_id, is_exposed)
-    arm = exposed_arm or arm_of(hash_bucket, experiment.weights)
-    challenged = arm == CHALLENGER and active.challenger is not None
-    release = active.challenger if challenged and active.challenger else active.champion
-    return Route(arm, hash_bucket, release, experiment.name, experiment.phase_id, is_exposed)
+    hash_bucket = None
+    arm = exposed_arm
+    if arm is None:
+        hash_bucket = bucket(experiment.salt, entity)
+        arm = arm_of(hash_bucket, experiment.weights) if active.challenger else CHAMPION
+    release = active.challenger if arm == CHALLENGER and active.challenger else active.champion
+    return Route(arm, hash_bucket, release, experiment.name, experiment.phase_id)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import time
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import msgspec
 import psycopg
@@ -15,9 +19,24 @@ from core.postgres.pool import Pool, lent
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from uuid import UUID
 
     from core.contracts import Freshness, Value
+
+
+#: Version, variant and random bits of a UUID of version 7.
+_VERSION, _VARIANT = 7 << 76, 0b10 << 62
+_RANDOM = (1 << 80) - 1 & ~(0b1111 << 76) & ~(0b11 << 62)
+_NANOSECONDS_PER_MILLISECOND = 1_000_000
+
+
+def new_prediction_id() -> UUID:
+    """Return a new id: 48 bits of milliseconds since 1970, and 74 random bits (RFC 9562, UUID version 7).
+
+    Random ids would fall on random pages of the log's primary key. After each checkpoint the server writes every changed page
+    as a whole to its write-ahead log, which is up to 60 times as much as the row.
+    """
+    milliseconds = time.time_ns() // _NANOSECONDS_PER_MILLISECOND
+    return UUID(int=milliseconds << 80 | _VERSION | _VARIANT | int.from_bytes(os.urandom(10)) & _RANDOM)
 
 
 class Prediction(msgspec.Struct, frozen=True):
@@ -134,9 +153,22 @@ def _json(values: Mapping[str, Value]) -> str:
     return _ENCODE(values).decode()
 
 
+@lru_cache(maxsize=4096)
+def _isoformat(instant: datetime) -> str:
+    """Return an instant in UTC as ISO 8601; rows that were built together have the same one."""
+    return instant.isoformat()
+
+
+def _times_json(times: Mapping[str, datetime | None]) -> str:
+    return _ENCODE({name: time and _isoformat(time) for name, time in times.items()}).decode()
+
+
 async def _columns(predictions: Sequence[Prediction], exposures: Sequence[Exposure]) -> list[list[Any]]:
     """Return the rows as the column arrays that `_APPEND` takes."""
-    texts = [(_json(row.features), _json(row.event_times), _json(row.statuses)) async for row in in_turns(predictions)]
+    texts = [
+        (_json(row.features), _times_json(row.event_times), _ENCODE(row.statuses).decode())
+        async for row in in_turns(predictions)
+    ]
     # Every writer inserts in the same order, so that two writers cannot deadlock.
     exposures = sorted(exposures, key=lambda row: (row.experiment, row.entity))
     return [

@@ -65,11 +65,12 @@ async def read_json_body(request: Request) -> bytes:
         If the headers do not declare uncompressed JSON in UTF-8, the body is too long or too slow, or there is a query.
 
     """
-    check_content_type(request.headers.get("content-type"))
-    _check_encoding(request.headers.get("content-encoding"))
-    if request.url.query:
+    headers = dict(reversed(request.scope["headers"]))  # of a repeated header, the first one
+    check_content_type(_text(headers.get(b"content-type")))
+    _check_encoding(_text(headers.get(b"content-encoding")))
+    if request.scope["query_string"]:
         raise Refusal("found a query after the path; expected everything in the body")
-    length = request.headers.get("content-length", "")
+    length = _text(headers.get(b"content-length")) or ""
     if length.isdecimal() and (len(length) > len(str(_LONGEST_BODY)) or int(length) > _LONGEST_BODY):
         raise _too_large()
     body = bytearray()
@@ -82,6 +83,10 @@ async def read_json_body(request: Request) -> bytes:
     except TimeoutError:
         raise TooSlow(f"the body did not arrive within {_SECONDS_TO_SEND:g} s; send it again") from None
     return bytes(body)
+
+
+def _text(value: bytes | None) -> str | None:
+    return None if value is None else value.decode("latin-1")
 
 
 def check_content_type(content_type: str | None) -> None:

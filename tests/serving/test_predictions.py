@@ -347,7 +347,9 @@ def test_the_service_counts_what_it_answers(world: World) -> None:
     async def use(client: Client) -> None:
         await client.entries(1, 99)
         await client.http.post("/v1/predict", content=b"{}")
-        registry = client.app.state.meters.registry
+        meters = client.app.state.meters
+        meters.flush()
+        registry = meters.registry
 
         def value(name: str, **labels: str) -> float | None:
             return registry.get_sample_value(name, labels)  # type: ignore[no-any-return]
