@@ -7,6 +7,7 @@ import logging
 import math
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from functools import lru_cache
 from time import monotonic
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
     from starlette.types import Receive, Scope, Send
 
+    from core.plan.plan import Plan
     from core.settings import Settings
 
 Handler: TypeAlias = "Callable[[Endpoints, Request], Awaitable[Response]]"
@@ -105,8 +107,8 @@ def create_app(
         app.state.completed = CompletedRequests(meters, exporter, log=current.log == "json")
         app.state.guard = Guard(app.state.runtime.keys, RateLimits(metrics), clock)
         app.state.errors = _ErrorLog()
-        bodies, openapi = Bodies(), bytes(json_response(describe(plan)).body)
-        app.state.endpoints = Endpoints(app.state.runtime, app.state.meters, clock, bodies, openapi)
+        bodies = Bodies()
+        app.state.endpoints = Endpoints(app.state.runtime, app.state.meters, clock, bodies, _description_of(plan))
         await app.state.runtime.start()
         started()
         if current.log == "json":
@@ -123,6 +125,11 @@ def create_app(
             await app.state.runtime.stop()
 
     return Application(lifespan=lifespan)
+
+
+def _description_of(plan: Plan) -> Callable[[tuple[str, ...]], bytes]:
+    """Return a function that composes the API description with the names of the classes, which releases may bring."""
+    return lru_cache(maxsize=2)(lambda classes: bytes(json_response(describe(plan, classes)).body))
 
 
 class Application(Starlette):

@@ -72,7 +72,7 @@ class Endpoints:
     Attributes
     ----------
     clock : returns the current time.
-    openapi : the body of the API description.
+    openapi : returns the body of the API description, by the names of the classes.
     comparing : one comparison of arms at a time; a million exposures take seconds.
 
     """
@@ -81,7 +81,7 @@ class Endpoints:
     meters: Meters
     clock: Callable[[], datetime]
     bodies: Bodies
-    openapi: bytes
+    openapi: Callable[[tuple[str, ...]], bytes]
     comparing: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
     admission: Admission = field(default_factory=Admission)
 
@@ -239,7 +239,7 @@ class Endpoints:
 
     async def description(self, _: Request) -> Response:
         """GET /openapi.json and /docs.json."""
-        return respond.JsonResponse(self.openapi)
+        return respond.JsonResponse(self.openapi(tuple(self.runtime.class_numbers)))
 
 
 async def _log(ready: Ready, entries: Sequence[Entry]) -> None:

@@ -57,13 +57,18 @@ def json_response(content: Mapping[str, Any]) -> Response:
 
 def instant(value: datetime | None) -> str | None:
     """Return an instant in UTC as ISO 8601 with the suffix Z; None if there is none, as of a row of a table without times."""
-    return None if value is None or value == WITHOUT_TIME else value.isoformat().replace("+00:00", "Z")
+    return None if value is None or value == WITHOUT_TIME else _utc(value)
+
+
+def _utc(value: datetime) -> str:
+    """Return an instant in UTC as ISO 8601 with the suffix Z."""
+    return value.isoformat().replace("+00:00", "Z")
 
 
 def predictions(entries: Iterable[Entry], key: EntityKey, facts: Facts) -> dict[str, Any]:
     """Compose the body of a prediction response; `replay` marks a request as of a past instant."""
     replay = is_replay(facts.as_of, facts.read_at)
-    return {"as_of": instant(facts.as_of), "replay": replay, "predictions": [_entry(entry, key) for entry in entries]}
+    return {"as_of": _utc(facts.as_of), "replay": replay, "predictions": [_entry(entry, key) for entry in entries]}
 
 
 def _entry(entry: Entry, key: EntityKey) -> dict[str, Any]:
@@ -96,7 +101,7 @@ def features(
         {key.name: value, "features": {view: _view(release, view, read) for view in release.logged_tables}}
         for value, read in zip(keys, reads, strict=True)
     ]
-    return {"as_of": instant(as_of), "entities": entities}
+    return {"as_of": _utc(as_of), "entities": entities}
 
 
 def _view(release: Release, view: str, reads: Mapping[str, ViewRead]) -> dict[str, Any]:
@@ -112,7 +117,7 @@ def _view(release: Release, view: str, reads: Mapping[str, ViewRead]) -> dict[st
 def _value(value: Value) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
-    return value if value is None or isinstance(value, int | float | str) else instant(value)
+    return value if value is None or isinstance(value, int | float | str) else _utc(value)
 
 
 def release(active: Release | None) -> dict[str, Any] | None:

@@ -13,19 +13,19 @@ from serving.wire.problems import MEDIA_TYPE
 from serving.wire.scopes import KEY_HEADER, ROUTE_SCOPES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from core.plan.plan import Entity, Feature, Plan, View
 
 Schema: TypeAlias = "dict[str, Any]"
 
 _NUMBER = {"type": "number"}
-#: A number, or the name of a class.
-_OUTCOME = {"type": ["number", "string"]}
 _TEXT = {"type": "string"}
 _NOTE = {"type": ["string", "null"]}
 _COUNT = {"type": "integer", "minimum": 0}
-_IDENTIFIER = {"type": "string", "minLength": 1, "maxLength": LONGEST_TEXT}
+#: PostgreSQL stores no NUL.
+_STORED = {"type": "string", "pattern": "^[^\\u0000]*$"}
+_IDENTIFIER = {**_STORED, "minLength": 1, "maxLength": LONGEST_TEXT}
 _INSTANT = {
     "type": "string",
     "format": "date-time",
@@ -41,8 +41,8 @@ _VALUES: dict[str, Schema] = {
     "float64": _NUMBER,
     "bool": {"type": "boolean"},
     "timestamp": {"type": "string", "format": "date-time"},
-    "string": {"type": "string", "maxLength": LONGEST_FEATURE},
-    "text": {"type": "string", "maxLength": LONGEST_FEATURE},
+    "string": {**_STORED, "maxLength": LONGEST_FEATURE},
+    "text": {**_STORED, "maxLength": LONGEST_FEATURE},
 }
 #: The freshness of a view's values.
 _STATUS: dict[str, Schema] = {
@@ -76,15 +76,15 @@ def code_version() -> str:
         return "unknown"
 
 
-def describe(plan: Plan) -> Schema:
-    """Return the OpenAPI document of the service for `plan`."""
+def describe(plan: Plan, classes: Collection[str] = ()) -> Schema:
+    """Return the OpenAPI document of the service for `plan`; `classes` are the names that an outcome's value may have."""
     return {
         "openapi": "3.1.0",
         "info": {"title": f"{plan.project.name}: predictions", "version": code_version()},
         "paths": {path: _with_security(path, operations) for path, operations in _paths(plan).items()},
         "components": {
             "securitySchemes": _SCHEMES,
-            "schemas": _schemas(plan),
+            "schemas": _schemas(plan, classes),
             "responses": {
                 "Problem": {
                     "description": "an error, as RFC 9457 describes it",
@@ -149,18 +149,15 @@ def _responses(answer: Schema, media_type: str = "application/json") -> Schema:
     }
 
 
-def _schemas(plan: Plan) -> dict[str, Schema]:
+def _schemas(plan: Plan, classes: Collection[str]) -> dict[str, Schema]:
     unit = plan.unit
     entity = _object({unit.key: _key(unit), "features": _given(plan)}, required=[unit.key])
-    outcome = {"outcome_id": _IDENTIFIER, unit.key: _key(unit), "observed_at": _INSTANT, "value": _OUTCOME}
-    names = sorted(plan.monitor.outcome_names)
-    named = {"name": {"enum": names}} if names else {}
     return {
         "Predict": _predict(entity, plan.serve.max_entities),
         "Predictions": _open({"as_of": _INSTANT, "predictions": _list({"anyOf": [_answer(unit), _refused(unit)]})}),
         "Features": _open({"as_of": _INSTANT, "entities": _list(_read(unit))}),
         "Push": {"oneOf": [_push(plan, name, view) for name, view in plan.build_features.views.items()]},
-        "Outcomes": _object({"outcomes": _list(_object({**outcome, **named}, required=list(outcome)), MOST_OUTCOMES)}),
+        "Outcomes": _object({"outcomes": _list(_outcome(plan, classes), MOST_OUTCOMES)}),
         "Receipt": _object({"stored": _COUNT, "duplicates": _COUNT}),
         "Comparison": _open({"experiment": _TEXT, "as_of": _INSTANT, "arms": {"type": "object"}, "verdict": _TEXT}),
         "Status": _open(
@@ -187,6 +184,16 @@ def _schemas(plan: Plan) -> dict[str, Schema]:
             }
         ),
     }
+
+
+def _outcome(plan: Plan, classes: Collection[str]) -> Schema:
+    """Return the schema of an outcome: the label's has a number or the name of a class, one with a `name` a number."""
+    common = {"outcome_id": _IDENTIFIER, plan.unit.key: _key(plan.unit), "observed_at": _INSTANT}
+    value = {"anyOf": [_NUMBER, {"enum": list(classes)}]} if classes else _NUMBER
+    of_label = _object({**common, "value": value})
+    names = sorted(plan.monitor.outcome_names)
+    of_metric = _object({**common, "value": _NUMBER, "name": {"enum": names}})
+    return {"oneOf": [of_label, of_metric]} if names else of_label
 
 
 def _predict(entity: Schema, most: int) -> Schema:

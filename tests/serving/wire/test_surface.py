@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -10,6 +11,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from core.plan.text import read_sections
+from core.plan.times import WITHOUT_TIME
 from serving.app import ROUTES
 from serving.wire.openapi import describe
 from tests.serving.conftest import Client, World, assert_is_problem, serve
@@ -119,6 +121,40 @@ def test_the_description_holds_the_key_and_the_features_of_the_plan(bare_world: 
     row = push["properties"]["rows"]["items"]
     assert row["required"] == ["event_id", "account_id", "event_time", "features"]
     assert list(row["properties"]["features"]["properties"]) == ["orders"]
+
+
+def _outcome(world: World, *classes: str) -> Any:
+    described = describe(read_sections(world.settings.plan), classes)
+    return described["components"]["schemas"]["Outcomes"]["properties"]["outcomes"]["items"]
+
+
+def test_the_value_of_an_outcome_is_a_text_only_where_the_classes_have_names(bare_world: World) -> None:
+    assert _outcome(bare_world)["properties"]["value"] == {"type": "number"}
+    named = _outcome(bare_world, "left", "stayed")["properties"]["value"]
+    assert named == {"anyOf": [{"type": "number"}, {"enum": ["left", "stayed"]}]}
+    guarded = "experiment: {minimum_effect: 0.1, guardrails: {calls: {better: lower, margin: 0.2, value: sum}}}"
+    plan = bare_world.settings.plan
+    plan.write_text(plan.read_text().replace("monitor: {", f"monitor: {{{guarded}, decide: {{better: lower}}, "))
+    of_label, of_metric = _outcome(bare_world, "left", "stayed")["oneOf"]
+    assert (of_label["properties"]["value"], of_metric["properties"]["value"]) == (named, {"type": "number"})
+    assert ("name" in of_label["properties"], of_metric["properties"]["name"]) == (False, {"enum": ["calls"]})
+
+
+def test_a_text_is_described_as_what_can_be_stored(bare_world: World) -> None:
+    pattern = re.compile(_outcome(bare_world)["properties"]["outcome_id"]["pattern"])
+    assert pattern.search("a\nb ü \U0001f600")
+    assert not pattern.search("a\0b")
+
+
+def test_an_answer_has_its_instant_also_if_it_is_the_one_of_rows_without_times(world: World) -> None:
+    async def use(client: Client) -> None:
+        response = await client.predict(1, as_of=WITHOUT_TIME)
+        assert response.json()["as_of"] == "2000-01-01T00:00:00.000001Z"
+        query = {"account_id": 1, "as_of": WITHOUT_TIME.isoformat()}
+        response = await client.http.get("/v1/features", params=query)
+        assert response.json()["as_of"] == "2000-01-01T00:00:00.000001Z"
+
+    serve(world, use)
 
 
 def test_every_reference_of_the_description_leads_somewhere(bare_world: World) -> None:
