@@ -229,12 +229,12 @@ def _difference_of_row(value: Value, feature: ContractFeature, offline: OfflineR
 def _difference_without_row(value: Value, feature: ContractFeature, offline: OfflineRow) -> Cause | None:
     if value is not None:
         return cause_of((), equal=False)
-    recomputed, snapshot = (_offline_value(row, feature) for row in (offline.recomputed, offline.snapshot))
-    equal = recomputed is None and snapshot is None
-    if snapshot is None or offline.came_later:
-        return cause_of((Cause.LATE,), equal=equal)
+    if offline.snapshot is None or offline.came_later:
+        known = (_offline_value(row, feature) for row in (offline.recomputed, offline.snapshot))
+        return cause_of((Cause.LATE,), equal=all(each is None for each in known))
+    # The snapshot should have been online: where it has no value, missing is what should have been served.
     signs = {Cause.REPLAYED: offline.superseded, Cause.PUSHED: offline.pushed, Cause.LOST: True}
-    return cause_of(_holding(signs), equal=equal)
+    return cause_of(_holding(signs), equal=_offline_value(offline.snapshot, feature) is None)
 
 
 def _holding(signs: Mapping[Cause, bool]) -> set[Cause]:

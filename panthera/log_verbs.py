@@ -43,13 +43,17 @@ def list_files(arguments: argparse.Namespace) -> int:
 
 
 def shadow(arguments: argparse.Namespace) -> int:
-    """Score logged predictions with another release, in this process; exit with 3 if it could not score one."""
-    from monitoring.shadow_verb import shadow_verb
+    """Score logged predictions with another release and compare it; exit with 3 if it could not score one."""
+    from monitoring.paired.verb import compared_shadow
 
-    since = arguments.since or datetime.now(UTC) - timedelta(days=1)
-    result = shadow_verb(read_settings(), read_current_plan(), arguments.release, since, follow=arguments.follow)
+    now = datetime.now(UTC)
+    since = arguments.since or now - timedelta(days=1)
+    as_of = arguments.as_of or now
+    result = compared_shadow(
+        read_settings(), read_current_plan(), arguments.release, since, as_of, follow=arguments.follow
+    )
     show(result, result.table, as_json=arguments.json)
-    return EXIT_FINDING if result.summary.faults else 0
+    return EXIT_FINDING if result.shadow.summary.faults else 0
 
 
 def add_log_verbs(add: Add) -> None:
@@ -62,6 +66,9 @@ def add_log_verbs(add: Add) -> None:
         help="release that scores, by id or role; default: challenger",
     )
     added.add_argument("--since", type=past_instant, help="first instant of the log; default: a day ago")
+    added.add_argument(
+        "--as-of", type=past_instant, help="outcomes that are mature then count in the comparison; default: now"
+    )
     added.add_argument("--follow", action="store_true", help="go on as predictions are logged, until it is stopped")
     add_json(added)
     action = add_group(add, "log", "Move old days of the prediction log to files, and list them.")
