@@ -150,7 +150,7 @@ def test_an_answer_has_its_instant_also_if_it_is_the_one_of_rows_without_times(w
     async def use(client: Client) -> None:
         response = await client.predict(1, as_of=WITHOUT_TIME)
         assert response.json()["as_of"] == "2000-01-01T00:00:00.000001Z"
-        query = {"account_id": 1, "as_of": WITHOUT_TIME.isoformat()}
+        query = {"account_id": "1", "as_of": WITHOUT_TIME.isoformat()}
         response = await client.http.get("/v1/features", params=query)
         assert response.json()["as_of"] == "2000-01-01T00:00:00.000001Z"
 
