@@ -78,7 +78,8 @@ def run_draft(name: str, task: Mapping[str, Any], folder: Path, *, in_process: b
         finally:
             run("panthera", "down")
         draft = measured(plan, metric_of(name))
-    hand = hand_score(name, plan, folder.parent / f"{name}-by-hand")
+    stated = yaml.safe_load((folder / "params.yaml").read_text(encoding="utf-8")) if plan.has_time else {}
+    hand = hand_score(name, stated, folder.parent / f"{name}-by-hand")
     gain = -1 if draft["metric"] in LOWER_IS_BETTER else 1
     return {
         **{key: value for key, value in draft.items() if key != "rows_hash"},
@@ -159,7 +160,10 @@ def measured(plan: Plan, metric: Metric) -> dict[str, Any]:
     outputs = calibrated(model.outputs(test.rows.inputs), best.calibration)
     found = observed(section, problem, test, scores_of(outputs), best.threshold)
     rows = part(table, TEST)
-    names = sorted(f"{key} {at}" for key, at in zip(*(rows.column(place).to_pylist() for place in (0, 1)), strict=True))
+    places = (1,) if plan.training_set.as_of.each_row_of else (0, 1)  # plans may differ in whom a row is about
+    names = sorted(
+        " ".join(map(str, row)) for row in zip(*(rows.column(one).to_pylist() for one in places), strict=True)
+    )
     return {
         "metric": metric,
         "score": round(metric_value(metric, found), 4),
@@ -181,7 +185,7 @@ def metric_of(name: str) -> Metric:
     return read_plan(_by_hand(name)).evaluate.primary
 
 
-def hand_score(name: str, drafted: Plan, folder: Path) -> dict[str, Any]:
+def hand_score(name: str, drafted: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Return the score of the plan by hand on the instants of the drafted one; a score that is known is not measured again."""
     text = yaml.safe_dump(_on_instants_of(drafted, yaml.safe_load(_by_hand(name).read_text(encoding="utf-8"))))
     known = read_settings().state / "by-hand" / f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"
@@ -205,15 +209,14 @@ def hand_score(name: str, drafted: Plan, folder: Path) -> dict[str, Any]:
     return result
 
 
-def _on_instants_of(drafted: Plan, plan: dict[str, Any]) -> dict[str, Any]:
-    """Return the plan by hand with the instants and the split in time of the drafted one, if both have times."""
-    if not drafted.has_time or "as_of" not in plan["training_set"]:
+def _on_instants_of(drafted: dict[str, Any], plan: dict[str, Any]) -> dict[str, Any]:
+    """Return the plan by hand with the instants and the split in time of the drafted one; it is empty without times."""
+    if not drafted or "as_of" not in plan["training_set"]:
         return plan
-    stated = drafted.model_dump(mode="json", exclude_unset=True)
     for source in plan["ingest"].values():
         if "observed_until" in source:
-            source["observed_until"] = stated["ingest"][drafted.label.source]["observed_until"]
+            source["observed_until"] = drafted["ingest"][drafted["label"]["source"]]["observed_until"]
     for section, key in (("training_set", "as_of"), ("training_set", "split"), ("build_features", "snapshots")):
-        plan[section][key] = {**plan[section][key], **stated[section][key]}
-    plan["materialize"]["as_of"] = stated["materialize"]["as_of"]
+        plan[section][key] = {**plan[section][key], **drafted[section][key]}
+    plan["materialize"]["as_of"] = drafted["materialize"]["as_of"]
     return plan

@@ -11,6 +11,8 @@ from core.plan.file import parse_plan
 from core.terminal import terminal_table
 from planner.draft.events import draft_events
 from planner.draft.flat import draft_flat
+from planner.draft.row_times import row_times
+from planner.draft.rows import draft_rows
 from planner.draft.sheet import Sheet
 from planner.draft.sources import stated_format
 from planner.draft.task import ColumnTask, parse_task
@@ -100,11 +102,28 @@ def draft_plan(
     profile = _with_chosen_forms(sheet, connection, profile)
     if isinstance(task, ColumnTask):
         table, column = find_column(profile, task.column)
-        draft_flat(sheet, connection, table, column, task, key, folder)
-        sheet.notes += _left_out(profile, table)
+        _draft_column(sheet, connection, profile, table, column, task, key, time, folder)
     else:
         draft_events(sheet, connection, profile, line, task, key, time, folder)
     return _finished(sheet, profile)
+
+
+def _draft_column(
+    sheet: Sheet,
+    connection: duckdb.DuckDBPyConnection,
+    profile: Profile,
+    table: Table,
+    column: Column,
+    task: ColumnTask,
+    key: str | None,
+    time: str | None,
+    folder: Path,
+) -> None:
+    """Draft a plan that predicts a column of rows: as of their own times, or without times if the rows have none."""
+    times = row_times(sheet, connection, table, column, time)
+    if times is None or not draft_rows(sheet, connection, profile, table, column, task, times, key, folder):
+        draft_flat(sheet, connection, table, column, task, key, folder)
+    sheet.notes += _left_out(profile, table)
 
 
 def _left_out(profile: Profile, table: Table) -> Iterator[str]:

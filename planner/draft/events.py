@@ -82,7 +82,7 @@ def draft_events(
     _require_labels(problem, rows, balance)
     _project(sheet, table, problem, line)
     for each in (events, *others):
-        _source(sheet, connection, each, entity, calendar.cut, folder)
+        draft_timed_source(sheet, connection, each, entity, calendar.cut, folder)
     sheet.put("label", _label(table, task), share, rows=rows)
     views = _views(sheet, events, others, calendar, task)
     period = {"start": written(calendar.start), "end": written(calendar.end)}
@@ -145,9 +145,10 @@ def _facts_view(sheet: Sheet, facts: Facts, calendar: Calendar) -> Iterator[str]
         yield name
 
 
-def _source(
+def draft_timed_source(
     sheet: Sheet, connection: duckdb.DuckDBPyConnection, rows: Events | Facts, entity: str, cut: datetime, folder: Path
 ) -> None:
+    """Put a source about an entity into the sheet, with its times and until when its rows are complete."""
     columns = [column for column in rows.table.columns if column.kind != "empty"]
     draft_source(sheet, connection, rows.table, columns, folder)
     section = sheet.plan["ingest"][rows.table.name]

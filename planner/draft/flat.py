@@ -62,10 +62,10 @@ def draft_flat(
     table, own = draft_key(sheet, connection, table, column, key, folder)
     entity = entity_name(table, own)
     group = draft_group(sheet, connection, table, (own.name, column.name))
-    features = _features(sheet, connection, table, {own.name, column.name, group.name if group else ""}, target)
+    features = draft_features(sheet, connection, table, {own.name, column.name, group.name if group else ""}, target)
     read = {own.name, column.name, *(one.name for one in features), *([group.name] if group else [])}
     kept = [one for one in table.columns if one.name in read or one.treatment == "remove"]
-    _project(sheet, table, target, task)
+    put_project(sheet, table, target, task)
     sheet.put(f"entities.{entity}", {"key": own.name, "dtype": own.dtype, "source": table.name})
     draft_source(sheet, connection, table, kept, folder)
     sheet.plan["ingest"][table.name]["entity"] = entity
@@ -74,7 +74,7 @@ def draft_flat(
     _training_set(sheet, table, target, group)
     name = sheet.plan["project"]["name"]
     draft_model(sheet, name, shape_of(target, features))
-    _groups(sheet, features)
+    put_groups(sheet, features)
 
 
 def shape_of(target: Target, features: Sequence[Column]) -> Shape:
@@ -85,14 +85,15 @@ def shape_of(target: Target, features: Sequence[Column]) -> Shape:
     return Shape(target.problem, target.rows, target.balance, has_text=bool(texts), levels=levels, is_count=is_count)
 
 
-def _project(sheet: Sheet, table: Table, target: Target, task: ColumnTask) -> None:
+def put_project(sheet: Sheet, table: Table, target: Target, task: ColumnTask) -> None:
+    """Put the section `project` into the sheet."""
     name = sheet.answers.get("project") or table.name.replace("_", "-")[:60].strip("-")
     compared = f" {task.operator} {task.value}" if task.operator else ""
     statement = f"Predict {target.column.name}{compared} for each row of {table.name}."
     sheet.put("project", {"name": name, "problem": target.problem, "statement": statement})
 
 
-def _features(
+def draft_features(
     sheet: Sheet, connection: duckdb.DuckDBPyConnection, table: Table, own: Collection[str], target: Target
 ) -> list[Column]:
     """Return the columns besides `own` that are features; notes state why others are left out."""
@@ -189,7 +190,7 @@ def _training_set(sheet: Sheet, table: Table, target: Target, group: Column | No
         sheet.put("training_set.split", {"kind": "stratified"}, "no time: rows at random, alike in their classes")
 
 
-def _groups(sheet: Sheet, features: Sequence[Column]) -> None:
+def put_groups(sheet: Sheet, features: Sequence[Column]) -> None:
     """Put protected attributes into the sheet as groups of the evaluation."""
     groups = {
         column.name: {"feature": f"{VIEW}.{column.name}"}

@@ -109,7 +109,7 @@ def _counts(events: Events, windows: Sequence[int]) -> Features:
 
 
 def _measures(events: Events) -> list[Column]:
-    return [one for one in events.table.columns if one.is_numeric and not _is_number_of(one, events)][:_MOST_NUMBERS]
+    return [one for one in events.table.columns if one.is_numeric and not is_number_of(one, events.key)][:_MOST_NUMBERS]
 
 
 def _means(events: Events, windows: Sequence[int]) -> Features:
@@ -216,14 +216,14 @@ def calendar_features(calendar: Calendar) -> Features:
     return found
 
 
-def _is_number_of(column: Column, events: Events) -> bool:
+def is_number_of(column: Column, key: Column) -> bool:
     """Return whether numbers are not a measure, but a key, or the number of a row or another object."""
-    return column.name == events.key.name or column.is_unique or KEY_NAME.search(column.name) is not None
+    return column.name == key.name or column.is_unique or KEY_NAME.search(column.name) is not None
 
 
 def _is_value(column: Column, events: Events) -> bool:
     """Return whether a number is a value of the entity, as in a table with one row for each key."""
-    return events.is_one_row and column.is_numeric and not _is_number_of(column, events)
+    return events.is_one_row and column.is_numeric and not is_number_of(column, events.key)
 
 
 def _last_values(events: Events) -> Features:
