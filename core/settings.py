@@ -34,6 +34,9 @@ ALLOWED_HOSTS_ENV = "PANTHERA_ALLOWED_HOSTS"
 API_KEY_ENV = "PANTHERA_API_KEY"
 ADMIN_KEY_ENV = "PANTHERA_ADMIN_KEY"
 ALERT_WEBHOOK_ENV = "PANTHERA_ALERT_WEBHOOK"
+ALERT_MAIL_ENV = "PANTHERA_ALERT_MAIL"
+ALERT_SENDER_ENV = "PANTHERA_ALERT_SENDER"
+SMTP_URL_ENV = "PANTHERA_SMTP_URL"
 LOG_ENV = "PANTHERA_LOG"
 OTLP_URL_ENV = "PANTHERA_OTLP_URL"
 DEADLINE_ENV = "PANTHERA_DEADLINE_MS"
@@ -52,6 +55,9 @@ ENVIRONMENT_NAMES = frozenset(
         API_KEY_ENV,
         ADMIN_KEY_ENV,
         ALERT_WEBHOOK_ENV,
+        ALERT_MAIL_ENV,
+        ALERT_SENDER_ENV,
+        SMTP_URL_ENV,
         LOG_ENV,
         OTLP_URL_ENV,
         DEADLINE_ENV,
@@ -77,6 +83,9 @@ class Settings:
     api_key : the key that this project's clients of the service send, or None. Never printed.
     admin_key : the service's first API key, whose hash `panthera up` stores, or None. Never printed.
     alert_webhook : URL that rounds of monitoring which need attention are posted to, or None. Never printed.
+    alert_mail : addresses, separated by commas, that these rounds are mailed to, or None.
+    alert_sender : address of the sender of these mails, or None for the first recipient.
+    smtp_url : URL of the mail server, `smtp://user:password@host:587` or `smtps://`, or None. Never printed.
     log : form of the service's log: `text`, or `json` with a line for each request.
     otlp_url : base URL of the OpenTelemetry collector that the service sends spans to, or None. Never printed.
     deadline : time limit of a prediction of one entity in seconds; larger requests get a second more per thousand entities.
@@ -95,6 +104,9 @@ class Settings:
     api_key: str | None = field(default=None, repr=False)
     admin_key: str | None = field(default=None, repr=False)
     alert_webhook: str | None = field(default=None, repr=False)
+    alert_mail: str | None = None
+    alert_sender: str | None = None
+    smtp_url: str | None = field(default=None, repr=False)
     log: str = "text"
     otlp_url: str | None = field(default=None, repr=False)
     deadline: float = 0.5
@@ -121,6 +133,9 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
         api_key=_secret(environment, API_KEY_ENV),
         admin_key=_secret(environment, ADMIN_KEY_ENV),
         alert_webhook=_secret(environment, ALERT_WEBHOOK_ENV),
+        alert_mail=environment.get(ALERT_MAIL_ENV) or None,
+        alert_sender=environment.get(ALERT_SENDER_ENV) or None,
+        smtp_url=_secret(environment, SMTP_URL_ENV),
         log=_log_form(environment.get(LOG_ENV) or "text"),
         otlp_url=_secret(environment, OTLP_URL_ENV),
         deadline=_deadline(environment.get(DEADLINE_ENV) or "500"),

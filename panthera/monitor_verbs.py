@@ -12,7 +12,7 @@ from uuid import UUID
 
 from core.errors import PantheraError
 from core.roles import CHAMPION, ROLES
-from core.settings import read_settings
+from core.settings import ALERT_MAIL_ENV, SMTP_URL_ENV, read_settings
 from core.terminal import harmless
 from panthera.verb import (
     EXIT_FINDING,
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     import argparse
 
     from core.settings import Settings
+    from monitoring.rounds.alerts import Channels
     from monitoring.rounds.run import Options
     from panthera.retraining.retrain import Retrained
     from panthera.verb import Add
@@ -131,9 +132,8 @@ def monitor(arguments: argparse.Namespace) -> int:
     from monitoring.rounds.run import Options
 
     settings = read_settings()
-    webhook = arguments.webhook or settings.alert_webhook
     retraining = partial(_retrain_for_round, settings, arguments)
-    options = Options(arguments.data, arguments.act, arguments.dry_run, webhook, retraining)
+    options = Options(arguments.data, arguments.act, arguments.dry_run, retraining, _channels(settings, arguments))
     if arguments.watch is None:
         return _show_round(arguments, options)
     while True:
@@ -143,6 +143,22 @@ def monitor(arguments: argparse.Namespace) -> int:
             print(f"error: {harmless(str(error))}", file=sys.stderr)
         sys.stdout.flush()
         time.sleep(arguments.watch)
+
+
+def _channels(settings: Settings, arguments: argparse.Namespace) -> Channels:
+    """Return the channels of alerts; raise PantheraError if a mail has an address and no server, or the reverse."""
+    from monitoring.rounds.alerts import Channels
+    from monitoring.rounds.mail import MailSettings
+
+    if (settings.alert_mail is None) != (settings.smtp_url is None):
+        given, absent = (ALERT_MAIL_ENV, SMTP_URL_ENV) if settings.alert_mail else (SMTP_URL_ENV, ALERT_MAIL_ENV)
+        raise PantheraError(f"{given} is set and {absent} is not; set both, or neither")
+    mail = (
+        MailSettings(settings.smtp_url, settings.alert_mail, settings.alert_sender)
+        if settings.smtp_url and settings.alert_mail
+        else None
+    )
+    return Channels(arguments.webhook or settings.alert_webhook, mail, arguments.prometheus)
 
 
 def _retrain_for_round(settings: Settings, arguments: argparse.Namespace, why: str) -> str | None:
@@ -215,6 +231,12 @@ def _add_rounds(add: Add) -> None:
     )
     added.add_argument(
         "--webhook", metavar="URL", help="post a round that is not hold; default: PANTHERA_ALERT_WEBHOOK"
+    )
+    added.add_argument(
+        "--prometheus",
+        type=Path,
+        metavar="FILE",
+        help="write the metrics of each round to this file, such as round.prom",
     )
     add_json(added)
     added = add_verb(add, "retrain", retrain)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -21,7 +21,7 @@ from models.releases.promotion import champion_chain
 from models.releases.verbs import promote_verb, rollback_verb
 from monitoring.logged_predictions import fetch_releases
 from monitoring.performance_verb import performance_verb
-from monitoring.rounds.alerts import post_alert
+from monitoring.rounds.alerts import Channels, send_alerts
 from monitoring.rounds.record import NewRound, past_rounds, record
 from monitoring.rounds.rules import Decision, Measured, decide
 from monitoring.verbs import Window, cohorts_verb, drift_verb, in_role, parity_verb
@@ -52,15 +52,15 @@ class Options:
     act : carry out a promotion, a rollback or a retraining instead of proposing it.
     retrain : retrains for the reason given, and returns why that led to no challenger, or None if it did; with `act` only.
     dry_run : record nothing, post no alert, change nothing.
-    webhook : URL to post a round to that is not `hold`; None posts none.
+    channels : where the round is told.
 
     """
 
     data: Path
     act: bool = False
     dry_run: bool = False
-    webhook: str | None = None
     retrain: Callable[[str], str | None] | None = None
+    channels: Channels = field(default_factory=Channels)
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Round:
     round_id : its id in the record; None for a dry run.
     acted : whether a role was changed, or a retraining was begun.
     act_problem : why the decision could not be carried out, or MLflow's aliases not updated; None if it could.
-    alert_problem : why the alert could not be posted; None if it was, or none was due.
+    alert_problem : why alerts could not be sent; None if they were, or none was due.
     findings : the results of the checks as JSON types.
 
     """
@@ -192,7 +192,7 @@ def run_round(settings: Settings, plan: Plan, window: Window, options: Options) 
     if retrain:  # after the record, so that a retraining that is killed counts for the cooldown
         problem = retrain(f"panthera monitor: {decided.reasons[0]}")
     done = Round(round_id, measured.champion, measured.challenger, window, decided, acted, problem, findings)
-    return done if options.dry_run else _alerted(done, options.webhook)
+    return done if options.dry_run else replace(done, alert_problem=send_alerts(done, model, options.channels))
 
 
 def measure(settings: Settings, plan: Plan, url: str, window: Window, data: Path) -> Measured:
@@ -291,9 +291,3 @@ def _carried_out(settings: Settings, plan: Plan, decided: Decided) -> tuple[bool
     except PantheraError as error:
         return False, str(error)
     return False, None
-
-
-def _alerted(done: Round, webhook: str | None) -> Round:
-    if webhook is None or not done.needs_attention:
-        return done
-    return replace(done, alert_problem=post_alert(webhook, done.to_dict()))

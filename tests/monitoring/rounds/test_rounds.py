@@ -23,6 +23,7 @@ from feature_repo.online.tables import create
 from feature_repo.views.definitions import declared_table
 from models.releases import ledger
 from models.releases.ledger import Act, NewRelease
+from monitoring.rounds.alerts import Channels
 from monitoring.rounds.history import read_history
 from monitoring.rounds.run import Options, run_round
 from monitoring.verbs import Window
@@ -99,7 +100,7 @@ def test_a_drift_is_held_once_then_answered_by_a_retraining_then_held_for_the_co
     World(tmp_path)
     serve(settings, digest, *[first()] * SERVED)  # all alike: every column drifted
     with receiver() as (url, received):
-        rounds = [look(settings, plan, tmp_path, REQUEST + day * DAY, webhook=url) for day in (0, 1, 2)]
+        rounds = [look(settings, plan, tmp_path, REQUEST + day * DAY, channels=Channels(url)) for day in (0, 1, 2)]
     assert [each.decided.decision for each in rounds] == ["hold", "retrain", "hold"]
     assert rows_of(settings) == [
         ("hold", True, False, None),
@@ -146,8 +147,8 @@ def test_a_broken_feed_blocks_however_long_it_drifts_and_its_alert_may_fail(
     World(tmp_path)
     serve(settings, digest, *[altered(first(), "channel", None)] * SERVED)
     with receiver(500) as (url, _):
-        failed = look(settings, plan, tmp_path, webhook=url)
-    unreached = look(settings, plan, tmp_path, REQUEST + DAY, webhook=url)
+        failed = look(settings, plan, tmp_path, channels=Channels(url))
+    unreached = look(settings, plan, tmp_path, REQUEST + DAY, channels=Channels(url))
     assert [failed.decided.decision, unreached.decided.decision] == ["block", "block"]
     acted: list[str] = []
     look(settings, plan, tmp_path, REQUEST + 2 * DAY, act=True, retrain=acted.append)
@@ -155,7 +156,7 @@ def test_a_broken_feed_blocks_however_long_it_drifts_and_its_alert_may_fail(
     assert "spending__channel is missing in 100.0%" in failed.decided.reasons[0]
     assert failed.alert_problem == "the webhook at 127.0.0.1 answered with status 500"
     assert unreached.alert_problem == "the webhook at 127.0.0.1 could not be reached (ConnectError)"
-    wrong = look(settings, plan, tmp_path, webhook="ftp://s3cret")
+    wrong = look(settings, plan, tmp_path, channels=Channels("ftp://s3cret"))
     assert "not a URL with http" in (wrong.alert_problem or "")
 
 
@@ -167,7 +168,7 @@ def test_a_service_that_fell_silent_blocks_and_a_dry_run_writes_nothing(
     assert "drift was not measured: release r1" in before_it_served.decided.reasons[0]
     serve(settings, digest, first())
     with receiver() as (url, received):
-        silent = look(settings, plan, tmp_path, REQUEST + 30 * DAY, dry_run=True, webhook=url)
+        silent = look(settings, plan, tmp_path, REQUEST + 30 * DAY, dry_run=True, channels=Channels(url))
     assert (silent.decided.decision, silent.round_id) == ("block", None)
     assert rows_of(settings) == []
     assert received == []
