@@ -59,7 +59,7 @@ def smtp_server(
                 if word == "DATA":
                     self.answer("354 go on")
                     lines = iter(self.rfile.readline, b".\r\n")
-                    received.append(email.message_from_bytes(b"".join(lines), policy=default))  # type: ignore[arg-type]
+                    received.append(email.message_from_bytes(b"".join(lines), policy=default))
                     self.answer(status)
                 elif word == "RCPT" and any(address in line for address in refused):
                     self.answer("550 unknown")
