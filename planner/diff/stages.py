@@ -1,17 +1,21 @@
 """The stages that `dvc repro` runs because of a change of the plan, after a run of the plan before the change.
 
-DVC runs a stage if a section of the plan that is among its params has changed, or one of its dependencies. A stage that runs
-may write the same output as before, and then the stages that read it need not run. For the outputs that are computed from the
-plan alone, this module compares what would be written; of all others it assumes that they change.
+DVC runs a stage if one of its dependencies has changed; its file of the stage `inputs` changes with the sections of the plan
+that it reads. A stage that runs may write the same output as before, and then the stages that read it need not run. For the
+outputs that are computed from the plan alone, this module compares what would be written; of all others it assumes that they
+change.
 """
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
 
+from core.pipeline.stages import read_declared, section_values, sections_of
 from feature_repo.views.definitions import view_definitions
 
 if TYPE_CHECKING:
@@ -29,10 +33,10 @@ Runs = Literal["yes", "if_rows_differ"]
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage of the pipeline: the sections of the plan that are its params, its dependencies, and its outputs."""
+    """A stage of the pipeline: the sections of the plan that it reads, its dependencies, and its outputs."""
 
     name: str
-    params: tuple[str, ...]
+    sections: tuple[str, ...]
     deps: tuple[str, ...]
     outs: tuple[str, ...]
     always: bool = False
@@ -49,7 +53,7 @@ class StageRun:
 
 @dataclass(frozen=True)
 class Versions:
-    """A plan before and after a change: its text, the values of the text, and the parsed plan."""
+    """A plan before and after a change: its text, the values of the text, the parsed plan, and its sections as JSON."""
 
     before_text: str
     after_text: str
@@ -60,20 +64,27 @@ class Versions:
 
     def section_differs(self, name: str) -> bool:
         """Return whether a section has other values."""
-        return bool(self.before_raw.get(name) != self.after_raw.get(name))
+        return self._sections[0][name] != self._sections[1][name]
+
+    @cached_property
+    def _sections(self) -> tuple[dict[str, str], dict[str, str]]:
+        before, after = (
+            {name: json.dumps(section) for name, section in section_values(plan).items()}
+            for plan in (self.before, self.after)
+        )
+        return before, after
 
 
 def read_stages(pipeline: Path) -> tuple[Stage, ...]:
     """Return the stages of a `dvc.yaml`, in their order."""
-    declared = yaml.safe_load(pipeline.read_text(encoding="utf-8"))["stages"]
-    return tuple(_stage(name, fields) for name, fields in declared.items())
+    return tuple(_stage(name, fields) for name, fields in read_declared(pipeline).items())
 
 
 def _stage(name: str, fields: Mapping[str, Any]) -> Stage:
     written = [*fields.get("outs", ()), *fields.get("metrics", ()), *fields.get("plots", ())]
     outs = tuple(next(iter(each)) if isinstance(each, dict) else each for each in written)
     always = bool(fields.get("always_changed"))
-    return Stage(name, tuple(fields.get("params", ())), tuple(fields["deps"]), outs, always)
+    return Stage(name, sections_of(fields), tuple(fields["deps"]), outs, always)
 
 
 def stages_that_run(
@@ -97,7 +108,7 @@ class _Walk:
 
     def visit(self, stage: Stage) -> None:
         """Record whether a stage runs, and which of its outputs change."""
-        sections = [name for name in stage.params if self.versions.section_differs(name)]
+        sections = [name for name in stage.sections if self.versions.section_differs(name)]
         read = [name for name in stage.deps if name in self.changed]
         if self.plan_file in stage.deps and self.versions.before_text != self.versions.after_text:
             read.append(self.plan_file)
@@ -116,10 +127,8 @@ class _Walk:
         before, after = self.versions.before, self.versions.after
         otherwise: Runs | None = None
         match out:
-            case "data/rules.json":
-                differs = _rules(before) != _rules(after)
-            case "data/instant.json":
-                differs = before.materialize != after.materialize
+            case "data/inputs":  # each stage reads its own file, and so its own sections
+                differs = False
             case "data/receipts/apply.json":
                 differs = _applied(before) != _applied(after)
             case "data/accepted" | "data/rejected":

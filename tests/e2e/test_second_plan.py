@@ -42,7 +42,7 @@ LOOK = "source_versions"
 STAGES = [
     LOOK,
     "ingest",
-    "rules",
+    "inputs",
     "validate",
     "build_features",
     "apply",
@@ -245,11 +245,11 @@ def test_a_second_repro_looks_at_the_sources_alone_and_a_leaf_runs_only_what_fol
     trained.repro()
     assert trained.repro() == [LOOK]
     trained.replace("num_leaves: 7", "num_leaves: 5")
-    assert sorted(trained.repro()) == sorted([LOOK, "rules", "train", "evaluate", "register"])
+    assert sorted(trained.repro()) == sorted([LOOK, "inputs", "train", "evaluate", "register"])
     trained.replace("every: 1 week}\n  split", "every: 1 week}  # a comment changes nothing\n  split")
-    assert sorted(trained.repro()) == ["rules", LOOK]
+    assert sorted(trained.repro()) == ["inputs", LOOK]
     trained.replace("register: {model: gym}", "register: {model: gymnasium}")
-    assert sorted(trained.repro()) == ["register", "rules", LOOK]
+    assert sorted(trained.repro()) == ["register", "inputs", LOOK]
 
 
 @pytest.mark.usefixtures("served")

@@ -35,7 +35,7 @@ def stages(found: Difference) -> dict[str, str]:
 
 
 def certain(*names: str) -> dict[str, str]:
-    return dict.fromkeys(["rules", *names], "yes")
+    return dict.fromkeys(["inputs", *names], "yes")
 
 
 def test_the_deepest_keys_are_named_and_lists_are_values() -> None:
@@ -53,6 +53,16 @@ def test_a_candidate_trains_and_no_view_is_built() -> None:
     assert stages(found) == certain("train", "evaluate", "register")
     assert [change.path for change in found.keys] == ["train.candidates.lightgbm.rounds"]
     assert not found.breaking
+
+
+def test_another_spelling_of_a_value_runs_no_stage_that_reads_it_and_another_order_of_features_does() -> None:
+    assert stages(changed(lambda plan: plan["label"].update(horizon="2160h"))) == certain()
+
+    def turn(plan: dict[str, Any]) -> None:
+        view = plan["build_features"]["views"]["purchase_history"]
+        view["features"] = dict(reversed(view["features"].items()))
+
+    assert "build_features" in stages(changed(turn))
 
 
 def test_a_metric_is_evaluated_alone() -> None:
@@ -140,13 +150,13 @@ def test_a_rule_runs_training_only_if_other_rows_pass_or_a_view_reads_it() -> No
 
 def test_time_and_bytes_are_those_of_the_last_runs(tmp_path: Path) -> None:
     (tmp_path / "dvc.yaml").write_text((ROOT / "dvc.yaml").read_text())
-    outs = {"rules": [{"size": 10}, {"size": 5}], "materialize": [{"size": 7}], "train": [{"size": 10**9}]}
+    outs = {"inputs": [{"size": 10}, {"size": 5}], "materialize": [{"size": 7}], "train": [{"size": 10**9}]}
     (tmp_path / "dvc.lock").write_text(json.dumps({"stages": {name: {"outs": each} for name, each in outs.items()}}))
     after = TEXT.replace('as_of: "1998-04-01"', 'as_of: "1998-03-01"')
-    seconds = {"rules": 1.5, "materialize": 2.0, "train": 1e6}
+    seconds = {"inputs": 1.5, "materialize": 2.0, "train": 1e6}
     found = difference("before", TEXT, after, "after", tmp_path, seconds)
     assert (found.seconds, found.output_bytes) == (3.5, 22)
-    assert difference("before", TEXT, after, "after", tmp_path, {"rules": 1.5}).seconds is None
+    assert difference("before", TEXT, after, "after", tmp_path, {"inputs": 1.5}).seconds is None
 
 
 def test_a_revision_of_git_a_file_and_neither(
