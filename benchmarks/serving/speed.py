@@ -10,7 +10,7 @@ median over the rounds. Scores are compared before any timing.
 - `entities_100_ratio`: requests per second of ours and of stock, 100 entities a request.
 - `bare_uvicorn_share`: predictions per second of ours and of the same application under uvicorn alone.
 - `auth_cost`: predictions per second without and with API keys.
-- `shadow_p99_change`: change of the p99 by `panthera shadow` beside the service; null if the verb does not exist.
+- `shadow_p99_change`: change of the p99 by `panthera shadow --follow` beside the service.
 - `log_committed`: whether every prediction that was answered is in the log, whose commits are synchronous, and is there when
   its response arrives.
 - `batch_entities_per_second`: by `make bench-score`.
@@ -43,7 +43,7 @@ from benchmarks.processes import (
 )
 from benchmarks.scratch_server import scratch_server
 from benchmarks.serving.load import Target, figures_of, start_load
-from benchmarks.serving.world import prepare
+from benchmarks.serving.world import RELEASE, prepare
 from core.access.key_table import Change, KeyTerms, create_key
 from core.postgres.database import connect
 from core.settings import Settings, silence_telemetry
@@ -208,27 +208,19 @@ def open_loop_p99(target: Target, rate: float) -> float:
     return float(figures["p99_ms"])
 
 
-def measure_open(target: Target, rate: float, rounds: int, settings: Settings, folder: Path) -> dict[str, float | None]:
+def measure_open(target: Target, rate: float, rounds: int, settings: Settings, folder: Path) -> dict[str, float]:
     """Return the p99 under open-loop load, and its change by a shadow scorer beside the service."""
     alone, beside = [], []
-    has_shadow = _has_shadow()
+    command = [sys.executable, "-m", "panthera.cli", "shadow", "--follow", f"--release={RELEASE}"]
     for _ in range(rounds):
         alone.append(open_loop_p99(target, rate))
-        if has_shadow:
-            command = [sys.executable, "-m", "panthera.cli", "shadow"]
-            with process(command, settings_environment(settings), folder / "shadow.log"):
-                open_loop_p99(target, rate)  # its start costs processor time once
-                beside.append(open_loop_p99(target, rate))
+        with process(command, settings_environment(settings), folder / "shadow.log") as shadow:
+            open_loop_p99(target, rate)  # its start costs processor time once
+            beside.append(open_loop_p99(target, rate))
+            if shadow.poll() is not None:
+                raise SystemExit(f"the shadow scorer ended: {(folder / 'shadow.log').read_text()[-2000:]}")
     p99 = statistics.median(alone)
-    return {
-        "p99_ms": round(p99, 2),
-        "shadow_p99_change": round(statistics.median(beside) / p99 - 1, 3) if beside else None,
-    }
-
-
-def _has_shadow() -> bool:
-    command = [sys.executable, "-m", "panthera.cli", "shadow", "--help"]
-    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+    return {"p99_ms": round(p99, 2), "shadow_p99_change": round(statistics.median(beside) / p99 - 1, 3)}
 
 
 def is_committed(services: Services, requests: Requests, settings: Settings) -> bool:

@@ -57,6 +57,8 @@ FEATURES = tuple(
     for name, dtype in features.items()
 )
 _TREES, _TRAINED = 300, 20_000
+#: The id of our release.
+RELEASE = "r1"
 
 
 @dataclass(frozen=True)
@@ -150,10 +152,10 @@ def _register(settings: Settings, snapshots: Path) -> str:
     )
     signer = read_signer(settings)
     digest = write_bundle(settings.bundles, bundle_contents(contract, fitted.content, table), signer)
-    release = NewRelease("r1", plan.register_.model, "trees", digest, "all", "md5:1", "git:1", "1", {})
+    release = NewRelease(RELEASE, plan.register_.model, "trees", digest, "all", "md5:1", "git:1", "1", {})
     with connect(settings.database_url or "") as connection:
         ledger.enter(connection, release)
-        ledger.appoint(connection, release.model, "champion", "r1", Act("register", "benchmark", "benchmark"))
+        ledger.appoint(connection, release.model, "champion", RELEASE, Act("register", "benchmark", "benchmark"))
     booster = load_bundle(settings.bundles / digest, signer.trusted).model.estimator.booster  # type: ignore[attr-defined]
     return str(booster.model_to_string())
 
