@@ -40,6 +40,8 @@ SMTP_URL_ENV = "PANTHERA_SMTP_URL"
 LOG_ENV = "PANTHERA_LOG"
 OTLP_URL_ENV = "PANTHERA_OTLP_URL"
 DEADLINE_ENV = "PANTHERA_DEADLINE_MS"
+TLS_CERT_ENV = "PANTHERA_TLS_CERT"
+TLS_KEY_ENV = "PANTHERA_TLS_KEY"
 _LONGEST_DEADLINE = 60_000
 ENVIRONMENT_NAMES = frozenset(
     {
@@ -61,6 +63,8 @@ ENVIRONMENT_NAMES = frozenset(
         LOG_ENV,
         OTLP_URL_ENV,
         DEADLINE_ENV,
+        TLS_CERT_ENV,
+        TLS_KEY_ENV,
     }
 )
 
@@ -89,6 +93,7 @@ class Settings:
     log : form of the service's log: `text`, or `json` with a line for each request.
     otlp_url : base URL of the OpenTelemetry collector that the service sends spans to, or None. Never printed.
     deadline : time limit of a prediction of one entity in seconds; larger requests get a second more per thousand entities.
+    tls_certificate, tls_key : PEM files with which the service speaks TLS, or None for one without it.
 
     """
 
@@ -110,6 +115,8 @@ class Settings:
     log: str = "text"
     otlp_url: str | None = field(default=None, repr=False)
     deadline: float = 0.5
+    tls_certificate: Path | None = None
+    tls_key: Path | None = None
 
     @property
     def bundles(self) -> Path:
@@ -139,7 +146,18 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
         log=_log_form(environment.get(LOG_ENV) or "text"),
         otlp_url=_secret(environment, OTLP_URL_ENV),
         deadline=_deadline(environment.get(DEADLINE_ENV) or "500"),
+        tls_certificate=_file(environment, TLS_CERT_ENV),
+        tls_key=_file(environment, TLS_KEY_ENV),
     )
+
+
+def tls_files() -> tuple[Path | None, Path | None]:
+    """Return the certificate and the key that the process's environment names, for what is needed at an import."""
+    return _file(os.environ, TLS_CERT_ENV), _file(os.environ, TLS_KEY_ENV)
+
+
+def _file(environment: Mapping[str, str], name: str) -> Path | None:
+    return Path(environment[name]).absolute() if environment.get(name) else None
 
 
 def _secret(environment: Mapping[str, str], name: str) -> str | None:

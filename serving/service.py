@@ -6,6 +6,7 @@ BentoML loads, packages, starts and stops the service and restarts its workers. 
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import socket
 from importlib import import_module
@@ -23,12 +24,13 @@ from bentoml._internal.utils.analytics import usage_stats  # noqa: E402
 
 from core.errors import PantheraError  # noqa: E402
 from core.plan.text import read_sections  # noqa: E402
-from core.settings import read_settings  # noqa: E402
+from core.settings import read_settings, tls_files  # noqa: E402
 from serving.app import create_app  # noqa: E402
 from serving.signals.spans import traces_url  # noqa: E402
 from serving.wire.hosts import parse_allowed_hosts  # noqa: E402
 from serving.workers.collector import tune_collector  # noqa: E402
 from serving.workers.processes import cores, manage_privately  # noqa: E402
+from serving.workers.tls import bentoml_options, check_tls, limit_handshakes  # noqa: E402
 from serving.workers.worker import check_served_alone, join_service, serve_alone  # noqa: E402
 
 # BentoML's command line has evaluated this function before it imports this module, and caches the result.
@@ -42,6 +44,7 @@ def _prepare_worker() -> None:
     import_module("scipy.stats")  # the import takes seconds; /v1/cohorts needs it
     logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
     tune_collector()
+    limit_handshakes(asyncio.get_running_loop())
 
 
 def _refuse_taken_port() -> None:
@@ -82,6 +85,8 @@ if WORKER is not None:
     # Requests bypass BentoML's own metrics and logging, see `serve_alone`.
     metrics={"enabled": False},
     logging={"access": {"enabled": False}},
+    # The options --ssl-certfile and --ssl-keyfile win over the settings.
+    **bentoml_options(*tls_files()),
 )
 @bentoml.asgi_app(APPLICATION, path="/")
 class PredictionService:
@@ -97,6 +102,7 @@ class PredictionService:
             parse_allowed_hosts(settings.allowed_hosts)
             if settings.otlp_url:
                 traces_url(settings.otlp_url)
+            check_tls(settings.tls_certificate, settings.tls_key)
             _refuse_taken_port()
             manage_privately()
         except PantheraError as error:

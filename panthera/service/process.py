@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import httpx
 
 from core.errors import PantheraError
+from core.settings import TLS_CERT_ENV, TLS_KEY_ENV
 from serving.workers.processes import end_with_parent
 
 if TYPE_CHECKING:
@@ -68,7 +69,8 @@ def running_service(state: Path) -> Iterator[str]:
         "--port",
         str(port),
     ]
-    environment = {"BENTOML_HOME": str(state / "bentoml"), **tool_environment()}
+    # Without TLS, since it is a service for this process on the loopback interface.
+    environment = {"BENTOML_HOME": str(state / "bentoml"), **tool_environment(), TLS_CERT_ENV: "", TLS_KEY_ENV: ""}
     with log.open("wb") as output:
         service = subprocess.Popen(  # noqa: S603
             command,
