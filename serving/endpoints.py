@@ -23,6 +23,8 @@ from serving.admission import Admission, seconds_to_answer
 from serving.given import with_given
 from serving.predict import Answer, predict
 from serving.signals.trace import lap
+from serving.wire.arrow_answers import MEDIA_TYPE as ARROW
+from serving.wire.arrow_answers import is_asked_for, predictions_as_arrow
 from serving.wire.decode import (
     decode_as_of,
     decode_features,
@@ -105,6 +107,9 @@ class Endpoints:
                 f"the service is busy, or its database does not answer: no answer within {seconds:g} s; try again later"
             ) from None
         self.meters.entries(entries)
+        if is_asked_for(request) and any(isinstance(entry, Answer) for entry in entries):
+            stream = await asyncio.to_thread(predictions_as_arrow, entries, self.runtime.key, facts)
+            return respond.BodyResponse(stream, ARROW.encode())
         return self._predictions(entries, facts)
 
     async def _answer(self, request: Request, ready: Ready, decoded: EntitiesRequest) -> tuple[Facts, list[Entry]]:
@@ -239,7 +244,7 @@ class Endpoints:
 
     async def description(self, _: Request) -> Response:
         """GET /openapi.json and /docs.json."""
-        return respond.JsonResponse(self.openapi(tuple(self.runtime.class_numbers)))
+        return respond.BodyResponse(self.openapi(tuple(self.runtime.class_numbers)))
 
 
 async def _log(ready: Ready, entries: Sequence[Entry]) -> None:

@@ -36,23 +36,23 @@ def _plain_number(value: object) -> object:
 _ENCODE = msgspec.json.Encoder(enc_hook=_plain_number).encode
 
 
-class JsonResponse(Response):
-    """A response with status 200 and a JSON body."""
+class BodyResponse(Response):
+    """A response with status 200 and a body, by default of JSON."""
 
-    def __init__(self, body: bytes) -> None:
+    def __init__(self, body: bytes, media_type: bytes = b"application/json") -> None:
         # Starlette's own constructor composes the same headers, but takes as long as the encoding of the body.
         self.status_code = 200
         self.background = None
         self.body = body
         self.raw_headers = [
             (b"content-length", b"%d" % len(body)),
-            (b"content-type", b"application/json"),
+            (b"content-type", media_type),
         ]
 
 
 def json_response(content: Mapping[str, Any]) -> Response:
     """Return a response with status 200 and `content` as compact JSON; instants in UTC have the suffix Z."""
-    return JsonResponse(_ENCODE(content))
+    return BodyResponse(_ENCODE(content))
 
 
 def instant(value: datetime | None) -> str | None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from core.access.api_key import FORM
 from core.dtypes import DTYPES
 from core.roles import ROLES
+from serving.wire.arrow_answers import MEDIA_TYPE as ARROW
 from serving.wire.decode import LONGEST_FEATURE, LONGEST_TEXT, MOST_OUTCOMES, MOST_PUSHED
 from serving.wire.problems import MEDIA_TYPE
 from serving.wire.scopes import KEY_HEADER, ROUTE_SCOPES
@@ -113,7 +114,9 @@ def _paths(plan: Plan) -> dict[str, Schema]:
     description = _get("This document", {"type": "object"})
     alive = _get("Whether the process responds", _object({"alive": {"const": True}}))
     return {
-        "/v1/predict": _post("Predict for entities, log the predictions, and assign arms", "Predict", "Predictions"),
+        "/v1/predict": _with_arrow(
+            _post("Predict for entities, log the predictions, and assign arms", "Predict", "Predictions")
+        ),
         "/v1/features": _get("Read online features", _reference("Features"), key, _AS_OF),
         "/v1/features/push": _post("Store rows of a stream, each event once", "Push", "Receipt"),
         "/v1/outcomes": _post("Store observed outcomes, each once", "Outcomes", "Receipt"),
@@ -140,6 +143,12 @@ def _get(summary: str, answer: Schema, *parameters: Schema) -> Schema:
 def _post(summary: str, request: str, answer: str) -> Schema:
     body = {"required": True, "content": {"application/json": {"schema": _reference(request)}}}
     return {"post": {"summary": summary, "requestBody": body, "responses": _responses(_reference(answer))}}
+
+
+def _with_arrow(operations: Schema) -> Schema:
+    """Add the answer as Arrow, for callers that ask for it by the Accept header."""
+    operations["post"]["responses"]["200"]["content"][ARROW] = {"schema": {"type": "string", "format": "binary"}}
+    return operations
 
 
 def _responses(answer: Schema, media_type: str = "application/json") -> Schema:
