@@ -154,6 +154,15 @@ TELEMETRY = ("BENTOML_DO_NOT_TRACK", "DO_NOT_TRACK", "DVC_NO_ANALYTICS", "FEAST_
         ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", -signal.SIGKILL),
         ("import atexit; atexit.register(print, 'at exit')", 0),
         ("import own.not_there", 1),
+        ("raise SystemExit('why')", 1),
+        (
+            (
+                "import atexit, ctypes, sys, threading, time; atexit.register(print, 'at exit');"
+                " threading.Thread(target=lambda: (time.sleep(0.1), print('a thread'))).start();"
+                " ctypes.CDLL(None).puts(b'of C'); print('said', end=''); sys.exit(5)"
+            ),
+            5,
+        ),
     ],
 )
 def test_a_stage_ends_as_a_plain_process(run: Run, folder: Path, text: str, code: int) -> None:
