@@ -33,7 +33,7 @@ def main() -> None:
 
 def _end(code: int) -> None:
     """End the process as the interpreter does, but do not take its objects apart, which takes a second in a fork."""
-    threading._shutdown()  # noqa: SLF001 - waits for the threads, as the interpreter does
+    threading._shutdown()  # type: ignore[attr-defined]  # noqa: SLF001 - waits for the threads, as the interpreter does
     atexit._run_exitfuncs()  # noqa: SLF001
     try:
         sys.stdout.flush()
