@@ -85,12 +85,12 @@ def plan() -> str:
     return yaml.safe_dump(content, sort_keys=False)
 
 
-def write_data(folder: Path) -> None:
+def write_data(folder: Path, rows: int = ROWS) -> None:
     """Write customers with 20 columns, and the exits of some of them, which are more likely if `n_0` is positive."""
     rng = random.Random(7)  # noqa: S311 - no secret
     customers = [",".join(["customer_id", "seen", *LEVELS, *(f"n_{number}" for number in range(NUMBERS))])]
     exits = ["customer_id,left_on,reason"]
-    for number in range(ROWS):
+    for number in range(rows):
         values = [round(rng.gauss(0, 1), 4) for _ in range(NUMBERS)]
         levels = [rng.choice(choices) for choices in LEVELS.values()]
         customers.append(",".join([f"c{number:05d}", f"{SEEN:%Y-%m-%d}", *levels, *map(str, values)]))

@@ -1,7 +1,7 @@
 """Compare the stages that `panthera plan diff` predicts with those that `dvc repro` runs, over random edits of a small plan.
 
-Run it as `make bench-diff`, or with `EDITS=10` for fewer edits. Each edit changes the plan of the edit before. The last line is
-a JSON object: the number of edits, those with other stages than predicted, and the stages in which they differ.
+Run it as `make bench-diff`, or with `EDITS=10` for fewer edits. Each edit changes the plan of the edit before. With `--folder` a run
+that was stopped goes on where it stopped. The last line is a JSON object: the number of edits, those with other stages than predicted, and the stages in which they differ.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from planner.diff.difference import Difference
 
+PLAN_FILE, ROWS = "params.yaml", 1_000
 _RAN = re.compile(r"^Running stage '(\w+)'", re.MULTILINE)
 Plan = dict[str, Any]
 
@@ -146,33 +147,69 @@ def wrong(found: Difference, stages: set[str]) -> list[str]:
     return sorted((predicted - stages) | (stages - possible))
 
 
+def make_project(folder: Path) -> Path:
+    """Make a project of a small table in `folder`, with its first run; return it, as it is if it is there."""
+    project, started = folder / "small", folder / "plan.yaml"
+    if (project / "dvc.lock").exists():
+        return project
+    started.write_text(plan().replace("end: '2021-01-02'", "end: '2021-01-28'", 1))
+    subprocess.run([PROGRAMS / "panthera", "project", started, project], check=True, stdout=sys.stderr)
+    write_data(project, ROWS)
+    (project / PLAN_FILE).unlink()
+    (project / PLAN_FILE).write_text(started.read_text())
+    ran(project)
+    return project
+
+
+def compare(project: Path, number: int) -> dict[str, Any]:
+    """Edit the plan, predict and run; return the edited keys, the stages that ran, and those that differ."""
+    before = (project / PLAN_FILE).read_text()
+    after = edited(before, random.Random(number))  # noqa: S311 - no secret
+    found = difference("before", before, after, "after", project, {})
+    (project / PLAN_FILE).write_text(after)
+    stages = ran(project)
+    return {
+        "number": number,
+        "keys": [change.path for change in found.keys],
+        "stages": sorted(stages),
+        "uncertain": [run.name for run in found.stages if run.runs != "yes"],
+        "wrong": wrong(found, stages),
+    }
+
+
 def main() -> None:
     """Edit, predict and run, and print the results."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--edits", type=int, default=100)
-    edits, rng, differing, uncertain = parser.parse_args().edits, random.Random(5), {}, 0  # noqa: S311 - no secret
-    with TemporaryDirectory() as folder:
-        project, text = Path(folder) / "small", plan().replace("end: '2021-01-02'", "end: '2021-01-28'", 1)
-        Path(folder, "plan.yaml").write_text(text)
-        subprocess.run(
-            [PROGRAMS / "panthera", "project", f"{folder}/plan.yaml", project], check=True, stdout=sys.stderr
-        )
-        write_data(project)
+    parser.add_argument("--folder", type=Path, help="keep the project and the results here, and go on from them")
+    arguments = parser.parse_args()
+    with TemporaryDirectory() as temporary:
+        folder = arguments.folder or Path(temporary)
+        folder.mkdir(exist_ok=True)
+        results = folder / "results.jsonl"
         try:
-            ran(project)
-            for number in range(edits):
-                after = edited(text, rng)
-                found = difference("before", text, after, "after", project, {})
-                (project / "params.yaml").write_text(after)
-                stages = ran(project)
-                uncertain += any(run.runs != "yes" for run in found.stages)
-                if missed := wrong(found, stages):
-                    differing[number] = missed
-                print(number, [change.path for change in found.keys], sorted(stages), missed, file=sys.stderr)
-                text = after
+            project = make_project(folder)
+            for number in range(len(_lines(results)), arguments.edits):
+                line = json.dumps(compare(project, number))
+                print(line, file=sys.stderr)
+                with results.open("a") as file:
+                    file.write(f"{line}\n")
         finally:
-            subprocess.run([PROGRAMS / "panthera", "down"], cwd=project, check=False, stdout=sys.stderr)
-    print(json.dumps({"edits": edits, "differing": differing, "with_uncertain_stages": uncertain}))
+            subprocess.run([PROGRAMS / "panthera", "down"], cwd=folder / "small", check=False, stdout=sys.stderr)
+        print(json.dumps(summary([json.loads(line) for line in _lines(results)])))
+
+
+def _lines(results: Path) -> list[str]:
+    return results.read_text().splitlines() if results.exists() else []
+
+
+def summary(compared: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the number of edits, those with other stages than predicted, and those with uncertain predictions."""
+    return {
+        "edits": len(compared),
+        "differing": {each["number"]: each["wrong"] for each in compared if each["wrong"]},
+        "with_uncertain_stages": sum(bool(each["uncertain"]) for each in compared),
+    }
 
 
 if __name__ == "__main__":
