@@ -21,7 +21,6 @@ import argparse
 import json
 import multiprocessing
 import os
-import resource
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -162,17 +161,18 @@ def _seconds_of(pid: int) -> float:
 
 def _peak_of(pid: int) -> float:
     """Return the peak memory of a server's process in megabytes, without what it shares."""
-    values = {
-        line.split(":")[0]: float(line.split()[1])
-        for line in Path(f"/proc/{pid}/status").read_text().splitlines()
-        if line.startswith(("VmHWM", "RssShmem"))
-    }
-    return (values["VmHWM"] - values["RssShmem"]) / _KILOBYTES_OF_MEGABYTE
+    memory = _memory_of(str(pid))
+    return memory["VmHWM"] - memory["RssShmem"]
+
+
+def _memory_of(process: str) -> dict[str, float]:
+    """Return the measures of a process's memory in megabytes; `getrusage` would count what the parent had when it forked."""
+    lines = [line.split() for line in Path(f"/proc/{process}/status").read_text().splitlines()]
+    return {words[0].rstrip(":"): float(words[1]) / _KILOBYTES_OF_MEGABYTE for words in lines if words[-1] == "kB"}
 
 
 def _report(seconds: list[float], more_megabytes: float = 0.0) -> None:
-    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / _KILOBYTES_OF_MEGABYTE
-    Path(_RESULT.name).write_text(json.dumps([seconds, own + more_megabytes]))
+    Path(_RESULT.name).write_text(json.dumps([seconds, _memory_of("self")["VmHWM"] + more_megabytes]))
 
 
 class _Result:
