@@ -16,6 +16,7 @@ from core.roles import CHAMPION
 from core.terminal import terminal_table
 from feature_repo.files.datasets import snapshots_ledger
 from feature_repo.files.kept_snapshots import kept_files
+from feature_repo.stores.registry import open_store
 from feature_repo.upkeep.tables_in_use import fingerprints
 from feature_repo.views.definitions import declared_table
 from feature_repo.views.linked_rows import linked_by
@@ -23,8 +24,11 @@ from models.bundles.bundle import load_bundle, read_facts
 from models.bundles.explained import explain_vector
 from models.bundles.revisions import actor
 from models.bundles.signing import read_trusted
+from models.data.attributes import join_features
+from models.data.split import read_training_set
 from models.releases.comparability import same_definition
 from models.releases.ledger import current, find_release
+from monitoring.changes.staleness import price_staleness
 from monitoring.drift import DriftResult, columns_drift
 from monitoring.explained import ExplainedPrediction
 from monitoring.logged_predictions import fetch_at_most, fetch_one, fetch_releases, fetch_share
@@ -39,6 +43,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     import psycopg
+    import pyarrow as pa
     from rich.table import Table
 
     from core.contracts import Contract, ContractView
@@ -48,6 +53,7 @@ if TYPE_CHECKING:
     from core.settings import Settings
     from models.bundles.bundle import Bundle, BundleFacts
     from models.releases.ledger import LedgerRelease
+    from monitoring.changes.staleness import StalenessResult
     from monitoring.logged_predictions import LoggedPrediction
     from monitoring.offline_values import OfflineRow
     from monitoring.parity import ParityResult
@@ -120,6 +126,28 @@ def drift_verb(
     expected[SCORE] = plan.monitor.expected_drift.get(SCORE, "")
     columns = columns_drift(reference, counts, plan.monitor.psi_alarm, expected)
     return DriftResult(release.release_id, served.start, served.end, columns, written)
+
+
+def staleness_verb(
+    settings: Settings, plan: Plan, *, training_set: Path, lags: Sequence[timedelta], rows: int
+) -> StalenessResult:
+    """Return what the champion loses if the features of a view are older; see `monitoring.changes.staleness`.
+
+    Raises
+    ------
+    PantheraError
+        If there is no champion, or its label has no time.
+
+    """
+    with connect(ensure_database(settings)) as connection:
+        release = in_role(connection, plan.register_.model, CHAMPION)
+    bundle = load_bundle(settings.bundles / release.bundle_digest, read_trusted(settings))
+
+    def join(wanted: pa.Table, features: Sequence[ContractFeature]) -> pa.Table:
+        return join_features(open_store(settings), wanted, plan.unit.key, features)
+
+    table = read_training_set(training_set)
+    return price_staleness(plan, bundle, release.release_id, table, join, sorted(set(lags)), rows)
 
 
 def parity_verb(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -56,6 +56,21 @@ def drift(arguments: argparse.Namespace) -> int:
 def end_of_window(arguments: argparse.Namespace) -> datetime | None:
     """Return the end of the window: `--as-of`, or the present for a window of a given length; None without both."""
     return arguments.as_of or (datetime.now(UTC) if arguments.window else None)
+
+
+def staleness(arguments: argparse.Namespace) -> int:
+    """Price the age of features: what the champion loses on the test rows if a view is older, and which ttl suits."""
+    from monitoring.verbs import staleness_verb
+
+    result = staleness_verb(
+        read_settings(),
+        read_current_plan(),
+        training_set=arguments.data / "training_set.parquet",
+        lags=arguments.lags,
+        rows=arguments.rows,
+    )
+    show(result, result.table, as_json=arguments.json)
+    return 0
 
 
 def parity(arguments: argparse.Namespace) -> int:
@@ -266,6 +281,20 @@ def add_monitor_verbs(add: Add) -> None:
             added.add_argument(
                 "--html", type=Path, metavar="FILE", help="also write an HTML page with figures to this file"
             )
+    added = add_verb(add, "staleness", staleness)
+    added.add_argument(
+        "--lags",
+        type=duration,
+        nargs="+",
+        metavar="LAG",
+        default=[timedelta(days=days) for days in (1, 7, 30)],
+        help="how much older the features are; default: 1d 7d 30d",
+    )
+    added.add_argument(
+        "--rows", type=count, default=20_000, metavar="N", help="largest number of test rows; default: 20,000"
+    )
+    add_data(added)
+    add_json(added)
     added = add_verb(add, "performance", performance)
     added.add_argument("--as-of", type=past_instant, help="what counts as known, such as 1998-04-01; default: now")
     added.add_argument("--release", type=plain_text, help="id of the release; default: the champion")
