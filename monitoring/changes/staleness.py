@@ -257,7 +257,8 @@ def _of_view(
     names = [feature.column for feature in features]
     prices = [scoring.price(fresh, _replaced(test, table, names), lag) for lag, table in older.items()]
     absent = scoring.price(fresh, _replaced(test, None, names), None)
-    return ViewStaleness(name, view and view.ttl, view and view.every, tuple(prices), absent)
+    ttl, every = (view.ttl, view.every) if view else (None, None)
+    return ViewStaleness(name, ttl, every, tuple(prices), absent)
 
 
 def _drawn(table: pa.Table, rows: int, seed: int) -> pa.Table:
