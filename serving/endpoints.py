@@ -20,11 +20,10 @@ from core.postgres.pool import lent
 from feature_repo.online.push import push
 from serving import respond
 from serving.admission import Admission, seconds_to_answer
+from serving.arrow_answers import is_asked_for, predictions_as_arrow
 from serving.given import with_given
 from serving.predict import Answer, predict
 from serving.signals.trace import lap
-from serving.wire.arrow_answers import MEDIA_TYPE as ARROW
-from serving.wire.arrow_answers import is_asked_for, predictions_as_arrow
 from serving.wire.decode import (
     decode_as_of,
     decode_features,
@@ -32,7 +31,7 @@ from serving.wire.decode import (
     decode_push,
     refuse_unknown,
 )
-from serving.wire.openapi import code_version
+from serving.wire.openapi import ARROW, code_version
 from serving.wire.problems import problem_of
 from serving.wire.refusals import NoPrediction, NotAvailable
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from core.batching import Batcher
 from core.errors import BundleError
-from serving.model_measure import Measure
+from serving.signals.model_measure import Measure
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from core.access.api_key import FORM
 from core.dtypes import DTYPES
 from core.roles import ROLES
-from serving.wire.arrow_answers import MEDIA_TYPE as ARROW
 from serving.wire.decode import LONGEST_FEATURE, LONGEST_TEXT, MOST_OUTCOMES, MOST_PUSHED
 from serving.wire.problems import MEDIA_TYPE
 from serving.wire.scopes import KEY_HEADER, ROUTE_SCOPES
@@ -19,6 +18,9 @@ if TYPE_CHECKING:
     from core.plan.plan import Entity, Feature, Plan, View
 
 Schema: TypeAlias = "dict[str, Any]"
+
+#: Media type of predictions for those that ask for it.
+ARROW = "application/vnd.apache.arrow.stream"
 
 _NUMBER = {"type": "number"}
 _TEXT = {"type": "string"}

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from core.experiment.prediction_log import is_replay
 from core.plan.times import WITHOUT_TIME
 from serving.predict import Answer
+from serving.wire.openapi import ARROW
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,13 +22,11 @@ if TYPE_CHECKING:
     from serving.predict import Entry
     from serving.wire.decode import EntityKey
 
-MEDIA_TYPE = "application/vnd.apache.arrow.stream"
-
 
 def is_asked_for(request: Request) -> bool:
     """Return whether the Accept header names Arrow before JSON, or alone."""
     accepted = [part.partition(";")[0].strip().lower() for part in request.headers.get("accept", "").split(",")]
-    return next((part for part in accepted if part in {MEDIA_TYPE, "application/json"}), None) == MEDIA_TYPE
+    return next((part for part in accepted if part in {ARROW, "application/json"}), None) == ARROW
 
 
 def predictions_as_arrow(entries: Sequence[Entry], key: EntityKey, facts: Facts) -> bytes:

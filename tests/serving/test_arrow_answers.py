@@ -8,7 +8,8 @@ import pyarrow as pa
 import pytest
 from starlette.requests import Request
 
-from serving.wire.arrow_answers import MEDIA_TYPE, is_asked_for
+from serving.arrow_answers import is_asked_for
+from serving.wire.openapi import ARROW
 from tests.serving.conftest import AS_OF, Client, assert_is_problem, serve
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ def _table(body: bytes) -> pa.Table:
     return pa.ipc.open_stream(body).read_all()
 
 
-async def _ask(client: Client, *accounts: int, accept: str = MEDIA_TYPE) -> Any:
+async def _ask(client: Client, *accounts: int, accept: str = ARROW) -> Any:
     body = {"entities": [{"account_id": account} for account in accounts], "as_of": AS_OF.isoformat()}
     return await client.http.post("/v1/predict", json=body, headers={"accept": accept})
 
@@ -28,7 +29,7 @@ def test_a_row_has_what_the_json_answer_has_and_is_logged(world: World) -> None:
     async def use(client: Client) -> None:
         entries = await client.entries(1, 2, 3)
         response = await _ask(client, 1, 2, 3)
-        assert (response.status_code, response.headers["content-type"]) == (200, MEDIA_TYPE)
+        assert (response.status_code, response.headers["content-type"]) == (200, ARROW)
         table = _table(response.content)
         assert table.schema.field("account_id").type == pa.int64()
         assert table.schema.field("as_of").type == pa.timestamp("us", "UTC")
@@ -69,10 +70,10 @@ def test_a_refused_entity_is_a_row_without_a_score_and_all_refused_are_a_problem
 @pytest.mark.parametrize(
     ("accept", "expected"),
     [
-        (MEDIA_TYPE, True),
-        (f"{MEDIA_TYPE.upper()}; q=0.9", True),
-        (f"{MEDIA_TYPE}, application/json", True),
-        (f"application/json, {MEDIA_TYPE}", False),
+        (ARROW, True),
+        (f"{ARROW.upper()}; q=0.9", True),
+        (f"{ARROW}, application/json", True),
+        (f"application/json, {ARROW}", False),
         ("*/*", False),
         ("", False),
     ],
