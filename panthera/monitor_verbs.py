@@ -106,15 +106,14 @@ def performance(arguments: argparse.Namespace) -> int:
 
 def cohorts(arguments: argparse.Namespace) -> int:
     """Compare the outcomes of champion and challenger over mature exposures."""
-    from monitoring.cohorts import cohorts_table
-    from monitoring.verbs import cohorts_verb
+    from monitoring.paired.verb import compared_cohorts
 
-    result = cohorts_verb(read_settings(), read_current_plan(), as_of=arguments.as_of or datetime.now(UTC))
+    result = compared_cohorts(read_settings(), read_current_plan(), arguments.as_of or datetime.now(UTC))
     if arguments.html:
         from monitoring.cohorts_page import write_cohorts_page
 
-        write_cohorts_page(result, arguments.html)
-    show(result, lambda: cohorts_table(result), as_json=arguments.json)
+        write_cohorts_page(result.comparison, arguments.html)
+    show(result, result.table, as_json=arguments.json)
     return 0
 
 

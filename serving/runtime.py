@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from core.errors import DatabaseError, PantheraError
-from core.experiment.owners import stored_name
+from core.experiment.owners import stored_name, stored_salt
 from core.experiment.phases import enter_phase, phase_terms
 from core.postgres.database import connect, ensure_database
 from core.postgres.liveness import hung_up_after
@@ -214,15 +214,11 @@ class Runtime:
     def _load_active(self, connection: psycopg.Connection, trusted: TrustedKeys) -> tuple[ActiveReleases, Experiment]:
         model = self.plan.register_.model
         self.appointed = {**roles(connection, model)}
-        if self.experiment.phase_id is None:
-            self._name_experiment(stored_name(connection, self.plan.serve.experiment, model))
+        name = stored_name(connection, self.plan.serve.experiment, model)
+        self._loader = replace(self._loader, experiment=name)
         active = self._loader.load_active(connection, trusted, self.active)
         self.upkeep = upkeep_of(connection, self.plan, self._declared, active.tables_in_use)
-        return active, self._in_phase(connection, active)
-
-    def _name_experiment(self, name: str) -> None:
-        self.experiment = replace(self.experiment, name=name)
-        self._loader = replace(self._loader, experiment=name)
+        return active, self._in_phase(connection, active, name)
 
     @staticmethod
     @contextlib.contextmanager
@@ -240,15 +236,16 @@ class Runtime:
                 async with lent(self._connections.answers) as connection:
                     await active.handle.look(connection)
 
-    def _in_phase(self, connection: psycopg.Connection, active: ActiveReleases) -> Experiment:
+    def _in_phase(self, connection: psycopg.Connection, active: ActiveReleases, name: str) -> Experiment:
         """Return the experiments with these releases; write the phase of the plan's to the database if they changed."""
         if active is self.active:
             return self.experiment
-        experiment = replace(self.experiment, running=live_experiments(active))
-        if self.experiment.phase_id and self.active and self.active.ids == active.ids:
+        salt = stored_salt(self.plan.serve.salt, name)
+        experiment = replace(self.experiment, name=name, salt=salt, running=live_experiments(active))
+        if self.experiment.phase_id and self.experiment.name == name and self.active and self.active.ids == active.ids:
             return experiment
-        serve, (champion, challenger) = self.plan.serve, active.ids
-        terms = phase_terms(experiment.name, serve.salt, self.experiment.weights, str(champion), challenger)
+        champion, challenger = active.ids
+        terms = phase_terms(name, salt, self.experiment.weights, str(champion), challenger)
         return replace(experiment, phase_id=enter_phase(connection, terms))
 
     def _log_unfilled(self) -> None:

@@ -35,11 +35,41 @@ def outcome_of(model: Composable) -> Composed:
     return sql.SQL("coalesce(outcome.model IN ('', {model}), true)").format(model=model)
 
 
-def stored_name(connection: psycopg.Connection, experiment: str, model: str) -> str:
-    """Return the name of a plan's experiment in the database: its own, or `model/experiment` if another model has that one.
+_LAST_CHALLENGER = """
+SELECT release_id FROM panthera.release_role WHERE model = %s AND role = 'challenger' AND release_id IS NOT NULL
+ORDER BY change_id DESC LIMIT 1
+"""
+_WITH_CHALLENGER = """
+SELECT experiment FROM panthera.experiment_phase WHERE experiment = ANY(%s) AND challenger = %s ORDER BY phase_id LIMIT 1
+"""
 
-    No plan's name has a slash.
+
+def stored_name(connection: psycopg.Connection, experiment: str, model: str) -> str:
+    """Return the name of a plan's experiment in the database, with the model's latest challenger.
+
+    It is the plan's name, or `model/experiment` if another model has that one. An entity is exposed to an experiment once, so a
+    challenger that comes when entities are exposed already has an experiment of its own, `experiment@release`: otherwise nobody
+    would be left to be assigned to it. No plan's name has a slash or an @.
     """
     query = sql.SQL("SELECT {}").format(model_of_experiment(sql.Literal(experiment)))
     ((owner,),) = connection.execute(query)
-    return experiment if owner in {None, model} else f"{model}/{experiment}"
+    first = experiment if owner in {None, model} else f"{model}/{experiment}"
+    challenger = connection.execute(_LAST_CHALLENGER, [model]).fetchone()
+    if challenger is None:
+        return first
+    own = f"{first}@{challenger[0]}"
+    entered = connection.execute(_WITH_CHALLENGER, [[first, own], challenger[0]]).fetchone()
+    if entered:
+        return str(entered[0])
+    exposed = connection.execute("SELECT true FROM panthera.exposure WHERE experiment = %s LIMIT 1", [first]).fetchone()
+    return own if exposed else first
+
+
+def stored_salt(salt: str, name: str) -> str:
+    """Return the salt of the experiment with this stored name: each challenger's own experiment assigns anew.
+
+    >>> stored_salt("s", "trial"), stored_salt("s", "trial@r3")
+    ('s', 's@r3')
+    """
+    _, at, challenger = name.partition("@")
+    return f"{salt}{at}{challenger}"

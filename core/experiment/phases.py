@@ -67,7 +67,7 @@ def enter_phase(connection: psycopg.Connection, terms: PhaseTerms) -> int:
         If the name belongs to an experiment that is started and stopped by `panthera experiment`.
 
     """
-    if connection.execute("SELECT FROM panthera.experiment WHERE experiment = %s", [terms.experiment]).fetchone():
+    if connection.execute("SELECT true FROM panthera.experiment WHERE experiment = %s", [terms.experiment]).fetchone():
         raise PantheraError(
             f"serve.experiment is {terms.experiment!r}, which `panthera experiment plan` has named in this database; expected "
             "another name in the plan"

@@ -267,6 +267,8 @@ class Experiment(Section):
     """Probability that a look shows a true difference of `minimum_effect`."""
     covariate: Literal["score"] | Reference | None = None
     """Number from before the exposure that narrows the interval (CUPED): `score` of the champion, or a `view.feature`."""
+    triggered: bool = False
+    """Whether `panthera cohorts` also compares the units for which the two releases decide differently; needs their shadows."""
     guardrails: dict[Name, Guardrail] = Field(default_factory=dict)
     """Metrics of named outcomes that must not become worse, by name."""
     secondary: dict[Name, SecondaryMetric] = Field(default_factory=dict)

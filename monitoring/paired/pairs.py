@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 #: A release's score of a prediction is the served one, or that of its shadow.
 _SCORE = sql.SQL("""
-CASE WHEN logged.release_id = {release} THEN logged.score ELSE (
+CASE WHEN {prediction}.release_id = {release} THEN {prediction}.score ELSE (
     SELECT shadow.score FROM panthera.shadow_score AS shadow
-    WHERE shadow.release_id = {release} AND shadow.prediction_id = logged.prediction_id
+    WHERE shadow.release_id = {release} AND shadow.prediction_id = {prediction}.prediction_id
 ) END
 """)
 _FETCH = sql.SQL("""
@@ -74,14 +74,19 @@ class PairTerms:
     as_of: datetime
 
 
+def release_score(prediction: str, release_id: str) -> sql.Composed:
+    """Compose a release's score of the rows with the alias `prediction`; NULL if it neither answered nor scored them."""
+    return _SCORE.format(prediction=sql.Identifier(prediction), release=release_id)
+
+
 def fetch_pairs(
     connection: psycopg.Connection, terms: PairTerms, window: OutcomeWindow, amounts: Sequence[str] = ()
 ) -> Pairs:
     """Fetch the predictions with a score of both releases; `amounts` are columns (`view__feature`) of the logged vector."""
     label_window = map(sql.Literal, (window.lead, window.horizon, terms.as_of))
     query = _FETCH.format(
-        champion_score=_SCORE.format(release=terms.champion),
-        shadow_score=_SCORE.format(release=terms.shadow),
+        champion_score=release_score("logged", terms.champion),
+        shadow_score=release_score("logged", terms.shadow),
         amounts=sql.SQL("ARRAY[{}]::float8[]").format(
             sql.SQL(", ").join(logged_number("logged", name) for name in amounts)
         ),

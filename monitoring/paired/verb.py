@@ -1,4 +1,4 @@
-"""The function behind `panthera shadow`: score with the shadow, then compare it with the champion."""
+"""The functions behind `panthera shadow` and `panthera cohorts`: what needs the scores of two releases for each request."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ from models.bundles.signing import read_trusted
 from models.releases.ledger import current, find_release
 from monitoring.paired.comparison import Contestant, compare_pairs
 from monitoring.paired.pairs import PairTerms, fetch_pairs
+from monitoring.paired.triggered import fetch_triggered, triggered_result
 from monitoring.performance_verb import measuring_of
 from monitoring.served_outcomes import OutcomeWindow
 from monitoring.shadow_verb import shadow_verb
+from monitoring.verbs import cohorts_verb
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -23,10 +25,12 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from core.contracts import Contract
+    from core.experiment.cohorts import Comparison
     from core.plan.plan import Plan
     from core.settings import Settings
     from models.releases.ledger import LedgerRelease
     from monitoring.paired.comparison import ShadowComparison
+    from monitoring.paired.triggered import TriggeredResult
     from monitoring.shadow_verb import ShadowResult
 
 
@@ -69,7 +73,6 @@ def compared_shadow(
 
 
 def _compared(settings: Settings, plan: Plan, shadow: ShadowResult, as_of: datetime) -> ShadowComparison | None:
-    window = OutcomeWindow(plan.label.matures_after, plan.label.begins_after)
     amounts = [column_of(one) for one in plan.evaluate.money.references.values()] if plan.evaluate.money else []
     model = plan.register_.model
     with connect(ensure_database(settings)) as connection:
@@ -80,7 +83,7 @@ def _compared(settings: Settings, plan: Plan, shadow: ShadowResult, as_of: datet
         if first.label != second.label:
             return None
         terms = PairTerms(model, champion.release_id, release.release_id, shadow.since, as_of)
-        pairs = fetch_pairs(connection, terms, window, amounts)
+        pairs = fetch_pairs(connection, terms, _window(plan), amounts)
     return compare_pairs(
         pairs,
         Contestant(terms.champion, first.threshold),
@@ -92,3 +95,57 @@ def _compared(settings: Settings, plan: Plan, shadow: ShadowResult, as_of: datet
 
 def _contract(settings: Settings, release: LedgerRelease) -> Contract:
     return read_facts(settings.bundles / release.bundle_digest, read_trusted(settings)).contract
+
+
+def _window(plan: Plan) -> OutcomeWindow:
+    return OutcomeWindow(plan.label.matures_after, plan.label.begins_after)
+
+
+@dataclass(frozen=True)
+class ComparedCohorts:
+    """The comparison of the arms, with that of the triggered units if the plan asks for it."""
+
+    comparison: Comparison
+    triggered: TriggeredResult | None
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the result as JSON types; without a triggered analysis, no such key."""
+        return {
+            **self.comparison.to_dict(),
+            **({"triggered": self.triggered.to_dict()} if self.triggered else {}),
+        }
+
+    def table(self) -> Table:
+        """Return a terminal table of the arms."""
+        from monitoring.cohorts import cohorts_table
+
+        table = cohorts_table(self.comparison)
+        if self.triggered:
+            table.caption = f"{table.caption}\n{self.triggered.words}"
+        return table
+
+
+def compared_cohorts(settings: Settings, plan: Plan, as_of: datetime) -> ComparedCohorts:
+    """Return the comparison of the arms as `cohorts_verb`, with the triggered analysis if the plan asks for it."""
+    comparison = cohorts_verb(settings, plan, as_of=as_of)
+    stated = plan.monitor.experiment
+    triggered = _triggered(settings, plan, comparison) if stated and stated.triggered else None
+    return ComparedCohorts(comparison, triggered)
+
+
+def _triggered(settings: Settings, plan: Plan, comparison: Comparison) -> TriggeredResult:
+    names = [
+        (*phase.arms.champion_releases, *phase.arms.challenger_releases)
+        for phase in comparison.phases
+        if phase.left_out is None
+    ]
+    if not names:
+        return triggered_result(comparison, [], plan.monitor.sample_ratio_alarm)
+    with connect(ensure_database(settings)) as connection:
+        found = [find_release(connection, name) for name in names[0]]
+        champion, challenger = (
+            Contestant(release.release_id, _contract(settings, release).threshold) for release in found if release
+        )
+        experiment, as_of = comparison.arms.experiment, comparison.arms.as_of
+        arms = fetch_triggered(connection, experiment, champion, challenger, _window(plan), as_of)
+    return triggered_result(comparison, arms, plan.monitor.sample_ratio_alarm)

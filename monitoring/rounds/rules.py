@@ -29,6 +29,7 @@ class Decision(StrEnum):
 
     HOLD = "hold"
     RETRAIN = "retrain"
+    RETIRE = "retire"
     PROMOTE = "promote"
     ROLL_BACK = "roll_back"
     BLOCK = "block"
@@ -82,7 +83,7 @@ class Decided:
     Attributes
     ----------
     reasons : whole sentences, the decisive ones first.
-    target : the release to promote or to roll back to.
+    target : the release to promote, to retire or to roll back to.
     has_drift : whether the score or many weighted features drifted in the window.
 
     """
@@ -97,7 +98,7 @@ def decide(measured: Measured, past: Sequence[PastRound], rules: Decide, as_of: 
     """Return the decision of a round that ends at `as_of`; `past` has earlier rounds, the latest first.
 
     Broken data blocks every other decision, since a model that is trained or judged on it would be wrong. Then come a
-    rollback, a promotion and a retraining.
+    rollback, a promotion, the end of a challenger that lost, and a retraining.
     """
     broken, drift = tuple(_broken(measured, rules)), tuple(_drifted(measured, rules))
     notes = tuple(_notes(measured, rules))
@@ -178,7 +179,7 @@ _Proposal = tuple[Decision, str | None, tuple[str, ...]]
 
 
 def _by_outcomes(measured: Measured, rules: Decide) -> Iterator[_Proposal]:
-    """Yield what the outcomes speak for: a rollback, then a promotion."""
+    """Yield what the outcomes speak for: a rollback, then a promotion, or the end of the challenger."""
     comparison = measured.cohorts
     if comparison is None:
         return
@@ -190,6 +191,8 @@ def _by_outcomes(measured: Measured, rules: Decide) -> Iterator[_Proposal]:
         yield from _by_sequence(measured, comparison, rules)
     elif decision.decision == "ship the challenger":
         yield _for_challenger(measured, comparison, decision.reason)
+    elif decision.decision == "keep the champion":
+        yield _against_challenger(measured, comparison, decision.reason)
     else:
         yield Decision.HOLD, None, (f"the decision about the experiment is {decision.decision!r}: {decision.reason}",)
 
@@ -206,7 +209,7 @@ def _by_sequence(measured: Measured, comparison: Comparison, rules: Decide) -> I
     if rules.better is None:
         yield Decision.HOLD, None, (f"{shown}; set monitor.decide.better to say which of them is better",)
     elif comparison.verdict != f"challenger {rules.better}":
-        yield Decision.HOLD, None, (f"{shown}: the challenger is worse",)
+        yield _against_challenger(measured, comparison, f"{shown}: the challenger is worse")
     else:
         yield _for_challenger(measured, comparison, shown)
 
@@ -221,6 +224,13 @@ def _for_challenger(measured: Measured, comparison: Comparison, shown: str) -> _
     return Decision.PROMOTE, measured.challenger, (f"{shown}: the challenger is better, and all checks pass",)
 
 
+def _against_challenger(measured: Measured, comparison: Comparison, shown: str) -> _Proposal:
+    """Return the end of a challenger that is not better, if it is the one that was compared."""
+    if measured.challenger is None or not _compares_present_releases(measured, comparison):
+        return Decision.HOLD, None, (shown,)
+    return Decision.RETIRE, measured.challenger, (shown,)
+
+
 def _holds_at_all_looks(comparison: Comparison) -> bool:
     """Return whether the confidence sequence excludes 0; every round is another look, and the interval holds for one."""
     return comparison.sequence_lower > 0 or comparison.sequence_upper < 0
@@ -228,18 +238,23 @@ def _holds_at_all_looks(comparison: Comparison) -> bool:
 
 def _faults(measured: Measured, comparison: Comparison) -> Iterator[str]:
     """Yield why the challenger may not become champion although its outcomes are better."""
+    if not _compares_present_releases(measured, comparison):
+        yield "the releases that were compared are not those that answer now"
+    if measured.gate in {"lost", "not_comparable"}:
+        yield f"the gate's verdict on {measured.challenger} is {measured.gate}"
+    if measured.parity is None:
+        yield "parity could not be checked"
+
+
+def _compares_present_releases(measured: Measured, comparison: Comparison) -> bool:
+    """Return whether the compared phase with the last exposure is of the releases that answer now."""
     last = max(
         (phase.arms for phase in comparison.phases if phase.left_out is None),
         key=lambda arms: (arms.last_exposed_at is not None, arms.last_exposed_at),
         default=None,
     )
     compared = (last.champion_releases, last.challenger_releases) if last else ((), ())
-    if compared != ((measured.champion,), (measured.challenger,)):
-        yield "the releases that were compared are not those that answer now"
-    if measured.gate in {"lost", "not_comparable"}:
-        yield f"the gate's verdict on {measured.challenger} is {measured.gate}"
-    if measured.parity is None:
-        yield "parity could not be checked"
+    return compared == ((measured.champion,), (measured.challenger,))
 
 
 def _worse_than_predecessor(measured: Measured, comparison: Comparison, rules: Decide) -> str | None:

@@ -18,7 +18,7 @@ from models.bundles.revisions import actor
 from models.bundles.signing import read_trusted
 from models.releases import ledger
 from models.releases.promotion import champion_chain
-from models.releases.verbs import promote_verb, rollback_verb
+from models.releases.verbs import promote_verb, retire_verb, rollback_verb
 from monitoring.logged_predictions import fetch_releases
 from monitoring.performance_verb import performance_verb
 from monitoring.rounds.alerts import Channels, send_alerts
@@ -49,7 +49,7 @@ class Options:
     Attributes
     ----------
     data : the folder of the stages' tables.
-    act : carry out a promotion, a rollback or a retraining instead of proposing it.
+    act : carry out a promotion, a retirement, a rollback or a retraining instead of proposing it.
     retrain : retrains for the reason given, and returns why that led to no challenger, or None if it did; with `act` only.
     dry_run : record nothing, post no alert, change nothing.
     channels : where the round is told.
@@ -139,6 +139,7 @@ class Round:
 _ROLE_CHANGED = "the role was changed; a running service follows within 2 s"
 _DONE = {
     Decision.RETRAIN: "it was retrained; `panthera history` shows how it ended",
+    Decision.RETIRE: _ROLE_CHANGED,
     Decision.PROMOTE: _ROLE_CHANGED,
     Decision.ROLL_BACK: _ROLE_CHANGED,
 }
@@ -146,6 +147,7 @@ _NEXT_STEPS = {
     Decision.HOLD: "",
     Decision.RETRAIN: "`panthera retrain --why TEXT`, with newer data, or the same round with --act: the gate compares the "
     "new release with the champion",
+    Decision.RETIRE: "`panthera release retire {target} --why TEXT`, or the same round with --act",
     Decision.PROMOTE: "`panthera promote {target} --why TEXT`, or the same round with --act",
     Decision.ROLL_BACK: "`panthera rollback --to {target} --why TEXT`, or the same round with --act",
     Decision.BLOCK: "mend the data first: train and promote nothing until a round does not block",
@@ -281,11 +283,13 @@ def _performance(result: PerformanceResult | None) -> dict[str, Any] | None:
 
 
 def _carried_out(settings: Settings, plan: Plan, decided: Decided) -> tuple[bool, str | None]:
-    """Promote or roll back as decided; return whether that was done, and what went wrong."""
+    """Promote, retire or roll back as decided; return whether that was done, and what went wrong."""
     why = f"panthera monitor: {decided.reasons[0]}"
     try:
         if decided.decision is Decision.PROMOTE and decided.target:
             return True, promote_verb(settings, plan, decided.target, CHAMPION, why).mlflow_problem
+        if decided.decision is Decision.RETIRE and decided.target:
+            return True, retire_verb(settings, plan, decided.target, why).mlflow_problem
         if decided.decision is Decision.ROLL_BACK:
             return True, rollback_verb(settings, plan, decided.target, why).mlflow_problem
     except PantheraError as error:

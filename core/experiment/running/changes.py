@@ -177,9 +177,11 @@ def _refuse_taken(connection: psycopg.Connection, model: str, name: str) -> None
         raise ExperimentError(
             f"the experiment {name!r} belongs to the model {owner[0]!r} in this database; choose another name"
         )
-    if connection.execute("SELECT FROM panthera.experiment_phase WHERE experiment = %s LIMIT 1", [name]).fetchone() or (
+    if connection.execute(
+        "SELECT true FROM panthera.experiment_phase WHERE experiment = %s LIMIT 1", [name]
+    ).fetchone() or (
         not owner
-        and connection.execute("SELECT FROM panthera.exposure WHERE experiment = %s LIMIT 1", [name]).fetchone()
+        and connection.execute("SELECT true FROM panthera.exposure WHERE experiment = %s LIMIT 1", [name]).fetchone()
     ):
         raise ExperimentError(
             f"{name!r} is the serve.experiment of a plan in this database, and its exposures have that name; "

@@ -10,7 +10,7 @@ from psycopg.types.json import Jsonb
 
 from core.experiment.fetched_arms import fetch_arms
 from core.experiment.metrics import MetricTerms, fetch_metric
-from core.experiment.owners import stored_name
+from core.experiment.owners import stored_name, stored_salt
 from core.experiment.phases import enter_phase, phase_terms
 from monitoring.served_outcomes import OutcomeWindow, fetch_served_outcomes
 from tests.core.experiment.test_cohorts import HORIZON, LATER, START, days, expose
@@ -69,3 +69,43 @@ def test_the_experiment_of_another_model_has_a_name_of_its_own(two_plans: psycop
     assert stored_name(two_plans, "trial", "returns") == "trial"
     assert stored_name(two_plans, "another", "churn") == "another"
     assert stored_name(two_plans, "trial", "churn") == "churn/trial"
+
+
+def _appoint(connection: psycopg.Connection, challenger: str | None) -> None:
+    connection.execute(
+        "INSERT INTO panthera.release_role (model, role, release_id, reason, cause, actor) "
+        "VALUES ('returns', 'challenger', %s, 'test', 'promote', 'somebody')",
+        [challenger],
+    )
+
+
+def test_a_challenger_after_the_first_exposures_has_an_experiment_of_its_own_for_good(
+    two_plans: psycopg.Connection,
+) -> None:
+    for release in ("first", "second"):
+        two_plans.execute(
+            "INSERT INTO panthera.release (release_id, format_version, model, candidate, bundle_digest, feature_service, "
+            "data_revision, code_revision, registry_version, metrics) "
+            "VALUES (%s, 1, 'returns', 'c', %s, 'all', 'd', 'c', '1', %s)",
+            [release, release, Jsonb({})],
+        )
+    weights = {"champion": 1, "challenger": 1}
+    _appoint(two_plans, "first")
+    assert stored_name(two_plans, "trial", "returns") == "trial@first"
+    enter_phase(two_plans, phase_terms("trial@first", "s@first", weights, "theirs", "first"))
+    _appoint(two_plans, None)
+    assert stored_name(two_plans, "trial", "returns") == "trial@first"
+    _appoint(two_plans, "second")
+    assert stored_name(two_plans, "trial", "returns") == "trial@second"
+    _appoint(two_plans, "first")
+    assert stored_name(two_plans, "trial", "returns") == "trial@first"
+    assert stored_salt("s", "trial@first") == "s@first"
+
+
+def test_a_challenger_from_the_beginning_has_the_plans_experiment(two_plans: psycopg.Connection) -> None:
+    two_plans.execute("DELETE FROM panthera.exposure")
+    _appoint(two_plans, "theirs")
+    assert stored_name(two_plans, "trial", "returns") == "trial"
+    enter_phase(two_plans, phase_terms("trial", "s", {"champion": 1, "challenger": 1}, "theirs", "theirs"))
+    expose(two_plans, "1", "champion")
+    assert stored_name(two_plans, "trial", "returns") == "trial"

@@ -127,7 +127,8 @@ def past(decision: str = "hold", days: float = 1, *, has_drift: bool = True, cha
         (replace(SOUND, cohorts=cohorts(500, 600), gate="lost"), [], "hold", "the gate's verdict on r3 is lost"),
         (replace(SOUND, cohorts=cohorts(500, 600, ("r1", "r3"))), [], "hold", "not those that answer now"),
         (replace(SOUND, cohorts=cohorts(500, 600)), [past("promote", 2)], "hold", "cooldown"),
-        (replace(SOUND, cohorts=cohorts(500, 400)), [], "hold", "the challenger is worse"),
+        (replace(SOUND, cohorts=cohorts(500, 400)), [], "retire", "the challenger is worse"),
+        (replace(SOUND, cohorts=cohorts(500, 400, ("r1", "r3"))), [], "hold", "the challenger is worse"),
         (
             replace(SOUND, cohorts=cohorts(500, 600), challenger_was_champion=True),
             [],
@@ -159,7 +160,7 @@ def with_decision(decision: Outcome) -> Measured:
     ("outcome", "decision", "because"),
     [
         ("ship the challenger", "promote", "why: the challenger is better, and all checks pass"),
-        ("keep the champion", "hold", "the decision about the experiment is 'keep the champion': why"),
+        ("keep the champion", "retire", "why"),
         ("go on", "hold", "the decision about the experiment is 'go on': why"),
         ("withheld", "hold", "the decision about the experiment is 'withheld': why"),
     ],

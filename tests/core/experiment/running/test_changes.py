@@ -7,6 +7,8 @@ from dataclasses import replace
 import psycopg
 import pytest
 
+from core.errors import PantheraError
+from core.experiment.phases import enter_phase, phase_terms
 from core.experiment.running import changes
 from core.experiment.running.changes import Author
 from core.experiment.running.terms import ExperimentError, RunningArm, RunningTerms
@@ -42,6 +44,19 @@ def test_an_experiment_goes_through_its_life_and_each_change_is_recorded(url: st
     assert [change.action for change in history] == ["plan", "start", "ramp", "ramp", "stop"]
     assert {(change.actor, change.reason) for change in history} == {("somebody", "a test")}
     assert [change.before for change in history[1:]] == [change.after for change in history[:-1]]
+
+
+def test_a_plans_experiment_and_one_that_is_planned_here_never_have_the_same_name(url: str) -> None:
+    with connect(url) as connection:
+        connection.execute(
+            "INSERT INTO panthera.release VALUES ('r1', 1, 'churn', 'kind', 'digest', 'service', 'd', 'c', '1', '{}')"
+        )
+        enter_phase(connection, phase_terms("of_the_plan", "s", {"champion": 1}, "r1", None))
+        with pytest.raises(ExperimentError, match=r"'of_the_plan' is the serve.experiment of a plan"):
+            changes.plan_experiment(connection, "churn", "of_the_plan", _TERMS, _WHO)
+        changes.plan_experiment(connection, "churn", "trial", _TERMS, _WHO)
+        with pytest.raises(PantheraError, match="`panthera experiment plan` has named"):
+            enter_phase(connection, phase_terms("trial", "s", {"champion": 1}, "r1", None))
 
 
 def test_what_cannot_follow_a_state_is_refused(url: str) -> None:
