@@ -42,6 +42,10 @@ OTLP_URL_ENV = "PANTHERA_OTLP_URL"
 DEADLINE_ENV = "PANTHERA_DEADLINE_MS"
 TLS_CERT_ENV = "PANTHERA_TLS_CERT"
 TLS_KEY_ENV = "PANTHERA_TLS_KEY"
+JWT_KEYS_ENV = "PANTHERA_JWT_KEYS"
+JWT_ISSUER_ENV = "PANTHERA_JWT_ISSUER"
+JWT_AUDIENCE_ENV = "PANTHERA_JWT_AUDIENCE"
+JWT_SCOPES_ENV = "PANTHERA_JWT_SCOPES"
 _LONGEST_DEADLINE = 60_000
 ENVIRONMENT_NAMES = frozenset(
     {
@@ -65,6 +69,10 @@ ENVIRONMENT_NAMES = frozenset(
         DEADLINE_ENV,
         TLS_CERT_ENV,
         TLS_KEY_ENV,
+        JWT_KEYS_ENV,
+        JWT_ISSUER_ENV,
+        JWT_AUDIENCE_ENV,
+        JWT_SCOPES_ENV,
     }
 )
 
@@ -94,6 +102,9 @@ class Settings:
     otlp_url : base URL of the OpenTelemetry collector that the service sends spans to, or None. Never printed.
     deadline : time limit of a prediction of one entity in seconds; larger requests get a second more per thousand entities.
     tls_certificate, tls_key : PEM files with which the service speaks TLS, or None for one without it.
+    jwt_keys : path or https URL of a JWK Set whose keys sign access tokens, or None to accept no tokens.
+    jwt_issuer, jwt_audience : the claims `iss` and `aud` that a token must have.
+    jwt_scopes : pairs `THEIRS=OURS` that map scopes of tokens to those of API keys, or None if the names are equal.
 
     """
 
@@ -117,6 +128,10 @@ class Settings:
     deadline: float = 0.5
     tls_certificate: Path | None = None
     tls_key: Path | None = None
+    jwt_keys: str | None = None
+    jwt_issuer: str | None = None
+    jwt_audience: str | None = None
+    jwt_scopes: str | None = None
 
     @property
     def bundles(self) -> Path:
@@ -148,6 +163,10 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
         deadline=_deadline(environment.get(DEADLINE_ENV) or "500"),
         tls_certificate=_file(environment, TLS_CERT_ENV),
         tls_key=_file(environment, TLS_KEY_ENV),
+        jwt_keys=_secret(environment, JWT_KEYS_ENV),
+        jwt_issuer=_secret(environment, JWT_ISSUER_ENV),
+        jwt_audience=_secret(environment, JWT_AUDIENCE_ENV),
+        jwt_scopes=_secret(environment, JWT_SCOPES_ENV),
     )
 
 
@@ -161,7 +180,7 @@ def _file(environment: Mapping[str, str], name: str) -> Path | None:
 
 
 def _secret(environment: Mapping[str, str], name: str) -> str | None:
-    """Return a secret without the line end of the file that it may come from."""
+    """Return a text, such as a secret, without the line end of the file that it may come from."""
     return environment.get(name, "").strip() or None
 
 

@@ -19,6 +19,8 @@ from core.plan.text import read_sections
 from core.settings import read_settings
 from serving.access.guard import Guard
 from serving.access.rate_limits import RateLimits
+from serving.access.token_keys import TokenKeys
+from serving.access.tokens import TokenGuard, TokenTerms
 from serving.endpoints import Endpoints
 from serving.gauges import StateGauges
 from serving.metrics import UNKNOWN_ROUTE, Meters
@@ -105,20 +107,27 @@ def create_app(
         meters = app.state.meters = Meters(metrics, plan.project.problem)
         exporter = SpanExporter(current.otlp_url, plan.project.name) if current.otlp_url else None
         app.state.completed = CompletedRequests(meters, exporter, log=current.log == "json")
-        app.state.guard = Guard(app.state.runtime.keys, RateLimits(metrics), clock)
+        terms = TokenTerms.of(current)
+        tokens = TokenGuard(terms, TokenKeys(terms.source), clock) if terms else None
+        app.state.guard = Guard(app.state.runtime.keys, RateLimits(metrics), clock, tokens)
         app.state.errors = _ErrorLog()
         bodies = Bodies()
-        app.state.endpoints = Endpoints(app.state.runtime, app.state.meters, clock, bodies, _description_of(plan))
+        app.state.endpoints = Endpoints(
+            app.state.runtime, app.state.meters, clock, bodies, _description_of(plan, terms)
+        )
         await app.state.runtime.start()
         started()
         if current.log == "json":
             log_as_json()
         app.state.gauges = StateGauges(app.state.runtime, meters)
-        sampling = asyncio.create_task(app.state.gauges.follow())
+        background = [asyncio.create_task(app.state.gauges.follow())]
+        if tokens:
+            background.append(asyncio.create_task(tokens.keys.follow()))
         try:
             yield
         finally:
-            sampling.cancel()
+            for task in background:
+                task.cancel()
             bodies.close()
             if exporter:
                 await asyncio.to_thread(exporter.close)
@@ -127,9 +136,10 @@ def create_app(
     return Application(lifespan=lifespan)
 
 
-def _description_of(plan: Plan) -> Callable[[tuple[str, ...]], bytes]:
+def _description_of(plan: Plan, terms: TokenTerms | None) -> Callable[[tuple[str, ...]], bytes]:
     """Return a function that composes the API description with the names of the classes, which releases may bring."""
-    return lru_cache(maxsize=2)(lambda classes: bytes(json_response(describe(plan, classes)).body))
+    issuer = terms.issuer if terms else None
+    return lru_cache(maxsize=2)(lambda classes: bytes(json_response(describe(plan, classes, issuer)).body))
 
 
 class Application(Starlette):
@@ -164,7 +174,7 @@ async def _response(request: Request) -> Response:
     try:
         _check_host(request)
         _check_path(request)
-        request.app.state.guard.check(request)
+        await request.app.state.guard.check(request)
         lap(request, "authenticate")
         async with asyncio.timeout(_SECONDS_TO_ANSWER):
             return await _handler(request)(request.app.state.endpoints, request)

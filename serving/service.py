@@ -25,6 +25,7 @@ from bentoml._internal.utils.analytics import usage_stats  # noqa: E402
 from core.errors import PantheraError  # noqa: E402
 from core.plan.text import read_sections  # noqa: E402
 from core.settings import read_settings, tls_files  # noqa: E402
+from serving.access.tokens import TokenTerms  # noqa: E402
 from serving.app import create_app  # noqa: E402
 from serving.signals.spans import traces_url  # noqa: E402
 from serving.wire.hosts import parse_allowed_hosts  # noqa: E402
@@ -102,6 +103,7 @@ class PredictionService:
             parse_allowed_hosts(settings.allowed_hosts)
             if settings.otlp_url:
                 traces_url(settings.otlp_url)
+            TokenTerms.of(settings)
             check_tls(settings.tls_certificate, settings.tls_key)
             _refuse_taken_port()
             manage_privately()

@@ -23,7 +23,7 @@ def prepare_access(settings: Settings, url: str) -> list[str]:
     """Store the hash of the admin key in the environment, if there is one; return lines about who may call the service."""
     with connect(url) as connection:
         if settings.admin_key is None:
-            return [] if fetch_keys(connection) else [_OPEN]
+            return [] if settings.jwt_keys or fetch_keys(connection) else [_OPEN]
         change = Change(actor(settings, Path.cwd()), f"{ADMIN_KEY_ENV} at `panthera up`")
         key = adopt_admin_key(connection, settings.admin_key, change)
     if key.revoked_at is None:

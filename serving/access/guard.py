@@ -1,10 +1,11 @@
-"""The check of a request's API key: keys are required as soon as one was ever created; before, only this machine may call."""
+"""The check of a request's API key or token: one is required as soon as a key was ever created, or tokens are accepted."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from core.access.api_key import FORM, parse_key
+from serving.access.tokens import is_token
 from serving.signals.trace import trace_in
 from serving.wire.hosts import is_loopback
 from serving.wire.refusals import Unauthorized, WrongScope
@@ -16,9 +17,10 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
-    from core.access.api_key import ApiKey
+    from core.access.api_key import ApiKey, KeyScope
     from serving.access.key_cache import KeyCache
     from serving.access.rate_limits import RateLimits
+    from serving.access.tokens import TokenCaller, TokenGuard
 
 _BEARER = "bearer"
 _HOW_TO_SEND = f"send the header `Authorization: Bearer KEY` or `{KEY_HEADER}: KEY`"
@@ -28,10 +30,12 @@ _INVALID = ', error="invalid_token"'
 class Guard:
     """The check of one worker; it reads no database and never repeats what a caller sent."""
 
-    def __init__(self, keys: KeyCache, rates: RateLimits, clock: Callable[[], datetime]) -> None:
-        self._keys, self._rates, self._clock = keys, rates, clock
+    def __init__(
+        self, keys: KeyCache, rates: RateLimits, clock: Callable[[], datetime], tokens: TokenGuard | None = None
+    ) -> None:
+        self._keys, self._rates, self._clock, self._tokens = keys, rates, clock, tokens
 
-    def check(self, request: Request) -> None:
+    async def check(self, request: Request) -> None:
         """Check that the caller may use the route of `request`.
 
         Raises
@@ -45,10 +49,14 @@ class Guard:
         scope = ROUTE_SCOPES[request.scope["path"]]
         if scope is None:
             return
-        if not self._keys.enforced:
+        if self._tokens is None and not self._keys.enforced:
             _refuse_other_machines(request)
             return
-        key = self._verified(request)
+        text = _sent_key(request)
+        if self._tokens and is_token(text):
+            _check_token(request, await self._tokens.verified(text), scope)
+            return
+        key = self._verified(text)
         if trace := trace_in(request):
             trace.key_id = key.key_id
         if not key.allows(scope):
@@ -59,12 +67,12 @@ class Guard:
             )
         self._rates.take(key)
 
-    def _verified(self, request: Request) -> ApiKey:
-        """Return the stored key that the request has."""
-        plain = parse_key(_sent_key(request))
+    def _verified(self, text: str) -> ApiKey:
+        """Return the stored key that `text` is."""
+        plain = parse_key(text)
         if plain is None:
             raise Unauthorized(f"found no API key in the header; expected {FORM}", "malformed_key", _INVALID)
-        stored = self._keys.find(plain.key_id)
+        stored = self._keys.find(plain.key_id) if self._keys.enforced else None
         if stored is None or not stored.matches(plain):
             raise Unauthorized(
                 "this service does not know the API key; check that it is whole, and of this database",
@@ -79,6 +87,17 @@ class Guard:
                 _INVALID,
             )
         return stored
+
+
+def _check_token(request: Request, caller: TokenCaller, scope: KeyScope) -> None:
+    if trace := trace_in(request):
+        trace.subject = caller.subject
+    if not caller.allows(scope):
+        raise WrongScope(
+            f"the token has the scopes {', '.join(sorted(caller.scopes)) or 'of no route'}; expected {scope} for "
+            f"{request.scope['path']}; ask its issuer for a token with the scope",
+            scope,
+        )
 
 
 def _refuse_other_machines(request: Request) -> None:

@@ -45,4 +45,5 @@ class CompletedRequests:
             self._exporter.finish(trace, f"{method} {route}", attributes, status)
         if self._log and not (route in _PROBES and status == _OK):
             fields = {"method": method, "route": route, "status": status, "seconds": round(seconds, 6)}
-            log_request({**fields, "key": trace.key_id} if trace.key_id else fields)
+            caller = {"key": trace.key_id} if trace.key_id else {"subject": trace.subject} if trace.subject else {}
+            log_request({**fields, **caller})

@@ -45,6 +45,7 @@ class Trace:
     sampled : whether the caller records its trace.
     ends : the completed stages in order, each with the time of `perf_counter` at which it ended; see `laps`.
     key_id : id of the API key that the request was allowed by.
+    subject : the caller that its token names, if it came with one.
 
     """
 
@@ -56,6 +57,7 @@ class Trace:
     ends: list[tuple[str, float]] = field(default_factory=list)
     began: float = field(default_factory=perf_counter)
     key_id: str | None = None
+    subject: str | None = None
 
     def lap(self, stage: str) -> None:
         """Record that `stage` ends now; it began when the previous one ended."""

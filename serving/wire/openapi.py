@@ -79,14 +79,22 @@ def code_version() -> str:
         return "unknown"
 
 
-def describe(plan: Plan, classes: Collection[str] = ()) -> Schema:
-    """Return the OpenAPI document of the service for `plan`; `classes` are the names that an outcome's value may have."""
+def describe(plan: Plan, classes: Collection[str] = (), issuer: str | None = None) -> Schema:
+    """Return the OpenAPI document of the service for `plan`.
+
+    Parameters
+    ----------
+    classes : the names that an outcome's value may have.
+    issuer : whose access tokens are accepted beside API keys.
+
+    """
+    schemes = {**_SCHEMES, **({"token": _token_of(issuer)} if issuer else {})}
     return {
         "openapi": "3.1.0",
         "info": {"title": f"{plan.project.name}: predictions", "version": code_version()},
-        "paths": {path: _with_security(path, operations) for path, operations in _paths(plan).items()},
+        "paths": {path: _with_security(path, operations, schemes) for path, operations in _paths(plan).items()},
         "components": {
-            "securitySchemes": _SCHEMES,
+            "securitySchemes": schemes,
             "schemas": _schemas(plan, classes),
             "responses": {
                 "Problem": {
@@ -98,10 +106,19 @@ def describe(plan: Plan, classes: Collection[str] = ()) -> Schema:
     }
 
 
-def _with_security(path: str, operations: Schema) -> Schema:
+def _token_of(issuer: str) -> Schema:
+    return {
+        "type": "http",
+        "scheme": "bearer",
+        "bearerFormat": "JWT",
+        "description": f"an access token of {issuer}, whose scopes stand for those of API keys",
+    }
+
+
+def _with_security(path: str, operations: Schema, schemes: Collection[str]) -> Schema:
     """Add the scope that a key needs; without any key in the database, callers on the service's own machine need none."""
     scope = ROUTE_SCOPES[path]
-    security = [{scheme: [scope]} for scheme in _SCHEMES] if scope else []
+    security = [{scheme: [scope]} for scheme in schemes] if scope else []
     return {method: {**operation, "security": security} for method, operation in operations.items()}
 
 
