@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 #: What its functions import and later stages too, so that they find it imported (see core.launch).
 LIBRARIES = (
-    "skops.io",
+    "models.scoring.skops_library",
     *(
         f"sklearn.{part}"
         for part in ("compose", "dummy", "ensemble", "impute", "linear_model", "pipeline", "preprocessing")

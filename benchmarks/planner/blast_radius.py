@@ -1,7 +1,8 @@
 """Compare the stages that `panthera plan diff` predicts with those that `dvc repro` runs, over random edits of a small plan.
 
-Run it as `make bench-diff`, or with `EDITS=10` for fewer edits. Each edit changes the plan of the edit before. With `--folder` a run
-that was stopped goes on where it stopped. The last line is a JSON object: the number of edits, those with other stages than predicted, and the stages in which they differ.
+Run it as `make bench-diff`, or with `EDITS=10` for fewer edits. Each edit changes the plan of the edit before. A run that was
+stopped goes on where it stopped if it has a `--folder`. The last line is a JSON object: the number of edits, those with other
+stages than predicted, and the stages in which they differ.
 """
 
 from __future__ import annotations

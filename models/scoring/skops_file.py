@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-import sys
 import zipfile
-from importlib import import_module
 from typing import Any
 
 #: The types of candidates that skops does not trust by default: scikit-learn types whose state is plain arrays, and the
@@ -85,16 +83,10 @@ def read_skops(content: bytes) -> Any:
 
 
 def _skops() -> Any:
-    """Import skops.io without its own list of estimators, for which it would import all of scikit-learn and pytest."""
-    import sklearn.utils
+    """Import skops.io when it is first used."""
+    from models.scoring.skops_library import skops_io
 
-    if "skops.io" not in sys.modules:
-        listed, sklearn.utils.all_estimators = sklearn.utils.all_estimators, list
-        try:
-            import_module("skops.io")
-        finally:
-            sklearn.utils.all_estimators = listed
-    return sys.modules["skops.io"]
+    return skops_io
 
 
 def _every_estimator() -> list[str]:

@@ -259,7 +259,8 @@ def test_no_library_that_the_server_imports_has_threads_but_those_that_stop_for_
     stages = [stage["cmd"].split()[3] for stage in yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"].values()]
     assert any(getattr(import_module(stage), "LIBRARIES", ()) for stage in stages)
     code = (
-        f"import os; from core.launch.server import import_stage\nfor stage in {stages}: import_stage(stage)\n"
+        f"import os, sys; from core.launch.server import import_stage\nfor stage in {stages}: import_stage(stage)\n"
+        "assert '_pytest' not in sys.modules, 'all of scikit-learn was imported'\n"
         "for task in os.listdir('/proc/self/task'): print(open(f'/proc/self/task/{task}/comm').read().strip())"
     )
     found = subprocess.run(
