@@ -136,7 +136,7 @@ class ShadowScorer:
     def __init__(
         self, terms: ShadowTerms, bundle: Scores, rows: int = 1_000, listed_after: timedelta = _LISTED_AFTER
     ) -> None:
-        self._terms = terms
+        self.terms = terms
         self._bundle = bundle
         self._rows = rows
         self._listed_after = listed_after
@@ -150,7 +150,7 @@ class ShadowScorer:
         while read == self._rows:
             logged = self._unscored(connection, place)
             if logged:
-                _write(connection, self._terms.release_id, _results(logged, self._bundle))
+                _write(connection, self.terms.release_id, _results(logged, self._bundle))
                 place = (logged[-1].logged_at, logged[-1].prediction_id)
             read = len(logged)
             total += read
@@ -164,8 +164,8 @@ class ShadowScorer:
 
     def _unscored(self, connection: psycopg.Connection, place: tuple[datetime, UUID]) -> list[LoggedPrediction]:
         parameters = {
-            "model": self._terms.model,
-            "release": self._terms.release_id,
+            "model": self.terms.model,
+            "release": self.terms.release_id,
             "instant": place[0],
             "prediction": place[1],
             "rows": self._rows,
@@ -183,7 +183,7 @@ class ShadowScorer:
             self._pending = replace(pending, open_transactions=still_open)
             return
         if pending:
-            self._scored_before = max(self._terms.since, pending.instant)
+            self._scored_before = max(self.terms.since, pending.instant)
         self._pending = mark
 
 

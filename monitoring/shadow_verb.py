@@ -7,25 +7,27 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
 
-from core.errors import DatabaseError
+from core.errors import BundleError, DatabaseError
 from core.json_text import plain
 from core.postgres.database import connect, ensure_database
 from core.postgres.roles import SHADOW, role_url
-from core.roles import CHALLENGER
+from core.roles import CHALLENGER, ROLES
 from core.terminal import terminal_table
 from models.bundles.bundle import load_bundle
 from models.bundles.signing import read_trusted
+from models.releases.ledger import current, find_release
 from models.releases.verbs import known_release, refuse_other_model
 from monitoring.shadow import ShadowScorer, ShadowSummary, ShadowTerms, summarize
 
 if TYPE_CHECKING:
     from datetime import datetime
 
+    import psycopg
     from rich.table import Table
 
     from core.plan.plan import Plan
     from core.settings import Settings
-    from models.bundles.bundle import Bundle
+    from models.releases.ledger import LedgerRelease
 
 _LOGGER = logging.getLogger(__name__)
 _SECONDS_BETWEEN_READS = 1.0
@@ -60,7 +62,7 @@ def shadow_verb(
 ) -> ShadowResult:
     """Score all predictions since `since` with a release, by default the challenger; with `follow`, go on until stopped.
 
-    While it follows, a database that is away is waited for.
+    While it follows, a database that is away is waited for, and the release that has the role now scores.
 
     Raises
     ------
@@ -69,33 +71,50 @@ def shadow_verb(
 
     """
     url = role_url(ensure_database(settings), SHADOW)
-    terms, bundle = _release(url, settings, plan, release_id, since)
-    scorer = ShadowScorer(terms, bundle)
     if follow:
-        _follow(url, scorer)
+        _follow(url, settings, plan, release_id, since)
+    with connect(url) as connection:
+        release = _named(connection, plan, release_id)
+    scorer = _scorer(settings, release, since)
     with connect(url) as connection:
         while scorer.score_pass(connection):
             pass
-        return ShadowResult(terms.release_id, since, summarize(connection, terms))
+        return ShadowResult(release.release_id, since, summarize(connection, scorer.terms))
 
 
-def _follow(url: str, scorer: ShadowScorer) -> NoReturn:
+def _follow(url: str, settings: Settings, plan: Plan, release_id: str | None, since: datetime) -> NoReturn:
+    """Score until stopped with the release that has the role now; a role without a release is waited for."""
+    role = release_id or CHALLENGER
+    if role not in ROLES:
+        with connect(url) as connection:
+            _named(connection, plan, release_id)
+    scorer: ShadowScorer | None = None
     while True:
         began, rest = time.monotonic(), _SECONDS_BETWEEN_READS
         try:
             with connect(url) as connection:
-                if not scorer.score_pass(connection):
+                release = (
+                    current(connection, plan.register_.model, role) if role in ROLES else find_release(connection, role)
+                )
+            if release is None:
+                scorer = None
+            elif scorer is None or scorer.terms.release_id != release.release_id:
+                scorer = _scorer(settings, release, since)
+                _LOGGER.warning("the shadow is %s", release.release_id)
+            with connect(url) as connection:
+                if scorer and not scorer.score_pass(connection):
                     rest = max(rest, _REST_PER_PASS * (time.monotonic() - began))
-        except DatabaseError as error:
+        except (DatabaseError, BundleError) as error:
             _LOGGER.warning("%s", error)
         time.sleep(rest)
 
 
-def _release(
-    url: str, settings: Settings, plan: Plan, release_id: str | None, since: datetime
-) -> tuple[ShadowTerms, Bundle]:
-    with connect(url) as connection:
-        release = known_release(connection, plan, release_id or CHALLENGER)
+def _named(connection: psycopg.Connection, plan: Plan, release_id: str | None) -> LedgerRelease:
+    release = known_release(connection, plan, release_id or CHALLENGER)
     refuse_other_model(release, plan)
+    return release
+
+
+def _scorer(settings: Settings, release: LedgerRelease, since: datetime) -> ShadowScorer:
     bundle = load_bundle(settings.bundles / release.bundle_digest, read_trusted(settings))
-    return ShadowTerms(release.model, release.release_id, since), bundle
+    return ShadowScorer(ShadowTerms(release.model, release.release_id, since), bundle)

@@ -102,7 +102,8 @@ def plan_text() -> str:
         ("  attributes: [profile.gender]\n", "  attributes: [profile.gender]\n  weight: profile.recency\n"),
         ("primary: roc_auc", "primary: log_loss"),
         ("  psi_alarm: 0.1\n", _MONITOR),
-        ("baseline: inactive_days", "baseline: inactive_days"),
+        # A machine that trains beside the service answers slowly.
+        ("max_entities: 1000", "max_entities: 50"),
     ):
         assert old in text, old
         text = text.replace(old, new, 1)

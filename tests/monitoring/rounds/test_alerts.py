@@ -110,7 +110,7 @@ def test_the_metrics_of_a_round_are_what_it_found_and_which_alert_failed(tmp_pat
     assert values == {
         **{
             f'decision{{decision="{each}",model="churn"}}': str(float(each == "block"))
-            for each in ("hold", "retrain", "promote", "roll_back", "block")
+            for each in ("hold", "retrain", "retire", "promote", "roll_back", "block")
         },
         'drifted_columns{model="churn"}': "1.0",
         'psi{column="v__price",model="churn"}': "0.5",
