@@ -29,6 +29,16 @@ if TYPE_CHECKING:
     from planner.diff.difference import Difference
 
 PLAN_FILE, ROWS = "params.yaml", 1_000
+_ENDED = "dvc repro ended with"
+_REPEATED = f"""
+import sys
+from dvc.cli import main
+for _ in sys.stdin:
+    code = main(["repro"])
+    print("{_ENDED}", code, flush=True)
+    if code:
+        sys.exit(code)
+"""
 _RAN = re.compile(r"^Running stage '(\w+)'", re.MULTILINE)
 Plan = dict[str, Any]
 
@@ -132,13 +142,35 @@ def edited(text: str, rng: random.Random) -> str:
     return yaml.safe_dump(content, sort_keys=False)
 
 
-def ran(project: Path) -> set[str]:
-    """Run `dvc repro` and return the stages that it ran."""
-    environment = {**os.environ, "PATH": f"{PROGRAMS}{os.pathsep}{os.environ['PATH']}"}
-    done = subprocess.run(
-        [PROGRAMS / "dvc", "repro"], cwd=project, env=environment, stdout=subprocess.PIPE, text=True, check=True
-    )
-    return set(_RAN.findall(done.stdout)) - {"source_versions"}
+class Dvc:
+    """A process that runs `dvc repro` as often as it is asked to, so that the stages of all runs are forks of one server."""
+
+    def __init__(self, project: Path) -> None:
+        environment = {**os.environ, "PATH": f"{PROGRAMS}{os.pathsep}{os.environ['PATH']}", "PYTHONUNBUFFERED": "1"}
+        self._process = subprocess.Popen(
+            ["dvc", "-c", _REPEATED],  # core.launch looks for this name
+            executable=sys.executable,
+            cwd=project,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def repro(self) -> set[str]:
+        """Run `dvc repro` and return the stages that it ran."""
+        requests, answers = self._process.stdin, self._process.stdout
+        if requests is None or answers is None:
+            raise TypeError("the process was started without pipes")
+        print(file=requests, flush=True)
+        lines = list(iter(answers.readline, f"{_ENDED} 0\n"))
+        if "" in lines:
+            raise SystemExit("dvc repro failed")
+        return set(_RAN.findall("".join(lines))) - {"source_versions"}
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.communicate()
 
 
 def wrong(found: Difference, stages: set[str]) -> list[str]:
@@ -149,26 +181,25 @@ def wrong(found: Difference, stages: set[str]) -> list[str]:
 
 
 def make_project(folder: Path) -> Path:
-    """Make a project of a small table in `folder`, with its first run; return it, as it is if it is there."""
+    """Make a project of a small table in `folder`; return it, as it is if it is there."""
     project, started = folder / "small", folder / "plan.yaml"
-    if (project / "dvc.lock").exists():
+    if project.exists():
         return project
     started.write_text(plan().replace("end: '2021-01-02'", "end: '2021-01-28'", 1))
     subprocess.run([PROGRAMS / "panthera", "project", started, project], check=True, stdout=sys.stderr)
     write_data(project, ROWS)
     (project / PLAN_FILE).unlink()
     (project / PLAN_FILE).write_text(started.read_text())
-    ran(project)
     return project
 
 
-def compare(project: Path, number: int) -> dict[str, Any]:
+def compare(project: Path, dvc: Dvc, number: int) -> dict[str, Any]:
     """Edit the plan, predict and run; return the edited keys, the stages that ran, and those that differ."""
     before = (project / PLAN_FILE).read_text()
     after = edited(before, random.Random(number))  # noqa: S311 - no secret
     found = difference("before", before, after, "after", project, {})
     (project / PLAN_FILE).write_text(after)
-    stages = ran(project)
+    stages = dvc.repro()
     return {
         "number": number,
         "keys": [change.path for change in found.keys],
@@ -187,16 +218,18 @@ def main() -> None:
     with TemporaryDirectory() as temporary:
         folder = arguments.folder or Path(temporary)
         folder.mkdir(exist_ok=True)
-        results = folder / "results.jsonl"
+        results, project = folder / "results.jsonl", make_project(folder)
+        dvc = Dvc(project)
         try:
-            project = make_project(folder)
+            dvc.repro()
             for number in range(len(_lines(results)), arguments.edits):
-                line = json.dumps(compare(project, number))
+                line = json.dumps(compare(project, dvc, number))
                 print(line, file=sys.stderr)
                 with results.open("a") as file:
                     file.write(f"{line}\n")
         finally:
-            subprocess.run([PROGRAMS / "panthera", "down"], cwd=folder / "small", check=False, stdout=sys.stderr)
+            dvc.close()
+            subprocess.run([PROGRAMS / "panthera", "down"], cwd=project, check=False, stdout=sys.stderr)
         print(json.dumps(summary([json.loads(line) for line in _lines(results)])))
 
 

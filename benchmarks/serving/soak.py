@@ -33,7 +33,7 @@ import psutil
 import psycopg
 
 from benchmarks import small_release
-from benchmarks.processes import bentoml_command, service, settings_environment
+from benchmarks.processes import SECONDS_TO_START, settings_environment
 from benchmarks.serving.load import Target, figures_of, start_load
 from core.postgres.database import connect, migrate
 from core.postgres.server import EmbeddedServer
@@ -42,7 +42,7 @@ from feature_repo.online.table import OnlineTable
 from feature_repo.online.tables import create
 from models.releases import ledger
 from models.releases.ledger import Act
-from panthera.service.process import free_port
+from panthera.service.process import answering, bentoml_command, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -172,9 +172,9 @@ def running() -> Iterator[Soak]:
             **settings_environment(settings),
             "BENTOML_CONFIG_OPTIONS": "services.panthera_prediction.workers=2",
         }
-        address = stack.enter_context(
-            service(bentoml_command("serving.service:PredictionService", port), port, environment, folder / "log")
-        )
+        command = bentoml_command("serving.service:PredictionService", port)
+        log = folder / "log"
+        address = stack.enter_context(answering(command, port, environment, log, seconds_to_start=SECONDS_TO_START))
         yield Soak(settings, server, address, folder)
 
 

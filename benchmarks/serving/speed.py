@@ -34,20 +34,14 @@ import httpx
 import psycopg
 
 from benchmarks.feature_store.online import KEY
-from benchmarks.processes import (
-    bentoml_command,
-    process,
-    service,
-    settings_environment,
-    uvicorn_command,
-)
+from benchmarks.processes import SECONDS_TO_START, settings_environment, uvicorn_command
 from benchmarks.scratch_server import scratch_server
 from benchmarks.serving.load import Target, figures_of, start_load
 from benchmarks.serving.world import RELEASE, prepare
 from core.access.key_table import Change, KeyTerms, create_key
 from core.postgres.database import connect
 from core.settings import Settings, silence_telemetry
-from panthera.service.process import free_port
+from panthera.service.process import answering, bentoml_command, free_port, running
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -127,7 +121,8 @@ def start_services(stack: ExitStack, settings: Settings, files: StockFiles, fold
         name: str, command: Callable[[int], list[str]], environment: dict[str, str], ready: str = "/readyz"
     ) -> str:
         port = free_port()
-        return stack.enter_context(service(command(port), port, environment, folder / f"{name}.log", ready))
+        log = folder / f"{name}.log"
+        return stack.enter_context(answering(command(port), port, environment, log, ready, SECONDS_TO_START))
 
     def bentoml(target: str) -> Callable[[int], list[str]]:
         return lambda port: bentoml_command(target, port)
@@ -214,7 +209,7 @@ def measure_open(target: Target, rate: float, rounds: int, settings: Settings, f
     command = [sys.executable, "-m", "panthera.cli", "shadow", "--follow", f"--release={RELEASE}"]
     for _ in range(rounds):
         alone.append(open_loop_p99(target, rate))
-        with process(command, settings_environment(settings), folder / "shadow.log") as shadow:
+        with running(command, settings_environment(settings), folder / "shadow.log") as shadow:
             open_loop_p99(target, rate)  # its start costs processor time once
             beside.append(open_loop_p99(target, rate))
             if shadow.poll() is not None:

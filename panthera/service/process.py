@@ -20,7 +20,7 @@ from core.settings import TLS_CERT_ENV, TLS_KEY_ENV
 from serving.workers.processes import end_with_parent
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
 
 _SECONDS_TO_START = 120
 #: Longer than the time that the service gives its workers to finish their requests.
@@ -49,72 +49,92 @@ def free_port() -> int:
     return port
 
 
+def bentoml_command(service: str, port: int) -> list[str]:
+    """Return the command that serves a BentoML service on a port of the loopback interface."""
+    return [program("bentoml"), "serve", service, "--host", "127.0.0.1", "--port", str(port)]
+
+
 @contextmanager
 def running_service(state: Path) -> Iterator[str]:
-    """Run the service on a free port for the length of the block; yield its address.
+    """Run the service on a free port for the length of the block; yield its address; raise as `answering` does."""
+    port = free_port()
+    command = bentoml_command("serving.service:PredictionService", port)
+    home = os.environ.get("BENTOML_HOME", str(state / "bentoml"))
+    # Without TLS, since it is a service for this process on the loopback interface.
+    environment = {"BENTOML_HOME": home, TLS_CERT_ENV: "", TLS_KEY_ENV: ""}
+    with answering(command, port, environment, state / "service.log") as address:
+        yield address
+
+
+@contextmanager
+def answering(
+    command: Sequence[str],
+    port: int,
+    environment: Mapping[str, str],
+    log: Path,
+    ready: str = "/readyz",
+    seconds_to_start: float = _SECONDS_TO_START,
+) -> Iterator[str]:
+    """Run a command that serves on a port for the length of the block; yield its address once the path `ready` answers.
 
     Raises
     ------
     PantheraError
-        If the service exits, or is not ready in time; the message names its log.
+        If the command exits, or does not answer in time; the message names its log.
 
     """
-    port, log = free_port(), state / "service.log"
-    command = [
-        program("bentoml"),
-        "serve",
-        "serving.service:PredictionService",
-        "--host",
-        "127.0.0.1",
-        "--port",
-        str(port),
-    ]
-    # Without TLS, since it is a service for this process on the loopback interface.
-    environment = {"BENTOML_HOME": str(state / "bentoml"), **tool_environment(), TLS_CERT_ENV: "", TLS_KEY_ENV: ""}
+    address = f"http://127.0.0.1:{port}"
+    with running(command, environment, log) as service:
+        _await_ready(service, address + ready, log, seconds_to_start)
+        yield address
+
+
+@contextmanager
+def running(command: Sequence[str], environment: Mapping[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a command for the length of the block, in a process group that ends with this process."""
     with log.open("wb") as output:
-        service = subprocess.Popen(  # noqa: S603
+        process = subprocess.Popen(  # noqa: S603
             command,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            env=environment,
+            env={**tool_environment(), **environment},
             start_new_session=True,
             preexec_fn=partial(end_with_parent, os.getpid()),  # noqa: PLW1509 - this process has no threads yet
         )
         try:
-            _await_ready(service, f"http://127.0.0.1:{port}", log)
-            yield f"http://127.0.0.1:{port}"
+            yield process
         finally:
-            _stop(service)
+            _stop(process)
 
 
-def _await_ready(service: subprocess.Popen[bytes], address: str, log: Path) -> None:
-    deadline = time.monotonic() + _SECONDS_TO_START
+def _await_ready(service: subprocess.Popen[bytes], address: str, log: Path, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
     state = "it does not listen"
     while time.monotonic() < deadline:
         if service.poll() is not None:
             last_line = (log.read_text(errors="replace").strip().splitlines() or ["its log is empty"])[-1]
             raise PantheraError(f"the service exited with code {service.returncode}: {last_line}; see its log {log}")
         try:
-            response = httpx.get(f"{address}/readyz", timeout=5)
+            response = httpx.get(address, timeout=5)
             if response.is_success:
                 return
-            state = f"/readyz has status {response.status_code}"
+            state = f"{httpx.URL(address).path} has status {response.status_code}"
         except httpx.TransportError:
             pass
         time.sleep(_SECONDS_BETWEEN_LOOKS)
-    raise PantheraError(f"the service was not ready within {_SECONDS_TO_START} s ({state}); see its log {log}")
+    raise PantheraError(f"the service was not ready within {seconds} s ({state}); see its log {log}")
 
 
-def _stop(service: subprocess.Popen[bytes]) -> None:
-    """Stop the service and all its workers; kill them if they do not stop in time."""
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """Stop a process and all that it started; kill them if they do not stop in time."""
     for stop_signal in (signal.SIGTERM, signal.SIGKILL):
         try:
-            os.killpg(service.pid, stop_signal)
+            os.killpg(process.pid, stop_signal)
         except ProcessLookupError:
             return
         try:
-            service.wait(_SECONDS_TO_STOP)
+            process.wait(_SECONDS_TO_STOP)
         except subprocess.TimeoutExpired:
             continue
         return
