@@ -81,7 +81,7 @@ class Retrained:
             "data": f"{self.data_revision} (the champion's: {self.data_revision_before})",
             "champion": self.champion,
             "challenger": self.challenger,
-            "next": "start `panthera shadow --follow`, unless it runs; it is compared by `panthera cohorts` and `panthera monitor`"
+            "next": "start `panthera shadow --follow`, unless it runs; `panthera cohorts` and `panthera monitor` compare it"
             if self.is_challenger
             else None,
         }
