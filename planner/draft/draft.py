@@ -122,16 +122,16 @@ def _draft_column(
     """Draft a plan that predicts a column of rows: as of their own times, or without times if the rows have none."""
     times = row_times(sheet, connection, table, column, time)
     if times is None or not draft_rows(sheet, connection, profile, table, column, task, times, key, folder):
-        draft_flat(sheet, connection, table, column, task, key, folder)
-    sheet.notes += _left_out(profile, table)
+        draft_flat(sheet, connection, profile, table, column, task, key, folder)
+    sheet.notes += _left_out(sheet, profile, table)
 
 
-def _left_out(profile: Profile, table: Table) -> Iterator[str]:
+def _left_out(sheet: Sheet, profile: Profile, table: Table) -> Iterator[str]:
     """Yield a note for each table besides the one whose rows are predicted."""
     for other in profile.tables:
         links = [one for one in profile.links if {one.table, one.to_table} == {table.name, other.name}]
-        how = f"{links[0].column!r} links them: its columns come by `join`" if links else "no column links it"
-        if other is not table:
+        how = f"{links[0].column!r} links them: its rows are later, or several" if links else "no column links it"
+        if other.name not in sheet.plan["ingest"]:
             yield f"the table {other.name} is left out of a prediction for each row of {table.name}; {how}"
 
 

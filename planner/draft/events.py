@@ -93,7 +93,12 @@ def draft_events(
     feature = f"{views[0]}.days_since_last"
     has_recency = "days_since_last" in sheet.plan["build_features"]["views"][views[0]].get("features", {})
     baseline = {"estimator": "single_feature", "feature": feature} if problem == "binary" and has_recency else None
-    draft_model(sheet, sheet.plan["project"]["name"], Shape(problem, rows, balance), baseline=baseline)
+    draft_model(
+        sheet,
+        sheet.plan["project"]["name"],
+        Shape(problem, rows, balance, is_forecast=problem == "regression"),
+        baseline=baseline,
+    )
 
 
 def _parent(connection: duckdb.DuckDBPyConnection, events: Events, others: Sequence[Events]) -> Events:

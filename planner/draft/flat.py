@@ -17,7 +17,7 @@ from planner.profile.links import key_score
 from planner.profile.patterns import KEY_NAME
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from pathlib import Path
 
     import duckdb
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from planner.draft.target import Target
     from planner.draft.task import ColumnTask
     from planner.profile.column import Column
-    from planner.profile.profile import Table
+    from planner.profile.profile import Profile, Table
 
 #: Share of distinct values from which on a column of texts tells rows apart and is no feature; of numbers with a key's name.
 _TELLS_APART, _NUMBERS = 0.5, 0.1
@@ -40,6 +40,7 @@ VIEW = "row"
 def draft_flat(
     sheet: Sheet,
     connection: duckdb.DuckDBPyConnection,
+    profile: Profile,
     table: Table,
     column: Column,
     task: ColumnTask,
@@ -70,10 +71,13 @@ def draft_flat(
     draft_source(sheet, connection, table, kept, folder)
     sheet.plan["ingest"][table.name]["entity"] = entity
     sheet.put("label", target.section, f"{target.rows:,} of {table.rows:,} rows have a label", rows=table.rows)
-    _view(sheet, table, features)
+    from planner.draft.look_ups import draft_look_ups, key_features
+
+    joined = draft_look_ups(sheet, connection, profile, table, folder)
+    _view(sheet, table, *key_features(sheet, features), joined)
     _training_set(sheet, table, target, group)
     name = sheet.plan["project"]["name"]
-    draft_model(sheet, name, shape_of(target, features))
+    draft_model(sheet, name, shape_of(target, [*features, *joined]))
     put_groups(sheet, features)
 
 
@@ -149,7 +153,9 @@ def no_feature(column: Column, table: Table) -> str | None:
     return next((reason for reason, holds in reasons.items() if holds), None)
 
 
-def _view(sheet: Sheet, table: Table, features: Sequence[Column]) -> None:
+def _view(
+    sheet: Sheet, table: Table, features: Sequence[Column], keys: Mapping[str, str], joined: Sequence[Column]
+) -> None:
     path = f"build_features.views.{VIEW}"
     plain = [column.name for column in features if column.kind != "text"]
     sheet.put(path, {"source": table.name})
@@ -160,8 +166,13 @@ def _view(sheet: Sheet, table: Table, features: Sequence[Column]) -> None:
         for column in features
         if column.kind == "text"
     }
-    if texts:
-        sheet.put(f"{path}.features", texts, "free text, which only text steps of a candidate read")
+    looked_up = {
+        one.name: {"sql": identifier(one.name), "dtype": one.dtype, "meaning": f"column {one.name}"} for one in joined
+    }
+    looked_up |= {name: {"sql": sql, "dtype": "string", "meaning": "key of a look-up"} for name, sql in keys.items()}
+    if texts or looked_up:
+        why = "free text, which only text steps of a candidate read" if texts else "columns of look-ups"
+        sheet.put(f"{path}.features", {**texts, **looked_up}, why)
     sheet.put("build_features.services", {"everything": [f"{VIEW}.*"]})
 
 

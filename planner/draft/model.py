@@ -29,6 +29,7 @@ class Shape:
     has_text : whether a feature is free text.
     levels : the largest number of values of a feature of texts.
     is_count : whether the label is a count, which is never negative and mostly small.
+    is_forecast : whether the label is a number in a coming window, whose level may leave the range of the training rows.
 
     """
 
@@ -38,6 +39,7 @@ class Shape:
     has_text: bool = False
     levels: int = 0
     is_count: bool = False
+    is_forecast: bool = False
 
 
 def is_count_column(column: Column) -> bool:
@@ -72,9 +74,10 @@ def _candidates(sheet: Sheet, shape: Shape, baseline: dict[str, Any] | None) -> 
     sheet.put("train.seed", 1)
     sheet.put("train.candidates.baseline", baseline or {"estimator": "majority"})
     if shape.is_count:
-        why = "the target is a count: from 0 on, mostly small"
-        sheet.put("train.candidates.counts", {**_trees(shape), "loss": "poisson"}, why, rows=shape.rows)
-        sheet.put("train.candidates.trees", _trees(shape))
+        why = "the target is a count: from 0 on, mostly small; small trees, since counts vary by chance"
+        sheet.put("train.candidates.counts", {**_small_trees(shape), "loss": "poisson"}, why, rows=shape.rows)
+        sheet.put("train.candidates.larger", {**_trees(shape), "loss": "poisson"})
+        sheet.put("train.candidates.trees", _small_trees(shape))
         return
     members = ["linear", "trees"]
     sheet.put("train.candidates.linear", _linear(shape))
@@ -82,27 +85,46 @@ def _candidates(sheet: Sheet, shape: Shape, baseline: dict[str, Any] | None) -> 
     leaves, least = trees["params"]["num_leaves"], trees["params"]["min_child_samples"]
     why = f"{leaves} leaves of at least {least} rows, for {shape.rows:,} rows with a label"
     sheet.put("train.candidates.trees", trees, why, rows=shape.rows)
-    if shape.rows < _FOREST_ROWS and not shape.has_text:
+    if shape.rows < _FOREST_ROWS and not shape.has_text and not shape.is_forecast:
         encoded = {"categorical": ["target_encode"]} if shape.levels > _MANY_LEVELS else {}
-        sheet.put("train.candidates.forest", {"estimator": "random_forest", "trees": 200, **encoded})
+        sheet.put("train.candidates.forest", {"estimator": "random_forest", "trees": 200, **_forest(shape), **encoded})
         members.append("forest")
     why = "the mean of the others, which is often better than each"
     sheet.put("train.candidates.together", {"estimator": "blend", "of": members}, why)
+
+
+def _forest(shape: Shape) -> dict[str, Any]:
+    """Return the size of leaves and the share of columns of a forest, which for numbers are not those for classes."""
+    return {"min_leaf_rows": 3, "column_share": 0.5} if shape.problem == "regression" else {}
+
+
+def _small_trees(shape: Shape) -> dict[str, Any]:
+    """Return trees of few leaves that learn slowly, for labels that vary by chance."""
+    params = {"learning_rate": 0.02, "num_leaves": 6, "min_child_samples": 100, "feature_fraction": 0.7}
+    return {**_trees(shape), "rounds": 1500, "early_stopping": 80, "params": params}
 
 
 def _linear(shape: Shape) -> dict[str, Any]:
     estimator = "linear_regression" if shape.problem == "regression" else "logistic_regression"
     categorical = "target_encode" if shape.levels > _MOST_LEVELS else {"step": "one_hot", "min_count": 5}
     levels = {"categorical": [categorical]} if shape.levels > _MANY_LEVELS else {}
-    strength = {"strength": 2.0} if shape.problem == "regression" else {}
+    strength = {"strength": 5.0} if shape.problem == "regression" else {}
     return {"estimator": estimator, **levels, **_texts(shape), **strength}
 
 
 def _trees(shape: Shape) -> dict[str, Any]:
     leaves, least = next((leaves, least) for size, leaves, least in _SIZES if shape.rows >= size)
-    params = {"learning_rate": 0.05, "num_leaves": leaves, "min_child_samples": least, "feature_fraction": 0.7}
+    rate, rounds = (0.03, 1000) if shape.rows < _SIZES[0][0] else (0.05, 500)
+    params = {"learning_rate": rate, "num_leaves": leaves, "min_child_samples": least, "feature_fraction": 0.7}
     encoded = {"categorical": ["target_encode"]} if shape.levels > _MANY_LEVELS else {}
-    return {"estimator": "lightgbm", "rounds": 500, "early_stopping": 40, "params": params, **encoded, **_texts(shape)}
+    return {
+        "estimator": "lightgbm",
+        "rounds": rounds,
+        "early_stopping": 50,
+        "params": params,
+        **encoded,
+        **_texts(shape),
+    }
 
 
 def _texts(shape: Shape) -> dict[str, Any]:

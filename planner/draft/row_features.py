@@ -11,7 +11,7 @@ from planner.draft.windows import Features, is_number_of
 from planner.profile.column import column_value
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import duckdb
 
@@ -30,10 +30,22 @@ _WEEKS, _YEARS = 14, 400
 _MOST_PAIRS = 30_000_000
 
 
-def row_view(sheet: Sheet, table: Table, features: Sequence[Column], times: RowTimes, zone: str, days: int) -> None:
+def row_view(
+    sheet: Sheet,
+    table: Table,
+    features: Sequence[Column],
+    keys: Mapping[str, str],
+    times: RowTimes,
+    zone: str,
+    days: int,
+) -> None:
     """Put the view of the rows' own columns into the sheet."""
     path = f"build_features.views.{VIEW}"
     own = {one.name: _own(one) for one in features}
+    own |= {
+        name: {"sql": f"last({sql} ORDER BY event_time)", "dtype": "string", "meaning": "key of a look-up"}
+        for name, sql in keys.items()
+    }
     sheet.put(path, {"source": table.name, "ttl": f"{longest_window(days)}d", "every": "row"})
     why = f"the row itself, as of {times.instant.raw!r}, and what the calendar says of that instant"
     sheet.put(f"{path}.features", {**own, **_distances(times, own), **_calendar(times.instant, zone, days, own)}, why)

@@ -39,7 +39,7 @@ def _words(words: str) -> re.Pattern[str]:
 
 #: Names of times that tell when somebody or something began, of earlier events, of later events, and of planned ones.
 _BEGINNING = _words(
-    "joined|join|since|sign_?up|signed_?up|registered|registration|member|opened|born|birth|dob|hired?|built|founded|"
+    "joined|join|since|sign_?up|signed_?up|registered|registration|member|born|birth|dob|hired?|built|founded|"
     "established|renovated|installed|first|onboarded|enrolled"
 )
 _EARLIER = _words("last|prev|previous|prior")
@@ -115,7 +115,8 @@ def _instant(
 ) -> Column | None:
     """Return the most likely instant; it is a question if several times are as likely, or none is."""
     events = [one for one in able if not _is_of_another(connection, table, one)]
-    events = [one for one in events if not _LATER.search(one.name)] or events
+    for later in (_LATER, _PLANNED):
+        events = [one for one in events if not later.search(one.name)] or events
     if len(events) == 1:
         return events[0]
     own = _words(re.escape(singular(table.name)))

@@ -12,6 +12,7 @@ from planner.draft.entity_rows import Events, entity_of
 from planner.draft.events import draft_timed_source
 from planner.draft.flat import VIEW, draft_features, put_groups, put_project, shape_of
 from planner.draft.keys import draft_key, entity_name
+from planner.draft.look_ups import draft_look_ups, key_features
 from planner.draft.model import draft_model
 from planner.draft.row_features import history_view, row_view, whole_days
 from planner.draft.row_subject import repeated_keys, row_subject
@@ -159,7 +160,9 @@ def draft_rows(
     sheet.put("label", label, f"{target.rows:,} of {table.rows:,} rows have a label", rows=table.rows)
     sheet.notes += later_notes(times)
     sheet.put("build_features.snapshots", {"start": written(parts.start), "end": written(parts.end)})
-    row_view(sheet, table, features, times, zone, parts.days)
+    joined = draft_look_ups(sheet, connection, profile, table, folder)
+    own_columns, keys = key_features(sheet, features)
+    row_view(sheet, table, [*own_columns, *joined], keys, times, zone, parts.days)
     views = [VIEW]
     if not linked:
         views.append(history_view(sheet, connection, table, own, features, times, target, parts.days, None))
@@ -167,7 +170,7 @@ def draft_rows(
     sheet.put("build_features.services", {"everything": [f"{view}.*" for view in views]})
     _training_set(sheet, table, times, parts)
     sheet.put("materialize.as_of", written(parts.end))
-    draft_model(sheet, sheet.plan["project"]["name"], shape_of(target, features))
+    draft_model(sheet, sheet.plan["project"]["name"], shape_of(target, [*features, *joined]))
     put_groups(sheet, features)
     return True
 

@@ -85,7 +85,8 @@ class Sheet:
         given = self.answers.get(name)
         if given is not None:
             return given
-        self.questions.append(Question(name, asks, default, tuple(options), changes, weight))
+        if all(one.name != name for one in self.questions):
+            self.questions.append(Question(name, asks, default, tuple(options), changes, weight))
         return default
 
     @property

@@ -27,6 +27,9 @@ _REGULAR = 0.7
 #: Columns of numbers, columns whose last value is a feature, their levels, and the levels that are counted.
 _MOST_NUMBERS, _MOST_VALUES, _MOST_LEVELS, _MOST_COUNTED = 8, 12, 50, 6
 _LONGEST_NAME = 40
+#: Names of angles, whose mean means nothing: that of 350 and 10 degrees is 180.
+_ANGLE = re.compile(r"(^|_)(dir|direction|bearing|heading|azimuth|angle|course|wd)($|_)")
+_QUARTER, _CIRCLE = 90, 360
 
 Features = dict[str, dict[str, Any]]
 
@@ -115,15 +118,25 @@ def _measures(events: Events) -> list[Column]:
 def _means(events: Events, windows: Sequence[int]) -> Features:
     """Return the means of the columns of numbers in windows."""
     return {
-        f"{one.name[:28]}_mean_{_text(hours)}": {
-            "sql": f"avg({identifier(one.name)})",
+        f"{name}_mean_{_text(hours)}": {
+            "sql": f"avg({sql})",
             "window": _text(hours),
             "dtype": "float64",
-            "unit": f"unit of {one.name}",
+            "unit": unit,
         }
         for one in _measures(events)
+        for name, sql, unit in _averaged(one)
         for hours in windows
     }
+
+
+def _averaged(column: Column) -> list[tuple[str, str, str]]:
+    """Return (name, SQL, unit) of what is averaged of a column: its values, or of an angle in degrees its sine and cosine."""
+    value, name = identifier(column.name), column.name[:28]
+    is_angle = _ANGLE.search(column.name) is not None and bool(column.quantiles)
+    if not is_angle or column.quantiles[0] < 0 or not _QUARTER < column.quantiles[-1] <= _CIRCLE:
+        return [(name, value, f"unit of {column.name}")]
+    return [(f"{name[:24]}_{way}", f"{way}(radians({value}))", f"{way} of {column.name}") for way in ("sin", "cos")]
 
 
 def _numbers(events: Events, windows: Sequence[int]) -> Features:

@@ -13,7 +13,16 @@ from core.plan.ingest import TextTable
 from feature_repo.files.duck import identifier, literal
 from planner.profile.column import Column, column_value, plain_number, time_value
 from planner.profile.measured import measured
-from planner.profile.patterns import MISSING_MARKS, MISSING_WORDS, PERSONAL, TIME_FORMS, TRUTH_WORDS, Personal
+from planner.profile.patterns import (
+    MISSING_MARKS,
+    MISSING_WORDS,
+    PERSONAL,
+    POSTAL_NAME,
+    TIME_FORMS,
+    TRUTH_WORDS,
+    Personal,
+)
+from planner.profile.sentinels import without_sentinel
 from planner.profile.texts import LONG, column_texts
 
 if TYPE_CHECKING:
@@ -76,7 +85,10 @@ def _profiled(connection: duckdb.DuckDBPyConnection, table: Loaded, names: Seque
         column = Column(name, table.raw[name], table.types[name], "empty", table.rows, distinct=counts[name].distinct)
         texts = column_texts(connection, table, column)
         known = _known(connection, table, column, texts, counts[name], samples[name])
-        yield _with_person(measured(connection, table, known, texts), samples[name])
+        if known.kind == "integer" and POSTAL_NAME.search(name):
+            known = replace(known, kind="string")
+        known = without_sentinel(connection, table, measured(connection, table, known, texts), texts)
+        yield _with_person(known, samples[name])
 
 
 @dataclass(frozen=True)
@@ -247,7 +259,9 @@ def _proposals(table: Loaded, column: Column, counts: _Counts, sample: Sequence[
     if pair and column.distinct <= len(MISSING_MARKS):
         yield replace(column, kind="bool", truth=pair)
     if counts.numbers >= (counts.values - counts.marks) * _MANY and counts.numbers and not counts.zeros:
-        if all(map(_WHOLE_TEXT.fullmatch, values)) and not any(_is_fraction(table, value) for value in values):
+        words = {value for value in values if value.isalpha() or not any(map(str.isdigit, value))}
+        numbers = [value for value in values if value not in words] if len(words) <= _FEW_WORDS else values
+        if all(map(_WHOLE_TEXT.fullmatch, numbers)) and not any(_is_fraction(table, value) for value in values):
             yield replace(column, kind="integer")
         yield replace(column, kind="number")
 

@@ -25,6 +25,10 @@ _INCLUDED = 0.9
 #: Smallest score of a link: the included share times the similarity of the names.
 _LIKELY = 0.6
 _FEW_VALUES = 3
+#: Score of a key whose name names its table.
+_NAMES_TABLE = 2
+#: Similarity of names that a whole number needs to be the key of a table whose keys have no gaps, where each is found.
+_SURE_NAME = 0.7
 #: Texts with so many values are found in another table by chance rarely: names count less, and fewer must be found.
 _MANY_VALUES, _INCLUDED_TEXTS = 50, 0.6
 
@@ -133,13 +137,20 @@ def _pairs(tables: Sequence[tuple[Loaded, Sequence[Column]]]) -> Iterator[_Pair]
                 yield from (
                     _Pair(table, column, to_table, key, name_score(column.name, to_table.name, key.name))
                     for column in columns
-                    if table.name != to_table.name and _may_hold(column, key)
+                    if table.name != to_table.name and _may_hold(table.name, column, to_table.name, key)
                 )
 
 
-def _may_hold(column: Column, key: Column) -> bool:
+def _may_hold(table: str, column: Column, to_table: str, key: Column) -> bool:
+    """Return whether a column may hold keys of another table; the numbers of its own table's rows do by chance only."""
     alike = column.kind == key.kind and _FEW_VALUES <= column.distinct <= key.distinct * 1.1
-    return alike and (column.kind != "integer" or KEY_NAME.search(column.name) is not None or column.name == key.name)
+    if column.name == key.name:
+        is_own = column.is_unique and key_score(table, column) > key_score(to_table, key)
+        return alike and not is_own
+    if column.kind != "integer":
+        return alike
+    is_own = column.is_unique and key_score(table, column) == _NAMES_TABLE
+    return alike and KEY_NAME.search(column.name) is not None and not is_own
 
 
 def _compared(connection: duckdb.DuckDBPyConnection, pair: _Pair) -> Link | None:
@@ -153,4 +164,12 @@ def _compared(connection: duckdb.DuckDBPyConnection, pair: _Pair) -> Link | None
     to = pair.to_table.name, pair.to_column.name
     is_telling = pair.column.kind == "string" and distinct >= _MANY_VALUES
     link = Link(pair.table.name, pair.column.name, *to, share, pair.name_score, int(orphans), is_telling)
-    return link if share >= (_INCLUDED_TEXTS if is_telling else _INCLUDED) and link.score >= _LIKELY else None
+    is_found_by_chance = pair.name_score < _SURE_NAME and _has_no_gaps(pair.to_column)
+    is_included = share >= (_INCLUDED_TEXTS if is_telling else _INCLUDED) and not is_found_by_chance
+    return link if is_included and link.score >= _LIKELY else None
+
+
+def _has_no_gaps(key: Column) -> bool:
+    if key.kind != "integer" or key.smallest is None or key.largest is None:
+        return False
+    return int(float(key.largest)) - int(float(key.smallest)) < 2 * key.distinct

@@ -52,6 +52,9 @@ _DATES = {
     "%d/%m/%y": r"\d{1,2}/\d{1,2}/\d{2}",
     "%m/%d/%y": r"\d{1,2}/\d{1,2}/\d{2}",
     "%d.%m.%y": r"\d{1,2}\.\d{1,2}\.\d{2}",
+    "%b-%Y": r"[A-Za-z]{3}-\d{4}",
+    "%b %Y": r"[A-Za-z]{3} \d{4}",
+    "%m/%Y": r"\d{1,2}/\d{4}",
     "%d-%b-%y": r"\d{1,2}-[A-Za-z]{3}-\d{2}",
 }
 _CLOCKS = {
@@ -174,6 +177,8 @@ PERSONAL = (
 
 #: Words at the end of the name of a key.
 KEY_NAME = _named("id|key|nr|(no|number)(?!_of_)|code|uuid|guid|ref|sku|identifier")
+#: Names of columns whose numbers are codes of places: they have no order, and no mean.
+POSTAL_NAME = _named("zip|zip_?code|plz|post_?code|postal_?code|post_?leitzahl")
 #: Names of columns that say what became known after the event that is predicted.
 AFTER_NAME = re.compile(
     r"(_after|_afterwards|_outcome)$|^(churn|cancel\w*|exit|termination|leaving)_(reason|date|score|category)$"

@@ -10,8 +10,11 @@ import pytest
 from sklearn import datasets
 
 from core.errors import PantheraError
+from planner.verbs import check_sources
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.planner.drafted import Drafted
 
 
@@ -175,16 +178,28 @@ def test_dates_that_fit_two_orders_are_a_question_whose_answer_is_the_format(dra
         drafted(files, "y = 1", answers={"format.joined": "%Y"})
 
 
-def test_tables_that_are_left_out_are_named_with_what_links_them(drafted: Drafted) -> None:
+def test_linked_tables_are_looked_up_and_those_that_are_left_out_are_named(
+    drafted: Drafted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rng = random.Random(5)  # noqa: S311 - a fixed example
     shops = "shop_id,size\n" + "".join(f"{n},{rng.randrange(90)}\n" for n in range(20))
     codes = "code,z\n" + "".join(f"Q{n},{rng.random():.3f}\n" for n in range(60))
     orders = "id,shop_id,x,y\n" + "".join(
         f"o{n},{rng.randrange(20)},{rng.random():.3f},{rng.choice([0, 1])}\n" for n in range(300)
     )
-    _, draft = drafted({"orders.csv": orders, "shops.csv": shops, "codes.csv": codes}, "y = 1")
+    shops = shops.replace("size", "size,town_id", 1).replace("\n", ",{}\n").replace("town_id,{}", "town_id", 1)
+    shops = shops.format(*(7000 + 900 * (n % 4) for n in range(20)))
+    towns = "town_id,people\n" + "".join(f"{7000 + 900 * n},{n}00\n" for n in range(4))
+    files = {"orders.csv": orders, "shops.csv": shops, "towns.csv": towns, "codes.csv": codes}
+    plan, draft = drafted(files, "y = 1")
+    assert {name: one.key for name, one in plan.ingest["orders"].join.items()} == {
+        "shops": {"shop_id": "shop_id"},
+        "towns": {"shops_town_id": "town_id"},
+    }
+    assert {"shops_size", "towns_people"} <= set(plan.build_features.views["row"].features)
+    monkeypatch.chdir(tmp_path)
+    assert [one for one in check_sources(plan).findings if one.level == "refuse"] == []
     notes = [note for note in draft.sheet.notes if "left out of a prediction" in note]
     assert notes == [
-        "the table shops is left out of a prediction for each row of orders; 'shop_id' links them: its columns come by `join`",
         "the table codes is left out of a prediction for each row of orders; no column links it",
     ]

@@ -202,9 +202,32 @@ def test_a_long_table_whose_texts_recur_is_counted_exactly(profiled: Profiled) -
     )
     profile = profiled({"t.csv": "\n".join(["id,number,day,answer", *lines]) + "\n"})
     number, day, answer = (only_column(profile, name) for name in ("number", "day", "answer"))
-    assert (number.kind, number.missing, number.values, number.distinct) == ("number", {"Block": odd}, rows - odd, 50)
+    assert (number.kind, number.missing, number.values, number.distinct) == ("integer", {"Block": odd}, rows - odd, 50)
     assert (day.kind, day.forms, day.distinct, day.top[0][1]) == ("date", ("%d/%m/%Y",), 28, 3572)
     assert sum(count for _, count in number.top) == rows // 5
     assert (answer.missing, answer.nulls) == ({"?": odd}, odd)
     assert profile.tables[0].keys == ("id",)
     assert sum(profile.tables[0].times[0].counts) == rows
+
+
+def test_a_number_of_nines_far_from_the_others_means_a_missing_value(profiled: Profiled) -> None:
+    rows = [
+        f"{n % 40},{-999 if n % 20 == 3 else n % 30},{9999 if n == 7 else n % 50 * 200},{n % 2}" for n in range(200)
+    ]
+    table = profiled({"t.csv": "\n".join(["a,b,c,zip", *rows])}).tables[0]
+    assert table.column("b").missing == {"-999": 10}
+    assert (table.column("b").smallest, table.column("b").nulls) == ("0", 10)
+    assert [table.column(name).missing for name in "ac"] == [{}, {}]
+    assert table.column("zip").kind == "string"
+
+
+def test_the_numbers_of_a_tables_own_rows_are_no_links_to_other_numbers(profiled: Profiled) -> None:
+    calls = ["call_id,store_no", *(f"{n},{n % 9 + 1}" for n in range(60))]
+    payments = ["payment_id,call_id", *(f"{n},{n}" for n in range(60))]
+    stores = ["store_no,size", *(f"{n},{n * n}" for n in range(1, 10))]
+    files = {"calls.csv": calls, "payments.csv": payments, "stores.csv": stores}
+    found = profiled({name: "\n".join(lines) for name, lines in files.items()}).links
+    assert {f"{one.table}.{one.column}>{one.to_table}.{one.to_column}" for one in found} == {
+        "calls.store_no>stores.store_no",
+        "payments.call_id>calls.call_id",
+    }
