@@ -60,6 +60,7 @@ _DATA, _SOURCES, _JOURNAL, _STATE = Path("data"), Path("world"), Path("live"), P
 #: One day of outcomes after the first of each month: the label window of the campaign has closed.
 _DAYS = (1, 29)
 _SECONDS_TO_FOLLOW = 8
+_PLANTED = "planted by the soak"
 
 
 def world_of(customers: int, seed: int) -> SubscriptionSettings:
@@ -225,11 +226,11 @@ class Soak:
         if last["decision"] == "promote" and last["acted"] and "challenger" not in self._state.planted:
             self._state.planted.append("challenger")
             self._state.planted.append(self._before(last["target"]))
-            verb("promote", self._state.planted[1], "--role", "challenger", "--why", "a planted mistake")
+            verb("promote", self._state.planted[1], "--role", "challenger", "--why", _PLANTED)
         elif last["decision"] == "retire" and last["acted"] and last["target"] in self._state.planted:
             good = str(self._roles()["champion"])
-            verb("promote", last["target"], "--why", "a planted mistake")
-            verb("promote", good, "--role", "challenger", "--why", "it answered before")
+            verb("promote", last["target"], "--why", _PLANTED)
+            verb("promote", good, "--role", "challenger", "--why", _PLANTED)
 
     def _before(self, champion: str) -> str:
         with connect(ensure_database(self._settings)) as connection:
@@ -250,7 +251,11 @@ class Soak:
             "shadow": self._state.shadow,
             "history_events": len(events),
             "history_in_order": times == sorted(times),
-            "by_hand": [why for _, _, why in roles if "by hand" in why],
+            "by_hand": [
+                why
+                for _, cause, why in roles
+                if cause != "register" and not why.startswith("panthera monitor") and why != _PLANTED
+            ],
             "seconds": round(self._state.seconds),
             "complete": {"retrain", "promote", "retire", "roll_back"} <= acted,
         }
