@@ -1,6 +1,6 @@
 # One command each; every one of them does its own set-up. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test bench-world bench-features bench-ingest bench-repro bench-diff bench-leaks bench-profile bench-wide soak-features conformance bench-score bench-serving bench-experiments bench-parity soak-monitoring bench-training bench-public bench-draft soak-candidates soak-models check docs lock clean FORCE
+.PHONY: bench-false-alarms help setup demo test bench-world bench-features bench-ingest bench-repro bench-diff bench-leaks bench-profile bench-wide soak-features conformance bench-score bench-serving bench-experiments bench-parity soak-monitoring bench-training bench-public bench-draft soak-candidates soak-models check docs lock clean FORCE
 
 # dvc's stages and tools call one another by name, so this checkout's programs come first.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -41,6 +41,7 @@ help:
 	@echo "make bench-monitoring  drift, parity, cohorts and the report beside Evidently (ten minutes); ROWS=100000 for fewer"
 	@echo "make bench-parity  planted defects of each class, and a log without any, by the parity check (a minute)"
 	@echo "make soak-monitoring  months of rounds that retrain, promote, retire and roll back by themselves (half an hour); continues if killed"
+	@echo "make bench-false-alarms  alarms of drift where nothing changed, and delays where something did (minutes)"
 	@echo "make bench-score  panthera score beside Feast's client and LightGBM's booster (a minute)"
 	@echo "make bench-serving  the service beside BentoML, Feast's client and LightGBM's booster (minutes); ROUNDS=1 for a quick look"
 	@echo "make bench-experiments  simulated experiments with a known effect, and a comparison of a million exposures (minutes)"
@@ -157,6 +158,9 @@ bench-parity: setup
 
 soak-monitoring: setup
 	@$(PYTHON) -m benchmarks.monitoring.rounds_soak
+
+bench-false-alarms: setup
+	@$(PYTHON) -m benchmarks.monitoring.false_alarms
 
 bench-score: setup
 	@$(PYTHON) -m benchmarks.serving.score

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from core.reference import Reference
+    from monitoring.changes.separation import ServedSeparation
     from monitoring.report import DriftReport
 
 #: Added to each bin, so that the logarithm of an empty bin is finite: the estimator of Krichevsky and Trofimov (1981).
@@ -68,7 +69,8 @@ class ColumnDrift:
 class DriftResult:
     """The drift of every feature and of the score of one release, as served in (`start`, `end`]; None is unbounded.
 
-    `report` is the HTML report, if one was requested.
+    `report` is the HTML report, if one was requested. `together` is how well all columns together tell served rows from
+    training rows; None if there are too few.
     """
 
     release_id: str
@@ -76,6 +78,7 @@ class DriftResult:
     end: datetime | None
     columns: tuple[ColumnDrift, ...]
     report: DriftReport | None = None
+    together: ServedSeparation | None = None
 
     @property
     def alarms(self) -> tuple[str, ...]:
@@ -110,6 +113,7 @@ class DriftResult:
             "moved_as_expected": list(self.moved_as_expected),
             "report": self.report and str(self.report.path),
             "report_leaves_out": list(self.report.dropped) if self.report else [],
+            "together": self.together and plain(self.together),
             "columns": {
                 column.name: {key: value for key, value in plain(column).items() if key != "name"}
                 for column in self.columns
@@ -120,7 +124,8 @@ class DriftResult:
         """Return a terminal table of the columns, the largest PSI first."""
         from rich.text import Text
 
-        summary = "\n".join([self.summary, *(f"expected: {reason}" for reason in self.reasons)])
+        together = [self.together.sentence] if self.together else []
+        summary = "\n".join([self.summary, *(f"expected: {reason}" for reason in self.reasons), *together])
         measures = ("PSI", "limit", "missing then", "missing now", "other now", "rows")
         table = terminal_table(
             "column",

@@ -28,6 +28,7 @@ from models.data.attributes import join_features
 from models.data.split import read_training_set
 from models.releases.comparability import same_definition
 from models.releases.ledger import current, find_release
+from monitoring.changes.separation import ROWS, separate_served
 from monitoring.changes.staleness import price_staleness
 from monitoring.drift import DriftResult, columns_drift
 from monitoring.explained import ExplainedPrediction
@@ -115,6 +116,7 @@ def drift_verb(
                 f"release {release.release_id} ({role}) served no prediction {served}, so there is nothing to measure; "
                 "send requests to the service, or choose another window"
             )
+        sample = fetch_at_most(connection, release.release_id, ROWS, served.start, served.end)
         written = (
             _write_report(connection, plan.monitor, release.release_id, bundle, window=served, path=report)
             if report
@@ -125,7 +127,9 @@ def drift_verb(
     }
     expected[SCORE] = plan.monitor.expected_drift.get(SCORE, "")
     columns = columns_drift(reference, counts, plan.monitor.psi_alarm, expected)
-    return DriftResult(release.release_id, served.start, served.end, columns, written)
+    vectors = [logged_vector(each, bundle.contract.features) for each in sample]
+    together = separate_served(bundle, vectors, expected)
+    return DriftResult(release.release_id, served.start, served.end, columns, written, together)
 
 
 def staleness_verb(

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from benchmarks.monitoring.false_alarms import changed_relation, constant_columns
 from core.plan.plan import Decide
 from core.reference import BinCounts, Reference, build_reference
 from monitoring.drift import DriftResult, columns_drift
@@ -114,3 +115,13 @@ def test_broken_data_block_from_the_first_month_and_never_retrain(
     decided = rounds(reference, 4, change)
     assert {each.decision for each in decided} == {Decision.BLOCK}
     assert all(each.reasons[0].startswith(because) for each in decided)
+
+
+def test_columns_that_were_constant_are_named_within_a_window_and_not_before() -> None:
+    found = constant_columns()
+    assert 0 < found["constant_delay_rows"] <= 336
+    assert found["constant_false_alarms"] == 0
+
+
+def test_a_relation_that_changes_is_shown_in_its_month_by_all_columns_together_and_by_no_column() -> None:
+    assert changed_relation() == {"correlation_delay_months": 1, "correlation_psi_alarms": 0}
