@@ -203,6 +203,8 @@ class Soak:
             self._round(today)
             self._plant()
             time.sleep(_SECONDS_TO_FOLLOW)
+        if today.day > 1:  # the outcomes of this month's campaign, not of each customer's first one
+            self._state.known.exposed = dict.fromkeys(self._state.known.present, today.replace(day=1))
         catch_up(self._settings, self._plan, _DATA, today)
 
     def _round(self, today: datetime) -> None:
