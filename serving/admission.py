@@ -61,6 +61,20 @@ class Admission:
             self._entities -= entities
             del self._late_at[token]
 
+    def refuse_if_busy(self) -> None:
+        """Refuse work that can wait while predictions in flight are at half of a limit.
+
+        Raises
+        ------
+        TooMany
+            If it is refused.
+
+        """
+        if 2 * self._entities > self._most or 2 * len(self._late_at) > _FEWEST_QUEUED:
+            raise TooMany(
+                "the service is busy with predictions, so it explains none; send it again later, or without explain"
+            )
+
     def _refuse_full(self, entities: int) -> None:
         if self._entities and self._entities + entities > self._most:
             raise TooMany(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -22,9 +23,10 @@ from serving import respond
 from serving.admission import Admission, seconds_to_answer
 from serving.arrow_answers import is_asked_for, predictions_as_arrow
 from serving.given import with_given
-from serving.predict import Answer, predict
+from serving.predict import Answer, explained, predict
 from serving.signals.trace import lap
 from serving.wire.decode import (
+    MOST_EXPLAINED,
     decode_as_of,
     decode_features,
     decode_outcomes,
@@ -33,10 +35,11 @@ from serving.wire.decode import (
 )
 from serving.wire.openapi import ARROW, code_version
 from serving.wire.problems import problem_of
-from serving.wire.refusals import NoPrediction, NotAvailable
+from serving.wire.refusals import NoPrediction, NotAvailable, Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
     from datetime import datetime
 
     from starlette.requests import Request
@@ -85,6 +88,7 @@ class Endpoints:
     openapi: Callable[[tuple[str, ...]], bytes]
     comparing: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
     admission: Admission = field(default_factory=Admission)
+    explanations: Admission = field(default_factory=lambda: Admission(MOST_EXPLAINED))
 
     @property
     def _max_entities(self) -> int:
@@ -96,9 +100,11 @@ class Endpoints:
         decoded = await self.bodies.decoded(request, lambda body: decode(body, now))
         lap(request, "decode")
         ready, entities = self.runtime.ready(), len(decoded.keys)
+        if decoded.explain and is_asked_for(request):
+            raise Refusal("found explain in a request for an Arrow stream, which has no reasons; ask for JSON")
         seconds = seconds_to_answer(self.runtime.settings.deadline, entities)
         try:
-            with self.admission.admitted(entities, seconds):
+            with self._explaining(decoded, seconds), self.admission.admitted(entities, seconds):
                 async with asyncio.timeout(seconds):
                     facts, entries = await self._answer(request, ready, decoded)
         except TimeoutError:
@@ -111,6 +117,13 @@ class Endpoints:
             return respond.BodyResponse(stream, ARROW.encode())
         return self._predictions(entries, facts)
 
+    def _explaining(self, decoded: EntitiesRequest, seconds: float) -> AbstractContextManager[None]:
+        """Admit a request for reasons, which is refused earlier than one for predictions alone."""
+        if not decoded.explain:
+            return nullcontext()
+        self.admission.refuse_if_busy()
+        return self.explanations.admitted(len(decoded.keys), seconds)
+
     async def _answer(self, request: Request, ready: Ready, decoded: EntitiesRequest) -> tuple[Facts, list[Entry]]:
         """Read features, predict, and return once every prediction is committed to the log."""
         began = perf_counter()
@@ -120,6 +133,8 @@ class Endpoints:
         lap(request, "features")
         facts = with_given(facts, decoded.given, ready.active)
         entries = await predict(decoded.keys, facts, ready.active, ready.experiment, self.runtime.policy)
+        if decoded.explain:
+            entries = await explained(entries, ready.active)
         lap(request, "predict")
         await _log(ready, entries)
         lap(request, "log")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from core.plan.plan import Serve
     from serving.active_releases import ActiveReleases
     from serving.features import EntityFacts, Facts
-    from serving.scoring import Scored
+    from serving.scoring import Reason, Scored
 
 
 _VALUES = attrgetter("values")
@@ -55,6 +55,7 @@ class Answer(NamedTuple):
     probabilities : of the classes of a multiclass problem, and of a binary one if the plan names both.
     interval : bounds of the interval around a predicted number, if the release has one.
     positive : name of the class whose probability a binary score is, if the plan states it.
+    reasons : the largest contributions of features if they were asked for; None if the model cannot state them.
 
     """
 
@@ -65,6 +66,7 @@ class Answer(NamedTuple):
     probabilities: Mapping[str, float] | None = None
     positive: str = ""
     interval: tuple[float, float] | None = None
+    reasons: Sequence[Reason] | None = ()
 
 
 class Refused(NamedTuple):
@@ -125,6 +127,25 @@ async def predict(
         async for (case, _), scored in in_turns(zip(cases, scores, strict=True)):
             entries[case.position] = _answer(case, scored, facts, policy)
     return [entries[position] for position in range(len(keys))]
+
+
+async def explained(entries: Sequence[Entry], active: ActiveReleases) -> list[Entry]:
+    """Return the entries with the reasons of their predictions, by the values that were scored."""
+    found: dict[int, Sequence[Reason] | None] = {}
+    for release in active.releases:
+        columns = [feature.column for feature in release.bundle.contract.features]
+        own = [
+            (at, [entry.prediction.features[column] for column in columns])
+            for at, entry in enumerate(entries)
+            if isinstance(entry, Answer) and entry.prediction.release_id == release.release_id
+        ]
+        if own:
+            reasons = await release.scorer.reasons([vector for _, vector in own])
+            found.update(zip([at for at, _ in own], reasons, strict=True))
+    return [
+        entry._replace(reasons=found.get(at)) if isinstance(entry, Answer) else entry
+        for at, entry in enumerate(entries)
+    ]
 
 
 def _refusal(key: Key, views: Mapping[str, ViewRead], policy: Policy) -> Refused | None:

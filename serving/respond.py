@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from serving.active_releases import Release
     from serving.features import Facts
     from serving.predict import Entry
+    from serving.scoring import Reason
     from serving.wire.decode import EntityKey
 
 
@@ -86,7 +87,17 @@ def _entry(entry: Entry, key: EntityKey) -> dict[str, Any]:
         "decision": entry.prediction.decision or None,
         **({"probabilities": dict(entry.probabilities)} if entry.probabilities else {}),
         "features": statuses,
+        **({} if entry.reasons == () else {"reasons": _reasons(entry.reasons)}),
     }
+
+
+def _reasons(reasons: Sequence[Reason] | None) -> list[dict[str, Any]] | None:
+    if reasons is None:
+        return None
+    return [
+        {"feature": reason.feature, "value": _value(reason.value), "contribution": reason.contribution}
+        for reason in reasons
+    ]
 
 
 def _status(read: ViewRead) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -12,8 +13,14 @@ from serving.signals.model_measure import Measure
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    import numpy as np
+    from numpy.typing import NDArray
+
     from core.contracts import Value
     from models.bundles.bundle import Bundle
+
+
+_MOST_REASONS = 5
 
 
 class Scored(NamedTuple):
@@ -30,6 +37,14 @@ class Scored(NamedTuple):
     score: float
     chosen: str | None = None
     probabilities: Mapping[str, float] | None = None
+
+
+class Reason(NamedTuple):
+    """A feature with its value and its contribution to the raw score of the model, before any calibration."""
+
+    feature: str
+    value: Value
+    contribution: float
 
 
 class Scorer:
@@ -56,6 +71,17 @@ class Scorer:
         """
         return await self._batches.submit(vectors)
 
+    async def reasons(self, vectors: Sequence[Sequence[Value]]) -> list[list[Reason] | None]:
+        """Return the features with the largest contributions to each score; None if the model cannot state them exactly."""
+        return await asyncio.to_thread(self._reasons, vectors)
+
+    def _reasons(self, vectors: Sequence[Sequence[Value]]) -> list[list[Reason] | None]:
+        found = self._bundle.contributions(vectors)
+        if found is None:
+            return [None] * len(vectors)
+        names = [f"{feature.view}.{feature.name}" for feature in self._bundle.contract.features]
+        return [_largest(names, vector, outputs) for vector, outputs in zip(vectors, found, strict=True)]
+
     async def _score(self, batch: Sequence[Sequence[Sequence[Value]]]) -> list[list[Scored]]:
         vectors = [vector for part in batch for vector in part]
         with self.measure.measured():
@@ -67,6 +93,13 @@ class Scorer:
         if not classes:
             return [Scored(_finite(score)) for score in self._bundle.score_conforming(vectors)]
         return [_of_classes(classes, row) for row in self._bundle.outputs_conforming(vectors).tolist()]
+
+
+def _largest(names: Sequence[str], vector: Sequence[Value], outputs: NDArray[np.float64]) -> list[Reason]:
+    """Return the largest contributions to the raw score, of the likeliest class if there are several."""
+    adds = outputs[int(outputs.sum(axis=1).argmax()), :-1].tolist()
+    reasons = [Reason(*one) for one in zip(names, vector, adds, strict=True)]
+    return sorted(reasons, key=lambda reason: -abs(reason.contribution))[:_MOST_REASONS]
 
 
 def _of_classes(classes: Sequence[str], row: Sequence[float]) -> Scored:

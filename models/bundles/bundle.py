@@ -25,8 +25,9 @@ from core.files import unfinished, whole_folder
 from core.reference import Reference
 from models.bundles.conformance import Conformance
 from models.bundles.contract_format import FORMAT_VERSION, contract_from_json
-from models.scoring.encoding import Encoder
+from models.scoring.encoding import Encoder, encode
 from models.scoring.model_file import Model, calibrated, load_model, score_of
+from models.scoring.tree_contributions import exact_contributions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -123,6 +124,10 @@ class Bundle(BundleFacts):
 
         """
         return self.outputs_of(self.encoder(vectors)) if vectors else np.empty((0, 1))
+
+    def contributions(self, vectors: Sequence[Sequence[Value]]) -> NDArray[np.float64] | None:
+        """Return the contributions of the features to the raw scores of conforming vectors, see `exact_contributions`."""
+        return exact_contributions(self.model, encode(vectors, self.contract.features))
 
     def outputs_of(self, inputs: Inputs) -> NDArray[np.float64]:
         """Return the calibrated outputs for rows that are encoded by the contract's features.

@@ -15,8 +15,7 @@ import numpy as np
 
 from core.calibration import log_odds
 from models.scoring.encoding import Inputs
-from models.scoring.model_file import CatBoostTrees, LightGbmTrees, PreparedModel, XgboostTrees
-from models.scoring.trees import catboost_columns, library
+from models.scoring.tree_contributions import exact_contributions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from core.contracts import ContractFeature, Value
-    from models.scoring.model_file import Estimator, Model
+    from models.scoring.model_file import Model
 
 _SMALLEST = 1e-15
 #: The largest number of background rows, and of rows that are explained together.
@@ -88,35 +87,10 @@ def contributions(
 
     `background` has some dozens of training rows; their values replace those of unknown features in sampling.
     """
-    if isinstance(model, PreparedModel) and model.preparation is None:
-        exact = _tree_contributions(model.estimator, inputs.matrix)
-        if exact is not None:
-            by_output = exact.reshape(len(inputs), -1, inputs.matrix.shape[1] + 1)
-            return Contributions(by_output[0, :, -1], by_output[:, :, :-1].transpose(0, 2, 1))
+    exact = exact_contributions(model, inputs)
+    if exact is not None:
+        return Contributions(exact[0, :, -1], exact[:, :, :-1].transpose(0, 2, 1))
     return sampled(model, problem, inputs, background, orders=orders, seed=seed)
-
-
-def _tree_contributions(estimator: Estimator, matrix: NDArray[np.float64]) -> NDArray[np.float64] | None:
-    """Return the exact contributions of boosted trees with the base last, or None for other estimators.
-
-    The shape is (rows, features + 1), or (rows, outputs, features + 1) for several outputs.
-
-    References
-    ----------
-    Lundberg, S. M., et al. (2020). From local explanations to global understanding with explainable AI for trees. Nature
-    Machine Intelligence 2.
-
-    """
-    values = None
-    if isinstance(estimator, LightGbmTrees):
-        values = estimator.booster.predict(matrix, pred_contrib=True, num_threads=1)
-    elif isinstance(estimator, XgboostTrees):
-        values = estimator.booster.predict(estimator.data(matrix), pred_contribs=True)
-    elif isinstance(estimator, CatBoostTrees):
-        categorical = estimator.model.get_cat_feature_indices()
-        pool = library("catboost").Pool(catboost_columns(matrix, categorical), cat_features=categorical)
-        values = estimator.model.get_feature_importance(pool, type="ShapValues", thread_count=1)
-    return None if values is None else np.asarray(values, dtype=np.float64)
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,8 @@ _LONGEST_SHOWN = 60
 #: Rows in one request to push, and outcomes in one request.
 MOST_PUSHED = 1000
 MOST_OUTCOMES = 10_000
+#: Entities in one request whose predictions are explained; the reasons of one can take a millisecond.
+MOST_EXPLAINED = 100
 #: PostgreSQL cannot store NUL, and UTF-8 cannot encode half of a surrogate pair.
 _NOT_STORED = re.compile("[\0\ud800-\udfff]")
 
@@ -52,11 +54,13 @@ class EntitiesRequest:
     """The requested entities in their order, and the instant `as_of`; None is now.
 
     `given` are the features that came with each entity, in the same order: values by view and name; empty if none came.
+    `explain` asks for the reasons of each prediction.
     """
 
     keys: tuple[Key, ...]
     as_of: datetime | None
     given: tuple[GivenFeatures, ...] = ()
+    explain: bool = False
 
 
 def decode_predict(
@@ -77,8 +81,8 @@ def decode_predict(
     """
     views = views or {}
     values = sum(len(table.features) for table in views.values())
-    extent = Extent(objects=(2 + len(views)) * most + 2, values=(2 + len(views) + values) * most + 4)
-    content = _object(parse_json(body, extent), "the body", ["entities", "entity", "as_of"])
+    extent = Extent(objects=(2 + len(views)) * most + 2, values=(2 + len(views) + values) * most + 5)
+    content = _object(parse_json(body, extent), "the body", ["entities", "entity", "as_of", "explain"])
     as_of = _instant(content["as_of"], "as_of", now) if "as_of" in content else None
     if ("entity" in content) == ("entities" in content):
         found = "both 'entities' and 'entity'" if "entity" in content else "neither 'entities' nor 'entity'"
@@ -90,7 +94,18 @@ def decode_predict(
         rows = {f"entities[{at}]": row for at, row in enumerate(listed)}
     keys = tuple(_entity(row, key, where) for where, row in rows.items())
     given = tuple(_given(row, views, where) for where, row in rows.items())
-    return EntitiesRequest(keys, as_of, given if any(given) else ())
+    return EntitiesRequest(keys, as_of, given if any(given) else (), explain=_explain(content, len(keys)))
+
+
+def _explain(content: Mapping[str, Any], entities: int) -> bool:
+    explain = content.get("explain", False)
+    if not isinstance(explain, bool):
+        raise Refusal(f"found {_shown(explain)} at explain; expected true or false")
+    if explain and entities > MOST_EXPLAINED:
+        raise Refusal(
+            f"found {entities} entities with explain; expected at most {MOST_EXPLAINED} in one request, send several"
+        )
+    return explain
 
 
 def _given(row: object, views: Mapping[str, OnlineTable], where: str) -> GivenFeatures:

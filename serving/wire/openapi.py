@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from core.access.api_key import FORM
 from core.dtypes import DTYPES
 from core.roles import ROLES
-from serving.wire.decode import LONGEST_FEATURE, LONGEST_TEXT, MOST_OUTCOMES, MOST_PUSHED
+from serving.wire.decode import LONGEST_FEATURE, LONGEST_TEXT, MOST_EXPLAINED, MOST_OUTCOMES, MOST_PUSHED
 from serving.wire.problems import MEDIA_TYPE
 from serving.wire.scopes import KEY_HEADER, ROUTE_SCOPES
 
@@ -46,6 +46,12 @@ _VALUES: dict[str, Schema] = {
     "timestamp": {"type": "string", "format": "date-time"},
     "string": {**_STORED, "maxLength": LONGEST_FEATURE},
     "text": {**_STORED, "maxLength": LONGEST_FEATURE},
+}
+_SCALAR = {"type": ["number", "string", "boolean", "null"]}
+_EXPLAIN = {
+    "type": "boolean",
+    "default": False,
+    "description": "whether each prediction comes with its reasons; such requests are refused earlier when the service is busy",
 }
 #: The freshness of a view's values.
 _STATUS: dict[str, Schema] = {
@@ -226,8 +232,10 @@ def _outcome(plan: Plan, classes: Collection[str]) -> Schema:
 
 def _predict(entity: Schema, most: int) -> Schema:
     one_of = [{"required": ["entity"]}, {"required": ["entities"]}]
-    properties = {"entity": entity, "entities": _list(entity, most), "as_of": _INSTANT}
-    return {**_object(properties, required=[]), "oneOf": one_of}
+    properties = {"entity": entity, "entities": _list(entity, most), "as_of": _INSTANT, "explain": _EXPLAIN}
+    few = {"properties": {"entities": {"maxItems": MOST_EXPLAINED}}}
+    is_explained = {"properties": {"explain": {"const": True}}, "required": ["explain"]}
+    return {**_object(properties, required=[]), "oneOf": one_of, "if": is_explained, "then": few}
 
 
 def _given(plan: Plan) -> Schema:
@@ -256,8 +264,14 @@ def _answer(unit: Entity) -> Schema:
         "features": _map(_open(_STATUS)),
     }
     interval = _object({"lower": _NUMBER, "upper": _NUMBER})
-    some = {"positive": _TEXT, "probabilities": _map(_NUMBER), "interval": interval}
+    some = {"positive": _TEXT, "probabilities": _map(_NUMBER), "interval": interval, "reasons": _reasons()}
     return _open({**always, **some}, required=list(always))
+
+
+def _reasons() -> Schema:
+    """Return the schema of the largest contributions to the raw score, before any calibration; null if the model has none."""
+    reason = _open({"feature": _TEXT, "value": _SCALAR, "contribution": _NUMBER})
+    return {"type": ["array", "null"], "items": reason}
 
 
 def _refused(unit: Entity) -> Schema:
@@ -267,7 +281,7 @@ def _refused(unit: Entity) -> Schema:
 
 
 def _read(unit: Entity) -> Schema:
-    values = _map({"type": ["number", "string", "boolean", "null"]})
+    values = _map(_SCALAR)
     return _open({unit.key: _key(unit), "features": _map(_open({**_STATUS, "values": values}))})
 
 

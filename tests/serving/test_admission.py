@@ -33,6 +33,24 @@ def test_entities_in_flight_are_limited_and_one_large_request_is_always_taken() 
     asyncio.run(run())
 
 
+def test_explanations_are_refused_before_predictions(world: World) -> None:
+    async def use(client: Client) -> None:
+        endpoints = client.app.state.endpoints
+        explained = {"entity": {"account_id": 1}, "explain": True}
+        with endpoints.admission.admitted(2_001, 5.0):
+            response = await client.http.post("/v1/predict", json=explained)
+            assert_is_problem(response, "too_many_requests")
+            assert (response.status_code, len(await client.entries(1))) == (429, 1)
+        with ExitStack() as in_flight:
+            for _ in range(17):
+                in_flight.enter_context(endpoints.admission.admitted(1, 5.0))
+            assert (await client.http.post("/v1/predict", json=explained)).status_code == 429
+            assert len(await client.entries(1)) == 1
+        assert world.execute("SELECT count(*) FROM panthera.prediction") == [(2,)]
+
+    serve(world, use)
+
+
 def test_nothing_is_taken_while_the_oldest_of_many_has_used_half_of_its_time() -> None:
     async def run() -> None:
         admission = Admission()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 import socket
 import subprocess
@@ -10,6 +11,7 @@ import sys
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +20,7 @@ import psutil
 
 from core.access.key_table import Change, revoke_key
 from core.postgres.database import connect
+from serving.app import ROUTES
 from tests.serving.access.conftest import bearer, make_key
 from tests.serving.conftest import assert_is_problem
 from tests.serving.worst_bodies import check_that_none_holds_up
@@ -99,6 +102,7 @@ def test_bentoml_serves_our_routes_and_sums_what_its_workers_count(bare_world: W
         _the_routes_answer(service.client)
         _everybody_is_counted(service)
         _nobody_else_can_command_it(service)
+        _a_pickle_does_nothing_anywhere(service, bare_world.settings.plan.parent)
         check_that_none_holds_up(f"http://127.0.0.1:{service.port}")
         _a_key_closes_and_a_revocation_ends_in_every_worker(service, bare_world)
         _a_killed_worker_is_missed_by_nobody(service)
@@ -160,6 +164,39 @@ def _nobody_else_can_command_it(service: Service) -> None:
     assert done.stdout == ""
     folder = Path(processes[1].environ()["PROMETHEUS_MULTIPROC_DIR"])
     assert folder.stat().st_mode & 0o777 == 0o700
+
+
+class _Planted:
+    """Writes a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Path.touch, (self.path,)
+
+
+def _a_pickle_does_nothing_anywhere(service: Service, folder: Path) -> None:
+    """Send a pickle to every route, with every type of content that could have it read, and to the socket itself."""
+    planted = folder / "planted"
+    harmful = pickle.dumps(_Planted(planted))
+    pickle.loads(harmful)  # noqa: S301 - it would do harm
+    planted.unlink()
+    for route in [*ROUTES, "/", "/predict", "/docs", "/is_ready"]:
+        for media_type in (
+            "application/vnd.bentoml+pickle",
+            "application/octet-stream",
+            "multipart/form-data; boundary=x",
+        ):
+            headers = {"content-type": media_type, "payload-meta": "[]", "yatai-bento-payload-container": "Pickle"}
+            connection = HTTPConnection("127.0.0.1", service.port, timeout=30)
+            connection.request("POST", route, harmful, headers)
+            assert connection.getresponse().status in {404, 405, 415}, route
+            connection.close()
+    with socket.create_connection(("127.0.0.1", service.port)) as raw:
+        raw.sendall(harmful)
+        assert raw.recv(2**10).startswith(b"HTTP/1.1 400")
+    assert not planted.exists()
 
 
 def _a_key_closes_and_a_revocation_ends_in_every_worker(service: Service, world: World) -> None:

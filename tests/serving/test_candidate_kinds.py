@@ -13,8 +13,9 @@ import pytest
 
 from core.contracts import ContractFeature
 from core.prediction_interval import PredictionInterval
-from models.bundles.bundle import write_bundle
+from models.bundles.bundle import load_bundle, write_bundle
 from models.bundles.bundling import bundle_contents
+from models.bundles.explained import explain_vector
 from models.bundles.signing import read_signer
 from models.candidates.candidates import fit
 from models.data.rows import Rows
@@ -22,7 +23,7 @@ from models.measures.calibration import fit_calibration
 from models.scoring.encoding import encode_table, vectors_of
 from models.scoring.model_file import load_model
 from tests.models.candidates.candidate_kinds import KINDS, TASKS, candidate, kinds_of
-from tests.serving.conftest import MATERIALIZED, Client, World, contract_over, serve
+from tests.serving.conftest import AS_OF, MATERIALIZED, Client, World, contract_over, serve
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -158,6 +159,43 @@ def _serve_the_offline_answers(world: World, digest: str, problem: Problem, outp
                 assert [entry["probabilities"] for entry in entries] == [pytest.approx(share) for share in shares]
 
     serve(world, use)
+
+
+@pytest.mark.parametrize(("kind", "problem"), [("lightgbm", "binary"), ("lightgbm", "multiclass"), ("l2", "binary")])
+def test_reasons_are_the_largest_contributions_to_the_raw_score(bare_world: World, kind: str, problem: Problem) -> None:
+    table, rows = _training_rows(problem)
+    _bring_online(bare_world, table)
+    digest, _ = _bundle(bare_world.settings, kind, problem, table, rows)
+    bare_world.enter("real", "champion", digest)
+    bare_world.write_plan(max_entities="150")
+    bundle = load_bundle(bare_world.settings.bundles / digest, read_signer(bare_world.settings).trusted)
+    vector = vectors_of(table, _FEATURES)[3]
+
+    async def use(client: Client) -> None:
+        body = {"entity": {"account_id": 3}, "as_of": AS_OF.isoformat()}
+        plain = (await client.http.post("/v1/predict", json=body)).json()["predictions"][0]
+        response = await client.http.post("/v1/predict", json={**body, "explain": True})
+        [entry] = response.json()["predictions"]
+        assert (entry["score"], "reasons" in plain) == (plain["score"], False)
+        if kind == "l2":
+            assert entry["reasons"] is None
+            return
+        found = explain_vector(bundle, vector)
+        expected = [
+            {"feature": one.feature, "value": one.value, "contribution": pytest.approx(one.adds)}
+            for one in found.contributions[:5]
+        ]
+        assert entry["reasons"] == expected
+        if problem == "binary":
+            assert found.raw_score == pytest.approx(math.log(entry["score"] / (1 - entry["score"])))
+        many = {"entities": [{"account_id": 3}] * 101, "explain": True}
+        assert "at most 100" in (await client.http.post("/v1/predict", json=many)).json()["detail"]
+        arrow = {"accept": "application/vnd.apache.arrow.stream"}
+        refused = await client.http.post("/v1/predict", json={**body, "explain": True}, headers=arrow)
+        assert refused.status_code == 422
+        assert (await client.http.post("/v1/predict", json={**body, "explain": 1})).status_code == 422
+
+    serve(bare_world, use)
 
 
 def test_a_regression_answers_with_the_interval_of_its_release_as_described(bare_world: World) -> None:
