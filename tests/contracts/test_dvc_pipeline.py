@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -151,6 +152,18 @@ def test_an_import_at_any_place_counts_but_for_types(tmp_path: Path) -> None:
     )
     (tmp_path / "core" / "types.py").write_text("")
     assert list(code_of("models.fit", tmp_path)) == ["core/launch/__main__.py", "core/units.py", "models/fit.py"]
+
+
+PLANS = [ROOT / "params.yaml", *sorted((ROOT / "worlds").rglob("*.yaml"))]
+
+
+@pytest.mark.parametrize("plan", PLANS, ids=lambda plan: plan.stem)
+def test_a_plan_has_its_sections_as_json_in_the_order_of_its_keys(plan: Path) -> None:
+    parsed = read_sections(plan)
+    values = json.loads(json.dumps(section_values(parsed), allow_nan=False))
+    assert list(values["ingest"]) == list(parsed.ingest)
+    views = {name: list(view["features"]) for name, view in values["build_features"]["views"].items()}
+    assert views == {name: list(view.features) for name, view in parsed.build_features.views.items()}
 
 
 def test_the_inputs_of_a_stage_differ_with_its_code_or_its_sections_alone() -> None:
