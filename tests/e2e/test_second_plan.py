@@ -249,7 +249,7 @@ def test_a_second_repro_looks_at_the_sources_alone_and_a_leaf_runs_only_what_fol
     trained.replace("every: 1 week}\n  split", "every: 1 week}  # a comment changes nothing\n  split")
     assert sorted(trained.repro()) == ["inputs", LOOK]
     trained.replace("register: {model: gym}", "register: {model: gymnasium}")
-    assert sorted(trained.repro()) == ["register", "inputs", LOOK]
+    assert sorted(trained.repro()) == ["inputs", "register", LOOK]
 
 
 @pytest.mark.usefixtures("served")
