@@ -128,7 +128,7 @@ def drift_verb(
     expected[SCORE] = plan.monitor.expected_drift.get(SCORE, "")
     columns = columns_drift(reference, counts, plan.monitor.psi_alarm, expected)
     vectors = [logged_vector(each, bundle.contract.features) for each in sample]
-    together = separate_served(bundle, vectors, expected)
+    together = separate_served(bundle, vectors, expected, plan.evaluate.money)
     return DriftResult(release.release_id, served.start, served.end, columns, written, together)
 
 
