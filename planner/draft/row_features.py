@@ -163,11 +163,14 @@ def _measures(features: Sequence[Column], key: Column, times: RowTimes, windows:
 
 
 def _outcomes(target: Target, times: RowTimes, windows: Sequence[int]) -> Features:
-    """Return the mean target of earlier rows, in windows that end when the target is known; of classes the last one."""
+    """Return the mean target of earlier rows, in windows that end when the target is known; of classes the last one.
+
+    Of rows at one time, the one with the largest target is the last, so that the value never depends on their order.
+    """
     lag = f"{whole_days(times.delay)}d"
     value = label_value(target)
     if target.problem == "multiclass":
-        sql = f"last({value} ORDER BY event_time) FILTER (({value}) IS NOT NULL)"
+        sql = f"last({value} ORDER BY event_time, {value}) FILTER (({value}) IS NOT NULL)"
         dtype = target.column.dtype if "column" in target.section else "string"
         return {
             "target_last": {"sql": sql, "lag": lag, "dtype": dtype, "meaning": "target of the last row that is known"}
@@ -175,7 +178,7 @@ def _outcomes(target: Target, times: RowTimes, windows: Sequence[int]) -> Featur
     number = f"CAST(({value}) AS INTEGER)" if target.problem == "binary" else value
     stated = {"sql": f"avg({number})", "lag": lag, "dtype": "float64", "meaning": "mean target of earlier rows"}
     found = {f"target_{days}d": {**stated, "window": f"{days}d"} for days in windows[1:] or windows}
-    last = f"last({number} ORDER BY event_time) FILTER (({value}) IS NOT NULL)"
+    last = f"last({number} ORDER BY event_time, {number}) FILTER (({value}) IS NOT NULL)"
     return {**found, "target_so_far": stated, "target_last": {**stated, "sql": f"CAST({last} AS DOUBLE)"}}
 
 

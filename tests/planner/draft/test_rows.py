@@ -107,7 +107,9 @@ def test_several_rows_of_one_key_at_one_time_are_entities_of_their_own_with_the_
     assert plan.build_features.views["customer_id_rows"].entity == "customer"
     service = plan.build_features.services["everything"]
     assert service == ("row.*", "customer_id_rows.*")
-    assert plan.build_features.views["customer_id_rows"].features["rows_so_far"].lag == timedelta(days=1)
+    history = plan.build_features.views["customer_id_rows"].features
+    assert history["rows_so_far"].lag == timedelta(days=1)
+    assert "ORDER BY event_time, CAST" in history["target_last"].sql  # several rows have one time
     monkeypatch.chdir(tmp_path)
     assert [one for one in check_sources(plan).findings if one.level == "refuse"] == []
 
