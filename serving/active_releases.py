@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from feature_repo.online.query import EntityLookup
     from models.bundles.bundle import Bundle
     from models.releases.ledger import LedgerRelease
-    from serving.wire.decode import EntityKey
+    from serving.wire.values import EntityKey
 
 Pick: TypeAlias = "Callable[[Sequence[Value]], tuple[Value, ...]]"
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from serving.features import Facts
     from serving.predict import Entry
-    from serving.wire.decode import EntityKey
+    from serving.wire.values import EntityKey
 
 
 def is_asked_for(request: Request) -> bool:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from models.bundles.signing import TrustedKeys
     from models.releases.ledger import LedgerRelease
     from serving.active_releases import ActiveReleases
-    from serving.wire.decode import EntityKey
+    from serving.wire.values import EntityKey
 
 _LOGGER = logging.getLogger(__name__)
 #: Number of earlier champions that are tried as a fallback.

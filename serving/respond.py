@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from serving.features import Facts
     from serving.predict import Entry
     from serving.scoring import Reason
-    from serving.wire.decode import EntityKey
+    from serving.wire.values import EntityKey
 
 
 def _plain_number(value: object) -> object:

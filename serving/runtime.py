@@ -27,10 +27,10 @@ from serving.predict import Policy
 from serving.readiness import Readiness
 from serving.releases import BundleFolder, Loader
 from serving.router import Experiment
-from serving.wire.decode import EntityKey
 from serving.wire.plain_predict import PredictDecoder
 from serving.wire.problems import public_message
 from serving.wire.refusals import NotAvailable
+from serving.wire.values import EntityKey
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

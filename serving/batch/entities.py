@@ -15,7 +15,7 @@ from core.contracts import LONGEST_KEY
 from core.errors import SourceError
 
 if TYPE_CHECKING:
-    from serving.wire.decode import EntityKey
+    from serving.wire.values import EntityKey
 
 #: The name of a file that means the standard input.
 STANDARD_INPUT = Path("-")

@@ -22,8 +22,8 @@ from serving.batch.entities import read_keys
 from serving.batch.scores import DECISION, ERROR, SCORE, ColumnScorer, above_or_below, column_reader, worst_statuses
 from serving.predict import Policy
 from serving.releases import BundleFolder, Loader
-from serving.wire.decode import EntityKey
 from serving.wire.refusals import ReleaseFault
+from serving.wire.values import EntityKey
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

@@ -2,51 +2,47 @@
 
 from __future__ import annotations
 
-import json
-import math
-import re
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from struct import Struct
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from core.clock import is_ahead
-from core.contracts import LONGEST_KEY
-from core.dtypes import DTYPES, INT64
 from core.experiment.prediction_log import Outcome
 from core.suggestions import allowed_here
 from feature_repo.online.push import PushedRow
 from serving.wire.json_text import Extent, parse_json
 from serving.wire.refusals import Refusal
+from serving.wire.values import (
+    EntityKey,
+    complete,
+    entity_key,
+    exact_float,
+    feature_value,
+    identifier_text,
+    is_finite,
+    key_of_text,
+    key_value,
+    object_with,
+    past_instant,
+    refuse_unknown_names,
+    rows_of,
+    shown,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
+    from datetime import datetime
 
     from core.contracts import Key, Value
     from feature_repo.online.table import OnlineTable
 
 GivenFeatures: TypeAlias = "Mapping[str, Mapping[str, Value]]"
 
-_INT64_TEXT = re.compile(r"-?[0-9]{1,19}", re.ASCII)
 _FLOAT32 = Struct("f")
-LONGEST_TEXT = LONGEST_KEY
-LONGEST_FEATURE = 100_000
-_LONGEST_SHOWN = 60
 #: Rows in one request to push, and outcomes in one request.
 MOST_PUSHED = 1000
 MOST_OUTCOMES = 10_000
 #: Entities in one request whose predictions are explained; the reasons of one can take a millisecond.
 MOST_EXPLAINED = 100
-#: PostgreSQL cannot store NUL, and UTF-8 cannot encode half of a surrogate pair.
-_NOT_STORED = re.compile("[\0\ud800-\udfff]")
-
-
-@dataclass(frozen=True)
-class EntityKey:
-    """The key column of the predicted entity, and its dtype: int64 or string."""
-
-    name: str
-    dtype: str
 
 
 @dataclass(frozen=True)
@@ -82,17 +78,17 @@ def decode_predict(
     views = views or {}
     values = sum(len(table.features) for table in views.values())
     extent = Extent(objects=(2 + len(views)) * most + 2, values=(2 + len(views) + values) * most + 5)
-    content = _object(parse_json(body, extent), "the body", ["entities", "entity", "as_of", "explain"])
-    as_of = _instant(content["as_of"], "as_of", now) if "as_of" in content else None
+    content = object_with(parse_json(body, extent), "the body", ["entities", "entity", "as_of", "explain"])
+    as_of = past_instant(content["as_of"], "as_of", now) if "as_of" in content else None
     if ("entity" in content) == ("entities" in content):
         found = "both 'entities' and 'entity'" if "entity" in content else "neither 'entities' nor 'entity'"
         raise Refusal(f"found {found} in the body; expected one of them")
     if "entity" in content:
         rows = {"entity": content["entity"]}
     else:
-        listed = _rows(content["entities"], "entities", most)
+        listed = rows_of(content["entities"], "entities", most)
         rows = {f"entities[{at}]": row for at, row in enumerate(listed)}
-    keys = tuple(_entity(row, key, where) for where, row in rows.items())
+    keys = tuple(entity_key(row, key, where) for where, row in rows.items())
     given = tuple(_given(row, views, where) for where, row in rows.items())
     return EntitiesRequest(keys, as_of, given if any(given) else (), explain=_explain(content, len(keys)))
 
@@ -100,7 +96,7 @@ def decode_predict(
 def _explain(content: Mapping[str, Any], entities: int) -> bool:
     explain = content.get("explain", False)
     if not isinstance(explain, bool):
-        raise Refusal(f"found {_shown(explain)} at explain; expected true or false")
+        raise Refusal(f"found {shown(explain)} at explain; expected true or false")
     if explain and entities > MOST_EXPLAINED:
         raise Refusal(
             f"found {entities} entities with explain; expected at most {MOST_EXPLAINED} in one request, send several"
@@ -113,15 +109,16 @@ def _given(row: object, views: Mapping[str, OnlineTable], where: str) -> GivenFe
     if not isinstance(row, dict) or "features" not in row:
         return {}
     path = f"{where}.features"
-    content = _object(row["features"], path, list(views))
+    content = object_with(row["features"], path, list(views))
     return {view: _given_view(value, views[view], f"{path}.{view}") for view, value in content.items()}
 
 
 def _given_view(value: object, table: OnlineTable, where: str) -> Mapping[str, Value]:
     names = [name for name, _ in table.features]
-    content = _complete(_object(value, where, names), where, names)
+    content = complete(object_with(value, where, names), where, names)
     return {
-        name: _as_stored(_feature(content[name], dtype, f"{where}.{name}"), dtype) for name, dtype in table.features
+        name: _as_stored(feature_value(content[name], dtype, f"{where}.{name}"), dtype)
+        for name, dtype in table.features
     }
 
 
@@ -139,11 +136,11 @@ def decode_features(query: Sequence[tuple[str, str]], key: EntityKey, most: int,
         If it is malformed.
 
     """
-    _known((name for name, _ in query), "the query", [key.name, "as_of"])
+    refuse_unknown_names((name for name, _ in query), "the query", [key.name, "as_of"])
     texts = [value for name, value in query if name == key.name]
     if not 1 <= len(texts) <= most:
         raise Refusal(f"found {len(texts)} times {key.name!r} in the query; expected 1 to {most}")
-    return EntitiesRequest(tuple(_key_of_text(text, key) for text in texts), decode_as_of(query, now))
+    return EntitiesRequest(tuple(key_of_text(text, key) for text in texts), decode_as_of(query, now))
 
 
 def decode_as_of(query: Sequence[tuple[str, str]], now: datetime) -> datetime | None:
@@ -159,12 +156,12 @@ def decode_as_of(query: Sequence[tuple[str, str]], now: datetime) -> datetime | 
     if len(texts) > 1:
         raise Refusal(f"found {len(texts)} times 'as_of' in the query; expected it once")
     # An unescaped plus sign in a query is decoded as a blank, so that a zone such as +00:00 loses it.
-    return _instant(texts[0].replace(" ", "+"), "as_of", now) if texts else None
+    return past_instant(texts[0].replace(" ", "+"), "as_of", now) if texts else None
 
 
 def refuse_unknown(query: Sequence[tuple[str, str]], allowed: Sequence[str]) -> None:
     """Raise Refusal if a query has a name that is not in `allowed`."""
-    _known((name for name, _ in query), "the query", allowed)
+    refuse_unknown_names((name for name, _ in query), "the query", allowed)
 
 
 def decode_outcomes(
@@ -186,10 +183,10 @@ def decode_outcomes(
 
     """
     parsed = parse_json(body, Extent(objects=MOST_OUTCOMES + 1, values=(5 + bool(names)) * MOST_OUTCOMES))
-    content = _object(parsed, "the body", ["outcomes"])
+    content = object_with(parsed, "the body", ["outcomes"])
     if "outcomes" not in content:
         raise Refusal("found no 'outcomes' in the body; expected a list of them")
-    rows = _rows(content["outcomes"], "outcomes", MOST_OUTCOMES)
+    rows = rows_of(content["outcomes"], "outcomes", MOST_OUTCOMES)
     return [_outcome(row, key, f"outcomes[{at}]", now, classes or {}, names) for at, row in enumerate(rows)]
 
 
@@ -206,13 +203,13 @@ def decode_push(body: bytes, views: Mapping[str, OnlineTable], now: datetime) ->
     """
     widest = max((len(table.features) for table in views.values()), default=0)
     parsed = parse_json(body, Extent(objects=2 * MOST_PUSHED + 1, values=(widest + 6) * MOST_PUSHED))
-    content = _object(parsed, "the body", ["view", "rows"])
+    content = object_with(parsed, "the body", ["view", "rows"])
     view = content.get("view")
     if not isinstance(view, str) or view not in views:
-        raise Refusal(f"found {_shown(view)} at view; {allowed_here(str(view)[:100], list(views))}")
+        raise Refusal(f"found {shown(view)} at view; {allowed_here(str(view)[:100], list(views))}")
     if "rows" not in content:
         raise Refusal("found no 'rows' in the body; expected a list of them")
-    rows = _rows(content["rows"], "rows", MOST_PUSHED)
+    rows = rows_of(content["rows"], "rows", MOST_PUSHED)
     return view, [pushed_row(row, views[view], f"rows[{at}]", now) for at, row in enumerate(rows)]
 
 
@@ -239,70 +236,34 @@ def pushed_row(row: object, table: OnlineTable, where: str, now: datetime) -> Pu
     """
     ((key_name, key_dtype),) = table.keys
     key, names = EntityKey(key_name, key_dtype), ["event_id", key_name, "event_time", "features"]
-    content = _complete(_object(row, where, names), where, names)
+    content = complete(object_with(row, where, names), where, names)
     features = [name for name, _ in table.features]
-    values = _complete(_object(content["features"], f"{where}.features", features), f"{where}.features", features)
+    values = complete(object_with(content["features"], f"{where}.features", features), f"{where}.features", features)
     return PushedRow(
-        _text(content["event_id"], f"{where}.event_id"),
-        _key(content[key_name], key, f"{where}.{key_name}"),
-        _instant(content["event_time"], f"{where}.event_time", now),
-        tuple(_feature(values[name], dtype, f"{where}.features.{name}") for name, dtype in table.features),
+        identifier_text(content["event_id"], f"{where}.event_id"),
+        key_value(content[key_name], key, f"{where}.{key_name}"),
+        past_instant(content["event_time"], f"{where}.event_time", now),
+        tuple(feature_value(values[name], dtype, f"{where}.features.{name}") for name, dtype in table.features),
     )
-
-
-def _complete(content: dict[str, Any], where: str, names: Sequence[str]) -> dict[str, Any]:
-    for name in names:
-        if name not in content:
-            raise Refusal(f"found no {name!r} in {where}; expected {', '.join(names)}")
-    return content
-
-
-def _feature(value: object, dtype: str, where: str) -> Value:
-    """Return the value of a feature of this dtype; null is None."""
-    if value is None:
-        return None
-    if dtype in {"string", "text"}:
-        return _stored_text(value, where, LONGEST_FEATURE)
-    if dtype == "timestamp":
-        return _time(value, where)
-    if dtype == "bool":
-        if not isinstance(value, bool):
-            raise Refusal(f"found {_shown(value)} at {where}; expected true or false")
-        return value
-    if isinstance(value, bool) or not isinstance(value, int | float) or not _is_finite(value):
-        raise Refusal(f"found {_shown(value)} at {where}; expected a finite number")
-    bounds, largest = DTYPES[dtype].bounds, DTYPES[dtype].largest
-    if bounds and (not isinstance(value, int) or value not in bounds):
-        raise Refusal(f"found {_shown(value)} at {where}; expected an integer of {dtype[3:]} bits")
-    if largest and abs(value) > largest:
-        raise Refusal(f"found {_shown(value)} at {where}; expected a number of 32 bits")
-    return value if bounds else _float(value, where)
-
-
-def _float(value: float, where: str) -> float:
-    """Return a number as a float; raise Refusal for a large integer that no float represents exactly."""
-    if int(value) != value or int(float(value)) == value:
-        return float(value)
-    raise Refusal(f"found {_shown(value)} at {where}; expected an integer that a 64-bit float can represent exactly")
 
 
 def _outcome(
     row: object, key: EntityKey, where: str, now: datetime, classes: Mapping[str, float], names: Collection[str]
 ) -> Outcome:
     required = ["outcome_id", key.name, "observed_at", "value"]
-    content = _complete(_object(row, where, [*required, *(["name"] if names else [])]), where, required)
+    content = complete(object_with(row, where, [*required, *(["name"] if names else [])]), where, required)
     name = _outcome_name(content["name"], where, names) if "name" in content else ""
     known_classes = {} if name else classes
     value = content["value"]
     value = known_classes.get(value, value) if isinstance(value, str) else value
-    if isinstance(value, bool) or not isinstance(value, int | float) or not _is_finite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not is_finite(value):
         known = f", or the name of a class: {', '.join(known_classes)}" if known_classes else ""
-        raise Refusal(f"found {_shown(value)} at {where}.value; expected a finite number (1 or 0 for yes or no){known}")
+        raise Refusal(f"found {shown(value)} at {where}.value; expected a finite number (1 or 0 for yes or no){known}")
     return Outcome(
-        _text(content["outcome_id"], f"{where}.outcome_id"),
-        str(_key(content[key.name], key, f"{where}.{key.name}")),
-        _instant(content["observed_at"], f"{where}.observed_at", now),
-        _float(value, f"{where}.value"),
+        identifier_text(content["outcome_id"], f"{where}.outcome_id"),
+        str(key_value(content[key.name], key, f"{where}.{key.name}")),
+        past_instant(content["observed_at"], f"{where}.observed_at", now),
+        exact_float(value, f"{where}.value"),
         name,
     )
 
@@ -311,120 +272,6 @@ def _outcome_name(name: object, where: str, names: Collection[str]) -> str:
     if isinstance(name, str) and name in names:
         return name
     raise Refusal(
-        f"found {_shown(name)} at {where}.name; expected {' or '.join(sorted(names))}, the outcomes of metrics under "
+        f"found {shown(name)} at {where}.name; expected {' or '.join(sorted(names))}, the outcomes of metrics under "
         "monitor.experiment, or no name for the outcome of the label"
     )
-
-
-def _is_finite(value: float) -> bool:
-    try:
-        return math.isfinite(value)
-    except OverflowError:  # an integer beyond every float
-        return False
-
-
-def _object(value: object, where: str, allowed: Sequence[str]) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise Refusal(f"found {_shown(value)} at {where}; expected an object with {', '.join(allowed)}")
-    _known(value, where, allowed)
-    return value
-
-
-def _known(names: Iterable[str], where: str, allowed: Sequence[str]) -> None:
-    for name in names:
-        if name not in allowed:
-            raise Refusal(f"found the unknown field {_shown(name)} in {where}; {allowed_here(name[:100], allowed)}")
-
-
-def _rows(value: object, where: str, most: int) -> list[object]:
-    if not isinstance(value, list):
-        raise Refusal(f"found {_shown(value)} at {where}; expected a list")
-    if not value:
-        raise Refusal(f"found an empty list at {where}; expected at least one")
-    if len(value) > most:
-        raise Refusal(f"found {len(value)} {where}; expected at most {most} in one request, send several")
-    return value
-
-
-def _entity(value: object, key: EntityKey, where: str) -> Key:
-    content = _object(value, where, [key.name, "features"])
-    if key.name not in content:
-        raise Refusal(f"found no {key.name!r} in {where}; expected an object such as {_example(key)}")
-    return _key(content[key.name], key, f"{where}.{key.name}")
-
-
-def _key(value: object, key: EntityKey, where: str) -> Key:
-    if key.dtype == "string":
-        return _text(value, where)
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise Refusal(f"found {_shown(value)} at {where}; expected an integer of 64 bits")
-    if value not in INT64:
-        raise Refusal(f"found a number of {value.bit_length()} bits at {where}; expected an integer of 64 bits")
-    return value
-
-
-def _key_of_text(text: str, key: EntityKey) -> Key:
-    if key.dtype == "string":
-        return _text(text, key.name)
-    if not _INT64_TEXT.fullmatch(text):
-        raise Refusal(f"found {_shown(text)} for {key.name} in the query; expected an integer of 64 bits")
-    return _key(int(text), key, key.name)
-
-
-def _text(value: object, where: str) -> str:
-    """Return a text of 1 to `LONGEST_TEXT` characters that PostgreSQL can store."""
-    text = _stored_text(value, where, LONGEST_TEXT)
-    if not text:
-        raise Refusal(f"found a string of 0 characters at {where}; expected 1 to {LONGEST_TEXT}")
-    return text
-
-
-def _stored_text(value: object, where: str, longest: int) -> str:
-    if not isinstance(value, str):
-        raise Refusal(f"found {_shown(value)} at {where}; expected a string")
-    if len(value) > longest:
-        raise Refusal(f"found a string of {len(value)} characters at {where}; expected at most {longest}")
-    if _NOT_STORED.search(value):
-        raise Refusal(f"found a NUL or half a surrogate pair at {where}; expected a string of Unicode characters")
-    return value
-
-
-def _instant(value: object, where: str, now: datetime) -> datetime:
-    """Return an instant that is not in the future of `now`."""
-    instant = _time(value, where)
-    if is_ahead(instant, now):
-        raise Refusal(
-            f"found {_shown(value)} at {where}, which is in the future; "
-            f"the service's clock says {now:%Y-%m-%dT%H:%M:%SZ}"
-        )
-    return instant
-
-
-def _time(value: object, where: str) -> datetime:
-    try:
-        instant = datetime.fromisoformat(value) if isinstance(value, str) else None
-    except ValueError:
-        instant = None
-    if instant is None:
-        raise Refusal(f"found {_shown(value)} at {where}; expected a time such as '1998-04-01T00:00:00Z'")
-    if instant.tzinfo is None:
-        raise Refusal(f"found {_shown(value)} at {where}, which has no time zone; write it as '1998-04-01T00:00:00Z'")
-    try:
-        instant = instant.astimezone(UTC)
-    except OverflowError:
-        raise Refusal(f"found {_shown(value)} at {where}; expected a time between the years 1 and 9999 UTC") from None
-    return instant
-
-
-def _example(key: EntityKey) -> str:
-    return json.dumps({key.name: "a-17" if key.dtype == "string" else 17})
-
-
-def _shown(value: object) -> str:
-    """Return the JSON type and the shortened text of a value, for messages."""
-    kinds = {dict: "an object", list: "a list", type(None): "null"}
-    if type(value) in kinds:
-        return kinds[type(value)]
-    text = json.dumps(value[:_LONGEST_SHOWN] if isinstance(value, str) else value)
-    kind = {bool: "the boolean", int: "the number", float: "the number", str: "the string"}[type(value)]
-    return f"{kind} {text if len(text) <= _LONGEST_SHOWN else text[: _LONGEST_SHOWN - 3] + '...'}"

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from core.access.api_key import FORM
 from core.dtypes import DTYPES
 from core.roles import ROLES
-from serving.wire.decode import LONGEST_FEATURE, LONGEST_TEXT, MOST_EXPLAINED, MOST_OUTCOMES, MOST_PUSHED
+from serving.wire.decode import MOST_EXPLAINED, MOST_OUTCOMES, MOST_PUSHED
 from serving.wire.problems import MEDIA_TYPE
 from serving.wire.scopes import KEY_HEADER, ROUTE_SCOPES
+from serving.wire.values import LONGEST_FEATURE, LONGEST_TEXT
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence

@@ -8,14 +8,15 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from core.dtypes import INT64
-from serving.wire.decode import LONGEST_TEXT, EntitiesRequest, decode_predict
+from serving.wire.decode import EntitiesRequest, decode_predict
+from serving.wire.values import LONGEST_TEXT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
     from feature_repo.online.table import OnlineTable
-    from serving.wire.decode import EntityKey
+    from serving.wire.values import EntityKey
 
 #: Types of keys by dtype, with the limits that `decode_predict` checks.
 _KEYS: dict[str, Any] = {

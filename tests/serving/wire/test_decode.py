@@ -14,12 +14,12 @@ from core.experiment.prediction_log import Outcome
 from serving.wire.bodies import check_content_type
 from serving.wire.decode import (
     EntitiesRequest,
-    EntityKey,
     decode_features,
     decode_outcomes,
     decode_predict,
 )
 from serving.wire.refusals import NotJson, NotSupported, Refusal
+from serving.wire.values import EntityKey
 
 _NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 _NUMBER = EntityKey("customer_id", "int64")

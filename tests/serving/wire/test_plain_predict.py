@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from feature_repo.online.table import OnlineTable
-from serving.wire.decode import EntitiesRequest, EntityKey, decode_predict
+from serving.wire.decode import EntitiesRequest, decode_predict
 from serving.wire.plain_predict import PredictDecoder
 from serving.wire.refusals import Refusal
+from serving.wire.values import EntityKey
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 MOST = 3
