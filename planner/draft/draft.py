@@ -11,8 +11,8 @@ from core.plan.file import parse_plan
 from core.terminal import terminal_table
 from planner.draft.events import draft_events
 from planner.draft.flat import draft_flat
-from planner.draft.row_times import row_times
-from planner.draft.rows import draft_rows
+from planner.draft.rows_in_time.plan import draft_rows
+from planner.draft.rows_in_time.times import row_times
 from planner.draft.sheet import Sheet
 from planner.draft.sources import stated_format
 from planner.draft.task import ColumnTask, parse_task

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     import duckdb
 
-    from planner.draft.row_times import RowTimes
+    from planner.draft.rows_in_time.times import RowTimes
     from planner.draft.sheet import Sheet
     from planner.draft.target import Target
     from planner.profile.column import Column

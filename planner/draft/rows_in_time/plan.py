@@ -14,9 +14,9 @@ from planner.draft.flat import VIEW, draft_features, put_groups, put_project, sh
 from planner.draft.keys import draft_key, entity_name
 from planner.draft.look_ups import draft_look_ups, key_features
 from planner.draft.model import draft_model
-from planner.draft.row_features import history_view, row_view, whole_days
-from planner.draft.row_subject import repeated_keys, row_subject
-from planner.draft.row_times import later_notes
+from planner.draft.rows_in_time.features import history_view, row_view, whole_days
+from planner.draft.rows_in_time.subject import repeated_keys, row_subject
+from planner.draft.rows_in_time.times import later_notes
 from planner.draft.target import draft_target
 from planner.profile.column import column_value
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     import duckdb
 
-    from planner.draft.row_times import RowTimes
+    from planner.draft.rows_in_time.times import RowTimes
     from planner.draft.sheet import Sheet
     from planner.draft.target import Target
     from planner.draft.task import ColumnTask

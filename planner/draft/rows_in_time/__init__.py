@@ -1,0 +1,1 @@
+"""Drafts of tables whose rows are examples, each as of its own time."""
