@@ -1,6 +1,6 @@
 # One command each; every one of them does its own set-up. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: bench-false-alarms help setup demo test bench-world bench-features bench-ingest bench-repro bench-diff bench-leaks bench-profile bench-wide soak-features conformance bench-score bench-serving bench-experiments bench-parity soak-monitoring bench-training bench-public bench-draft soak-candidates soak-models check docs lock clean FORCE
+.PHONY: help setup demo test bench-world bench-features bench-ingest bench-repro bench-diff bench-leaks bench-profile bench-wide soak-features conformance bench-score bench-serving bench-experiments bench-parity soak-monitoring bench-false-alarms bench-training bench-public bench-draft soak-candidates soak-models check docs lock clean FORCE
 
 # dvc's stages and tools call one another by name, so this checkout's programs come first.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)

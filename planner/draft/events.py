@@ -21,8 +21,8 @@ from planner.draft.entity_rows import (
     named_table,
     rows_about,
 )
-from planner.draft.flat import no_feature
 from planner.draft.model import Shape, draft_model
+from planner.draft.no_features import no_feature
 from planner.draft.sources import draft_source, stated_format
 from planner.draft.windows import calendar_features, draft_view, label_features, view_name
 from planner.profile.column import column_value

@@ -10,11 +10,11 @@ from feature_repo.files.duck import identifier
 from planner.draft.groups import draft_group
 from planner.draft.keys import draft_key, entity_name
 from planner.draft.leaks import find_leaks
+from planner.draft.look_ups import draft_look_ups, key_features
 from planner.draft.model import Shape, draft_model, is_count_column
+from planner.draft.no_features import MOST_GROUPS, TELLS_APART, no_feature
 from planner.draft.sources import draft_source
 from planner.draft.target import draft_target
-from planner.profile.links import key_score
-from planner.profile.patterns import KEY_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -29,9 +29,6 @@ if TYPE_CHECKING:
     from planner.profile.column import Column
     from planner.profile.profile import Profile, Table
 
-#: Share of distinct values from which on a column of texts tells rows apart and is no feature; of numbers with a key's name.
-_TELLS_APART, _NUMBERS = 0.5, 0.1
-_MOST_GROUPS = 6
 #: Mean number of words from which on values that differ in most rows are free text.
 _WORDS = 2
 VIEW = "row"
@@ -71,8 +68,6 @@ def draft_flat(
     draft_source(sheet, connection, table, kept, folder)
     sheet.plan["ingest"][table.name]["entity"] = entity
     sheet.put("label", target.section, f"{target.rows:,} of {table.rows:,} rows have a label", rows=table.rows)
-    from planner.draft.look_ups import draft_look_ups, key_features
-
     joined = draft_look_ups(sheet, connection, profile, table, folder)
     _view(sheet, table, *key_features(sheet, features), joined)
     _training_set(sheet, table, target, group)
@@ -138,21 +133,6 @@ def _is_kept(sheet: Sheet, column: Column, suspect: Suspect | None) -> bool:
     return False
 
 
-def no_feature(column: Column, table: Table) -> str | None:
-    """Return the reason why a column is not a feature; None if it is one."""
-    is_number_of = column.kind == "integer" and KEY_NAME.search(column.name) is not None
-    is_key = column.is_unique and column.kind == "integer" and key_score(table.name, column) > 0
-    texts = column.kind == "string" and column.distinct > max(_TELLS_APART * column.values, _MOST_GROUPS)
-    reasons = {
-        "it has no value": column.kind == "empty",
-        f"it is constant ({column.smallest})": column.is_constant and not column.nulls,
-        f"it is personal ({column.personal})": column.treatment == "remove",
-        "it numbers the rows or something else": is_key or (is_number_of and column.distinct > _NUMBERS * table.rows),
-        f"it tells rows apart ({column.distinct:,} values in {column.values:,} rows)": texts,
-    }
-    return next((reason for reason, holds in reasons.items() if holds), None)
-
-
 def _view(
     sheet: Sheet, table: Table, features: Sequence[Column], keys: Mapping[str, str], joined: Sequence[Column]
 ) -> None:
@@ -178,14 +158,14 @@ def _view(
 
 def _as_text(connection: duckdb.DuckDBPyConnection, table: Table, column: Column) -> Column:
     """Return a column of several words that differ in most rows, such as titles, as free text; names of people are none."""
-    if column.kind != "string" or column.personal or column.distinct <= _TELLS_APART * column.values:
+    if column.kind != "string" or column.personal or column.distinct <= TELLS_APART * column.values:
         return column
     value = identifier(column.name)
     ((words, digits),) = connection.execute(
         f"SELECT avg(len(string_split(trim({value}), ' '))), avg(CAST(regexp_matches({value}, '\\d') AS INTEGER)) "
         f"FROM {table.loaded.relation}"
     ).fetchall()
-    is_text = words is not None and words >= _WORDS and digits < _TELLS_APART
+    is_text = words is not None and words >= _WORDS and digits < TELLS_APART
     return replace(column, kind="text") if is_text else column
 
 
@@ -208,7 +188,7 @@ def put_groups(sheet: Sheet, features: Sequence[Column]) -> None:
         for column in features
         if column.personal == "protected attribute"
         and column.kind in {"string", "bool"}
-        and column.distinct <= _MOST_GROUPS
+        and column.distinct <= MOST_GROUPS
     }
     if groups:
         sheet.put("evaluate.groups", groups, "protected attributes; results are shown for each of their values")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from feature_repo.files.duck import identifier
 from planner.draft.entity_rows import entity_of
-from planner.draft.flat import no_feature
+from planner.draft.no_features import no_feature
 from planner.draft.sources import draft_source
 from planner.profile.patterns import AFTER_NAME
 
