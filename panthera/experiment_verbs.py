@@ -204,13 +204,15 @@ def arm(text: str) -> NamedArm:
 
 
 def target(text: str) -> Target:
-    """Return an argument such as `view__feature >= 3`; raise ArgumentTypeError otherwise."""
-    from core.experiment.running.terms import OPERATORS, Target
+    """Return an argument such as `view__feature >= 3` or `attributes.country = DE`; raise ArgumentTypeError otherwise."""
+    from core.experiment.running.terms import ATTRIBUTE, OPERATORS, Target
 
-    found = re.fullmatch(rf"\s*(\w+)\s*({'|'.join(OPERATORS)})\s*(\S.*?)\s*", plain_text(text))
+    found = re.fullmatch(
+        rf"\s*((?:{re.escape(ATTRIBUTE)})?\w+)\s*({'|'.join(OPERATORS)})\s*(\S.*?)\s*", plain_text(text)
+    )
     if found is None:
         raise argparse.ArgumentTypeError(
-            f"{text!a} is no target; expected view__feature, one of {' '.join(OPERATORS)}, and a value"
+            f"{text!a} is no target; expected view__feature or {ATTRIBUTE}NAME, one of {' '.join(OPERATORS)}, and a value"
         )
     feature, comparison, value = found.groups()
     return Target(feature, comparison, _value(value))

@@ -22,7 +22,7 @@ from feature_repo.online.push import push
 from serving import respond
 from serving.admission import Admission, seconds_to_answer
 from serving.arrow_answers import is_asked_for, predictions_as_arrow
-from serving.given import with_given
+from serving.given import with_attributes, with_given
 from serving.predict import Answer, explained, predict
 from serving.signals.trace import lap
 from serving.wire.decode import (
@@ -131,7 +131,7 @@ class Endpoints:
         if perf_counter() - began > _SECONDS_BEFORE_CHECK and await request.is_disconnected():
             raise ClientDisconnect
         lap(request, "features")
-        facts = with_given(facts, decoded.given, ready.active)
+        facts = with_attributes(with_given(facts, decoded.given, ready.active), decoded.attributes)
         entries = await predict(decoded.keys, facts, ready.active, ready.experiment, self.runtime.policy)
         if decoded.explain:
             entries = await explained(entries, ready.active)

@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
     import psycopg
 
-    from core.contracts import Key, ViewRead
+    from core.contracts import Key, Value, ViewRead
     from core.postgres.pool import Pool
     from feature_repo.online.handle import OnlineHandle
 
-_NO_ARMS: Mapping[str, str] = MappingProxyType({})
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 class EntityFacts(NamedTuple):
@@ -31,12 +31,14 @@ class EntityFacts(NamedTuple):
     reads : its online rows, by online table, in the order of the handle's views.
     exposed_arm : the arm of its first exposure in the plan's experiment, or None without one; not read while experiments run.
     exposed_arms : the arm of its first exposure by experiment, the plan's too; read while experiments run.
+    attributes : what the request says of the entity for the targets of experiments.
 
     """
 
     reads: Mapping[str, ViewRead]
     exposed_arm: str | None
     exposed_arms: Mapping[str, str]
+    attributes: Mapping[str, Value] = _NOTHING
 
     def arm_in(self, experiment: str) -> str | None:
         """Return the arm of the first exposure in the plan's experiment of that name."""
@@ -112,7 +114,7 @@ def _facts(request: _Request, rows: Mapping[Key, tuple[Any, ...]], now: datetime
 def _entity_facts(reads: Mapping[str, ViewRead], exposed: str | Mapping[str, str] | None) -> EntityFacts:
     """Return the facts with the value of the lookup `exposed_arm`, or that of `exposed_arms`."""
     if exposed is None or isinstance(exposed, str):
-        return EntityFacts(reads, exposed, _NO_ARMS)
+        return EntityFacts(reads, exposed, _NOTHING)
     return EntityFacts(reads, None, exposed)
 
 

@@ -1,4 +1,4 @@
-"""Features that came with a request; they replace the values of their views in the online store."""
+"""What came with the entities of a request: features, which replace those of the online store, and attributes."""
 
 from __future__ import annotations
 
@@ -34,6 +34,14 @@ def with_given(facts: Facts, given: Sequence[GivenFeatures], active: ActiveRelea
         known._replace(reads={**known.reads, **dict(_reads(features, views, active))})
         for known, features in zip(facts.entities, given, strict=True)
     ]
+    return facts._replace(entities=entities)
+
+
+def with_attributes(facts: Facts, attributes: Sequence[Mapping[str, Value]]) -> Facts:
+    """Return the facts with the attributes that came with each entity, if any came."""
+    if not any(attributes):
+        return facts
+    entities = [known._replace(attributes=found) for known, found in zip(facts.entities, attributes, strict=True)]
     return facts._replace(entities=entities)
 
 

@@ -22,7 +22,7 @@ class LiveExperiment:
     ----------
     releases : the release of each arm.
     target_input : where the feature of the target is in the rows of an entity; None if no active release reads it, so that
-        no entity meets the target.
+        no entity meets a target on a feature.
 
     """
 
@@ -48,6 +48,8 @@ class LiveExperiment:
         target, position = self.terms.target, self.target_input
         if target is None:
             return True
+        if target.attribute is not None:
+            return target.matches(facts.attributes.get(target.attribute))
         return position is not None and target.matches(facts.reads[position.table].values[position.position])
 
     def release_of(self, arm: str) -> Release:

@@ -12,6 +12,7 @@ from feature_repo.online.push import PushedRow
 from serving.wire.json_text import Extent, parse_json
 from serving.wire.refusals import Refusal
 from serving.wire.values import (
+    LONGEST_TEXT,
     EntityKey,
     complete,
     entity_key,
@@ -26,6 +27,7 @@ from serving.wire.values import (
     refuse_unknown_names,
     rows_of,
     shown,
+    stored_text,
 )
 
 if TYPE_CHECKING:
@@ -41,6 +43,8 @@ _FLOAT32 = Struct("f")
 #: Rows in one request to push, and outcomes in one request.
 MOST_PUSHED = 1000
 MOST_OUTCOMES = 10_000
+#: Attributes of one entity.
+MOST_ATTRIBUTES = 20
 #: Entities in one request whose predictions are explained; the reasons of one can take a millisecond.
 MOST_EXPLAINED = 100
 
@@ -50,19 +54,23 @@ class EntitiesRequest:
     """The requested entities in their order, and the instant `as_of`; None is now.
 
     `given` are the features that came with each entity, in the same order: values by view and name; empty if none came.
-    `explain` asks for the reasons of each prediction.
+    `attributes` came with each entity for the targets of experiments, in the same order too; empty if none came. `explain` asks
+    for the reasons of each prediction.
     """
 
     keys: tuple[Key, ...]
     as_of: datetime | None
     given: tuple[GivenFeatures, ...] = ()
+    attributes: tuple[Mapping[str, Value], ...] = ()
     explain: bool = False
 
 
 def decode_predict(
     body: bytes, key: EntityKey, most: int, now: datetime, views: Mapping[str, OnlineTable] | None = None
 ) -> EntitiesRequest:
-    """Return the decoded `{"entities": [{"<key>": ..., "features": ...}, ...], "as_of": ...}`, or one `"entity"`.
+    """Return the decoded `{"entities": [{"<key>": ..., ...}, ...], "as_of": ...}`, or one `"entity"`.
+
+    An entity may have `features` and `attributes`.
 
     Parameters
     ----------
@@ -77,7 +85,7 @@ def decode_predict(
     """
     views = views or {}
     values = sum(len(table.features) for table in views.values())
-    extent = Extent(objects=(2 + len(views)) * most + 2, values=(2 + len(views) + values) * most + 5)
+    extent = Extent(objects=(3 + len(views)) * most + 2, values=(3 + len(views) + values + MOST_ATTRIBUTES) * most + 5)
     content = object_with(parse_json(body, extent), "the body", ["entities", "entity", "as_of", "explain"])
     as_of = past_instant(content["as_of"], "as_of", now) if "as_of" in content else None
     if ("entity" in content) == ("entities" in content):
@@ -90,7 +98,34 @@ def decode_predict(
         rows = {f"entities[{at}]": row for at, row in enumerate(listed)}
     keys = tuple(entity_key(row, key, where) for where, row in rows.items())
     given = tuple(_given(row, views, where) for where, row in rows.items())
-    return EntitiesRequest(keys, as_of, given if any(given) else (), explain=_explain(content, len(keys)))
+    attributes = tuple(_attributes(row, f"{where}.attributes") for where, row in rows.items())
+    return EntitiesRequest(
+        keys,
+        as_of,
+        given if any(given) else (),
+        attributes if any(attributes) else (),
+        explain=_explain(content, len(keys)),
+    )
+
+
+def _attributes(row: object, where: str) -> Mapping[str, Value]:
+    """Return the attributes of an entity: texts, finite numbers and booleans by name."""
+    found = row.get("attributes", {}) if isinstance(row, dict) else {}
+    if not isinstance(found, dict):
+        raise Refusal(f"found {shown(found)} at {where}; expected an object with texts, numbers or booleans by name")
+    if len(found) > MOST_ATTRIBUTES:
+        raise Refusal(f"found {len(found)} attributes at {where}; expected at most {MOST_ATTRIBUTES}")
+    return {name: _attribute(value, f"{where}.{name[:60]}") for name, value in found.items()}
+
+
+def _attribute(value: object, where: str) -> Value:
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, int | float) and is_finite(value):
+        return value
+    if isinstance(value, str):
+        return stored_text(value, where, LONGEST_TEXT)
+    raise Refusal(f"found {shown(value)} at {where}; expected a text, a finite number or a boolean")
 
 
 def _explain(content: Mapping[str, Any], entities: int) -> bool:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from core.access.api_key import FORM
 from core.dtypes import DTYPES
 from core.roles import ROLES
-from serving.wire.decode import MOST_EXPLAINED, MOST_OUTCOMES, MOST_PUSHED
+from serving.wire.decode import MOST_ATTRIBUTES, MOST_EXPLAINED, MOST_OUTCOMES, MOST_PUSHED
 from serving.wire.problems import MEDIA_TYPE
 from serving.wire.scopes import KEY_HEADER, ROUTE_SCOPES
 from serving.wire.values import LONGEST_FEATURE, LONGEST_TEXT
@@ -58,6 +58,13 @@ _EXPLAIN = {
 _STATUS: dict[str, Schema] = {
     "status": {"enum": ["FRESH", "STALE", "MISSING", "GIVEN"]},
     "event_time": {"type": ["string", "null"], "format": "date-time"},
+}
+#: What may come with an entity for the targets of experiments.
+_ATTRIBUTES: Schema = {
+    "type": "object",
+    "maxProperties": MOST_ATTRIBUTES,
+    "additionalProperties": {"anyOf": [{**_STORED, "maxLength": LONGEST_TEXT}, _NUMBER, {"type": ["boolean", "null"]}]},
+    "description": "what targets of experiments are about, such as a country; neither features nor logged",
 }
 _AS_OF = {
     "name": "as_of",
@@ -186,7 +193,7 @@ def _responses(answer: Schema, media_type: str = "application/json") -> Schema:
 
 def _schemas(plan: Plan, classes: Collection[str]) -> dict[str, Schema]:
     unit = plan.unit
-    entity = _object({unit.key: _key(unit), "features": _given(plan)}, required=[unit.key])
+    entity = _object({unit.key: _key(unit), "features": _given(plan), "attributes": _ATTRIBUTES}, required=[unit.key])
     return {
         "Predict": _predict(entity, plan.serve.max_entities),
         "Predictions": _open({"as_of": _INSTANT, "predictions": _list({"anyOf": [_answer(unit), _refused(unit)]})}),

@@ -109,7 +109,7 @@ def rows_of(value: object, where: str, most: int) -> list[object]:
 
 def entity_key(value: object, key: EntityKey, where: str) -> Key:
     """Return the key of an entity, which is an object."""
-    content = object_with(value, where, [key.name, "features"])
+    content = object_with(value, where, [key.name, "features", "attributes"])
     if key.name not in content:
         raise Refusal(f"found no {key.name!r} in {where}; expected an object such as {_example(key)}")
     return key_value(content[key.name], key, f"{where}.{key.name}")

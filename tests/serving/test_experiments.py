@@ -116,6 +116,23 @@ def test_a_target_admits_only_units_that_meet_it(one_champion: World) -> None:
     asyncio.run(run())
 
 
+def test_a_target_on_an_attribute_admits_those_whose_request_says_so(one_champion: World) -> None:
+    _change(one_champion, "trial", replace(_TERMS, target=Target("attributes.country", "=", "DE")))
+    countries = {1: {"country": "DE"}, 2: {"country": "FR"}, 3: {}, 4: {"country": "DE", "age": 30}}
+    body = {"entities": [{"account_id": account, "attributes": found} for account, found in countries.items()]}
+
+    async def run() -> None:
+        async with served(one_champion) as client:
+            response = await client.http.post("/v1/predict", json=body)
+            assert response.status_code == 200, response.text
+            entries = {entry["account_id"]: entry["arm"] for entry in response.json()["predictions"]}
+            assert {account for account, arm in entries.items() if arm != "champion"} == {1, 4}
+            again = await client.entries(1, 2, as_of=None)
+            assert [entry["arm"] for entry in again] == [entries[1], "champion"]
+
+    asyncio.run(run())
+
+
 def test_an_experiment_whose_release_cannot_be_loaded_does_not_run_and_the_champion_answers(
     one_champion: World,
 ) -> None:

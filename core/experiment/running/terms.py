@@ -27,6 +27,8 @@ _COMPARE: Mapping[str, Callable[[Any, Any], bool]] = {
     ">": operator.gt,
 }
 OPERATORS: Final = tuple(_COMPARE)
+#: What the name of an attribute of the request follows in a target.
+ATTRIBUTE: Final = "attributes."
 
 
 class ExperimentError(PantheraError):
@@ -44,17 +46,28 @@ class RunningArm:
 
 @dataclass(frozen=True)
 class Target:
-    """A condition on a feature, `view__feature`, that a unit must meet to enter an experiment.
+    """A condition that a unit must meet to enter an experiment.
 
-    A missing value meets no condition. Values of different types are equal to nothing, and neither less nor more.
+    It is on a feature, `view__feature`, or on an attribute of the request, `attributes.NAME`. A missing value meets no
+    condition. Values of different types are equal to nothing, and neither less nor more.
     """
 
     feature: str
     comparison: str
     value: float | str | bool
 
+    @property
+    def attribute(self) -> str | None:
+        """The name of the attribute of the request; None if the condition is on a feature.
+
+        >>> Target("attributes.country", "=", "DE").attribute, Target("history__orders", ">=", 3.0).attribute
+        ('country', None)
+        """
+        name = self.feature.removeprefix(ATTRIBUTE)
+        return None if name == self.feature else name
+
     def matches(self, found: Value) -> bool:
-        """Return whether a value of the feature meets the condition.
+        """Return whether a value meets the condition.
 
         >>> Target("history__orders", ">=", 3.0).matches(4), Target("history__orders", ">=", 3.0).matches(None)
         (True, False)

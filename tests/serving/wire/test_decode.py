@@ -40,6 +40,13 @@ def test_one_entity_is_a_list_of_one() -> None:
     assert _predict({"entity": {"account": "a-17"}}, _TEXT) == EntitiesRequest(("a-17",), None)
 
 
+def test_the_attributes_of_entities_are_in_their_order() -> None:
+    found = {"country": "DE", "age": 30, "new": True, "plan": None}
+    request = _predict({"entities": [{"customer_id": 2}, {"customer_id": 1, "attributes": found}]})
+    assert request == EntitiesRequest((2, 1), None, attributes=({}, found))
+    assert _predict({"entity": {"customer_id": 1, "attributes": {}}}) == EntitiesRequest((1,), None)
+
+
 @pytest.mark.parametrize("key", [-(2**63), 2**63 - 1, 0])
 def test_every_integer_of_64_bits_is_a_key(key: int) -> None:
     assert _predict({"entity": {"customer_id": key}}).keys == (key,)
@@ -110,6 +117,10 @@ def test_what_is_not_json_is_refused_with_400(body: bytes, words: list[str]) -> 
         ({"entity": {"customer_id": 1}, "as_of": "2026-11-23T12:05:01Z"}, ["in the future", "2026-11-23T12:00:00Z"]),
         ({"entity": {"customer_id": 1}, "as_of": "0001-01-01T00:00:00+10:00"}, ["years 1 and 9999"]),
         (b'{"entity": {"customer_id": 1, "customer_id": 2}}', ['"customer_id" twice']),
+        ({"entity": {"customer_id": 1, "attributes": "DE"}}, ['the string "DE"', "entity.attributes", "an object"]),
+        ({"entity": {"customer_id": 1, "attributes": {"country": ["DE"]}}}, ["a list", "entity.attributes.country"]),
+        ({"entity": {"customer_id": 1, "attributes": {"country": "a\0"}}}, ["NUL", "entity.attributes.country"]),
+        ({"entity": {"customer_id": 1, "attributes": dict.fromkeys(map(str, range(21)))}}, ["21", "at most 20"]),
     ],
 )
 def test_what_is_malformed_is_refused_with_422(body: Any, words: list[str]) -> None:
