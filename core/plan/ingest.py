@@ -225,7 +225,8 @@ class TimeColumn(Section):
     key: SharedKey | None = None
     """Key by which that source is joined; as in `join`."""
     format: TimeFormat | None = None
-    """Format of a time that is text, in strptime directives; without it: ISO 8601."""
+    """Format of a time that is text, in strptime directives; without it: ISO 8601. A number since 1970 is `unix` (seconds),
+    `unix_ms`, `unix_us` or `unix_ns`."""
     at: Literal["start_of_day", "end_of_day"] = "start_of_day"
     """Instant that a date means: the start or the end of its day."""
     zone: Zone | None = None
@@ -264,7 +265,8 @@ class Column(Section):
     false_values: tuple[str, ...] = Field(default=(), strict=False)
     """Words for false in a bool, besides false, no, off, f, n, 0 and 0.0 in any case."""
     format: TimeFormat | None = None
-    """Format of a date or timestamp that is text, in strptime directives; without it: ISO 8601."""
+    """Format of a date or timestamp that is text, in strptime directives; without it: ISO 8601. A number since 1970 is `unix`
+    (seconds), `unix_ms`, `unix_us` or `unix_ns`."""
     zone: Zone | None = None
     """Zone of the times without one in a timestamp, such as `Europe/Berlin`; without it: UTC."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, date, datetime, timedelta
+from types import MappingProxyType
 from typing import Annotated, Self
 from zoneinfo import available_timezones
 
@@ -139,11 +140,15 @@ _DIRECTIVES = frozenset(
         "%",
     ]
 )
+#: Formats of times that are numbers since 1970-01-01 in UTC: a second, millisecond, microsecond, nanosecond in microseconds.
+UNIX_FORMATS = MappingProxyType({"unix": "1000000", "unix_ms": "1000", "unix_us": "1", "unix_ns": "0.001"})
 _DIRECTIVE = re.compile(r"%(-?.?)", re.DOTALL)
 _YEAR_DIRECTIVES = frozenset({"c", "G", "x", "y", "-y", "Y"})
 
 
 def _time_format(form: str) -> str:
+    if form in UNIX_FORMATS:
+        return form
     used = _DIRECTIVE.findall(form)
     unknown = [directive for directive in used if directive not in _DIRECTIVES]
     if unknown:
@@ -151,7 +156,9 @@ def _time_format(form: str) -> str:
             f"{form!r} has the unknown directive %{unknown[0]}; known are {', '.join(sorted(_DIRECTIVES))}"
         )
     if not _YEAR_DIRECTIVES.intersection(used):
-        raise ValueError(f"{form!r} reads no year; write one, as in %Y-%m-%d %H:%M")
+        raise ValueError(
+            f"{form!r} reads no year; write one, as in %Y-%m-%d %H:%M; a number since 1970 is one of {', '.join(UNIX_FORMATS)}"
+        )
     if "Z" in used and not (form.endswith("%Z") and used.index("Z") == len(used) - 1):
         raise ValueError(f"{form!r} has %Z before its end; a zone in words stands last")
     return form

@@ -1,7 +1,7 @@
-"""The times of a source's rows, in SQL: texts, dates and timestamps become instants, or a reason why there is no instant.
+"""The times of a source's rows, in SQL: texts, dates, timestamps and numbers become instants, or a reason why there is none.
 
-A time without a zone is in the column's `zone`. Digits finer than a microsecond are truncated. The SQL calls the functions of
-`feature_repo.files.local_times`.
+A time without a zone is in the column's `zone`; a number since 1970 is an instant already. Digits finer than a microsecond are
+truncated. The SQL calls the functions of `feature_repo.files.local_times`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from core.plan.ingest import TimeColumn
-from core.plan.times import YEARS
+from core.plan.times import UNIX_FORMATS, YEARS
 from feature_repo.files.duck import literal
 from feature_repo.files.local_times import EXISTS_NEVER, EXISTS_TWICE, UNKNOWN_ZONE
 
@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from core.plan.ingest import Column
 
 _NO_TIME = "no time that can be placed (a time zone is missing, or the format is another)"
-_OF_ANOTHER_TYPE = "a number or something else that is no time; convert it in the source"
+_OF_ANOTHER_TYPE = (
+    "a number or something else that is no time; a number since 1970 needs a format: unix, unix_ms, unix_us or unix_ns"
+)
 _OUTSIDE = f"outside the years {YEARS.start} to {YEARS.stop - 1}"
 #: All reasons why a row has no time.
 REASONS = (_NO_TIME, _OF_ANOTHER_TYPE, _OUTSIDE, UNKNOWN_ZONE, EXISTS_TWICE, EXISTS_NEVER)
@@ -72,6 +74,10 @@ class SourceTime:
     @property
     def reason(self) -> str:
         """The reason why there is no instant, in SQL; one of `REASONS`."""
+        if self._is_unix:
+            return (
+                f"CASE WHEN {_unix_number(self.column)} IS NULL THEN {literal(_NO_TIME)} ELSE {literal(_OUTSIDE)} END"
+            )
         if self.found in _PLACED_TYPES:
             return literal(_OUTSIDE)
         if not (self._is_text or self.found == "DATE" or self.found.startswith("TIMESTAMP")):
@@ -80,6 +86,10 @@ class SourceTime:
         why = f"why_not_placed({text.local}, coalesce(nullif({text.said}, ''), nullif({zone}, '')))"
         outside = f"CASE WHEN {self._instant()} IS NOT NULL THEN {literal(_OUTSIDE)} END"
         return f"coalesce({why}, {outside}, {literal(_NO_TIME)})"
+
+    @property
+    def _is_unix(self) -> bool:
+        return self.time.format in UNIX_FORMATS
 
     @property
     def _is_text(self) -> bool:
@@ -92,8 +102,8 @@ class SourceTime:
     def _instant(self) -> str:
         if self.dtype == "date":
             return self._bound_of_day(self._local())
-        if self.found in _PLACED_TYPES:
-            return in_microseconds(self.column, self.found)
+        if placed := self._as_placed():
+            return placed
         text = self._text()
         unsaid = self._unsaid(text.local, text.is_date)
         if text.said == "''":
@@ -104,6 +114,12 @@ class SourceTime:
         return f"""CASE WHEN {self._matches(_PLACED)} THEN TRY_CAST({self.column} AS TIMESTAMPTZ)
             WHEN {self._matches(_LOCAL)} THEN {self._unsaid(f"TRY_CAST({self.column} AS TIMESTAMP)", "false")}
             ELSE {general} END"""
+
+    def _as_placed(self) -> str | None:
+        """Compose the value of a column whose values are instants; None for others."""
+        if self.time.format and self._is_unix:
+            return unix_instant(self.column, self.time.format)
+        return in_microseconds(self.column, self.found) if self.found in _PLACED_TYPES else None
 
     def _unsaid(self, local: str, is_date: str) -> str:
         """Compose the instant of a local time without a zone: in the declared zone; else of a date, or null."""
@@ -124,8 +140,8 @@ class SourceTime:
     def _local(self) -> str:
         """Compose the local time; that of an instant is in the column's zone."""
         zone = literal(self._zone)
-        if self.found in _PLACED_TYPES:
-            return f"timezone({zone}, {in_microseconds(self.column, self.found)})"
+        if placed := self._as_placed():
+            return f"timezone({zone}, {placed})"
         text = self._text()
         if text.said == "''":
             return text.local
@@ -175,6 +191,18 @@ def stated_value(raw: str, found: str, column: Column) -> str:
         raw, found = f"CAST({raw} AS VARCHAR)", "VARCHAR"
     time = TimeColumn(column="stated", format=column.format, zone=column.zone or "UTC")
     return SourceTime(time, raw, found, column.dtype).value
+
+
+def unix_instant(column: str, form: str) -> str:
+    """Compose a number since 1970 in UTC, or its text, as an instant; null for others and outside of Python's years."""
+    number = f"floor({_unix_number(column)} * {UNIX_FORMATS[form]})"
+    first, last = (f"epoch_us(TIMESTAMP {literal(bound)})" for bound in (_FIRST, _LAST))
+    return f"CASE WHEN {number} BETWEEN {first} AND {last} THEN make_timestamptz(CAST({number} AS BIGINT)) END"
+
+
+def _unix_number(column: str) -> str:
+    # By its text, which keeps all digits of a float, and is of no other type.
+    return f"TRY_CAST(CAST({column} AS VARCHAR) AS DECIMAL(28, 9))"
 
 
 def date_value(column: str) -> str:

@@ -90,6 +90,8 @@ def column_section(column: Column) -> dict[str, Any]:
 
 def stated_format(column: Column) -> str | None:
     """Return the format of a column of times that are not in ISO 8601; None for other columns."""
+    if column.is_unix:
+        return column.forms[0]
     form = next((one for one in TIME_FORMS if column.forms and one.format == column.forms[0]), None)
     return form.format if column.is_time and form is not None and not form.is_iso else None
 

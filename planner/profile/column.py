@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from core.plan.ingest import Column as PlanColumn
 from core.plan.ingest import TextTable
+from core.plan.times import UNIX_FORMATS
 from feature_repo.files.duck import identifier, literal
 from feature_repo.files.exact import exact_or_null
+from feature_repo.sources.times import unix_instant
 from feature_repo.sources.tokens import meant_value
 from planner.profile.patterns import TIME_FORMS
 
@@ -93,6 +95,11 @@ class Column:
         return self.kind in {"date", "timestamp"}
 
     @property
+    def is_unix(self) -> bool:
+        """Whether its values are times since 1970, as numbers."""
+        return bool(self.forms) and self.forms[0] in UNIX_FORMATS
+
+    @property
     def dtype(self) -> str:
         """The dtype that the plan declares."""
         return _DTYPES[self.kind]
@@ -116,7 +123,7 @@ def column_value(table: Loaded, column: Column) -> str:
         {"dtype": column.dtype, "missing": tuple(column.missing), **_truth_words(column)}
     )
     meant = meant_value(identifier(column.name), column.found, stated, table.reader)
-    if column.is_time and column.found == "VARCHAR":
+    if column.is_time and (column.found == "VARCHAR" or column.is_unix):
         return time_value(meant, column.forms[0] if column.forms else None)
     return exact_or_null(meant, column.found, column.dtype) if column.dtype in {"int64", "float64", "bool"} else meant
 
@@ -128,7 +135,9 @@ def _truth_words(column: Column) -> dict[str, Any]:
 
 
 def time_value(value: str, form: str | None) -> str:
-    """Compose the SQL of a text as a timestamp; texts in ISO 8601 need no format."""
+    """Compose the SQL of a text or number as a timestamp; texts in ISO 8601 need no format."""
+    if form and form in UNIX_FORMATS:
+        return f"timezone('UTC', {unix_instant(value, form)})"
     if form is None or any(one.is_iso and one.format == form for one in TIME_FORMS):
         return f"timezone('UTC', TRY_CAST({value} AS TIMESTAMPTZ))"
     return f"try_strptime({value}, {literal(form)})"

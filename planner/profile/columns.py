@@ -21,6 +21,7 @@ from planner.profile.patterns import (
     TIME_FORMS,
     TRUTH_WORDS,
     Personal,
+    unix_form,
 )
 from planner.profile.sentinels import without_sentinel
 from planner.profile.texts import LONG, column_texts
@@ -88,7 +89,19 @@ def _profiled(connection: duckdb.DuckDBPyConnection, table: Loaded, names: Seque
         if known.kind == "integer" and POSTAL_NAME.search(name):
             known = replace(known, kind="string")
         known = without_sentinel(connection, table, measured(connection, table, known, texts), texts)
+        known = _as_unix_time(connection, table, known, texts)
         yield _with_person(known, samples[name])
+
+
+def _as_unix_time(connection: duckdb.DuckDBPyConnection, table: Loaded, column: Column, texts: Texts) -> Column:
+    """Return a column of numbers as times if by its name and its range they are times since 1970."""
+    if not column.is_numeric or column.smallest is None or column.largest is None:
+        return column
+    form = unix_form(column.name, float(column.smallest), float(column.largest))
+    if form is None:
+        return column
+    times = replace(column, kind="timestamp", forms=(form,), has_zone=True, mean=None, quantiles=())
+    return measured(connection, table, times, texts)
 
 
 @dataclass(frozen=True)

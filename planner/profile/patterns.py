@@ -82,6 +82,29 @@ TIME_FORMS = (
     ),
 )
 
+#: Names of columns whose whole numbers may be times since 1970.
+_UNIX_NAME = re.compile(
+    r"(^|_)(time|date|datetime|ts|at|on|utc|unix|seconds|millis|ms|when)(_|$)|timestamp|unixtime|epoch"
+)
+#: Seconds since 1970 of the years 1985 to 2040, in which a number is taken for a time.
+_UNIX_SECONDS = (473_385_600, 2_208_988_800)
+_UNIX_UNITS = {"unix": 1, "unix_ms": 10**3, "unix_us": 10**6, "unix_ns": 10**9}
+
+
+def unix_form(name: str, smallest: float, largest: float) -> str | None:
+    """Return the format of a column of times since 1970, by its name and its range; None if it is another number.
+
+    >>> unix_form("timestamp", 964982703, 1537799250), unix_form("phone", 964982703, 1537799250)
+    ('unix', None)
+    """
+    first, last = _UNIX_SECONDS
+    if not _UNIX_NAME.search(name):
+        return None
+    return next(
+        (form for form, unit in _UNIX_UNITS.items() if first * unit <= smallest and largest <= last * unit), None
+    )
+
+
 Treatment = Literal["remove", "hash", "keep"]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
@@ -167,7 +168,46 @@ def test_nanoseconds_are_cut_off_and_carry_into_no_other_day(
 def test_a_number_is_no_time(connection: duckdb.DuckDBPyConnection, value: float) -> None:
     ((found, reason),) = read(connection, pa.array([value]), zone="UTC")
     assert found is None
-    assert "no time; convert it in the source" in str(reason)
+    assert "no time; a number since 1970 needs a format" in str(reason)
+
+
+@pytest.mark.parametrize(
+    ("value", "form", "instant"),
+    [
+        (1_705_312_800, "unix", TEN),
+        ("1705312800", "unix", TEN),
+        (1_705_312_800.25, "unix", TEN + timedelta(milliseconds=250)),
+        ("1705312800.123456", "unix", TEN + timedelta(microseconds=123_456)),
+        (1_705_312_800_001, "unix_ms", TEN + timedelta(milliseconds=1)),
+        (1_705_312_800_000_001, "unix_us", TEN + MICROSECOND),
+        (1_705_312_800_000_001_999, "unix_ns", TEN + MICROSECOND),
+        (-1, "unix_ns", datetime(1970, 1, 1, tzinfo=UTC) - MICROSECOND),
+    ],
+)
+def test_a_number_since_1970_is_its_instant_in_every_zone(
+    connection: duckdb.DuckDBPyConnection, value: float | str, form: str, instant: datetime
+) -> None:
+    for zone in ({}, {"zone": "Asia/Tokyo"}):
+        assert read(connection, pa.array([value]), format=form, **zone) == [(instant, None)]
+
+
+def test_the_date_of_a_number_since_1970_is_that_of_the_stated_zone(connection: duckdb.DuckDBPyConnection) -> None:
+    connection.register("given", pa.table({"time": [1_705_359_600]}))  # 23:00 in UTC
+    time = TimeColumn.model_validate({"column": "time", "format": "unix", "zone": "Asia/Tokyo"})
+    value = SourceTime(time, '"time"', "BIGINT", "date").value
+    assert connection.execute(f"SELECT {value} FROM given").fetchall() == [(date(2024, 1, 16),)]
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [("soon", "no time"), (True, "no time"), ("", "no time"), (math.nan, "no time"), (10**12, "outside the years")],
+)
+def test_what_is_no_number_since_1970_is_refused_with_the_reason(
+    connection: duckdb.DuckDBPyConnection, value: Any, reason: str
+) -> None:
+    ((found, why),) = read(connection, pa.array([value]), format="unix")
+    assert found is None
+    assert reason in str(why)
 
 
 def test_a_local_time_that_exists_twice_or_never_is_refused_or_by_the_stated_rule(

@@ -64,6 +64,21 @@ def test_rows_with_times_are_examples_as_of_their_times_and_split_in_time(
     assert [one for one in check_sources(plan).findings if one.level == "refuse"] == []
 
 
+def test_rows_whose_times_are_seconds_since_1970_are_examples_as_of_their_times(
+    drafted: Drafted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def rating(number: int, at: datetime, rng: random.Random) -> str:
+        return f"{number % 50},{number * 7 % 90},{rng.randrange(1, 6)},{at.timestamp():.0f}"
+
+    plan, _ = drafted({"ratings.csv": table("userId,movieId,rating,timestamp", rating)}, "rating >= 4")
+    time = plan.ingest["ratings"].event_time
+    assert time is not None
+    assert (time.column, time.format, time.zone) == ("timestamp", "unix", None)
+    assert (plan.training_set.as_of.each_row_of, plan.training_set.split.kind) == ("ratings", "temporal")
+    monkeypatch.chdir(tmp_path)
+    assert [one for one in check_sources(plan).findings if one.level == "refuse"] == []
+
+
 def test_what_a_row_states_is_a_feature_and_outcomes_of_earlier_rows_once_they_are_known(drafted: Drafted) -> None:
     plan, _ = drafted({"flights.csv": FLIGHTS}, "late >= 60", answers={"delay": "2d"})
     assert (plan.unit.key, plan.label.delay) == ("plane", timedelta(days=2))

@@ -210,6 +210,16 @@ def test_a_long_table_whose_texts_recur_is_counted_exactly(profiled: Profiled) -
     assert sum(profile.tables[0].times[0].counts) == rows
 
 
+def test_whole_numbers_since_1970_are_times_by_their_name_and_range(profiled: Profiled) -> None:
+    begin = 1_100_000_000
+    rows = [f"{begin + n * 3600},{(begin + n) * 1000},{begin + n},{n}" for n in range(200)]
+    columns = profiled({"t.csv": "\n".join(["timestamp,created_at,phone,time_spent", *rows])}).tables[0]
+    found = {name: (columns.column(name).kind, columns.column(name).forms) for name in ("timestamp", "created_at")}
+    assert found == {"timestamp": ("timestamp", ("unix",)), "created_at": ("timestamp", ("unix_ms",))}
+    assert (columns.column("timestamp").smallest, columns.column("timestamp").has_zone) == ("2004-11-09 11:33:20", True)
+    assert [columns.column(name).kind for name in ("phone", "time_spent")] == ["integer", "integer"]
+
+
 def test_a_number_of_nines_far_from_the_others_means_a_missing_value(profiled: Profiled) -> None:
     rows = [
         f"{n % 40},{-999 if n % 20 == 3 else n % 30},{9999 if n == 7 else n % 50 * 200},{n % 2}" for n in range(200)
