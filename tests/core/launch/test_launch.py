@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ import pytest
 import yaml
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 ROOT = Path(__file__).parents[3]
 #: What starts stages as DVC does; its name is what counts.
@@ -90,10 +91,13 @@ class Run:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    (tmp_path / "dvc").write_text(DVC)
-    write_stage(tmp_path, "tell", TELL)
-    return tmp_path
+def folder() -> Iterator[Path]:
+    # Not pytest's folder, whose path may be too long for the server's socket: then stages are plain processes.
+    with tempfile.TemporaryDirectory(prefix="launch-") as made:
+        folder = Path(made)
+        (folder / "dvc").write_text(DVC)
+        write_stage(folder, "tell", TELL)
+        yield folder
 
 
 @pytest.fixture
