@@ -56,7 +56,7 @@ class StaleStateError(PantheraError):
 
 
 class BundleError(PantheraError):
-    """A bundle is incomplete, altered, or of a format that this version cannot read."""
+    """A bundle is absent, incomplete, altered, not signed by a trusted key, of an unknown format, or scores differently."""
 
     status = 500
     code = "release_broken"

@@ -169,7 +169,7 @@ def _open_typed(connection: duckdb.DuckDBPyConnection, source: Source, raw: Path
 def _judge(
     connection: duckdb.DuckDBPyConnection, source: Source, key: str, rules: QualityRules, folder: Path
 ) -> _Scratch:
-    """Write the typed rows to scratch files by bucket, with flags for all faults but duplicates."""
+    """Write the typed rows to scratch files by bucket, with flags for all faults but duplicates; return the files."""
     at_fault = {name: any_of(value_faults(source, rules, name)) for name in rules.as_missing}
     mended = " OR ".join(["false", *at_fault.values()])
     columns = ", ".join(

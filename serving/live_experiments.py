@@ -21,8 +21,8 @@ class LiveExperiment:
     Attributes
     ----------
     releases : the release of each arm.
-    target_input : where the feature of the target is in the rows of an entity; None if no active release reads it, so that
-        no entity meets a target on a feature.
+    target_input : the position of the target's feature in the rows of an entity. It is None if the target is on no feature,
+        or if no active release reads the feature; no entity meets the target in the second case.
 
     """
 

@@ -142,16 +142,16 @@ class Loader:
     ) -> ActiveReleases:
         """Load the releases that the ledger names, or return `present` if they are loaded already.
 
-        If releases are loaded, a fault of a new champion is raised and `present` stays active. If none is loaded yet, the
-        latest champion without a fault is loaded. A challenger with a fault is left out if the champion is new. The faults
-        are recorded in the result.
+        Without `present`, the latest champion without a fault is loaded. A challenger with a fault is left out, unless the
+        champion is that of `present`. An experiment with a fault does not run. `faults` of the result has the reasons.
 
         Raises
         ------
         NotAvailable
             If there is no champion.
         ReleaseFault
-            If a release has a fault and `present` should stay active.
+            With `present`, which stays active: if the champion has a fault, or a challenger beside an unchanged champion.
+            Without `present`: if every champion has a fault.
 
         """
         ledger_releases = self._in_roles(connection)

@@ -93,7 +93,14 @@ class Exposure(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """An observed outcome of an entity, under an id chosen by the sender; the one without a `name` is the label's."""
+    """An observed outcome of an entity.
+
+    Attributes
+    ----------
+    outcome_id : an id that the sender chooses.
+    name : the name of a metric's outcome; empty for the label's outcome.
+
+    """
 
     outcome_id: str
     entity: str

@@ -315,7 +315,7 @@ class Monitor(Section):
 
     @property
     def outcome_names(self) -> frozenset[str]:
-        """The names that an outcome may have besides none, which is the label's outcome."""
+        """The names of the outcomes of metrics; the label's outcome has no name."""
         return outcome_names(self.experiment.metrics) if self.experiment else frozenset()
 
     def expected(self, view: str, feature: str) -> str:

@@ -106,7 +106,7 @@ def kept_files(kept: Path) -> list[Path]:
 
 
 def _versions(kept: Path) -> list[tuple[str, int, Path]]:
-    """Return (stamp, version, file) of the snapshots of catch-ups, sorted."""
+    """Return (stamp, version, file) of the snapshots of catch-ups, sorted by stamp and version."""
     return sorted(_parsed(kept), key=lambda version: version[:2])
 
 

@@ -39,7 +39,14 @@ def object_part(header: Sequence[str], rows: Iterable[Sequence[object]], what: s
 
 
 def _text(value: object, column: str, what: str) -> str | None:
-    """Return a value as the text that every reader would have: a number with all digits, a time in ISO 8601."""
+    """Return a value as text in the same form for all readers: a number with all digits, a time in ISO 8601.
+
+    Raises
+    ------
+    SourceError
+        If bytes are not UTF-8.
+
+    """
     if value is None or isinstance(value, str):
         return value
     if isinstance(value, bool):

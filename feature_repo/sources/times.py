@@ -54,7 +54,16 @@ class _Text:
 
 @dataclass(frozen=True)
 class SourceTime:
-    """A column of times of a source: `column` in SQL, of the DuckDB type `found`, which the plan declares as `dtype`."""
+    """A column of times of a source.
+
+    Attributes
+    ----------
+    time : its declaration in the plan.
+    column : its SQL expression.
+    found : its DuckDB type.
+    dtype : its type in the plan.
+
+    """
 
     time: TimeColumn
     column: str

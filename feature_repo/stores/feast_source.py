@@ -26,11 +26,11 @@ def located(config: RepoConfig, path: str) -> Path:
     Raises
     ------
     SourceError
-        If the path is no local one.
+        If the path is not local.
 
     """
     if "://" in path and not path.startswith("file://"):
-        raise SourceError(f"{path}: this store reads and writes local files")
+        raise SourceError(f"{path} is no local path; this store reads and writes local files")
     return Path(config.repo_path or ".") / path.removeprefix("file://")
 
 

@@ -103,7 +103,7 @@ def contract_views(plan: Plan, features: Iterable[ContractFeature]) -> Iterator[
 
 
 def seen_until(table: pa.Table, known_after: timedelta) -> datetime:
-    """Return when the last label was known of the rows that candidates are fitted on or selected by."""
+    """Return the time at which the last label outside the test split became known."""
     seen = table.filter(pc.not_equal(table.column("split"), TEST))
     last: datetime = pc.max(seen.column("as_of")).as_py()
     return last + known_after

@@ -50,7 +50,8 @@ def vectors(reference: Reference) -> sql.Composed:
 def bins_of_row(reference: Reference) -> sql.Composed:
     """Compose the array of the bins of a row of `logged` joined with `vectors`.
 
-    A JSON null or an absent key is missing, a value of another type than the column's is other.
+    A JSON null or an absent key is in the bin of missing values. A value of another type than the column's is in the bin of
+    other values.
     """
     in_record = frozenset(_names_in_record(reference))
     return sql.SQL("ARRAY[{}]").format(

@@ -126,7 +126,7 @@ class ComparedCohorts:
 
 
 def compared_cohorts(settings: Settings, plan: Plan, as_of: datetime) -> ComparedCohorts:
-    """Return the comparison of the arms as `cohorts_verb`, with the triggered analysis if the plan asks for it."""
+    """Return the comparison of the arms by `cohorts_verb`, and the triggered analysis if the plan asks for it."""
     comparison = cohorts_verb(settings, plan, as_of=as_of)
     stated = plan.monitor.experiment
     triggered = _triggered(settings, plan, comparison) if stated and stated.triggered else None

@@ -52,7 +52,7 @@ def compare_with(plan: Plan, promised: Mapping[str, Mapping[str, Any]], file: st
     if not shared:
         raise PantheraError(
             f"{file} has the tables {', '.join(promised)}, and none is a source of the plan: {', '.join(expected)}; "
-            "name a table as its source"
+            "rename a table to the source that it feeds"
         )
     findings = [finding for name in shared for finding in _table(name, expected[name], promised[name])]
     return Checked(in_order(findings), len(shared), 0)

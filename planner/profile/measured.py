@@ -46,7 +46,7 @@ def read_as(connection: duckdb.DuckDBPyConnection, table: Loaded, column: Column
 
 
 def _measured_value(table: Loaded, column: Column) -> str:
-    """Compose the SQL of a value for statistics; a number is not checked for what the plan would reject."""
+    """Compose the SQL of a column's value for statistics, which include numbers that the plan would reject."""
     has_sentinel = any(text.lstrip("+-")[:1].isdigit() for text in column.missing)
     if column.found == "VARCHAR" and column.is_numeric and not has_sentinel:
         return f"TRY_CAST({plain_number(identifier(column.name), table)} AS {_SQL_NUMBERS[column.kind]})"

@@ -85,7 +85,7 @@ class TokenCaller:
     expires: float
 
     def allows(self, scope: KeyScope) -> bool:
-        """Return whether the token has the scope, or one that stands for `admin`."""
+        """Return whether the token has the scope or `admin`, which includes every scope."""
         return scope in self.scopes or ADMIN in self.scopes
 
 

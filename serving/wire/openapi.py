@@ -319,7 +319,7 @@ def _object(properties: Mapping[str, Schema], required: Sequence[str] | None = N
 
 
 def _open(properties: Mapping[str, Schema], required: Sequence[str] | None = None) -> Schema:
-    """Return the schema of an object with these properties that may have more; all are required by default."""
+    """Return the schema of an object with these and other properties; all of `properties` are required by default."""
     names = list(properties) if required is None else list(required)
     return {"type": "object", "properties": dict(properties), "required": names}
 

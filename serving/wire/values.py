@@ -155,7 +155,14 @@ def stored_text(value: object, where: str, longest: int) -> str:
 
 
 def past_instant(value: object, where: str, now: datetime) -> datetime:
-    """Return an instant that is not in the future of `now`."""
+    """Return the time that a value of a request states, in UTC.
+
+    Raises
+    ------
+    Refusal
+        If the value is no time with a zone, or the time is in the future of `now`.
+
+    """
     instant = time_value(value, where)
     if is_ahead(instant, now):
         raise Refusal(
@@ -166,7 +173,14 @@ def past_instant(value: object, where: str, now: datetime) -> datetime:
 
 
 def time_value(value: object, where: str) -> datetime:
-    """Return a time with a zone, in UTC."""
+    """Return the time that a value of a request states, in UTC.
+
+    Raises
+    ------
+    Refusal
+        If the value is no time with a zone.
+
+    """
     try:
         instant = datetime.fromisoformat(value) if isinstance(value, str) else None
     except ValueError:
