@@ -114,7 +114,10 @@ def test_the_description_holds_the_key_and_the_features_of_the_plan(bare_world: 
     schemas = describe(read_sections(bare_world.settings.plan))["components"]["schemas"]
     assert schemas["Predict"]["properties"]["entities"]["maxItems"] == 5
     entity = schemas["Predict"]["properties"]["entity"]
-    assert (list(entity["properties"]), entity["required"]) == (["account_id", "features"], ["account_id"])
+    assert (list(entity["properties"]), entity["required"]) == (
+        ["account_id", "features", "attributes"],
+        ["account_id"],
+    )
     assert list(entity["properties"]["features"]["properties"]["history"]["properties"]) == ["orders"]
     (push,) = schemas["Push"]["oneOf"]
     assert push["properties"]["view"] == {"const": "history"}
