@@ -187,6 +187,7 @@ def _counters(app: Starlette) -> dict[str, Counter[str]]:
     counters: dict[str, Counter[str]] = {
         name: Counter() for name in ("panthera_feature_reads_total", "panthera_refused_entities_total")
     }
+    app.state.meters.flush()
     for family in app.state.meters.registry.collect():
         for sample in family.samples:
             if sample.name in counters:

@@ -35,12 +35,19 @@ def outcome_of(model: Composable) -> Composed:
     return sql.SQL("coalesce(outcome.model IN ('', {model}), true)").format(model=model)
 
 
-_LAST_CHALLENGER = """
-SELECT release_id FROM panthera.release_role WHERE model = %s AND role = 'challenger' AND release_id IS NOT NULL
-ORDER BY change_id DESC LIMIT 1
-"""
-_WITH_CHALLENGER = """
-SELECT experiment FROM panthera.experiment_phase WHERE experiment = ANY(%s) AND challenger = %s ORDER BY phase_id LIMIT 1
+#: The latest challenger that is one now, or was one while the service ran; and the experiment of its first phase.
+_LATEST_CHALLENGER = """
+WITH challenger AS (
+    SELECT change_id, release_id, change_id = max(change_id) OVER () AS is_present, (
+        SELECT phase.experiment FROM panthera.experiment_phase AS phase
+        WHERE phase.challenger = changed.release_id
+            AND phase.experiment IN (%(first)s, %(first)s || '@' || changed.release_id)
+        ORDER BY phase.phase_id LIMIT 1
+    ) AS entered
+    FROM panthera.release_role AS changed WHERE model = %(model)s AND role = 'challenger'
+)
+SELECT release_id, entered FROM challenger
+WHERE release_id IS NOT NULL AND (is_present OR entered IS NOT NULL) ORDER BY change_id DESC LIMIT 1
 """
 
 
@@ -54,15 +61,14 @@ def stored_name(connection: psycopg.Connection, experiment: str, model: str) -> 
     query = sql.SQL("SELECT {}").format(model_of_experiment(sql.Literal(experiment)))
     ((owner,),) = connection.execute(query)
     first = experiment if owner in {None, model} else f"{model}/{experiment}"
-    challenger = connection.execute(_LAST_CHALLENGER, [model]).fetchone()
-    if challenger is None:
+    latest = connection.execute(_LATEST_CHALLENGER, {"model": model, "first": first}).fetchone()
+    if latest is None:
         return first
-    own = f"{first}@{challenger[0]}"
-    entered = connection.execute(_WITH_CHALLENGER, [[first, own], challenger[0]]).fetchone()
+    challenger, entered = latest
     if entered:
-        return str(entered[0])
+        return str(entered)
     exposed = connection.execute("SELECT true FROM panthera.exposure WHERE experiment = %s LIMIT 1", [first]).fetchone()
-    return own if exposed else first
+    return f"{first}@{challenger}" if exposed else first
 
 
 def stored_salt(salt: str, name: str) -> str:

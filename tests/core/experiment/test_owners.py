@@ -71,6 +71,15 @@ def test_the_experiment_of_another_model_has_a_name_of_its_own(two_plans: psycop
     assert stored_name(two_plans, "trial", "churn") == "churn/trial"
 
 
+def test_a_challenger_that_ended_before_anybody_was_served_leaves_the_plans_name(
+    two_plans: psycopg.Connection,
+) -> None:
+    _appoint(two_plans, "theirs")
+    assert stored_name(two_plans, "trial", "returns") == "trial@theirs"
+    _appoint(two_plans, None)
+    assert stored_name(two_plans, "trial", "returns") == "trial"
+
+
 def _appoint(connection: psycopg.Connection, challenger: str | None) -> None:
     connection.execute(
         "INSERT INTO panthera.release_role (model, role, release_id, reason, cause, actor) "

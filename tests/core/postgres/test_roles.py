@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 from uuid import uuid4
@@ -129,6 +130,7 @@ def test_a_user_who_may_not_create_roles_serves_as_before_and_is_told(
         ).fetchone()
     assert exists == (True,)  # of another database of this server, so that they are there but not this user's
     assert migrate(plain_user)
+    logging.getLogger("core.postgres.roles").disabled = False  # by the logging of a migration of MLflow in this process
     monkeypatch.setattr("core.postgres.roles._can_connect", lambda _: False)  # as a server that asks for a password
     assert role_url(plain_user, SERVICE) == plain_user
     assert "does not let" in caplog.text
@@ -160,6 +162,7 @@ def test_a_role_without_its_rights_in_this_database_is_not_taken(
 ) -> None:
     with psycopg.connect(database_url, autocommit=True) as owner:
         owner.execute("REVOKE EXECUTE ON FUNCTION panthera.check_disk() FROM panthera_service")
+    logging.getLogger("core.postgres.roles").disabled = False  # by the logging of a migration of MLflow in this process
     assert role_url(database_url, SERVICE) == database_url
     assert "run `panthera up`" in caplog.text
     with connect(database_url) as owner:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta, timezone
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
@@ -20,6 +20,9 @@ from serving.wire.decode import (
 )
 from serving.wire.refusals import NotJson, NotSupported, Refusal
 from serving.wire.values import EntityKey
+
+if TYPE_CHECKING:
+    from core.contracts import Value
 
 _NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 _NUMBER = EntityKey("customer_id", "int64")
@@ -41,7 +44,7 @@ def test_one_entity_is_a_list_of_one() -> None:
 
 
 def test_the_attributes_of_entities_are_in_their_order() -> None:
-    found = {"country": "DE", "age": 30, "new": True, "plan": None}
+    found: dict[str, Value] = {"country": "DE", "age": 30, "new": True, "plan": None}
     request = _predict({"entities": [{"customer_id": 2}, {"customer_id": 1, "attributes": found}]})
     assert request == EntitiesRequest((2, 1), None, attributes=({}, found))
     assert _predict({"entity": {"customer_id": 1, "attributes": {}}}) == EntitiesRequest((1,), None)
