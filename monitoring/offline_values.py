@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+import duckdb
 import pyarrow as pa
 
 from core.clock import TOLERATED_AHEAD
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
     from pathlib import Path
 
-    import duckdb
     import psycopg
 
     from core.plan.plan import Entity, View
@@ -148,7 +148,12 @@ def recompute(
         connection.register("logged_rows", logged_rows)
         connection.execute("CREATE TEMP TABLE logged AS FROM logged_rows")
         _compute(connection, view, entity, linked, accepted)
-        offline_rows = _joined(connection, view, entity.key, snapshots)
+        try:
+            offline_rows = _joined(connection, view, entity.key, snapshots)
+        except duckdb.BinderException as error:
+            raise StaleStateError(
+                f"the snapshots of {name!r} in {features} are of another plan ({str(error).splitlines()[0]}); run `dvc repro`"
+            ) from None
         superseded = _superseded(connection, entity.key, snapshots)
         kept_versions = _kept(connection, view, entity.key, kept) if kept else {}
         came_later = _came_later(connection, entity.key, versions_of(kept, WITHOUT_TIME))

@@ -88,15 +88,19 @@ class ScoreSummary:
     seconds: float = 0.0
     head: list[dict[str, Any]] = field(default_factory=list)
 
-    def add(self, rows: pa.Table) -> None:
-        """Count the rows of a portion."""
+    def add(self, rows: pa.Table, top: str | None) -> None:
+        """Count the rows of a portion; `top` is the decision of the highest scores if a number of them was asked for."""
         self.entities += rows.num_rows
         self.scored += rows.num_rows - rows.column(SCORE).null_count
         self.statuses.update({status: count for status, count in worst_statuses(rows).items() if count})
         for counts, name in ((self.decisions, DECISION), (self.errors, ERROR)):
             counted = rows.column(name).combine_chunks().value_counts()
             counts.update({str(each["values"]): each["counts"].as_py() for each in counted if each["values"].is_valid})
-        if len(self.head) < _HEAD_ROWS:
+        if top is not None:
+            chosen = rows.filter(pa.compute.equal(rows.column(DECISION), top))
+            best = sorted((*self.head, *chosen.to_pylist()), key=lambda row: -row[SCORE])
+            self.head = best[:_HEAD_ROWS]
+        elif len(self.head) < _HEAD_ROWS:
             self.head += rows.slice(0, _HEAD_ROWS - len(self.head)).to_pylist()
 
     def to_dict(self) -> dict[str, object]:
@@ -104,7 +108,7 @@ class ScoreSummary:
         return {**plain(self), "entities_per_second": round(self.entities / self.seconds)}
 
     def table(self) -> Table:
-        """Return the first rows, and the counts below them."""
+        """Return the first rows, or those with the highest scores if a number of them was asked for; the counts are below."""
         key = next(iter(self.head[0]))
         statuses = [name for name in self.head[0] if name.endswith("__status")]
         shown = [key, SCORE, DECISION, ERROR, *statuses]
@@ -167,7 +171,8 @@ def score_entities(
             )
         portions = _scored(connection, reader, scorer, keys, asked.as_of, clock)
         chosen = portions if asked.top is None else _top(list(portions), asked.top, scorer.policy)
-        _write(chosen, output(url) if output else _nowhere, summary)
+        top = None if asked.top is None else scorer.policy.above
+        _write(chosen, output(url) if output else _nowhere, summary, top)
     summary.seconds = perf_counter() - began
     return summary
 
@@ -234,12 +239,12 @@ def _nowhere(_: pa.Schema) -> Iterator[Write]:
     yield lambda _: None
 
 
-def _write(portions: Iterable[pa.Table], output: Open, summary: ScoreSummary) -> None:
+def _write(portions: Iterable[pa.Table], output: Open, summary: ScoreSummary, top: str | None) -> None:
     rows = iter(portions)
     first = next(rows)
     with output(first.schema) as write:
         write(first)
-        summary.add(first)
+        summary.add(first, top)
         for portion in rows:
             write(portion)
-            summary.add(portion)
+            summary.add(portion, top)

@@ -179,7 +179,8 @@ def _outcomes(target: Target, times: RowTimes, windows: Sequence[int]) -> Featur
     stated = {"sql": f"avg({number})", "lag": lag, "dtype": "float64", "meaning": "mean target of earlier rows"}
     found = {f"target_{days}d": {**stated, "window": f"{days}d"} for days in windows[1:] or windows}
     last = f"last({number} ORDER BY event_time, {number}) FILTER (({value}) IS NOT NULL)"
-    return {**found, "target_so_far": stated, "target_last": {**stated, "sql": f"CAST({last} AS DOUBLE)"}}
+    latest = {**stated, "sql": f"CAST({last} AS DOUBLE)", "meaning": "target of the last row that is known"}
+    return {**found, "target_so_far": stated, "target_last": latest}
 
 
 def label_value(target: Target) -> str:

@@ -159,7 +159,7 @@ def draft_rows(
     label = {**target.section, "delay": f"{whole_days(times.delay)}d"}
     sheet.put("label", label, f"{target.rows:,} of {table.rows:,} rows have a label", rows=table.rows)
     sheet.notes += later_notes(times)
-    sheet.put("build_features.snapshots", {"start": written(parts.start), "end": written(parts.end)})
+    sheet.put("build_features.snapshots", {"start": written(parts.start), "end": written(parts.cut)})
     joined = draft_look_ups(sheet, connection, profile, table, folder)
     own_columns, keys = key_features(sheet, features)
     row_view(sheet, table, [*own_columns, *joined], keys, times, zone, parts.days)
@@ -169,7 +169,7 @@ def draft_rows(
     views += [_linked(sheet, connection, table, one, features, times, target, parts.days) for one in linked]
     sheet.put("build_features.services", {"everything": [f"{view}.*" for view in views]})
     _training_set(sheet, table, times, parts)
-    sheet.put("materialize.as_of", written(parts.end))
+    sheet.put("materialize.as_of", written(parts.cut))
     draft_model(sheet, sheet.plan["project"]["name"], shape_of(target, [*features, *joined]))
     put_groups(sheet, features)
     return True

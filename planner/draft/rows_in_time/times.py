@@ -191,9 +191,15 @@ def _delay(
     later: Sequence[Column],
     target: Column,
 ) -> timedelta:
-    """Return the days from a row until its target is known: measured by a later time, or the answer to a question."""
-    measured = _days_until(connection, table, instant, later)
+    """Return the days from a row until its target is known: measured, or the answer to a question.
+
+    It is measured by later times, and by the last rows if none of them has a target yet.
+    """
+    open_days = _days_without(connection, table, instant, target)
+    measured = max(_days_until(connection, table, instant, later), open_days)
     asks = f"How long after {instant.raw!r} is {target.raw!r} known?"
+    if open_days > 1:
+        asks += f" No row of the last {open_days} days has it."
     changes = "the gap between training and test rows, and which earlier outcomes features read"
     answer = sheet.ask("delay", asks, f"{measured}d", [], changes, 72)
     try:
@@ -212,6 +218,15 @@ def _days_until(connection: duckdb.DuckDBPyConnection, table: Table, instant: Co
         ).fetchall()
         longest = max(longest, math.ceil(days or 0))
     return longest
+
+
+def _days_without(connection: duckdb.DuckDBPyConnection, table: Table, instant: Column, target: Column) -> int:
+    """Return the days from the last row with a target to the last row."""
+    at, value = column_value(table.loaded, instant), column_value(table.loaded, target)
+    ((seconds,),) = connection.execute(
+        f"SELECT epoch(max({at})) - epoch(max({at}) FILTER ({value} IS NOT NULL)) FROM {table.loaded.relation}"
+    ).fetchall()
+    return math.ceil((seconds or 0) / 86400)
 
 
 def later_notes(times: RowTimes) -> list[str]:

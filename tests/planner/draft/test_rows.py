@@ -79,6 +79,18 @@ def test_rows_whose_times_are_seconds_since_1970_are_examples_as_of_their_times(
     assert [one for one in check_sources(plan).findings if one.level == "refuse"] == []
 
 
+def test_the_last_rows_without_a_target_say_how_long_it_takes_and_are_online_all_the_same(drafted: Drafted) -> None:
+    def order(number: int, at: datetime, rng: random.Random) -> str:
+        back = "" if number >= 540 else rng.choice(["yes", "no"])
+        return f"{number},{at:%Y-%m-%d %H:%M},{rng.randrange(9)},{back}"
+
+    plan, _ = drafted({"orders.csv": table("order_no,received,parts,back", order)}, "back = 'yes'")
+    end = plan.build_features.snapshots.end
+    assert plan.label.delay == timedelta(days=8)  # 60 rows, 3.1 hours apart
+    assert plan.materialize.as_of == end == plan.ingest["orders"].observed_until
+    assert plan.training_set.as_of.end == end - timedelta(days=8)
+
+
 def test_what_a_row_states_is_a_feature_and_outcomes_of_earlier_rows_once_they_are_known(drafted: Drafted) -> None:
     plan, _ = drafted({"flights.csv": FLIGHTS}, "late >= 60", answers={"delay": "2d"})
     assert (plan.unit.key, plan.label.delay) == ("plane", timedelta(days=2))
