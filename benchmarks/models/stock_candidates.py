@@ -65,7 +65,8 @@ def _as_pyfunc(kind: str, estimator: Any, frame: pd.DataFrame, folder: Path) -> 
     # MLflow warns about every pickle that it writes.
     logging.getLogger("mlflow").setLevel(logging.ERROR)
     flavours = {"lightgbm": mlflow.lightgbm, "xgboost": mlflow.xgboost, "catboost": mlflow.catboost}
-    options = {} if kind in flavours else {"serialization_format": "cloudpickle"}
+    # By default MLflow refuses to read the model of scikit-learn that it has just written.
+    options = {} if kind in {"xgboost", "catboost"} else {"serialization_format": "cloudpickle"}
     sample = frame.head(1000)
     signature = mlflow.models.infer_signature(sample, estimator.predict(sample))
     flavours.get(kind, mlflow.sklearn).save_model(estimator, str(folder), signature=signature, **options)
