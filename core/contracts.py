@@ -169,7 +169,10 @@ def microseconds_of(instant: datetime) -> int:
 
 @lru_cache(maxsize=4096)
 def instant_of(microseconds: int) -> datetime:
-    """Return the instant in UTC; the inverse of `microseconds_of`. Rows that were built together have the same one."""
+    """Return the instant in UTC; the inverse of `microseconds_of`.
+
+    It is cached, since rows that were built together share their instant.
+    """
     return _EPOCH + timedelta(microseconds=microseconds)
 
 

@@ -93,15 +93,12 @@ def _follow(url: str, settings: Settings, plan: Plan, release_id: str | None, si
         began, rest = time.monotonic(), _SECONDS_BETWEEN_READS
         try:
             with connect(url) as connection:
-                release = (
-                    current(connection, plan.register_.model, role) if role in ROLES else find_release(connection, role)
-                )
-            if release is None:
-                scorer = None
-            elif scorer is None or scorer.terms.release_id != release.release_id:
-                scorer = _scorer(settings, release, since)
-                _LOGGER.warning("the shadow is %s", release.release_id)
-            with connect(url) as connection:
+                release = current(connection, plan.register_.model, role) or find_release(connection, role)
+                if release is None:
+                    scorer = None
+                elif scorer is None or scorer.terms.release_id != release.release_id:
+                    scorer = _scorer(settings, release, since)
+                    _LOGGER.warning("the shadow is %s", release.release_id)
                 if scorer and not scorer.score_pass(connection):
                     rest = max(rest, _REST_PER_PASS * (time.monotonic() - began))
         except (DatabaseError, BundleError) as error:

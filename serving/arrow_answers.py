@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from core.experiment.prediction_log import is_replay
 from core.plan.times import WITHOUT_TIME
 from serving.predict import Answer
+from serving.wire.bodies import header
 from serving.wire.openapi import ARROW
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 def is_asked_for(request: Request) -> bool:
     """Return whether the Accept header names Arrow before JSON, or alone."""
-    accepted = [part.partition(";")[0].strip().lower() for part in request.headers.get("accept", "").split(",")]
+    accepted = [part.partition(";")[0].strip().lower() for part in (header(request, b"accept") or "").split(",")]
     return next((part for part in accepted if part in {ARROW, "application/json"}), None) == ARROW
 
 

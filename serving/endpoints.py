@@ -100,7 +100,8 @@ class Endpoints:
         decoded = await self.bodies.decoded(request, lambda body: decode(body, now))
         lap(request, "decode")
         ready, entities = self.runtime.ready(), len(decoded.keys)
-        if decoded.explain and is_asked_for(request):
+        as_arrow = is_asked_for(request)
+        if decoded.explain and as_arrow:
             raise Refusal("found explain in a request for an Arrow stream, which has no reasons; ask for JSON")
         seconds = seconds_to_answer(self.runtime.settings.deadline, entities)
         try:
@@ -112,7 +113,7 @@ class Endpoints:
                 f"the service is busy, or its database does not answer: no answer within {seconds:g} s; try again later"
             ) from None
         self.meters.entries(entries)
-        if is_asked_for(request) and any(isinstance(entry, Answer) for entry in entries):
+        if as_arrow and any(isinstance(entry, Answer) for entry in entries):
             stream = await asyncio.to_thread(predictions_as_arrow, entries, self.runtime.key, facts)
             return respond.BodyResponse(stream, ARROW.encode())
         return self._predictions(entries, facts)

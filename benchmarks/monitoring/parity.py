@@ -43,8 +43,8 @@ if TYPE_CHECKING:
 
 MARCH, APRIL = datetime(1998, 3, 1, tzinfo=UTC), datetime(1998, 4, 1, tzinfo=UTC)
 _BEGIN, REQUEST = datetime(1998, 1, 1, tzinfo=UTC), APRIL + timedelta(days=3)
-_CUSTOMER = Entity(key="customer_id", dtype="int64", source="purchases")
-_SPENDING = View.model_validate(
+CUSTOMER = Entity(key="customer_id", dtype="int64", source="purchases")
+SPENDING = View.model_validate(
     {
         "source": "purchases",
         "ttl": "40d",
@@ -54,12 +54,12 @@ _SPENDING = View.model_validate(
             "spend": {"sql": "sum(amount)", "dtype": "float64", "unit": "USD"},
             "recent": {"sql": "sum(amount)", "window": "10d", "dtype": "float32", "unit": "USD"},
             "channel": {"sql": "max_by(channel, event_time)", "dtype": "string", "meaning": "last channel"},
-            "member": {"sql": "bool_or(amount > 50)", "dtype": "bool", "meaning": "bought for more than 50"},
+            "member": {"sql": "bool_or(amount > 15)", "dtype": "bool", "meaning": "bought for more than 15"},
             "last": {"sql": "max(event_time)", "dtype": "timestamp", "meaning": "last purchase"},
         },
     }
 )
-_FEATURES = [ContractFeature("spending", name, feature.dtype) for name, feature in _SPENDING.features.items()]
+FEATURES = [ContractFeature("spending", name, feature.dtype) for name, feature in SPENDING.features.items()]
 _WRONG: dict[str, Callable[[Any], Any]] = {
     "orders": lambda value: value + 1,
     "spend": lambda value: value * 1.0001,
@@ -100,6 +100,21 @@ def purchases(customers: int, seed: int) -> pa.Table:
     )
 
 
+def write_accepted(accepted: Path, rows: pa.Table) -> None:
+    """Write accepted purchases."""
+    with open_duckdb() as connection:
+        connection.register("accepted_rows", rows)
+        write_table(connection, "FROM accepted_rows", bucket_file(accepted, "purchases", 0))
+
+
+def write_snapshots(accepted: Path, features: Path) -> Path:
+    """Write the snapshots of March and April; return their file."""
+    snapshots = bucket_file(features, "spending", 0)
+    snapshots.parent.mkdir(parents=True, exist_ok=True)
+    build_bucket(SPENDING, CUSTOMER, Period(start=MARCH, end=APRIL), accepted, 0, snapshots)
+    return snapshots
+
+
 class ParityWorld:
     """Accepted purchases, the snapshots of two months, and what the service would log of them."""
 
@@ -112,15 +127,11 @@ class ParityWorld:
 
     def accept(self, rows: pa.Table) -> None:
         """Write the accepted rows."""
-        with open_duckdb() as connection:
-            connection.register("accepted_rows", rows)
-            write_table(connection, "FROM accepted_rows", bucket_file(self._accepted, "purchases", 0))
+        write_accepted(self._accepted, rows)
 
     def build(self) -> None:
         """Write the snapshots."""
-        self.snapshots.parent.mkdir(parents=True, exist_ok=True)
-        period = Period(start=MARCH, end=APRIL)
-        build_bucket(_SPENDING, _CUSTOMER, period, self._accepted, 0, self.snapshots)
+        write_snapshots(self._accepted, self._features)
 
     def served(self) -> list[LoggedPrediction]:
         """Return a prediction for each customer, with the values of the snapshot of April as the log has them."""
@@ -128,7 +139,7 @@ class ParityWorld:
         with duckdb.connect() as connection:
             connection.execute("SET TimeZone = 'UTC'")
             rows = connection.sql(query).to_arrow_table().to_pylist()
-        return [_logged(row["customer_id"], {name: row[name] for name in _SPENDING.features}) for row in rows]
+        return [_logged(row["customer_id"], {name: row[name] for name in SPENDING.features}) for row in rows]
 
     def check(
         self,
@@ -141,8 +152,8 @@ class ParityWorld:
         """Return the result of each prediction."""
         offline = recompute(
             "spending",
-            _SPENDING,
-            _CUSTOMER,
+            SPENDING,
+            CUSTOMER,
             predictions,
             watermarks or _online(APRIL),
             accepted=self._accepted,
@@ -152,7 +163,7 @@ class ParityWorld:
         )
         rescored = scores or [each.score for each in predictions]
         return [
-            check_parity("r1", [logged], _FEATURES, {"spending": [row]}, [score], stale_is_missing=False)
+            check_parity("r1", [logged], FEATURES, {"spending": [row]}, [score], stale_is_missing=False)
             for logged, row, score in zip(predictions, offline, rescored, strict=True)
         ]
 

@@ -162,7 +162,7 @@ def _json(values: Mapping[str, Value]) -> str:
 
 @lru_cache(maxsize=4096)
 def _isoformat(instant: datetime) -> str:
-    """Return an instant in UTC as ISO 8601; rows that were built together have the same one."""
+    """Return an instant in UTC as ISO 8601. Cached: rows that were built together share their instant."""
     return instant.isoformat()
 
 

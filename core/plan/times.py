@@ -140,8 +140,8 @@ _DIRECTIVES = frozenset(
         "%",
     ]
 )
-#: Formats of times that are numbers since 1970-01-01 in UTC: a second, millisecond, microsecond, nanosecond in microseconds.
-UNIX_FORMATS = MappingProxyType({"unix": "1000000", "unix_ms": "1000", "unix_us": "1", "unix_ns": "0.001"})
+#: Formats of times that are numbers since 1970-01-01 in UTC, with how many of their units a second has.
+UNIX_FORMATS = MappingProxyType({"unix": 1, "unix_ms": 10**3, "unix_us": 10**6, "unix_ns": 10**9})
 _DIRECTIVE = re.compile(r"%(-?.?)", re.DOTALL)
 _YEAR_DIRECTIVES = frozenset({"c", "G", "x", "y", "-y", "Y"})
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from core.plan.ingest import TimeColumn
@@ -83,7 +84,7 @@ class SourceTime:
     @property
     def reason(self) -> str:
         """The reason why there is no instant, in SQL; one of `REASONS`."""
-        if self._is_unix:
+        if self._unix_format:
             return (
                 f"CASE WHEN {_unix_number(self.column)} IS NULL THEN {literal(_NO_TIME)} ELSE {literal(_OUTSIDE)} END"
             )
@@ -97,8 +98,9 @@ class SourceTime:
         return f"coalesce({why}, {outside}, {literal(_NO_TIME)})"
 
     @property
-    def _is_unix(self) -> bool:
-        return self.time.format in UNIX_FORMATS
+    def _unix_format(self) -> str | None:
+        """The format of a column of numbers since 1970; None of others."""
+        return self.time.format if self.time.format in UNIX_FORMATS else None
 
     @property
     def _is_text(self) -> bool:
@@ -126,8 +128,8 @@ class SourceTime:
 
     def _as_placed(self) -> str | None:
         """Compose the value of a column whose values are instants; None for others."""
-        if self.time.format and self._is_unix:
-            return unix_instant(self.column, self.time.format)
+        if self._unix_format:
+            return unix_instant(self.column, self._unix_format)
         return in_microseconds(self.column, self.found) if self.found in _PLACED_TYPES else None
 
     def _unsaid(self, local: str, is_date: str) -> str:
@@ -204,7 +206,7 @@ def stated_value(raw: str, found: str, column: Column) -> str:
 
 def unix_instant(column: str, form: str) -> str:
     """Compose a number since 1970 in UTC, or its text, as an instant; null for others and outside of Python's years."""
-    number = f"floor({_unix_number(column)} * {UNIX_FORMATS[form]})"
+    number = f"floor({_unix_number(column)} * {Decimal(10**6) / UNIX_FORMATS[form]})"  # in microseconds
     first, last = (f"epoch_us(TIMESTAMP {literal(bound)})" for bound in (_FIRST, _LAST))
     return f"CASE WHEN {number} BETWEEN {first} AND {last} THEN make_timestamptz(CAST({number} AS BIGINT)) END"
 

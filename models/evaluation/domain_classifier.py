@@ -48,16 +48,14 @@ _PARAMETERS: dict[str, Any] = {
 
 
 @dataclass(frozen=True)
-class Separation:
-    """How well current rows are told from reference rows.
+class SeparationTest:
+    """How well current rows are told from reference rows, and whether a change is shown.
 
     Attributes
     ----------
     auc : mean over the folds of the area under the ROC curve: 0.5 if the samples cannot be told apart, 1 without any error.
     lower, upper : its interval at 95 %.
     limit : the AUC that is exceeded with a probability of 1 % without a change.
-    importance : share of each column in the gain of the classifiers.
-    odds : of each reference row, the odds of being current, scaled to mean 1: the weight with which it stands for current rows.
 
     """
 
@@ -65,13 +63,26 @@ class Separation:
     lower: float
     upper: float
     limit: float
-    importance: NDArray[np.float64]
-    odds: NDArray[np.float64]
 
     @property
     def is_shown(self) -> bool:
         """Whether the AUC exceeds its limit."""
         return self.auc > self.limit
+
+
+@dataclass(frozen=True)
+class Separation(SeparationTest):
+    """The test, and what the classifiers say of columns and rows.
+
+    Attributes
+    ----------
+    importance : share of each column in the gain of the classifiers.
+    odds : of each reference row, the odds of being current, scaled to mean 1: the weight with which it stands for current rows.
+
+    """
+
+    importance: NDArray[np.float64]
+    odds: NDArray[np.float64]
 
 
 def separate(reference: NDArray[np.float64], current: NDArray[np.float64], seed: int = 0) -> Separation | None:

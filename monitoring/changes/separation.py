@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from models.evaluation.domain_classifier import FALSE_ALARM_RATE, MINIMUM_ROWS, separate
+from models.evaluation.domain_classifier import FALSE_ALARM_RATE, MINIMUM_ROWS, SeparationTest, separate
 from models.scoring.columns import evenly_spaced
 from models.scoring.encoding import encode, encode_table
 from monitoring.changes.cost import cost_of_change
@@ -32,34 +32,22 @@ _NAMED = 3
 
 
 @dataclass(frozen=True)
-class ServedSeparation:
-    """The AUC of a classifier that tells served vectors from training rows, out of fold, without columns that must move.
+class ServedSeparation(SeparationTest):
+    """The test of a classifier that tells served vectors from training rows, out of fold, without columns that must move.
 
     Attributes
     ----------
-    auc : 0.5 if they cannot be told apart.
-    lower, upper : its interval at 95 %.
-    limit : the AUC that is exceeded with a probability of 1 % without a change.
     columns : the columns by which they are told apart, with their shares, the largest first.
     left_out : columns that the plan expects to move.
     cost : what the change is expected to cost; None if no change is shown, or the plan has no money that is alike for all rows.
 
     """
 
-    auc: float
-    lower: float
-    upper: float
-    limit: float
     rows_reference: int
     rows_current: int
     columns: Mapping[str, float]
     left_out: tuple[str, ...]
     cost: ChangeCost | None = None
-
-    @property
-    def is_shown(self) -> bool:
-        """Whether the AUC exceeds its limit."""
-        return self.auc > self.limit
 
     @property
     def sentence(self) -> str:

@@ -8,6 +8,8 @@ from functools import partial
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Literal
 
+from core.plan.times import UNIX_FORMATS
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -88,7 +90,6 @@ _UNIX_NAME = re.compile(
 )
 #: Seconds since 1970 of the years 1985 to 2040, in which a number is taken for a time.
 _UNIX_SECONDS = (473_385_600, 2_208_988_800)
-_UNIX_UNITS = {"unix": 1, "unix_ms": 10**3, "unix_us": 10**6, "unix_ns": 10**9}
 
 
 def unix_form(name: str, smallest: float, largest: float) -> str | None:
@@ -101,7 +102,7 @@ def unix_form(name: str, smallest: float, largest: float) -> str | None:
     if not _UNIX_NAME.search(name):
         return None
     return next(
-        (form for form, unit in _UNIX_UNITS.items() if first * unit <= smallest and largest <= last * unit), None
+        (form for form, unit in UNIX_FORMATS.items() if first * unit <= smallest and largest <= last * unit), None
     )
 
 

@@ -9,12 +9,7 @@ from uuid import UUID
 
 import pyarrow as pa
 
-from core.contracts import ContractFeature
-from core.plan.plan import Entity, View
-from core.plan.times import Period
-from feature_repo.files.datasets import bucket_file, write_table
-from feature_repo.files.duck import open_duckdb
-from feature_repo.views.snapshots import build_bucket
+from benchmarks.monitoring.parity import APRIL, CUSTOMER, FEATURES, REQUEST, SPENDING, write_accepted, write_snapshots
 from monitoring.logged_predictions import LoggedPrediction
 from monitoring.offline_values import Pushes, Watermarks, recompute
 from monitoring.parity import ParityResult, check_parity
@@ -23,25 +18,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-MARCH, APRIL = datetime(1998, 3, 1, tzinfo=UTC), datetime(1998, 4, 1, tzinfo=UTC)
-REQUEST = APRIL + timedelta(days=3)
-CUSTOMER = Entity(key="customer_id", dtype="int64", source="purchases")
-SPENDING = View.model_validate(
-    {
-        "source": "purchases",
-        "ttl": "40d",
-        "every": "1 month",
-        "features": {
-            "orders": {"sql": "count(*)", "dtype": "int64", "meaning": "purchases"},
-            "spend": {"sql": "sum(amount)", "dtype": "float64", "unit": "USD"},
-            "recent": {"sql": "sum(amount)", "window": "10d", "dtype": "float32", "unit": "USD"},
-            "channel": {"sql": "max_by(channel, event_time)", "dtype": "string", "meaning": "last channel"},
-            "member": {"sql": "bool_or(amount > 15)", "dtype": "bool", "meaning": "bought for more than 15"},
-            "last": {"sql": "max(event_time)", "dtype": "timestamp", "meaning": "last purchase"},
-        },
-    }
-)
-FEATURES = [ContractFeature("spending", name, feature.dtype) for name, feature in SPENDING.features.items()]
 PURCHASES: list[tuple[int, float, str, datetime]] = [
     (1, 10.1, "web", datetime(1998, 2, 10, tzinfo=UTC)),
     (1, 20.2, "shop", datetime(1998, 3, 28, tzinfo=UTC)),
@@ -62,9 +38,7 @@ def accept(folder: Path, purchases: list[tuple[int, float, str, datetime]]) -> N
             "created_timestamp": pa.array(times, pa.timestamp("us", tz="UTC")),
         }
     )
-    with open_duckdb() as connection:
-        connection.register("accepted_rows", rows)
-        write_table(connection, "FROM accepted_rows", bucket_file(folder, "purchases", 0))
+    write_accepted(folder, rows)
 
 
 class World:
@@ -77,10 +51,7 @@ class World:
 
     def build(self) -> Path:
         """Write the snapshots; return their file."""
-        out = bucket_file(self.features, "spending", 0)
-        out.parent.mkdir(parents=True, exist_ok=True)
-        build_bucket(SPENDING, CUSTOMER, Period(start=MARCH, end=APRIL), self.accepted, 0, out)
-        return out
+        return write_snapshots(self.accepted, self.features)
 
     def check(
         self,

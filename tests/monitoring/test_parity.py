@@ -10,21 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from benchmarks.monitoring.parity import APRIL, FEATURES, MARCH, REQUEST
 from monitoring.offline_values import Pushes, Watermarks
 from monitoring.parity import CauseGroup, agree, check_parity, combined, hash_of, typed
-from tests.monitoring.spending_world import (
-    APRIL,
-    FEATURES,
-    MARCH,
-    PURCHASES,
-    REQUEST,
-    World,
-    accept,
-    altered,
-    first,
-    second,
-    served,
-)
+from tests.monitoring.spending_world import PURCHASES, World, accept, altered, first, second, served
 
 if TYPE_CHECKING:
     from datetime import datetime

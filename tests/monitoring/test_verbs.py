@@ -15,6 +15,7 @@ import pyarrow as pa
 import pytest
 from psycopg.types.json import Jsonb
 
+from benchmarks.monitoring.parity import FEATURES, REQUEST, SPENDING
 from core.calibration import sigmoid
 from core.contracts import Contract, ContractView
 from core.errors import PantheraError
@@ -33,15 +34,7 @@ from models.scoring.encoding import encode_table
 from monitoring.parity import CauseGroup, logged_vector
 from monitoring.verbs import Window, cohorts_verb, drift_verb, explain_verb, parity_verb
 from tests.monitoring.log_rows import log_prediction
-from tests.monitoring.spending_world import (
-    FEATURES,
-    REQUEST,
-    SPENDING,
-    World,
-    altered,
-    first,
-    second,
-)
+from tests.monitoring.spending_world import World, altered, first, second
 
 if TYPE_CHECKING:
     from core.plan.plan import Plan

@@ -14,6 +14,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 
+from benchmarks.monitoring.parity import REQUEST, SPENDING
 from core.errors import PantheraError
 from core.experiment.phases import enter_phase, phase_terms
 from core.plan.file import read_plan
@@ -28,7 +29,7 @@ from monitoring.rounds.history import read_history
 from monitoring.rounds.run import Options, run_round
 from monitoring.verbs import Window
 from panthera.cli import _parser
-from tests.monitoring.spending_world import REQUEST, SPENDING, World, altered, first
+from tests.monitoring.spending_world import World, altered, first
 from tests.monitoring.test_verbs import register, serve
 
 if TYPE_CHECKING:
