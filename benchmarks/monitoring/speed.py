@@ -108,7 +108,15 @@ def fill_log(url: str, file: Path, scratch: Path) -> None:
         connection.execute("VACUUM ANALYZE panthera.prediction")
 
 
-def stock_drift(reference: Path, current: Path) -> None:
+@dataclass(frozen=True)
+class Cost:
+    """Processor seconds of each look, and the megabytes that other processes took at most."""
+
+    seconds: list[float]
+    other_megabytes: float = 0.0
+
+
+def stock_drift(reference: Path, current: Path) -> Cost:
     """Run Evidently's preset over two data frames."""
     from evidently import DataDefinition, Dataset, Report
     from evidently.presets import DataDriftPreset
@@ -121,16 +129,16 @@ def stock_drift(reference: Path, current: Path) -> None:
     ]
     began = time.process_time()
     Report([DataDriftPreset()]).run(*sides).dict()
-    _report([time.process_time() - began])
+    return Cost([time.process_time() - began])
 
 
-def own_drift(url: str, reference: Path) -> None:
+def own_drift(url: str, reference: Path) -> Cost:
     """Count the log in the bins of the reference that the release keeps, and judge every column."""
     kept = Reference.from_json(reference.read_text())
     looks = [_look(url, kept) for _ in range(2)]
     assert looks[0].columns == looks[1].columns
     assert not [column.name for column in looks[0].columns if column.alarm]
-    _report([look.seconds for look in looks], max(look.server_megabytes for look in looks))
+    return Cost([look.seconds for look in looks], max(look.server_megabytes for look in looks))
 
 
 @dataclass(frozen=True)
@@ -171,27 +179,16 @@ def _memory_of(process: str) -> dict[str, float]:
     return {words[0].rstrip(":"): float(words[1]) / _KILOBYTES_OF_MEGABYTE for words in lines if words[-1] == "kB"}
 
 
-def _report(seconds: list[float], more_megabytes: float = 0.0) -> None:
-    Path(_RESULT.name).write_text(json.dumps([seconds, _memory_of("self")["VmHWM"] + more_megabytes]))
-
-
-class _Result:
-    name = ""
-
-
-_RESULT = _Result()
-
-
-def _run(target: Callable[..., None], result: str, arguments: tuple[Any, ...]) -> None:
-    _RESULT.name = result
+def _run(target: Callable[..., Cost], result: Path, arguments: tuple[Any, ...]) -> None:
     silence_telemetry()
-    target(*arguments)
+    cost = target(*arguments)
+    result.write_text(json.dumps([cost.seconds, _memory_of("self")["VmHWM"] + cost.other_megabytes]))
 
 
-def measured(scratch: Path, target: Callable[..., None], *arguments: Any) -> tuple[list[float], float]:
+def measured(scratch: Path, target: Callable[..., Cost], *arguments: Any) -> tuple[list[float], float]:
     """Run `target` in a new process; return the processor seconds of its looks and its peak memory in megabytes."""
     result = scratch / "result.json"
-    process = multiprocessing.get_context("spawn").Process(target=_run, args=(target, str(result), arguments))
+    process = multiprocessing.get_context("spawn").Process(target=_run, args=(target, result, arguments))
     process.start()
     process.join()
     assert process.exitcode == 0, target.__name__
@@ -243,6 +240,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=1_000_000, help="rows of each side, and exposures")
     rows = parser.parse_args().rows
+    size = f"{rows // _MILLION}m" if rows >= _MILLION else f"{rows // 1000}k"
     silence_telemetry()
     with scratch_server("panthera-monitoring-") as (url, scratch):
         reference, current, kept = scratch / "reference.parquet", scratch / "current.parquet", scratch / "kept.json"
@@ -255,14 +253,12 @@ def main() -> None:
         print(f"drift: {first_seconds:.2f} s, then {own_seconds:.2f} s, {own_peak:.0f} MB", flush=True)
         results = {
             "parity_values_per_second": round(parity_rate(_PARITY_ROWS)),
-            f"cohorts_{rows // 1000}k_seconds": cohort_seconds(rows),
+            f"cohorts_{size}_seconds": cohort_seconds(rows),
             "report_html_mb": round(report_megabytes(reference, scratch), 2),
         }
         print(json.dumps(results), flush=True)
         (stock_seconds,), stock_peak = measured(scratch, stock_drift, reference, current)
         print(f"Evidently's DataDriftPreset: {stock_seconds:.2f} s, {stock_peak:.0f} MB", flush=True)
-    size = f"{rows // _MILLION}m" if rows >= _MILLION else f"{rows // 1000}k"
-    cohorts = results.pop(f"cohorts_{rows // 1000}k_seconds")
     results = {
         f"drift_speedup_{size}": round(stock_seconds / own_seconds, 1),
         f"drift_first_speedup_{size}": round(stock_seconds / first_seconds, 1),
@@ -270,7 +266,6 @@ def main() -> None:
         "drift_seconds": round(own_seconds, 2),
         "drift_first_seconds": round(first_seconds, 2),
         "stock_drift_seconds": round(stock_seconds, 2),
-        f"cohorts_{size}_seconds": cohorts,
         **results,
     }
     print(json.dumps(results))

@@ -163,10 +163,12 @@ class Dvc:
         if requests is None or answers is None:
             raise TypeError("the process was started without pipes")
         print(file=requests, flush=True)
-        lines = list(iter(answers.readline, f"{_ENDED} 0\n"))
-        if "" in lines:
-            raise SystemExit("dvc repro failed")
-        return set(_RAN.findall("".join(lines))) - {"source_versions"}
+        lines: list[str] = []
+        for line in answers:
+            if line == f"{_ENDED} 0\n":
+                return set(_RAN.findall("".join(lines))) - {"source_versions"}
+            lines.append(line)
+        raise SystemExit(f"dvc repro failed: {''.join(lines[-3:])}")
 
     def close(self) -> None:
         """End the process."""
